@@ -1,0 +1,1 @@
+"""Signed JSON, Basic Text SR and PDF of a report."""

@@ -1,0 +1,1 @@
+"""The hub's web: desks, JSON API, gateway API, DICOMweb, viewer."""

@@ -1,0 +1,1 @@
+"""Celery jobs, the outbox relay and the scheduler."""

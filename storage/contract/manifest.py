@@ -1,0 +1,72 @@
+"""What a gateway declares about a study: every instance with its digests."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from storage.contract.identifiers import Sha256Hex, SiteId, Uid, parse_sha256, parse_site_id, parse_uid
+from storage.contract.lanes import Lane
+
+INSTANCES_PER_MANIFEST_MAX = 20_000
+
+UidField = Annotated[Uid, AfterValidator(parse_uid)]
+SiteIdField = Annotated[SiteId, AfterValidator(parse_site_id)]
+Sha256Field = Annotated[Sha256Hex, AfterValidator(parse_sha256)]
+
+
+class WireModel(BaseModel):
+    """Frozen, closed and strict enough for a line between two machines: unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InstanceEntry(WireModel):
+    """One instance as the gateway holds it.
+
+    `received_sha256`: the dataset as received, without file meta. `stored_sha256`: the Part 10 file in the pack.
+    `pixel_sha256`: decoded, whole allocated words; None where the gateway did not decode it.
+    """
+
+    sop_instance_uid: UidField
+    sop_class_uid: UidField
+    series_uid: UidField
+    transfer_syntax_uid: UidField
+    received_sha256: Sha256Field
+    stored_sha256: Sha256Field
+    pixel_sha256: Sha256Field | None = None
+    size_bytes: int = Field(ge=132)
+    received_at: AwareDatetime
+
+
+class Manifest(WireModel):
+    """All that one transfer of one study carries. `revision` counts this gateway's transfers of the study from 1."""
+
+    format: Literal["counterpart-manifest/1"] = "counterpart-manifest/1"
+    site_id: SiteIdField
+    study_uid: UidField
+    revision: int = Field(ge=1)
+    lane: Lane = Lane.ROUTINE
+    calling_ae_title: str = Field(max_length=16)
+    complete_because: str = Field(max_length=64)
+    expected_instances: int | None = Field(default=None, ge=1)
+    completed_at: AwareDatetime
+    instances: tuple[InstanceEntry, ...] = Field(min_length=1, max_length=INSTANCES_PER_MANIFEST_MAX)
+
+    @model_validator(mode="after")
+    def _instances_are_sorted_and_unique(self) -> Manifest:
+        uids = [entry.sop_instance_uid for entry in self.instances]
+        if uids != sorted(set(uids)):
+            raise ValueError("instances must be sorted by SOP Instance UID, each named once")
+        return self
+
+    def sha256(self) -> Sha256Hex:
+        """Return the digest of the manifest's own JSON: its identity when it is declared again."""
+        return Sha256Hex(hashlib.sha256(self.model_dump_json().encode()).hexdigest())
+
+    def last_received_at(self) -> datetime:
+        """Return when the newest instance became durable in the spool."""
+        return max(entry.received_at for entry in self.instances)

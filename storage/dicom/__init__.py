@@ -1,0 +1,1 @@
+"""DICOM datasets: headers, character sets, digests, frames."""

@@ -1,0 +1,1 @@
+"""Sites, gateway keys, custody, audit and the outbox. Hub only."""

@@ -1,0 +1,1 @@
+"""Packs: uncompressed ustar archives of whole Part 10 files, a pure function of their members."""
