@@ -7,7 +7,7 @@ change of them.
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Date, ForeignKey, Identity, Index, LargeBinary, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -142,9 +142,9 @@ class Case(Base):
     acknowledged_at: Mapped[datetime | None]
     due_at: Mapped[datetime | None]  # by the agreement's time limit
     unroutable_reason: Mapped[str | None]
-    version: Mapped[int]
+    version: Mapped[int] = mapped_column()
 
-    __mapper_args__ = {"version_id_col": version}
+    __mapper_args__: ClassVar[dict[str, Any]] = {"version_id_col": version}
 
 
 class CaseStudy(Base):
@@ -185,9 +185,9 @@ class ReadingTask(Base):
     completed_at: Mapped[datetime | None]
     cancel_reason: Mapped[str | None]  # CID 9303 code value
     replaces_id: Mapped[str | None] = mapped_column(ForeignKey("reading_tasks.reading_task_id"))
-    version: Mapped[int]
+    version: Mapped[int] = mapped_column()
 
-    __mapper_args__ = {"version_id_col": version}
+    __mapper_args__: ClassVar[dict[str, Any]] = {"version_id_col": version}
 
 
 class Offer(Base):
@@ -235,9 +235,9 @@ class Draft(Base):
     recommendation: Mapped[str]
     author_id: Mapped[str] = mapped_column(ForeignKey("physicians.physician_id"))
     saved_at: Mapped[datetime]
-    version: Mapped[int]
+    version: Mapped[int] = mapped_column()
 
-    __mapper_args__ = {"version_id_col": version}
+    __mapper_args__: ClassVar[dict[str, Any]] = {"version_id_col": version}
 
 
 class Submission(Base):

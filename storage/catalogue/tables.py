@@ -6,7 +6,7 @@ Catalogue identity is (site, UID): one site can never touch another's study.
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Date, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -135,9 +135,9 @@ class Transfer(Base):
     state: Mapped[str]  # storage.contract.wire.TransferState
     declared_at: Mapped[datetime]
     verified_at: Mapped[datetime | None]
-    version: Mapped[int]
+    version: Mapped[int] = mapped_column()
 
-    __mapper_args__ = {"version_id_col": version}
+    __mapper_args__: ClassVar[dict[str, Any]] = {"version_id_col": version}
 
 
 class Grant(Base):
@@ -168,6 +168,6 @@ class GrantedPack(Base):
     verified_at: Mapped[datetime | None]
     refusal_code: Mapped[str | None]
     refusal_reason: Mapped[str | None]
-    version: Mapped[int]
+    version: Mapped[int] = mapped_column()
 
-    __mapper_args__ = {"version_id_col": version}
+    __mapper_args__: ClassVar[dict[str, Any]] = {"version_id_col": version}
