@@ -6,7 +6,7 @@ Catalogue identity is (site, UID): one site can never touch another's study.
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import Date, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -137,7 +137,7 @@ class Transfer(Base):
     verified_at: Mapped[datetime | None]
     version: Mapped[int] = mapped_column()
 
-    __mapper_args__: ClassVar[dict[str, Any]] = {"version_id_col": version}
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 -- SQLAlchemy declares it so
 
 
 class Grant(Base):
@@ -170,4 +170,4 @@ class GrantedPack(Base):
     refusal_reason: Mapped[str | None]
     version: Mapped[int] = mapped_column()
 
-    __mapper_args__: ClassVar[dict[str, Any]] = {"version_id_col": version}
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 -- SQLAlchemy declares it so
