@@ -1,0 +1,1 @@
+"""The gateway's journal: one SQLite database beside the spool."""
