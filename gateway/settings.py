@@ -1,0 +1,179 @@
+"""The gateway's configuration: one TOML file and environment variables, read once.
+
+Environment variables named `COUNTERPART_GATEWAY_<KEY>` (`__` between the parts of a nested key) win over the file.
+Unknown keys are refused, and all errors are reported together in words.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from storage.contract.wire import LONG_POLL_S_MAX
+
+ENVIRONMENT_PREFIX: Final = "COUNTERPART_GATEWAY_"
+AE_TITLE_CHARACTERS_MAX: Final = 16  # PS3.8 section 9.3.2
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; `problems` has one sentence for each error."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _parse_ae_title(text: str) -> str:
+    title = text.strip()
+    if not title or len(title) > AE_TITLE_CHARACTERS_MAX or "\\" in title or not title.isprintable():
+        raise ValueError("an AE title has 1 to 16 printable characters and no backslash (PS3.5 section 6.2)")
+    return title
+
+
+def _parse_hub_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("the hub's address looks like https://hub.example.org")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+        raise ValueError("the hub's address is scheme, host and port only, without path, query or login")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+AeTitle = Annotated[str, AfterValidator(_parse_ae_title)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DicomSettings(_Section):
+    """The DICOM listener. Port 0 takes any free port; `port_file` then tells which."""
+
+    ae_title: AeTitle = "COUNTERPART"
+    host: str = "0.0.0.0"  # noqa: S104 -- modalities call from the clinic's network
+    port: int = Field(default=11112, ge=0, le=65535)
+    allowed_calling_ae_titles: tuple[AeTitle, ...] = Field(min_length=1)
+    associations_max: int = Field(default=25, ge=1, le=1000)
+
+
+class HubSettings(_Section):
+    """Where the hub is and how patiently it is asked."""
+
+    url: Annotated[str, AfterValidator(_parse_hub_url)]
+    connect_timeout_s: Seconds = 10.0
+    read_timeout_s: Seconds = 60.0  # silence between two bytes, never the whole exchange
+    long_poll_s: int = Field(default=25, ge=0, le=LONG_POLL_S_MAX)
+    retry_delay_max_s: Seconds = 60.0
+    custody_report_s: Seconds = 3.0
+
+
+class TargetSettings(_Section):
+    """A place at the clinic to which reports are delivered."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    kind: Literal["pacs"] = "pacs"
+    host: str = Field(min_length=1)
+    port: Port
+    ae_title: AeTitle
+    timeout_s: Seconds = 30.0
+
+    @property
+    def target(self) -> str:
+        """Return the name by which journal and receipts know this target."""
+        return f"{self.kind}:{self.name}"
+
+
+class GatewaySettings(BaseSettings):
+    """Everything a gateway needs to know; frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    spool_dir: Path
+    hub: HubSettings
+    dicom: DicomSettings
+    targets: tuple[TargetSettings, ...] = ()
+    quiet_period_s: float = Field(default=30.0, gt=0, le=86_400)
+    keep_days: float = Field(default=7.0, ge=0, le=3650)
+    line_seconds_per_pack: float = Field(default=5.0, gt=0, le=60)
+    upload_streams: int = Field(default=2, ge=1, le=8)
+    port_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _targets_have_different_names(self) -> GatewaySettings:
+        names = [target.name for target in self.targets]
+        if len(set(names)) != len(names):
+            raise ValueError("two [[targets]] have the same name")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 -- the signature is pydantic-settings's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment first, then the file's values, which come in as arguments."""
+        return (env_settings, init_settings)
+
+
+def load_settings(path: Path | None) -> GatewaySettings:
+    """Return the settings of the TOML file at `path` (None: environment alone) under the environment.
+
+    Raises:
+        ConfigurationError: with one sentence for each thing that is wrong.
+    """
+    values = _read_toml(path) if path is not None else {}
+    problems = _unknown_environment_variables()
+    try:
+        settings = GatewaySettings(**values)
+    except ValidationError as exc:
+        problems += [_in_words(error) for error in exc.errors(include_input=False, include_url=False)]
+        raise ConfigurationError(problems) from exc
+    except SettingsError as exc:
+        raise ConfigurationError([*problems, str(exc)]) from exc
+    if problems:
+        raise ConfigurationError(problems)
+    return settings
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise ConfigurationError([f"{path}: there is no such file"]) from exc
+    except OSError as exc:
+        raise ConfigurationError([f"{path}: cannot be read ({exc.strerror})"]) from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigurationError([f"{path}: is not valid TOML: {exc}"]) from exc
+
+
+def _unknown_environment_variables() -> list[str]:
+    known = {name.upper() for name in GatewaySettings.model_fields}
+    found = (name for name in os.environ if name.upper().startswith(ENVIRONMENT_PREFIX))
+    return [
+        f"{name}: the gateway has no such setting"
+        for name in sorted(found)
+        if name.upper().removeprefix(ENVIRONMENT_PREFIX).split("__")[0] not in known | {"CONFIG"}
+    ]
+
+
+def _in_words(error: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "configuration"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: the gateway has no such setting"
+    if error["type"] == "missing":
+        return f"{where}: is missing"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
