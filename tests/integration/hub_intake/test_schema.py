@@ -1,0 +1,65 @@
+"""The migration chain makes exactly the declared tables, and can be taken back."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import Engine, inspect, text
+
+from reading_queue.db import schema
+
+pytestmark = pytest.mark.postgres
+
+
+def test_migrated_database_has_no_drift_from_the_declared_tables(empty_database: Engine) -> None:
+    schema.upgrade(empty_database)
+    assert schema.find_drift(empty_database) == []
+
+
+def test_downgrade_removes_every_table_and_upgrade_brings_them_back(empty_database: Engine) -> None:
+    schema.upgrade(empty_database)
+    schema.downgrade(empty_database, "base")
+    assert inspect(empty_database).get_table_names() == ["alembic_version"]
+    schema.upgrade(empty_database)
+    assert schema.find_drift(empty_database) == []
+
+
+def test_upgrade_twice_changes_nothing_and_keeps_the_rows(empty_database: Engine) -> None:
+    schema.upgrade(empty_database)
+    with empty_database.begin() as connection:
+        connection.execute(text("INSERT INTO sites (site_id, name, created_at) VALUES ('qinghe', 'x', now())"))
+    schema.upgrade(empty_database)
+    with empty_database.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM sites")).scalar() == 1
+
+
+def test_two_processes_that_upgrade_at_once_both_end_at_the_newest_revision(empty_database: Engine) -> None:
+    failures: list[Exception] = []
+
+    def upgrade() -> None:
+        try:
+            schema.upgrade(empty_database)
+        except Exception as exc:  # noqa: BLE001 -- carried out of the thread and asserted on
+            failures.append(exc)
+
+    threads = [threading.Thread(target=upgrade) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    schema.check_current(empty_database)
+
+
+def test_check_current_says_what_to_do_about_an_empty_database(empty_database: Engine) -> None:
+    with pytest.raises(schema.SchemaOutdated, match="counterpart-hub migrate"):
+        schema.check_current(empty_database)
+
+
+def test_check_current_refuses_an_unknown_revision(empty_database: Engine) -> None:
+    schema.upgrade(empty_database)
+    with empty_database.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(schema.SchemaOutdated, match="9999"):
+        schema.check_current(empty_database)
