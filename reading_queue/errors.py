@@ -1,0 +1,169 @@
+"""Why a use case refused: one tree, mapped once to an HTTP answer by the web adapters.
+
+    HubError
+    ├── NotAuthenticated            401
+    ├── Forbidden                   403
+    │   ├── NotOffered
+    │   ├── NotHolder
+    │   ├── AuthorMayNotVerify
+    │   ├── LicenceNotValid
+    │   └── ReauthenticationNeeded
+    ├── NotFound                    404
+    ├── Conflict                    409
+    │   ├── AlreadyClaimed
+    │   ├── WrongState
+    │   ├── StaleDraft
+    │   ├── ImagesUnacknowledged
+    │   └── WorkInProgressFull
+    ├── Invalid                     422
+    │   ├── TextNotAcceptable
+    │   └── ConfirmationNeeded
+    ├── TooManyAttempts             429
+    └── Unavailable                 503
+
+A class docstring is the default message: words for the person who reads them, never patient data.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HubError(Exception):
+    """The hub could not do this."""
+
+    code: ClassVar[str] = "hub_error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, detail: str | None = None) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip()
+        super().__init__(self.detail)
+
+
+class NotAuthenticated(HubError):
+    """Log in first."""
+
+    code = "not_authenticated"
+    status = 401
+
+
+class Forbidden(HubError):
+    """Your account has no right to this."""
+
+    code = "forbidden"
+    status = 403
+
+
+class NotOffered(Forbidden):
+    """This reading task is not offered to you."""
+
+    code = "not_offered"
+
+
+class NotHolder(Forbidden):
+    """You do not hold this reading task; its claim may have expired. The draft is kept."""
+
+    code = "not_holder"
+
+
+class AuthorMayNotVerify(Forbidden):
+    """The author of a report cannot verify it: a second physician must sign."""
+
+    code = "author_may_not_verify"
+
+
+class LicenceNotValid(Forbidden):
+    """Your licence to practise is not valid today, so you cannot take or sign work."""
+
+    code = "licence_not_valid"
+
+
+class ReauthenticationNeeded(Forbidden):
+    """Give your password again: a signature needs a recent one."""
+
+    code = "reauthentication_needed"
+
+
+class NotFound(HubError):
+    """There is no such thing, or you may not see it."""
+
+    code = "not_found"
+    status = 404
+
+
+class Conflict(HubError):
+    """Things have moved on; look again."""
+
+    code = "conflict"
+    status = 409
+
+
+class AlreadyClaimed(Conflict):
+    """Another physician has taken this reading task."""
+
+    code = "already_claimed"
+
+
+class WrongState(Conflict):
+    """This cannot be done in the case's present state."""
+
+    code = "wrong_state"
+
+
+class StaleDraft(Conflict):
+    """The draft was saved elsewhere in the meantime; load it again before you go on."""
+
+    code = "stale_draft"
+
+
+class ImagesUnacknowledged(Conflict):
+    """Images arrived after the claim; look at them and acknowledge them before you sign."""
+
+    code = "images_unacknowledged"
+
+
+class WorkInProgressFull(Conflict):
+    """You hold as many reading tasks as your limit allows; finish or release one first."""
+
+    code = "work_in_progress_full"
+
+
+class Invalid(HubError):
+    """The request does not make sense."""
+
+    code = "invalid"
+    status = 422
+
+
+class TextNotAcceptable(Invalid):
+    """The text cannot be signed as it stands."""
+
+    code = "text_not_acceptable"
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+class ConfirmationNeeded(Invalid):
+    """The text may contradict itself; confirm that it is meant."""
+
+    code = "confirmation_needed"
+
+    def __init__(self, warnings: tuple[str, ...]) -> None:
+        self.warnings = warnings
+        super().__init__("; ".join(warnings))
+
+
+class TooManyAttempts(HubError):
+    """Too many attempts; wait a little."""
+
+    code = "too_many_attempts"
+    status = 429
+
+
+class Unavailable(HubError):
+    """A part of the hub cannot be reached; try again shortly."""
+
+    code = "unavailable"
+    status = 503
