@@ -1,0 +1,140 @@
+"""Who may see what: the one authorisation function of pages, JSON API, DICOMweb and objects.
+
+The rule is a single SQL condition, `may_see`, so that a list and a look at one study can never disagree. What a viewer
+may not see does not exist for them: `require_study` and `require_case` raise NotFound, not Forbidden.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Date, Select, cast, exists, false, func, literal, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from reading_queue.db.tables import Agreement, CaseStudy, Offer, Organisation, ReadingTask, Report, Submission
+from reading_queue.domain.roles import Role
+from reading_queue.errors import Forbidden, NotFound
+from storage.ledger.tables import Site
+
+HELD_STATES = ("in_progress", "completed")
+ColumnOrValue = ColumnElement[str] | InstrumentedAttribute[str] | str
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """A logged-in person, as every service knows them."""
+
+    account_id: str
+    login: str
+    display_name: str
+    role: Role
+    organisation_id: str
+    site_id: str | None  # of the organisation, when it sends studies
+    physician_id: str | None
+    language: str
+    authenticated_at: datetime  # when the password was last given
+
+
+def may_see(viewer: Viewer, site_id: ColumnOrValue, study_uid: ColumnOrValue, now: datetime) -> ColumnElement[bool]:
+    """Return the condition under which `viewer` may see a study; the arguments are columns or values.
+
+    Technician: the studies of their own site. Physician: studies of cases offered to them, held by them, or written
+    or signed by them; that their organisation reads it is not enough. Coordinator and administrator: the studies of
+    the sites of the organisations below their own, and of those it assists by an agreement in force.
+    """
+    site, uid = _expression(site_id), _expression(study_uid)
+    match viewer.role:
+        case Role.TECHNICIAN:
+            return site == viewer.site_id if viewer.site_id is not None else false()
+        case Role.PHYSICIAN:
+            return _case_is_theirs(viewer, site, uid, now)
+        case Role.COORDINATOR | Role.ADMINISTRATOR:
+            return site.in_(_overseen(viewer, now))
+
+
+def may_see_study(session: Session, viewer: Viewer, site_id: str, study_uid: str, now: datetime) -> bool:
+    """Return whether `viewer` may see the study of this site."""
+    return bool(session.scalar(select(may_see(viewer, site_id, study_uid, now))))
+
+
+def visible_sites(session: Session, viewer: Viewer, now: datetime) -> frozenset[str]:
+    """Return the sites all of whose studies `viewer` may see. A physician has none: their right is to cases."""
+    match viewer.role:
+        case Role.TECHNICIAN:
+            return frozenset({viewer.site_id} if viewer.site_id is not None else ())
+        case Role.COORDINATOR | Role.ADMINISTRATOR:
+            return frozenset(session.scalars(_overseen(viewer, now)))
+        case _:
+            return frozenset()
+
+
+def require(viewer: Viewer, *roles: Role) -> None:
+    """Raise Forbidden unless `viewer` has one of `roles`."""
+    if viewer.role not in roles:
+        raise Forbidden
+
+
+def require_study(session: Session, viewer: Viewer, site_id: str, study_uid: str, now: datetime) -> None:
+    """Raise NotFound unless `viewer` may see the study."""
+    if not may_see_study(session, viewer, site_id, study_uid, now):
+        raise NotFound("there is no such study, or you may not see it")
+
+
+def require_case(session: Session, viewer: Viewer, case_id: str, now: datetime) -> None:
+    """Raise NotFound unless `viewer` may see a study of the case."""
+    its_study_is_seen = exists().where(
+        CaseStudy.case_id == case_id, may_see(viewer, CaseStudy.site_id, CaseStudy.study_uid, now)
+    )
+    if not session.scalar(select(its_study_is_seen)):
+        raise NotFound("there is no such case, or you may not see it")
+
+
+def _expression(column_or_value: ColumnOrValue) -> ColumnElement[str]:
+    return literal(column_or_value) if isinstance(column_or_value, str) else column_or_value.expression
+
+
+def _case_is_theirs(
+    viewer: Viewer, site: ColumnElement[str], uid: ColumnElement[str], now: datetime
+) -> ColumnElement[bool]:
+    """Return the condition that a case of the study is offered to, held by or signed by the physician."""
+    if viewer.physician_id is None:
+        return false()
+    offered = select(ReadingTask.case_id).join(Offer, Offer.reading_task_id == ReadingTask.reading_task_id)
+    offered = offered.where(
+        Offer.physician_id == viewer.physician_id,
+        Offer.state == "open",
+        Offer.expires_at > now,
+        ReadingTask.state == "scheduled",
+    )
+    held = select(ReadingTask.case_id).where(
+        ReadingTask.holder_id == viewer.physician_id, ReadingTask.state.in_(HELD_STATES)
+    )
+    written = select(Submission.case_id).where(Submission.author_id == viewer.physician_id)
+    signed = select(Report.case_id).where(Report.verifier_id == viewer.physician_id)
+    theirs = (CaseStudy.case_id.in_(cases) for cases in (offered, held, written, signed))
+    return exists().where(CaseStudy.site_id == site, CaseStudy.study_uid == uid, or_(*theirs))
+
+
+def _overseen(viewer: Viewer, now: datetime) -> Select[str]:
+    """Select the sites of the organisations below the viewer's own, and of those it assists by agreement."""
+    below = (
+        select(Organisation.organisation_id)
+        .where(Organisation.organisation_id == viewer.organisation_id)
+        .cte("below", recursive=True)
+    )
+    below = below.union_all(
+        select(Organisation.organisation_id).join(below, Organisation.parent_id == below.c.organisation_id)
+    )
+    today = cast(func.timezone(Site.time_zone, now), Date)  # agreements are dated in the site's own days
+    assisted = exists().where(
+        Agreement.requesting_organisation_id == Organisation.organisation_id,
+        Agreement.assisting_organisation_id == viewer.organisation_id,
+        Agreement.valid_from <= today,
+        Agreement.valid_until >= today,
+    )
+    return (
+        select(Site.site_id)
+        .join(Organisation, Organisation.site_id == Site.site_id)
+        .where(or_(Organisation.organisation_id.in_(select(below.c.organisation_id)), assisted))
+    )
