@@ -1,0 +1,110 @@
+"""Fixtures of all tests: a real PostgreSQL per test process, a fresh database per test, a hub on both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from reading_queue.db.schema import upgrade
+from reading_queue.embedded.directories import make_socket_directory, owned, remove_socket_directory
+from reading_queue.embedded.postgres import MAINTENANCE_DATABASE, EmbeddedPostgres
+from reading_queue.services.hub import Hub, Policy
+from storage.contract.identifiers import new_id
+from storage.objects.protocol import ObjectStore
+from tests.support.clock import SteerableClock
+from tests.support.hub import KeysInMemory
+from tests.support.processes import ProcessStarter
+
+TEMPLATE = "template_counterpart"
+# A test's database need not survive a power cut.
+FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off"}
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """An embedded PostgreSQL of this test process, with a migrated template database."""
+    data_dir = tmp_path_factory.mktemp("hub")
+    with owned(data_dir):
+        server = EmbeddedPostgres(data_dir, make_socket_directory(data_dir, runtime_dir=None), FAST)
+        server.start()
+        try:
+            _run_outside_transactions(server, f"CREATE DATABASE {TEMPLATE}")
+            engine = sa.create_engine(server.url(TEMPLATE))
+            upgrade(engine)
+            engine.dispose()  # nobody may be connected to a template while it is cloned
+            yield server
+        finally:
+            server.stop()
+            remove_socket_directory(data_dir)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: EmbeddedPostgres) -> sa.URL:
+    """The address of the test server's maintenance database."""
+    return postgres.url(MAINTENANCE_DATABASE)
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres) -> Iterator[sa.URL]:
+    """The address of a fresh database with the hub's whole schema, gone after the test."""
+    name = f"test_{new_id()}"
+    _run_outside_transactions(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
+    yield postgres.url(name)
+    _run_outside_transactions(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(database_url: sa.URL) -> Iterator[sa.Engine]:
+    """An engine on a fresh database."""
+    engine = sa.create_engine(database_url, hide_parameters=True)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def hub_clock() -> SteerableClock:
+    """The hub's clock: `hub_clock.now`, `hub_clock.advance(seconds)`."""
+    return SteerableClock()
+
+
+@pytest.fixture
+def directory_store(tmp_path: Path, hub_clock: SteerableClock) -> ObjectStore:
+    """An empty directory store."""
+    from storage.objects.directory import DirectoryStore
+
+    return DirectoryStore(tmp_path / "objects", public_url="http://hub.example", secret=b"s" * 32, clock=hub_clock)
+
+
+@pytest.fixture
+def hub(database: sa.Engine, directory_store: ObjectStore, hub_clock: SteerableClock) -> Hub:
+    """A hub on a fresh database, an empty directory store and a steerable clock."""
+    return Hub(
+        engine=database,
+        objects=directory_store,
+        keys=KeysInMemory(),
+        policy=Policy(),
+        network_name="Test network",
+        audience="test-network",
+        public_url="http://hub.example",
+        clock=hub_clock,
+    )
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[ProcessStarter]:
+    """Starts real processes and kills what still runs when the test ends."""
+    starter = ProcessStarter(tmp_path / "logs")
+    yield starter
+    starter.end_all()
+
+
+def _run_outside_transactions(server: EmbeddedPostgres, statement: str) -> None:
+    engine = sa.create_engine(server.url(MAINTENANCE_DATABASE), isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.execute(sa.text(statement))
+    finally:
+        engine.dispose()
