@@ -1,0 +1,251 @@
+"""Who is offered a reading task, in which order, and why: a pure function of the facts.
+
+Hard conditions exclude, with every reason kept: an agreement in force for the organisation (or one above it), the
+modality, the body region and the phase; a licence valid on the day; the physician's own modalities; on duty now;
+below the limit of work in progress; and for verification a second physician of sufficient title.
+
+The order of those who remain: who was not asked yet, then the agreement's stage, then
+- stat: the least work in progress, the patient's own physician, the least cumulative workload;
+- otherwise: the patient's own physician, the least cumulative workload, the least work in progress.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Final
+
+from reading_queue.domain.roles import VERIFIER_TITLE_MIN, Title
+from storage.contract.lanes import Lane
+
+
+class Phase(StrEnum):
+    """What a reading task asks for; also the name of the service in an agreement."""
+
+    INTERPRETATION = "interpretation"
+    VERIFICATION = "verification"
+
+
+class Reason(StrEnum):
+    """Why a physician is not a candidate."""
+
+    NO_AGREEMENT = "no_agreement"
+    AGREEMENT_NOT_IN_FORCE = "agreement_not_in_force"
+    AGREEMENT_OTHER_SERVICE = "agreement_other_service"
+    AGREEMENT_OTHER_MODALITY = "agreement_other_modality"
+    AGREEMENT_OTHER_REGION = "agreement_other_region"
+    LICENCE_EXPIRED = "licence_expired"
+    OTHER_MODALITY = "other_modality"
+    OFF_DUTY = "off_duty"
+    WORK_IN_PROGRESS_FULL = "work_in_progress_full"
+    IS_AUTHOR = "is_author"
+    TITLE_TOO_LOW = "title_too_low"
+    DECLINED = "declined"
+
+
+REASONS_ZH: Final[Mapping[Reason, str]] = {
+    Reason.NO_AGREEMENT: "与申请机构没有结对协议",
+    Reason.AGREEMENT_NOT_IN_FORCE: "协议不在有效期内",
+    Reason.AGREEMENT_OTHER_SERVICE: "协议不含此项服务",
+    Reason.AGREEMENT_OTHER_MODALITY: "协议不含此检查类型",
+    Reason.AGREEMENT_OTHER_REGION: "协议不含此检查部位",
+    Reason.LICENCE_EXPIRED: "执业证书已过期",
+    Reason.OTHER_MODALITY: "不阅读此检查类型",
+    Reason.OFF_DUTY: "不在班",
+    Reason.WORK_IN_PROGRESS_FULL: "在办任务已满",
+    Reason.IS_AUTHOR: "报告作者不能审核",
+    Reason.TITLE_TOO_LOW: "职称低于主治医师",
+    Reason.DECLINED: "已拒绝",
+}
+
+# Relative reading effort, in hundredths of one CT. Ours, for balance between physicians; no tariff.
+WORKLOAD_POINTS: Final[Mapping[str, int]] = {"CT": 100, "MR": 140, "PT": 160, "MG": 70, "US": 50, "XA": 120, "RF": 60}
+WORKLOAD_POINTS_DEFAULT: Final = 30  # plain films and everything unnamed
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFacts:
+    """What the ranking needs of a case."""
+
+    case_id: str
+    phase: Phase
+    lane: Lane
+    modality: str
+    body_region: str  # empty when unknown
+    organisation_ids: tuple[str, ...]  # the requesting organisation and those above it, nearest first
+    local_date: date  # today, at the site
+    author_id: str | None = None  # of the submission that waits for verification
+
+
+@dataclass(frozen=True, slots=True)
+class PhysicianFacts:
+    """What the ranking needs of a physician, as of now."""
+
+    physician_id: str
+    organisation_id: str
+    title: Title
+    licence_valid_until: date
+    modalities: frozenset[str]  # empty means all
+    duty: tuple[tuple[datetime, datetime], ...]  # periods, the end excluded
+    work_in_progress: int
+    work_in_progress_max: int
+    workload_points: int  # cumulative, over the window the caller counts
+    read_this_patient: bool = False
+    declined: bool = False  # this reading task, or one it replaces
+    let_pass: bool = False  # an offer of this reading task ran out unanswered
+
+    def on_duty(self, now: datetime) -> bool:
+        """Return whether `now` lies in a period of duty."""
+        return any(start <= now < end for start, end in self.duty)
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementFacts:
+    """What the ranking needs of an agreement."""
+
+    agreement_id: str
+    requesting_organisation_id: str
+    assisting_organisation_id: str
+    modalities: frozenset[str]  # empty means all
+    body_regions: frozenset[str]  # empty means all
+    services: frozenset[str]
+    stage: int
+    valid_from: date
+    valid_until: date
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A physician who may be offered the task, with all that decided the place in the order."""
+
+    physician_id: str
+    agreement_id: str
+    stage: int
+    let_pass: bool
+    work_in_progress: int
+    workload_points: int
+    read_this_patient: bool
+
+    def why(self) -> dict[str, int | bool | str]:
+        """Return the reasons in a form that is kept with the offer."""
+        return {
+            "agreement_id": self.agreement_id,
+            "stage": self.stage,
+            "work_in_progress": self.work_in_progress,
+            "workload_points": self.workload_points,
+            "read_this_patient": self.read_this_patient,
+            "asked_again": self.let_pass,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The candidates, best first; and why everybody else is none."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    excluded: dict[str, list[Reason]] = field(default_factory=dict)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many physicians each reason excludes, most frequent first."""
+        counted = Counter(reason for reasons in self.excluded.values() for reason in reasons)
+        return {reason.value: number for reason, number in counted.most_common()}
+
+
+def rank(
+    case: CaseFacts, physicians: Sequence[PhysicianFacts], agreements: Sequence[AgreementFacts], now: datetime
+) -> Ranking:
+    """Return who may be offered the reading task, best first, and why the others may not."""
+    ranking = Ranking()
+    for physician in physicians:
+        agreement, reasons = find_agreement(case, physician, agreements)
+        reasons = reasons + _personal_reasons(case, physician, now)
+        if agreement is None or reasons:
+            ranking.excluded[physician.physician_id] = reasons
+            continue
+        ranking.candidates.append(
+            Candidate(
+                physician_id=physician.physician_id,
+                agreement_id=agreement.agreement_id,
+                stage=agreement.stage,
+                let_pass=physician.let_pass,
+                work_in_progress=physician.work_in_progress,
+                workload_points=physician.workload_points,
+                read_this_patient=physician.read_this_patient,
+            )
+        )
+    ranking.candidates.sort(key=lambda candidate: _order(case.lane, candidate))
+    return ranking
+
+
+def choose(ranking: Ranking, lane: Lane, width: int) -> list[Candidate]:
+    """Return to whom the task is offered now, at most `width`.
+
+    Stat goes to the best of all stages at once. Other lanes ask one stage at a time and widen when its offers have
+    run out or were declined; choosing again on the same facts chooses the same physicians.
+    """
+    if lane is Lane.STAT or not ranking.candidates:
+        return ranking.candidates[:width]
+    first = ranking.candidates[0]
+    group = [one for one in ranking.candidates if (one.let_pass, one.stage) == (first.let_pass, first.stage)]
+    return group[:width]
+
+
+def find_agreement(
+    case: CaseFacts, physician: PhysicianFacts, agreements: Sequence[AgreementFacts]
+) -> tuple[AgreementFacts | None, list[Reason]]:
+    """Return the agreement under which the physician may read the case, or None and what each one lacks.
+
+    An agreement of an organisation above the requesting one (a county for its townships) covers it too. Among
+    several the lowest stage wins, then the nearest organisation.
+    """
+    concerning = [
+        agreement
+        for agreement in agreements
+        if agreement.assisting_organisation_id == physician.organisation_id
+        and agreement.requesting_organisation_id in case.organisation_ids
+    ]
+    if not concerning:
+        return None, [Reason.NO_AGREEMENT]
+    lacking = {agreement.agreement_id: _lacks(case, agreement) for agreement in concerning}
+    usable = [agreement for agreement in concerning if lacking[agreement.agreement_id] is None]
+    if not usable:
+        return None, sorted({reason for reason in lacking.values() if reason is not None})
+    nearness = {organisation: place for place, organisation in enumerate(case.organisation_ids)}
+    best = min(usable, key=lambda one: (one.stage, nearness[one.requesting_organisation_id], one.agreement_id))
+    return best, []
+
+
+def _lacks(case: CaseFacts, agreement: AgreementFacts) -> Reason | None:
+    if not agreement.valid_from <= case.local_date <= agreement.valid_until:
+        return Reason.AGREEMENT_NOT_IN_FORCE
+    if case.phase not in agreement.services:
+        return Reason.AGREEMENT_OTHER_SERVICE
+    if agreement.modalities and case.modality not in agreement.modalities:
+        return Reason.AGREEMENT_OTHER_MODALITY
+    if agreement.body_regions and case.body_region not in agreement.body_regions:
+        return Reason.AGREEMENT_OTHER_REGION
+    return None
+
+
+def _personal_reasons(case: CaseFacts, physician: PhysicianFacts, now: datetime) -> list[Reason]:
+    verifying = case.phase is Phase.VERIFICATION
+    conditions = {
+        Reason.LICENCE_EXPIRED: physician.licence_valid_until < case.local_date,
+        Reason.OTHER_MODALITY: bool(physician.modalities) and case.modality not in physician.modalities,
+        Reason.OFF_DUTY: not physician.on_duty(now),
+        Reason.WORK_IN_PROGRESS_FULL: physician.work_in_progress >= physician.work_in_progress_max,
+        Reason.IS_AUTHOR: verifying and physician.physician_id == case.author_id,
+        Reason.TITLE_TOO_LOW: verifying and physician.title.rank < VERIFIER_TITLE_MIN.rank,
+        Reason.DECLINED: physician.declined,
+    }
+    return [reason for reason, holds in conditions.items() if holds]
+
+
+def _order(lane: Lane, candidate: Candidate) -> tuple[bool | int | str, ...]:
+    stranger = not candidate.read_this_patient
+    load, workload = candidate.work_in_progress, candidate.workload_points
+    by_lane = (load, stranger, workload) if lane is Lane.STAT else (stranger, workload, load)
+    return (candidate.let_pass, candidate.stage, *by_lane, candidate.physician_id)
