@@ -48,7 +48,8 @@ class Gateway(Base):
     enrolled_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
     last_seen_at: Mapped[datetime | None]
-    clock_offset_ms: Mapped[int | None]
+    clock_offset_ms: Mapped[int | None]  # gateway minus hub, as last measured
+    custody_through: Mapped[int] = mapped_column(server_default="0")  # its events up to this number are in the ledger
 
 
 class UsedNonce(Base):
@@ -67,7 +68,11 @@ class CustodyEvent(Base):
     """
 
     __tablename__ = "custody_events"
-    __table_args__ = (Index("ix_custody_events_site_study", "site_id", "study_uid"),)
+    __table_args__ = (
+        Index("ix_custody_events_site_study", "site_id", "study_uid"),
+        Index("ix_custody_events_study", "study_uid"),
+        Index("ix_custody_events_source", "place", "source_seq", postgresql_where=text("source_seq IS NOT NULL")),
+    )
 
     event_id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     event_key: Mapped[str] = mapped_column(unique=True)

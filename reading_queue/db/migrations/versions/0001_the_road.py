@@ -129,6 +129,7 @@ def _create_gateways() -> None:
         sa.Column("revoked_at", TIME, nullable=True),
         sa.Column("last_seen_at", TIME, nullable=True),
         sa.Column("clock_offset_ms", sa.BigInteger(), nullable=True),
+        sa.Column("custody_through", sa.BigInteger(), server_default="0", nullable=False),
         sa.ForeignKeyConstraint(["site_id"], ["sites.site_id"], name="fk_gateways_site_id"),
         sa.PrimaryKeyConstraint("gateway_id", name="pk_gateways"),
     )
@@ -167,6 +168,13 @@ def _create_custody_events() -> None:
     )
     op.create_index("ix_custody_events_case_id", "custody_events", ["case_id"])
     op.create_index("ix_custody_events_site_study", "custody_events", ["site_id", "study_uid"])
+    op.create_index(
+        "ix_custody_events_source",
+        "custody_events",
+        ["place", "source_seq"],
+        postgresql_where=sa.text("source_seq IS NOT NULL"),
+    )
+    op.create_index("ix_custody_events_study", "custody_events", ["study_uid"])
 
 
 def _create_audit_events() -> None:
