@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Date, Select, cast, exists, false, func, literal, or_, select
+from sqlalchemy import ColumnElement, Date, Select, cast, exists, false, func, literal, null, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from reading_queue.db.tables import Agreement, CaseStudy, Offer, Organisation, ReadingTask, Report, Submission
@@ -117,24 +117,24 @@ def _case_is_theirs(
 
 
 def _overseen(viewer: Viewer, now: datetime) -> Select[str]:
-    """Select the sites of the organisations below the viewer's own, and of those it assists by agreement."""
-    below = (
-        select(Organisation.organisation_id)
-        .where(Organisation.organisation_id == viewer.organisation_id)
-        .cte("below", recursive=True)
-    )
-    below = below.union_all(
-        select(Organisation.organisation_id).join(below, Organisation.parent_id == below.c.organisation_id)
-    )
-    today = cast(func.timezone(Site.time_zone, now), Date)  # agreements are dated in the site's own days
-    assisted = exists().where(
-        Agreement.requesting_organisation_id == Organisation.organisation_id,
-        Agreement.assisting_organisation_id == viewer.organisation_id,
-        Agreement.valid_from <= today,
-        Agreement.valid_until >= today,
-    )
+    """Select the sites of the organisations below the viewer's own, and of those it assists by agreement.
+
+    An agreement with an organisation covers all below it, from its first to its last day at the site.
+    """
+    no_date = cast(null(), Date)
+    own = select(Organisation.organisation_id, no_date.label("valid_from"), no_date.label("valid_until"))
+    own = own.where(Organisation.organisation_id == viewer.organisation_id)
+    assisted = select(Agreement.requesting_organisation_id, Agreement.valid_from, Agreement.valid_until)
+    assisted = assisted.where(Agreement.assisting_organisation_id == viewer.organisation_id)
+    overseen = select(own.union_all(assisted).subquery()).cte("overseen", recursive=True)
+    below = select(Organisation.organisation_id, overseen.c.valid_from, overseen.c.valid_until)
+    below = below.where(Organisation.parent_id == overseen.c.organisation_id)
+    overseen = overseen.union(below)
+    today = cast(func.timezone(Site.time_zone, now), Date)
     return (
         select(Site.site_id)
+        .distinct()
         .join(Organisation, Organisation.site_id == Site.site_id)
-        .where(or_(Organisation.organisation_id.in_(select(below.c.organisation_id)), assisted))
+        .join(overseen, overseen.c.organisation_id == Organisation.organisation_id)
+        .where(or_(overseen.c.valid_from.is_(None), today.between(overseen.c.valid_from, overseen.c.valid_until)))
     )
