@@ -1,0 +1,148 @@
+"""How a case comes to be: declared with its study's first manifest, ready when the catalogue holds the study.
+
+Both functions run inside the caller's transaction and may be repeated: a study yields one case, and one set of its
+instances counts once, whatever arrives twice.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from reading_queue.db.tables import Case, CaseStudy, Organisation
+from reading_queue.domain.modality import most_telling
+from reading_queue.domain.routing import Phase
+from reading_queue.domain.transitions import Actor, CaseEvent, CaseState
+from reading_queue.errors import NotFound
+from reading_queue.services.casework import (
+    get_case_locked,
+    launch_route,
+    move_case,
+    open_reading_task,
+    record_custody,
+)
+from reading_queue.services.hub import Hub
+from storage.catalogue.tables import Study, Transfer
+from storage.contract.hops import Hop
+from storage.contract.identifiers import new_id
+from storage.contract.manifest import Manifest
+
+UNREAD = frozenset({CaseState.READY, CaseState.OFFERED})
+BEING_READ = frozenset({CaseState.READING, CaseState.PENDING_REVIEW, CaseState.REVIEWING})
+WAITING_FOR_IMAGES = frozenset({CaseState.RECEIVING, CaseState.RETURNED})
+
+
+def declare_case(session: Session, hub: Hub, now: datetime, *, manifest: Manifest) -> str:
+    """Return the id of the case that reads the manifest's study, creating it in RECEIVING the first time.
+
+    Later manifests of the study only move the clock of the last instance.
+
+    Raises:
+        NotFound: the site belongs to no organisation.
+    """
+    _lock_study(session, manifest.site_id, manifest.study_uid)
+    last_instance_at = manifest.last_received_at()
+    case_id = find_case_of(session, manifest.site_id, manifest.study_uid)
+    if case_id is not None:
+        case = get_case_locked(session, case_id)
+        case.last_instance_at = max(case.last_instance_at, last_instance_at)
+        return case_id
+    organisation_id = session.scalar(
+        select(Organisation.organisation_id).where(Organisation.site_id == manifest.site_id)
+    )
+    if organisation_id is None:
+        raise NotFound("this site belongs to no organisation; load the network description first")
+    first_instance_at = min(entry.received_at for entry in manifest.instances)
+    case = Case(
+        case_id=new_id(),
+        site_id=manifest.site_id,
+        organisation_id=organisation_id,
+        state=CaseState.RECEIVING,
+        lane=manifest.lane,
+        modality="",
+        first_instance_at=first_instance_at,
+        last_instance_at=last_instance_at,
+        created_at=now,
+        due_at=first_instance_at + _time_limit(hub, manifest.lane),
+    )
+    session.add(case)
+    session.flush()
+    session.add(CaseStudy(case_id=case.case_id, site_id=manifest.site_id, study_uid=manifest.study_uid))
+    session.flush()
+    return case.case_id
+
+
+def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study, transfer: Transfer) -> None:
+    """Let the case of a study know that the catalogue holds it, at the study's present revision.
+
+    A case that waits for images becomes ready and its interpretation is launched. Images that come while it is being
+    read must be acknowledged by the reader; images that come after the signature are shown to the coordinator. They
+    never make a second case or a second report.
+
+    Raises:
+        NotFound: no manifest of the study was declared.
+    """
+    case_id = find_case_of(session, study.site_id, study.study_uid)
+    if case_id is None:
+        raise NotFound("no case was declared for this study")
+    case = get_case_locked(session, case_id)
+    state = CaseState(case.state)
+    late = state not in WAITING_FOR_IMAGES | UNREAD
+    if not _record_revision(session, case, study, transfer, now, late=late):
+        return
+    if late:
+        case.images_unacknowledged = case.images_unacknowledged or state in BEING_READ
+        return
+    _copy_facts(hub, case, study)
+    if state in WAITING_FOR_IMAGES:
+        move_case(case, CaseEvent.IMAGES_VERIFIED, Actor.SYSTEM)
+        case.ready_at = now
+        task = open_reading_task(session, case, Phase.INTERPRETATION, now)
+        launch_route(session, now, task.reading_task_id)
+
+
+def find_case_of(session: Session, site_id: str, study_uid: str) -> str | None:
+    """Return the id of the case that reads this study, if one was declared."""
+    return session.scalar(
+        select(CaseStudy.case_id).where(CaseStudy.site_id == site_id, CaseStudy.study_uid == study_uid)
+    )
+
+
+def _record_revision(
+    session: Session, case: Case, study: Study, transfer: Transfer, now: datetime, *, late: bool
+) -> bool:
+    """Write the ledger line of this revision; return whether the revision is new to the case."""
+    return record_custody(
+        session,
+        case,
+        Hop.LATE_IMAGES if late else Hop.CATALOGUED,
+        f"revision:{case.case_id}:{study.revision}",
+        now,
+        uids=[study.study_uid],
+        detail={
+            "revision": study.revision,
+            "instance_count": study.instance_count,
+            "transfer_id": transfer.transfer_id,
+            "case_state": case.state,
+        },
+    )
+
+
+def _copy_facts(hub: Hub, case: Case, study: Study) -> None:
+    case.modality = most_telling(study.modalities)
+    case.body_region = study.body_part
+    case.exam_started_at = study.exam_started_at
+    # The norm counts from the start of the exam; an implausible start falls back on the first instance.
+    case.due_at = (study.exam_started_at or case.first_instance_at) + _time_limit(hub, case.lane)
+
+
+def _time_limit(hub: Hub, lane: str) -> timedelta:
+    return timedelta(minutes=hub.policy.time_limit_default_min[lane])
+
+
+def _lock_study(session: Session, site_id: str, study_uid: str) -> None:
+    """Make two first declarations of one study wait for each other, until the transaction ends."""
+    key = func.hashtextextended(f"case:{site_id}:{study_uid}", 0)
+    session.execute(select(func.pg_advisory_xact_lock(key)))

@@ -1,0 +1,196 @@
+"""Offering a reading task: facts in, the pure ranking, offers out.
+
+Idempotent by the reading task's id: what is offered already stays, and a task that has moved on is left alone. A task
+for which nobody is eligible is marked on its case in words and tried again; it is never forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from reading_queue.db.tables import Agreement, Case, Offer, ReadingTask, RoutingDecision
+from reading_queue.domain.routing import REASONS_ZH, Candidate, Phase, Ranking, Reason, choose, rank
+from reading_queue.domain.transitions import Actor, CaseEvent, CaseState, ReadingTaskState
+from reading_queue.services.casework import find_task_locked, launch_route, move_case, record_custody
+from reading_queue.services.hub import Hub
+from reading_queue.services.routing_facts import RoutingFacts, load_facts
+from storage.contract.hops import Hop
+from storage.contract.identifiers import new_id
+from storage.contract.lanes import Lane
+
+log = structlog.get_logger(__name__)
+
+RETRY_UNROUTABLE: Final = timedelta(seconds=60)
+ROUTABLE: Final = frozenset({CaseState.READY, CaseState.OFFERED, CaseState.PENDING_REVIEW})
+NOBODY_BY_AGREEMENT: Final = "无人可派：没有覆盖本机构的结对协议"
+
+
+def route(hub: Hub, reading_task_id: str) -> None:
+    """Offer the reading task to those the ranking puts first. Safe to run any number of times."""
+    now = hub.clock()
+    with hub.transaction() as session:
+        found = find_task_locked(session, reading_task_id)
+        if found is None:
+            log.warning("routing_of_unknown_task", reading_task_id=reading_task_id)
+            return
+        task, case = found
+        if task.state != ReadingTaskState.SCHEDULED or case.state not in ROUTABLE:
+            return
+        expire_offers_of(session, task, now)
+        facts = load_facts(session, case, task, now)
+        ranking = rank(facts.case, facts.physicians, facts.agreements, now)
+        chosen = choose(ranking, facts.case.lane, hub.policy.offer_width)
+        asked = _find_open_offers(session, task)
+        fresh = [candidate for candidate in chosen if candidate.physician_id not in asked]
+        fresh = fresh[: max(0, hub.policy.offer_width - len(asked))]
+        if fresh:
+            _offer(session, hub, case, task, fresh, ranking, facts, now)
+        elif not asked:
+            _mark_unroutable(session, case, task, ranking, facts, now)
+
+
+def expire_offers_of(session: Session, task: ReadingTask, now: datetime) -> int:
+    """Close the task's offers whose time has run out; return how many."""
+    overdue = select(Offer).where(
+        Offer.reading_task_id == task.reading_task_id, Offer.state == "open", Offer.expires_at <= now
+    )
+    expired = session.scalars(overdue).all()
+    for offer in expired:
+        offer.state = "expired"
+        offer.answered_at = now
+    session.flush()
+    return len(expired)
+
+
+def give_offer(
+    session: Session, hub: Hub, task: ReadingTask, candidate: Candidate, now: datetime, *, why: dict[str, object]
+) -> None:
+    """Show the task to one physician, again where an earlier offer of it has ended."""
+    earlier = session.scalars(
+        select(Offer).where(Offer.reading_task_id == task.reading_task_id, Offer.physician_id == candidate.physician_id)
+    ).one_or_none()
+    offer = earlier or Offer(
+        offer_id=new_id(), reading_task_id=task.reading_task_id, physician_id=candidate.physician_id
+    )
+    offer.agreement_id = candidate.agreement_id
+    offer.state = "open"
+    offer.offered_at = now
+    offer.expires_at = now + timedelta(seconds=hub.policy.offer_ttl_s)
+    offer.answered_at = None
+    offer.why = why
+    session.add(offer)
+
+
+def _find_open_offers(session: Session, task: ReadingTask) -> set[str]:
+    still_open = select(Offer.physician_id).where(Offer.reading_task_id == task.reading_task_id, Offer.state == "open")
+    return set(session.scalars(still_open))
+
+
+def _offer(
+    session: Session,
+    hub: Hub,
+    case: Case,
+    task: ReadingTask,
+    candidates: Sequence[Candidate],
+    ranking: Ranking,
+    facts: RoutingFacts,
+    now: datetime,
+) -> None:
+    decision = _keep_decision(session, task, candidates, ranking, facts, now)
+    places = {one.physician_id: place for place, one in enumerate(ranking.candidates, start=1)}
+    for candidate in candidates:
+        why = {**candidate.why(), "place": places[candidate.physician_id], "of": len(ranking.candidates)}
+        give_offer(session, hub, task, candidate, now, why=why)
+    move_case(case, CaseEvent.OFFER, Actor.SYSTEM)
+    case.unroutable_reason = None
+    if task.phase == Phase.INTERPRETATION:
+        case.offered_at = case.offered_at or now
+        _tighten_due(session, case, candidates[0])
+    hop = Hop.OFFERED if task.phase == Phase.INTERPRETATION else Hop.REVIEW_OFFERED
+    record_custody(
+        session,
+        case,
+        hop,
+        f"offered:{decision.decision_id}",
+        now,
+        detail={"reading_task_id": task.reading_task_id, "physician_ids": decision.offered_physician_ids},
+    )
+    log.info("reading_task_offered", reading_task_id=task.reading_task_id, case_id=case.case_id, offers=len(candidates))
+
+
+def _tighten_due(session: Session, case: Case, first: Candidate) -> None:
+    """Set when the report is due by the agreement's own limit, where it has one for this lane."""
+    limits = session.scalars(
+        select(Agreement.time_limits_min).where(Agreement.agreement_id == first.agreement_id)
+    ).one()
+    if case.lane in limits:
+        started_at = case.exam_started_at or case.first_instance_at
+        case.due_at = started_at + timedelta(minutes=int(limits[case.lane]))
+
+
+def _mark_unroutable(
+    session: Session, case: Case, task: ReadingTask, ranking: Ranking, facts: RoutingFacts, now: datetime
+) -> None:
+    """Say on the case why nobody can be asked, go back to READY, and try again later."""
+    reason = describe_nobody(ranking)
+    if case.state == CaseState.OFFERED:
+        move_case(case, CaseEvent.OFFERS_EXHAUSTED, Actor.SYSTEM)
+    if case.unroutable_reason != reason:
+        case.unroutable_reason = reason
+        decision = _keep_decision(session, task, [], ranking, facts, now)
+        record_custody(
+            session,
+            case,
+            Hop.UNROUTABLE,
+            f"unroutable:{decision.decision_id}",
+            now,
+            detail={"reading_task_id": task.reading_task_id, "excluded": ranking.counts()},
+        )
+        log.warning("reading_task_unroutable", reading_task_id=task.reading_task_id, excluded=ranking.counts())
+    launch_route(session, now, task.reading_task_id, due_at=now + RETRY_UNROUTABLE)
+
+
+def describe_nobody(ranking: Ranking) -> str:
+    """Return in words why there is no candidate, with the number of physicians by reason."""
+    counts = ranking.counts()
+    if not counts:
+        return NOBODY_BY_AGREEMENT
+    reasons = "；".join(f"{REASONS_ZH[Reason(reason)]} {number} 人" for reason, number in counts.items())
+    return f"无人可派：{reasons}"
+
+
+def _keep_decision(
+    session: Session,
+    task: ReadingTask,
+    offered: Sequence[Candidate],
+    ranking: Ranking,
+    facts: RoutingFacts,
+    now: datetime,
+) -> RoutingDecision:
+    """Keep what explains this run: whom it offered, the counts by reason, and what it looked at."""
+    decision = RoutingDecision(
+        reading_task_id=task.reading_task_id,
+        decided_at=now,
+        offered_physician_ids=[candidate.physician_id for candidate in offered],
+        excluded_counts=ranking.counts(),
+        inputs={
+            "lane": Lane(facts.case.lane).value,
+            "phase": facts.case.phase.value,
+            "modality": facts.case.modality,
+            "body_region": facts.case.body_region,
+            "organisation_ids": list(facts.case.organisation_ids),
+            "local_date": facts.case.local_date.isoformat(),
+            "agreement_ids": sorted(agreement.agreement_id for agreement in facts.agreements),
+            "physicians_considered": len(facts.physicians),
+            "task_version": task.version,
+        },
+    )
+    session.add(decision)
+    session.flush()
+    return decision
