@@ -1,0 +1,260 @@
+"""The hub's configuration: one TOML file and environment variables, read once.
+
+Environment variables named `COUNTERPART_HUB_<KEY>` (`__` between the parts of a nested key, as in
+`COUNTERPART_HUB_WEB__PORT`) win over the file. Unknown keys are refused, and all errors are reported together in words.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import with_config as with_pydantic_config
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from reading_queue.services.hub import Policy
+from storage.contract.lanes import Lane
+
+ENVIRONMENT_PREFIX: Final = "COUNTERPART_HUB_"
+BROKER_SCHEMES: Final = ("redis", "rediss", "redis+socket", "amqp", "amqps")
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; `problems` has one sentence for each error."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _parse_public_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("an address looks like https://hub.example.org")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+        raise ValueError("an address is scheme, host and port only, without path, query or login")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _parse_database_url(secret: SecretStr) -> SecretStr:
+    try:
+        url = make_url(secret.get_secret_value())
+    except ArgumentError as exc:
+        raise ValueError("a database address looks like postgresql://login:password@host/name") from exc
+    if url.get_backend_name() != "postgresql":
+        raise ValueError("the database is PostgreSQL: postgresql://login:password@host/name")
+    return SecretStr(url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False))
+
+
+def _parse_broker_url(secret: SecretStr) -> SecretStr:
+    if urlsplit(secret.get_secret_value()).scheme not in BROKER_SCHEMES:
+        raise ValueError(f"the broker's address begins with one of {', '.join(BROKER_SCHEMES)}")
+    return secret
+
+
+Address = Annotated[str, AfterValidator(_parse_public_url)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WebSettings(_Section):
+    """Where the web role listens. Port 0 takes a free port, the same as last time where it can."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+
+
+class DatabaseSettings(_Section):
+    """A PostgreSQL of your own; without `url` the hub runs the embedded one."""
+
+    url: Annotated[SecretStr, AfterValidator(_parse_database_url)] | None = None
+    connections_max: int = Field(default=20, ge=2, le=200)  # of one process
+
+
+class BrokerSettings(_Section):
+    """A RabbitMQ, Redis or Valkey of your own; without `url` the hub runs the embedded Redis."""
+
+    url: Annotated[SecretStr, AfterValidator(_parse_broker_url)] | None = None
+
+
+class ObjectsSettings(_Section):
+    """Where objects are kept: a directory under data_dir, or a bucket of an S3 server."""
+
+    kind: Literal["directory", "s3"] = "directory"
+    endpoint: str = Field(default="", pattern=r"^([^/\s:]+(:\d+)?)?$")  # host:port, without scheme
+    bucket: str = ""
+    access_key: str = ""
+    secret_key_file: Path | None = None
+    region: str = "us-east-1"
+    secure: bool = True
+    public_endpoint: Address | None = None  # how gateways reach the store; presigned URLs carry this name
+
+    @model_validator(mode="after")
+    def _s3_is_complete(self) -> Self:
+        if self.kind == "directory":
+            return self
+        needed = ("endpoint", "bucket", "access_key", "secret_key_file")
+        missing = [name for name in needed if not getattr(self, name)]
+        if missing:
+            raise ValueError(f"kind s3 also needs {', '.join(missing)}")
+        return self
+
+
+class KeysSettings(_Section):
+    """The file whose key wraps all private keys; made on first use. Without it: data_dir/keys/hub.key."""
+
+    key_file: Path | None = None
+
+
+class NetworkSettings(_Section):
+    """The network's name for people, and the name that gateways sign for; both stay for ever."""
+
+    name: str = Field(default="Counterpart", min_length=1, max_length=120)
+    audience: str = Field(default="counterpart", pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")
+
+
+class WorkerSettings(_Section):
+    """How many jobs one worker runs at once."""
+
+    concurrency: int = Field(default=2, ge=1, le=64)
+
+
+class LogSettings(_Section):
+    """How the log looks: lines for people, or JSON for machines."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+@with_pydantic_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True, slots=True)
+class PolicySettings(Policy):
+    """Limits and times of the reading side: the keys of `reading_queue.services.hub.Policy`, all of them positive."""
+
+    def __post_init__(self) -> None:
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        limits: dict[str, int] = values.pop("time_limit_default_min")
+        if set(limits) != set(Lane):
+            raise ValueError(f"time_limit_default_min has exactly the keys {', '.join(Lane)}")
+        values |= {f"time_limit_default_min.{lane}": minutes for lane, minutes in limits.items()}
+        wrong = [name for name, value in values.items() if value < 1]
+        if wrong:
+            raise ValueError(f"must be positive: {', '.join(wrong)}")
+
+
+def default_data_dir() -> Path:
+    """Return /var/lib/counterpart for root, else `counterpart` in the user's data folder (XDG base directories)."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/counterpart")
+    home = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(home) if home.startswith("/") else Path.home() / ".local" / "share") / "counterpart"
+
+
+def runtime_dir() -> Path | None:
+    """Return this user's folder for sockets (XDG_RUNTIME_DIR), or None when the session has none."""
+    path = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    return path if path.is_absolute() and path.is_dir() else None
+
+
+class HubSettings(BaseSettings):
+    """Everything the hub needs to know; frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(default_factory=default_data_dir)
+    public_url: Address | None = None  # how gateways and browsers reach the hub; default: where the web role listens
+    assets_dir: Path | None = None  # the built viewer and fonts; without it the desks have no viewer
+    web: WebSettings = WebSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    broker: BrokerSettings = BrokerSettings()
+    objects: ObjectsSettings = ObjectsSettings()
+    keys: KeysSettings = KeysSettings()
+    network: NetworkSettings = NetworkSettings()
+    policy: PolicySettings = Field(default_factory=PolicySettings)
+    worker: WorkerSettings = WorkerSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def key_file(self) -> Path:
+        """Return the file whose key wraps all private keys."""
+        return self.keys.key_file or self.data_dir / "keys" / "hub.key"
+
+    @property
+    def objects_dir(self) -> Path:
+        """Return where the directory store keeps its objects."""
+        return self.data_dir / "objects"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 -- the signature is pydantic-settings's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment first, then the file's values, which come in as arguments."""
+        return (env_settings, init_settings)
+
+
+def load_settings(path: Path | None) -> HubSettings:
+    """Return the settings of the TOML file at `path` (None: environment alone) under the environment.
+
+    Raises:
+        ConfigurationError: with one sentence for each thing that is wrong.
+    """
+    values = _read_toml(path) if path is not None else {}
+    problems = _unknown_environment_variables()
+    try:
+        settings = HubSettings(**values)
+    except ValidationError as exc:
+        problems += [_in_words(error) for error in exc.errors(include_input=False, include_url=False)]
+        raise ConfigurationError(problems) from exc
+    except SettingsError as exc:
+        raise ConfigurationError([*problems, str(exc)]) from exc
+    if problems:
+        raise ConfigurationError(problems)
+    return settings
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise ConfigurationError([f"{path}: there is no such file"]) from exc
+    except OSError as exc:
+        raise ConfigurationError([f"{path}: cannot be read ({exc.strerror})"]) from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigurationError([f"{path}: is not valid TOML: {exc}"]) from exc
+
+
+def _unknown_environment_variables() -> list[str]:
+    known = {name.upper() for name in HubSettings.model_fields}
+    found = (name for name in os.environ if name.upper().startswith(ENVIRONMENT_PREFIX))
+    return [
+        f"{name}: the hub has no such setting"
+        for name in sorted(found)
+        if name.upper().removeprefix(ENVIRONMENT_PREFIX).split("__")[0] not in known | {"CONFIG"}
+    ]
+
+
+def _in_words(error: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "configuration"
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{where}: the hub has no such setting"
+    if error["type"] == "missing":
+        return f"{where}: is missing"
+    return f"{where}: {re.sub('^Value error, ', '', error['msg'])}"
