@@ -53,6 +53,7 @@ class Study(Base):
     instance_count: Mapped[int]
     size_bytes: Mapped[int]
     revision: Mapped[int]
+    revision_instance_count: Mapped[int] = mapped_column(server_default="0")  # instance_count when it last rose
     first_received_at: Mapped[datetime]  # at the gateway
     catalogued_at: Mapped[datetime]
 

@@ -261,6 +261,7 @@ def _create_studies() -> None:
         sa.Column("instance_count", sa.BigInteger(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("revision_instance_count", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("first_received_at", TIME, nullable=False),
         sa.Column("catalogued_at", TIME, nullable=False),
         sa.ForeignKeyConstraint(["patient_id"], ["patients.patient_id"], name="fk_studies_patient_id"),

@@ -1,0 +1,78 @@
+"""Transfers, their grants and granted packs in SQL. Every function runs in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from storage.catalogue.tables import Grant, GrantedPack, Transfer
+from storage.contract.identifiers import new_id
+from storage.contract.manifest import Manifest
+from storage.contract.wire import TransferState
+
+GRANTED = "granted"
+COMMITTED = "committed"
+VERIFIED = "verified"
+REFUSED = "refused"
+
+
+def lock_declared_transfer(session: Session, manifest: Manifest, gateway_id: str, now: datetime) -> Transfer:
+    """Return the transfer of this very manifest, created the first time, locked until the transaction ends."""
+    digest = manifest.sha256()
+    values = {
+        "transfer_id": new_id(),
+        "site_id": manifest.site_id,
+        "gateway_id": gateway_id,
+        "study_uid": manifest.study_uid,
+        "revision": manifest.revision,
+        "lane": manifest.lane,
+        "manifest_sha256": digest,
+        "manifest": manifest.model_dump(mode="json"),
+        "state": TransferState.RECEIVING,
+        "declared_at": now,
+        "version": 1,
+    }
+    session.execute(
+        insert(Transfer).values(values).on_conflict_do_nothing(index_elements=["site_id", "manifest_sha256"])
+    )
+    same = select(Transfer).where(Transfer.site_id == manifest.site_id, Transfer.manifest_sha256 == digest)
+    return session.scalars(same.with_for_update()).one()
+
+
+def find_transfer_locked(session: Session, transfer_id: str) -> Transfer | None:
+    """Return the transfer as it now is, locked until the transaction ends."""
+    query = select(Transfer).where(Transfer.transfer_id == transfer_id).with_for_update()
+    return session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+
+
+def find_grant(session: Session, grant_id: str) -> Grant | None:
+    """Return the grant, whichever site's it is: the caller compares."""
+    return session.get(Grant, grant_id)
+
+
+def packs_of_grant(session: Session, grant_id: str) -> Sequence[GrantedPack]:
+    """Return the packs of one grant."""
+    return session.scalars(select(GrantedPack).where(GrantedPack.grant_id == grant_id)).all()
+
+
+def packs_of_transfer(session: Session, transfer_id: str) -> Sequence[GrantedPack]:
+    """Return every pack ever granted for a transfer, oldest grant first."""
+    query = (
+        select(GrantedPack)
+        .join(Grant, Grant.grant_id == GrantedPack.grant_id)
+        .where(Grant.transfer_id == transfer_id)
+        .order_by(Grant.created_at, Grant.grant_id, GrantedPack.pack_sha256)
+    )
+    return session.scalars(query).all()
+
+
+def find_overdue_packs(session: Session, committed_before: datetime, limit: int) -> Sequence[str]:
+    """Return ids of packs that were committed before this moment and are neither verified nor refused."""
+    query = select(GrantedPack.granted_pack_id).where(
+        GrantedPack.state == COMMITTED, GrantedPack.committed_at < committed_before
+    )
+    return session.scalars(query.order_by(GrantedPack.committed_at).limit(limit)).all()
