@@ -1,0 +1,228 @@
+"""The Basic Text SR of a signed report (PS3.3 section A.35.1, TID 2000 in PS3.16).
+
+Pure: content and evidence in, a Part 10 file out; the same arguments give the same bytes. The words of the report
+are the signed ones; nothing is added to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+from reading_queue.documents.headers import (
+    SHORT_STRING_CHARACTERS_MAX,
+    DocumentIdentity,
+    code,
+    datetime_text,
+    items,
+    line,
+    new_document,
+    person_name,
+    to_part10,
+)
+from reading_queue.domain.report import ReportContent, ReportedStudy, Signatory
+from storage.contract.identifiers import Uid
+
+BASIC_TEXT_SR: Final = "1.2.840.10008.5.1.4.1.1.88.11"
+SERIES_NUMBER: Final = 9901
+LICENCE_SCHEME: Final = "99CNLICENCE"  # private: the number of a Chinese physician's licence
+
+_TITLES: Final = {  # CID 7000, by modality; CR, DX and the like are X-ray
+    "CT": ("25045-6", "CT Report"),
+    "MR": ("25056-3", "MRI Report"),
+    "US": ("25061-3", "Ultrasound Report"),
+    "CR": ("43468-8", "X-Ray Report"),
+    "DX": ("43468-8", "X-Ray Report"),
+    "RG": ("43468-8", "X-Ray Report"),
+}
+_TITLE_OF_THE_REST: Final = ("11528-7", "Radiology Report")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EvidenceInstance:
+    """One instance that a report refers to."""
+
+    study_uid: str
+    series_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+def build_basic_text_sr(
+    content: ReportContent,
+    evidence: Sequence[EvidenceInstance],
+    *,
+    sop_instance_uid: Uid,
+    series_uid: Uid,
+    created_at: datetime,
+    predecessor: EvidenceInstance | None = None,
+) -> bytes:
+    """Return the report as a verified Basic Text SR, Part 10.
+
+    `evidence` is every image that was read, at least one. `created_at` is in the site's time zone. `predecessor` is
+    the SR of the version before.
+
+    Raises:
+        ValueError: no evidence, or a later version without its predecessor: archives refuse such a document.
+    """
+    if not evidence:
+        raise ValueError("a report without evidence cannot be opened beside its images")
+    if (content.report_version > 1) != (predecessor is not None):
+        raise ValueError("every version but the first names its predecessor")
+    identity = DocumentIdentity(BASIC_TEXT_SR, sop_instance_uid, series_uid, SERIES_NUMBER, "SR", created_at)
+    dataset = new_document(content, identity)
+    dataset.SeriesDescription = "影像诊断报告"
+    _add_document_general(dataset, content, created_at)
+    dataset.ReferencedRequestSequence = items(*map(_request, content.studies))
+    dataset.CurrentRequestedProcedureEvidenceSequence = items(*_references(evidence))
+    if predecessor is not None:
+        dataset.PredecessorDocumentsSequence = items(*_references([predecessor]))
+    _add_tree(dataset, content)
+    return to_part10(dataset)
+
+
+def _add_document_general(dataset: Dataset, content: ReportContent, created_at: datetime) -> None:
+    """Add the SR Document General module (PS3.3 section C.17.2): final, verified, who wrote and who verified."""
+    dataset.CompletionFlag = "COMPLETE"
+    dataset.PreliminaryFlag = "FINAL"
+    dataset.VerificationFlag = "VERIFIED"
+    dataset.ReferencedPerformedProcedureStepSequence = items()
+    dataset.PerformedProcedureCodeSequence = items()
+    dataset.AuthorObserverSequence = items(_author(content.author))
+    verifier = Dataset()
+    verifier.VerifyingOrganization = line(content.verifier.organisation_name)
+    verifier.VerificationDateTime = datetime_text(content.signed_at, created_at)
+    verifier.VerifyingObserverName = person_name(content.verifier.name)
+    verifier.VerifyingObserverIdentificationCodeSequence = items(*_licence(content.verifier))
+    dataset.VerifyingObserverSequence = items(verifier)
+
+
+def _author(author: Signatory) -> Dataset:
+    item = Dataset()
+    item.ObserverType = "PSN"
+    item.PersonName = person_name(author.name)
+    item.PersonIdentificationCodeSequence = items(*_licence(author))
+    item.InstitutionName = line(author.organisation_name)
+    item.InstitutionCodeSequence = items()
+    return item
+
+
+def _licence(physician: Signatory) -> list[Dataset]:
+    number = physician.licence_number
+    if not number or len(number) > SHORT_STRING_CHARACTERS_MAX:
+        return []
+    return [code(number, LICENCE_SCHEME, line(physician.name))]
+
+
+def _request(study: ReportedStudy) -> Dataset:
+    """Return one item of (0040,A370); orders have no numbers of their own yet, so those stay empty."""
+    item = Dataset()
+    item.StudyInstanceUID = study.study_uid
+    item.ReferencedStudySequence = items()
+    item.AccessionNumber = line(study.accession_number, SHORT_STRING_CHARACTERS_MAX)
+    item.PlacerOrderNumberImagingServiceRequest = ""
+    item.FillerOrderNumberImagingServiceRequest = ""
+    item.RequestedProcedureID = ""
+    item.RequestedProcedureDescription = line(study.description)
+    item.RequestedProcedureCodeSequence = items()
+    return item
+
+
+def _references(instances: Sequence[EvidenceInstance]) -> Iterable[Dataset]:
+    """Yield hierarchical SOP instance references (PS3.3 table C.17-3), one item per study, sorted."""
+    for study_uid, of_study in _grouped(sorted(set(instances)), lambda instance: instance.study_uid):
+        study = Dataset()
+        study.StudyInstanceUID = study_uid
+        study.ReferencedSeriesSequence = items(
+            *(
+                _series_reference(series_uid, of_series)
+                for series_uid, of_series in _grouped(of_study, lambda instance: instance.series_uid)
+            )
+        )
+        yield study
+
+
+def _series_reference(series_uid: str, instances: Sequence[EvidenceInstance]) -> Dataset:
+    series = Dataset()
+    series.SeriesInstanceUID = series_uid
+    series.ReferencedSOPSequence = items(
+        *(instance_reference(instance.sop_class_uid, instance.sop_instance_uid) for instance in instances)
+    )
+    return series
+
+
+def instance_reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    """Return a reference to one instance (PS3.3 table 10-11)."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class_uid
+    item.ReferencedSOPInstanceUID = sop_instance_uid
+    return item
+
+
+def _grouped(
+    instances: Sequence[EvidenceInstance], key: Callable[[EvidenceInstance], str]
+) -> Iterable[tuple[str, list[EvidenceInstance]]]:
+    return ((value, list(group)) for value, group in groupby(instances, key=key))
+
+
+def _add_tree(dataset: Dataset, content: ReportContent) -> None:
+    """Add the content tree: LOINC headings, DCM items below them (CID 7001 and 7002); empty parts are left out."""
+    dataset.ValueType = "CONTAINER"
+    dataset.ConceptNameCodeSequence = items(_title(content))
+    dataset.ContinuityOfContent = "SEPARATE"
+    template = Dataset()
+    template.MappingResource = "DCMR"
+    template.TemplateIdentifier = "2000"
+    dataset.ContentTemplateSequence = items(template)
+    dataset.ContentSequence = items(*_context(content), *_sections(content))
+
+
+def _title(content: ReportContent) -> Dataset:
+    modalities = {study.modality for study in content.studies}
+    value, meaning = _TITLES.get(modalities.pop(), _TITLE_OF_THE_REST) if len(modalities) == 1 else _TITLE_OF_THE_REST
+    return code(value, "LN", meaning)
+
+
+def _context(content: ReportContent) -> list[Dataset]:
+    language = _item("HAS CONCEPT MOD", "CODE", ("121049", "DCM", "Language of Content Item and Descendants"))
+    language.ConceptCodeSequence = items(code("zh-CN", "RFC5646", "Chinese (China)"))
+    kind = _item("HAS OBS CONTEXT", "CODE", ("121005", "DCM", "Observer Type"))
+    kind.ConceptCodeSequence = items(code("121006", "DCM", "Person"))
+    observer = _item("HAS OBS CONTEXT", "PNAME", ("121008", "DCM", "Person Observer Name"))
+    observer.PersonName = person_name(content.author.name)
+    employer = _item("HAS OBS CONTEXT", "TEXT", ("121009", "DCM", "Person Observer's Organization Name"))
+    employer.TextValue = line(content.author.organisation_name)
+    return [language, kind, observer, employer]
+
+
+def _sections(content: ReportContent) -> list[Dataset]:
+    procedures = "\n".join(f"{study.modality} {study.description}".strip() for study in content.studies)
+    sections = [
+        (("55111-9", "LN", "Current Procedure Descriptions"), ("121065", "DCM", "Procedure Description"), procedures),
+        (("59776-5", "LN", "Findings"), ("121071", "DCM", "Finding"), content.findings),
+        (("19005-8", "LN", "Impressions"), ("121073", "DCM", "Impression"), content.impression),
+        (("18783-1", "LN", "Recommendations"), ("121075", "DCM", "Recommendation"), content.recommendation),
+    ]
+    return [_section(heading, concept, text) for heading, concept, text in sections if text.strip()]
+
+
+def _section(heading: tuple[str, str, str], concept: tuple[str, str, str], text: str) -> Dataset:
+    section = _item("CONTAINS", "CONTAINER", heading)
+    section.ContinuityOfContent = "SEPARATE"
+    paragraph = _item("CONTAINS", "TEXT", concept)
+    paragraph.TextValue = "\r\n".join(text.strip().splitlines())
+    section.ContentSequence = items(paragraph)
+    return section
+
+
+def _item(relationship: str, value_type: str, concept: tuple[str, str, str]) -> Dataset:
+    item = Dataset()
+    item.RelationshipType = relationship
+    item.ValueType = value_type
+    item.ConceptNameCodeSequence = items(code(*concept))
+    return item
