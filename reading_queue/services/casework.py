@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, CaseStudy, Offer, ReadingTask
@@ -32,11 +31,11 @@ from reading_queue.errors import Forbidden, NotFound, WrongState
 from reading_queue.services.hub import launch
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id, new_uid
-from storage.ledger.tables import AuditEvent, CustodyEvent, OutboxMessage
+from storage.ledger.custody import HubEvent, write_hub_event
+from storage.ledger.tables import AuditEvent, OutboxMessage
 
 ROUTE_JOB = "cases.route"
 RENDER_JOB = "reports.render"
-PLACE = "hub"
 
 PROCEDURE_RECORD = "110111"  # DCM audit event: a task was taken, given back or moved
 PATIENT_RECORD = "110110"  # DCM audit event: a report was seen, written or signed
@@ -44,21 +43,24 @@ PATIENT_RECORD = "110110"  # DCM audit event: a report was seen, written or sign
 
 def get_case_locked(session: Session, case_id: str) -> Case:
     """Return the case, locked until the transaction ends, as it now is."""
-    locked = select(Case).where(Case.case_id == case_id).with_for_update()
-    case = session.scalars(locked.execution_options(populate_existing=True)).one_or_none()
+    case = _find_case_locked(session, case_id, skip_locked=False)
     if case is None:
         raise NotFound("there is no such case")
     return case
 
 
-def find_task_locked(session: Session, reading_task_id: str) -> tuple[ReadingTask, Case] | None:
-    """Return the reading task and its case, the case locked; None when there is no such task."""
+def find_task_locked(
+    session: Session, reading_task_id: str, *, skip_locked: bool = False
+) -> tuple[ReadingTask, Case] | None:
+    """Return the reading task and its case, the case locked until the transaction ends.
+
+    None when there is no such task, or when `skip_locked` and another transaction has the case.
+    """
     case_id = session.scalar(select(ReadingTask.case_id).where(ReadingTask.reading_task_id == reading_task_id))
-    if case_id is None:
+    case = _find_case_locked(session, case_id, skip_locked=skip_locked) if case_id is not None else None
+    if case is None:
         return None
-    case = get_case_locked(session, case_id)
-    task = session.get_one(ReadingTask, reading_task_id, populate_existing=True)
-    return task, case
+    return session.get_one(ReadingTask, reading_task_id, populate_existing=True), case
 
 
 def get_task_locked(session: Session, reading_task_id: str) -> tuple[ReadingTask, Case]:
@@ -168,23 +170,23 @@ def record_custody(
 
     `actor` is an account id, None for the system; `uids` are the studies concerned, by default all of the case.
     """
-    rows = [
-        {
-            "event_key": f"{PLACE}:{key}:{uid}",
-            "hop": hop,
-            "site_id": case.site_id,
-            "study_uid": uid,
-            "case_id": case.case_id,
-            "place": PLACE,
-            "actor": actor,
-            "at": now,
-            "received_at": now,
-            "detail": detail or {},
-        }
+    written = [
+        write_hub_event(
+            session,
+            HubEvent(
+                event_key=f"hub:{key}:{uid}",
+                hop=hop,
+                site_id=case.site_id,
+                study_uid=uid,
+                at=now,
+                case_id=case.case_id,
+                actor=actor,
+                detail=detail or {},
+            ),
+        )
         for uid in (uids if uids is not None else study_uids(session, case.case_id))
     ]
-    written = insert(CustodyEvent).values(rows).on_conflict_do_nothing(index_elements=[CustodyEvent.event_key])
-    return bool(session.execute(written.returning(CustodyEvent.event_id)).all())
+    return any(written)
 
 
 def audit(session: Session, now: datetime, code: str, action: str, account_id: str, case: Case, **detail: Any) -> None:
@@ -202,3 +204,8 @@ def audit(session: Session, now: datetime, code: str, action: str, account_id: s
             detail=detail,
         )
     )
+
+
+def _find_case_locked(session: Session, case_id: str, *, skip_locked: bool) -> Case | None:
+    locked = select(Case).where(Case.case_id == case_id).with_for_update(skip_locked=skip_locked)
+    return session.scalars(locked.execution_options(populate_existing=True)).one_or_none()

@@ -6,9 +6,9 @@ for which nobody is eligible is marked on its case in words and tried again; it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from sqlalchemy import select
@@ -69,7 +69,7 @@ def expire_offers_of(session: Session, task: ReadingTask, now: datetime) -> int:
 
 
 def give_offer(
-    session: Session, hub: Hub, task: ReadingTask, candidate: Candidate, now: datetime, *, why: dict[str, object]
+    session: Session, hub: Hub, task: ReadingTask, candidate: Candidate, now: datetime, *, why: Mapping[str, Any]
 ) -> None:
     """Show the task to one physician, again where an earlier offer of it has ended."""
     earlier = session.scalars(
@@ -83,7 +83,7 @@ def give_offer(
     offer.offered_at = now
     offer.expires_at = now + timedelta(seconds=hub.policy.offer_ttl_s)
     offer.answered_at = None
-    offer.why = why
+    offer.why = dict(why)
     session.add(offer)
 
 
