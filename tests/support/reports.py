@@ -1,0 +1,87 @@
+"""A signed report as the hub holds it, and the fonts to set it in."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reading_queue.domain.report import PatientIdentity, ReportContent, ReportedStudy, Signatory
+
+SHANGHAI = timezone(timedelta(hours=8))
+SIGNED_AT = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
+STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
+SITE_NAME = "清河县双塔镇中心卫生院"
+FINDINGS = "双肺纹理清晰，右肺上叶尖段见一磨玻璃结节，大小约8 mm×6 mm。\n气管及主支气管通畅，纵隔内未见肿大淋巴结。"
+IMPRESSION = "1. 右肺上叶尖段磨玻璃结节。\n2. 主动脉粥样硬化。"
+RECOMMENDATION = "三个月后复查低剂量胸部CT。"
+
+_BUILT_FONTS = Path("build/web/fonts")
+_DEBIAN_FONTS = Path("/usr/share/fonts/opentype/noto")
+
+
+def find_fonts() -> Path:
+    """Return the fonts that the build prepares, else Debian's package fonts-noto-cjk."""
+    for directory in (_BUILT_FONTS, _DEBIAN_FONTS):
+        if any(directory.glob("*.tt[fc]")):
+            return directory.resolve()
+    pytest.fail("no Chinese fonts: run make prepare, or install the Debian package fonts-noto-cjk")
+
+
+def reported_study(**changes: Any) -> ReportedStudy:
+    """Return the study the report is about."""
+    study = ReportedStudy(
+        study_uid=STUDY_UID,
+        accession_number="A2026-0001",
+        description="胸部CT平扫",
+        modality="CT",
+        body_part="CHEST",
+        study_date=date(2026, 3, 2),
+        study_time="081500",
+        referring_physician="赵六",
+    )
+    return study.model_copy(update=changes)
+
+
+def signatory(name: str, title: str, organisation_name: str) -> Signatory:
+    """Return a physician as of the moment of signing."""
+    return Signatory(
+        physician_id=f"physician-{title}",
+        name=name,
+        title=title,
+        licence_number="110310000012345",
+        organisation_id="hospital",
+        organisation_name=organisation_name,
+    )
+
+
+def report_content(**changes: Any) -> ReportContent:
+    """Return what the verifier signed."""
+    content = ReportContent(
+        report_id="0123456789abcdef" * 2,
+        case_id="c" * 32,
+        report_version=1,
+        network_name="清河县远程影像网",
+        site_id="qinghe-01",
+        site_name=SITE_NAME,
+        organisation_id="qinghe-01",
+        organisation_name=SITE_NAME,
+        lane="routine",
+        modality="CT",
+        patient=PatientIdentity(
+            patient_number="P20260001", name="Zhang^San=张^三䶮", sex="F", birth_date=date(1949, 12, 31)
+        ),
+        studies=(reported_study(),),
+        author=signatory("李明", "resident", "清河县人民医院"),
+        verifier=signatory("王芳", "chief", "河北省第一人民医院"),
+        findings=FINDINGS,
+        impression=IMPRESSION,
+        recommendation=RECOMMENDATION,
+        exam_started_at=SIGNED_AT - timedelta(hours=1),
+        submitted_at=SIGNED_AT - timedelta(minutes=30),
+        signed_at=SIGNED_AT,
+        submission_sha256="a" * 64,
+    )
+    return content.model_copy(update=changes)

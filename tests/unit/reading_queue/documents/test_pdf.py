@@ -1,0 +1,183 @@
+"""The printed report: what a person and a barcode reader find on it."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from reading_queue.documents.fonts import FontsUnusable, code_points
+from reading_queue.documents.pdf import MISSING_MARK, RenderedPdf, age_text, display_name, render_pdf
+from reading_queue.domain.report import ReportContent
+from tests.support.reports import (
+    FINDINGS,
+    SHANGHAI,
+    SIGNED_AT,
+    SITE_NAME,
+    find_fonts,
+    report_content,
+    reported_study,
+    signatory,
+)
+
+DIGEST = "0123456789abcdef" * 4
+NOT_A_CHARACTER = "\ue000"  # private use: no font of ours has it
+
+
+@pytest.fixture(scope="module")
+def fonts_dir() -> Path:
+    return find_fonts()
+
+
+def render(content: ReportContent, fonts_dir: Path) -> RenderedPdf:
+    created_at = SIGNED_AT.astimezone(SHANGHAI)
+    return render_pdf(content, content_sha256=DIGEST, fonts_dir=fonts_dir, created_at=created_at)
+
+
+def text_of(rendered: RenderedPdf, tmp_path: Path) -> str:
+    """Return the text as pdftotext extracts it, without any white space."""
+    path = tmp_path / "report.pdf"
+    path.write_bytes(rendered.pdf)
+    extracted = subprocess.run(["pdftotext", "-layout", str(path), "-"], capture_output=True, check=True)
+    return "".join(extracted.stdout.decode().split())
+
+
+def page_count(rendered: RenderedPdf, tmp_path: Path) -> int:
+    path = tmp_path / "report.pdf"
+    path.write_bytes(rendered.pdf)
+    info = subprocess.run(["pdfinfo", str(path)], capture_output=True, check=True, text=True).stdout
+    return int(next(line.split()[1] for line in info.splitlines() if line.startswith("Pages:")))
+
+
+def test_the_words_can_be_copied_out_of_it(fonts_dir: Path, tmp_path: Path) -> None:
+    text = text_of(render(report_content(), fonts_dir), tmp_path)
+    for words in ("影像诊断报告书", "张三䶮", "女", "76岁", "P20260001", "A2026-0001", "胸部CT平扫", SITE_NAME, "赵六"):
+        assert words in text
+    for words in ("右肺上叶尖段见一磨玻璃结节", "主动脉粥样硬化", "三个月后复查低剂量胸部CT"):
+        assert words in text
+    assert "第1页/共1页" in text
+
+
+def test_it_names_both_physicians_with_title_licence_and_local_time(fonts_dir: Path, tmp_path: Path) -> None:
+    text = text_of(render(report_content(), fonts_dir), tmp_path)
+    for words in ("河北省第一人民医院", "李明住院医师", "王芳主任医师", "110310000012345"):
+        assert words in text
+    assert "报告时间2026-03-0209:00" in text
+    assert "审核时间2026-03-0209:30" in text
+
+
+def test_a_title_unknown_here_is_printed_as_it_is(fonts_dir: Path, tmp_path: Path) -> None:
+    content = report_content(verifier=signatory("王芳", "特聘专家", "河北省第一人民医院"))
+    assert "王芳特聘专家" in text_of(render(content, fonts_dir), tmp_path)
+
+
+def test_a_long_report_goes_on_with_numbered_pages(fonts_dir: Path, tmp_path: Path) -> None:
+    rendered = render(report_content(findings="\n".join([FINDINGS] * 18)), fonts_dir)
+    assert page_count(rendered, tmp_path) == 2
+    text = text_of(rendered, tmp_path)
+    assert "第1页/共2页" in text
+    assert "第2页/共2页" in text
+    assert text.count("患者编号P20260001") == 3  # in the letterhead and at the foot of each page
+
+
+def test_the_barcode_holds_the_digest_of_the_signed_report(fonts_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.pdf").write_bytes(render(report_content(), fonts_dir).pdf)
+    subprocess.run(
+        ["pdftoppm", "-r", "150", "-png", "-singlefile", str(tmp_path / "report.pdf"), str(tmp_path / "page")],
+        check=True,
+    )
+    scan = ["zbarimg", "--quiet", "--raw", str(tmp_path / "page.png")]
+    assert subprocess.run(scan, capture_output=True, check=True, text=True).stdout.strip() == DIGEST
+
+
+def test_it_is_an_archive_pdf_with_its_fonts_inside(fonts_dir: Path, tmp_path: Path) -> None:
+    rendered = render(report_content(), fonts_dir)
+    assert b"<pdfaid:part>2</pdfaid:part>" in rendered.pdf
+    assert b"<pdfaid:conformance>B</pdfaid:conformance>" in rendered.pdf
+    (tmp_path / "report.pdf").write_bytes(rendered.pdf)
+    fonts = subprocess.run(["pdffonts", str(tmp_path / "report.pdf")], capture_output=True, check=True, text=True)
+    for font in fonts.stdout.splitlines()[2:]:
+        assert font.split()[-5] == "yes"  # embedded
+
+
+def test_rendered_twice_it_is_the_same_bytes(fonts_dir: Path) -> None:
+    assert render(report_content(), fonts_dir).pdf == render(report_content(), fonts_dir).pdf
+
+
+def test_a_character_no_font_has_is_marked_and_the_page_says_so(fonts_dir: Path, tmp_path: Path) -> None:
+    rendered = render(report_content(impression=f"见{NOT_A_CHARACTER}影"), fonts_dir)
+    assert rendered.replaced == (NOT_A_CHARACTER,)
+    text = text_of(rendered, tmp_path)
+    assert f"见{MISSING_MARK}影" in text
+    assert "U+E000" in text
+    assert "请以电子报告为准" in text
+
+
+def test_invisible_characters_neither_show_nor_stop_the_page(fonts_dir: Path, tmp_path: Path) -> None:
+    rendered = render(report_content(impression="未见\u200b异\u202e常\ufe00。\tOK"), fonts_dir)
+    assert rendered.replaced == ()
+    assert "未见异常。OK" in text_of(rendered, tmp_path)
+
+
+def test_typesetting_commands_in_the_text_are_only_text(fonts_dir: Path, tmp_path: Path) -> None:
+    rendered = render(report_content(impression='#read("/etc/passwd") *x* _y_ $z$ @a <b>'), fonts_dir)
+    assert '#read("/etc/passwd")*x*_y_$z$@a<b>' in text_of(rendered, tmp_path)
+
+
+def test_an_emergency_and_a_correction_are_marked(fonts_dir: Path, tmp_path: Path) -> None:
+    text = text_of(render(report_content(lane="stat", report_version=2), fonts_dir), tmp_path)
+    assert "特急" in text
+    assert "更正报告第2版" in text
+
+
+def test_what_is_not_known_is_shown_as_a_dash(fonts_dir: Path, tmp_path: Path) -> None:
+    patient = report_content().patient.model_copy(update={"sex": "", "birth_date": None, "name": ""})
+    study = reported_study(accession_number="", description="", body_part="", study_date=None, referring_physician="")
+    text = text_of(render(report_content(patient=patient, studies=(study,)), fonts_dir), tmp_path)
+    assert "名—" in text
+    assert "检查项目—" in text
+
+
+def test_a_directory_without_chinese_fonts_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(FontsUnusable, match="Noto Sans SC"):
+        render(report_content(), tmp_path)
+
+
+def test_a_file_that_is_no_font_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "broken.ttf").write_bytes(b"\0\1\0\0\0\0")
+    with pytest.raises(FontsUnusable, match=r"broken\.ttf"):
+        code_points(tmp_path / "broken.ttf", 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("张三", "张三"),
+        ("Zhang^San=张^三", "张三"),
+        ("Zhang^San=^", "Zhang San"),
+        ("欧阳^娜娜", "欧阳娜娜"),
+        ("DOE^JOHN^^DR", "DOE JOHN DR"),
+        ("", ""),
+    ],
+)
+def test_names_are_shown_as_people_write_them(name: str, shown: str) -> None:
+    assert display_name(name) == shown
+
+
+@pytest.mark.parametrize(
+    ("birth_date", "on", "shown"),
+    [
+        (date(1949, 12, 31), date(2026, 3, 2), "76岁"),
+        (date(2023, 3, 2), date(2026, 3, 2), "3岁"),
+        (date(2023, 3, 3), date(2026, 3, 2), "35月"),
+        (date(2026, 2, 1), date(2026, 3, 2), "1月"),
+        (date(2026, 2, 27), date(2026, 3, 2), "3天"),
+        (date(2027, 1, 1), date(2026, 3, 2), "—"),
+        (None, date(2026, 3, 2), "—"),
+        (date(1949, 12, 31), None, "—"),
+    ],
+)
+def test_the_age_is_counted_on_the_day_of_the_exam(birth_date: date | None, on: date | None, shown: str) -> None:
+    assert age_text(birth_date, on) == shown
