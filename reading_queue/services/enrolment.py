@@ -1,16 +1,14 @@
 """How a gateway becomes known: a one-time code, given to the clinic by a person, against the gateway's own public key.
 
-Durable: the hash of each code and whether it was spent; the gateway's row. The code itself is shown once and kept
-nowhere. A gateway that lost its answer asks for a new code: a spent one stays spent.
+Durable: the hash of each code and by which key it was spent; the gateway's row. The code itself is shown once and kept
+nowhere. A gateway that lost its answer asks again with the same code and the same key and gets the same answer.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy.orm import Session
@@ -18,7 +16,8 @@ from sqlalchemy.orm import Session
 from reading_queue.errors import Forbidden, Invalid, NotFound
 from reading_queue.services.hub import Hub
 from reading_queue.services.keys import hub_key
-from storage.contract.identifiers import SiteId, new_id
+from storage.contract.identifiers import SiteId
+from storage.contract.signing import SignatureInvalid, key_id_of, parse_base64url
 from storage.contract.wire import EnrolmentAnswer, EnrolmentRequest
 from storage.ledger.gateways import spend_enrolment
 from storage.ledger.tables import Enrolment, Gateway, Site
@@ -26,7 +25,6 @@ from storage.ledger.tables import Enrolment, Gateway, Site
 CODE_ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # nothing that is misread: no 0 O, 1 I L, U
 CODE_GROUPS: Final = 4
 CODE_GROUP_CHARACTERS: Final = 4  # 16 characters, 78 bits: guessing is hopeless without any limit on tries
-PUBLIC_KEY_BYTES: Final = 32
 
 
 class EnrolmentRefused(Forbidden):
@@ -45,6 +43,12 @@ class EnrolmentCodeExpired(EnrolmentRefused):
     """This enrolment code has expired. Ask the hub for a new one."""
 
     code = "enrolment_code_expired"
+
+
+class KeyBelongsElsewhere(EnrolmentRefused):
+    """This gateway's key was enrolled for another site, or was revoked. Let the gateway make a new key."""
+
+    code = "enrolment_key_known"
 
 
 class PublicKeyInvalid(Invalid):
@@ -79,32 +83,22 @@ def issue_enrolment_code(hub: Hub, site_id: str, issued_by: str) -> str:
 
 
 def enrol(hub: Hub, request: EnrolmentRequest) -> EnrolmentAnswer:
-    """Spend the code and return who the gateway is from now on.
+    """Spend the code and return who the gateway is from now on; its id is the thumbprint of its key.
 
     Raises:
-        EnrolmentRefused: the code is wrong, used or expired; each with its own `code`.
+        EnrolmentRefused: the code is wrong, used by another key or expired; each with its own `code`.
         PublicKeyInvalid: the key has another form.
     """
-    public_key = _parse_public_key(request.public_key)
+    gateway_id = _gateway_id(request.public_key)
     digest = _digest(request.code)
     now = hub.clock()
     key_id, key_text = hub_key(hub)
-    gateway_id = new_id()
     with hub.transaction() as session:
         site_id = spend_enrolment(session, digest, gateway_id, now)
         if site_id is None:
-            raise _refusal(session, digest)
+            site_id = _site_of_repeated(session, digest, gateway_id)
+        _write_gateway(session, gateway_id, site_id, request, now)
         site = session.get_one(Site, site_id)
-        session.add(
-            Gateway(
-                gateway_id=gateway_id,
-                site_id=site_id,
-                public_key=public_key,
-                software_version=request.software_version,
-                enrolled_at=now,
-                last_seen_at=now,
-            )
-        )
     return EnrolmentAnswer(
         gateway_id=gateway_id,
         site_id=SiteId(site_id),
@@ -116,13 +110,35 @@ def enrol(hub: Hub, request: EnrolmentRequest) -> EnrolmentAnswer:
     )
 
 
-def _refusal(session: Session, digest: str) -> EnrolmentRefused:
+def _site_of_repeated(session: Session, digest: str, gateway_id: str) -> str:
+    """Return the site of a code that this very key has spent before; refuse anything else."""
     enrolment = session.get(Enrolment, digest)
     if enrolment is None:
-        return EnrolmentRefused()
-    if enrolment.used_at is not None:
-        return EnrolmentCodeUsed()
-    return EnrolmentCodeExpired()
+        raise EnrolmentRefused
+    if enrolment.used_at is None:
+        raise EnrolmentCodeExpired
+    if enrolment.used_by_gateway_id != gateway_id:
+        raise EnrolmentCodeUsed
+    return enrolment.site_id
+
+
+def _write_gateway(session: Session, gateway_id: str, site_id: str, request: EnrolmentRequest, now: datetime) -> None:
+    known = session.get(Gateway, gateway_id)
+    if known is None:
+        session.add(
+            Gateway(
+                gateway_id=gateway_id,
+                site_id=site_id,
+                public_key=parse_base64url(request.public_key),
+                software_version=request.software_version,
+                enrolled_at=now,
+                last_seen_at=now,
+            )
+        )
+    elif known.site_id != site_id or known.revoked_at is not None:
+        raise KeyBelongsElsewhere
+    else:
+        known.software_version = request.software_version
 
 
 def _digest(code: str) -> str:
@@ -135,11 +151,8 @@ def _random_group() -> str:
     return "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_GROUP_CHARACTERS))
 
 
-def _parse_public_key(text: str) -> bytes:
+def _gateway_id(public_key: str) -> str:
     try:
-        raw = base64.b64decode(text + "=", altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError) as exc:
+        return key_id_of(public_key)
+    except SignatureInvalid as exc:
         raise PublicKeyInvalid from exc
-    if len(raw) != PUBLIC_KEY_BYTES:
-        raise PublicKeyInvalid
-    return raw

@@ -7,7 +7,6 @@ stays verifiable: public keys are plain. Nothing here is volatile; a restart cha
 
 from __future__ import annotations
 
-import base64
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from sqlalchemy.orm import Session
 from reading_queue.db.tables import SigningKey
 from reading_queue.services.hub import Hub
 from storage.contract.identifiers import new_id
+from storage.contract.signing import base64url_text
 
 HUB_OWNER = "hub"
 ALGORITHM = "Ed25519"
@@ -100,7 +100,7 @@ def sign_as(session: Session, hub: Hub, owner: str, data: bytes) -> Signature:
     """Return the signature of `owner` over `data`; the caller has made sure that the owner wants it."""
     key = ensure_signing_key(session, hub, owner)
     private = Ed25519PrivateKey.from_private_bytes(hub.keys.unwrap(key.wrapped_private_key))
-    return Signature(key_id=key.key_id, value=_to_text(private.sign(data)))
+    return Signature(key_id=key.key_id, value=base64url_text(private.sign(data)))
 
 
 def sign_as_hub(hub: Hub, data: bytes) -> tuple[str, str]:
@@ -119,7 +119,7 @@ def hub_key(hub: Hub) -> tuple[str, str]:
 
 def public_key_text(key: SigningKey) -> str:
     """Return the raw public key as base64url without padding, 43 characters."""
-    return _to_text(key.public_key)
+    return base64url_text(key.public_key)
 
 
 def _find_key(session: Session, owner: str) -> SigningKey | None:
@@ -164,7 +164,3 @@ def _create_key_file(path: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
-
-
-def _to_text(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

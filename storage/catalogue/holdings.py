@@ -16,7 +16,7 @@ from storage.contract.wire import ConflictingInstance
 OTHER_BYTES = "the hub holds this SOP Instance UID with other contents"
 OTHER_STUDY = "the hub holds this SOP Instance UID in another study"
 
-HeldRow = Row[tuple[str, str, str, str, str | None]]
+HeldRow = Row[str, str, str, str, str | None]
 
 
 @dataclass(frozen=True, slots=True)

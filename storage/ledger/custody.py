@@ -89,7 +89,9 @@ def write_gateway_events(
         for event in events
     ]
     session.execute(insert(CustodyEvent).values(rows).on_conflict_do_nothing(index_elements=["event_key"]))
-    through = _contiguous_from(session, place, gateway.custody_through)
+    # A gateway that was enrolled anew under a new key goes on counting where it was: its first event is the start.
+    known_through = gateway.custody_through or events[0].seq - 1
+    through = _contiguous_from(session, place, known_through)
     session.execute(update(Gateway).where(Gateway.gateway_id == gateway.gateway_id).values(custody_through=through))
     return through
 
