@@ -1,0 +1,64 @@
+"""Who and what a signature is about, as of the moment of signing, from the database. Reads only."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from reading_queue.db.tables import Account, Case, CaseStudy, Organisation, Physician
+from reading_queue.domain.report import PatientIdentity, ReportedStudy, Signatory
+from reading_queue.errors import WrongState
+from storage.catalogue.tables import Patient, Study
+
+
+def load_signatory(session: Session, physician_id: str) -> Signatory:
+    """Return who the physician is now."""
+    physician, account, organisation = session.execute(
+        select(Physician, Account, Organisation)
+        .join(Account, Account.account_id == Physician.account_id)
+        .join(Organisation, Organisation.organisation_id == Physician.organisation_id)
+        .where(Physician.physician_id == physician_id)
+    ).one()
+    return Signatory(
+        physician_id=physician_id,
+        name=account.display_name,
+        title=physician.title,
+        licence_number=physician.licence_number,
+        organisation_id=organisation.organisation_id,
+        organisation_name=organisation.name,
+    )
+
+
+def load_subject(session: Session, case: Case) -> tuple[PatientIdentity, tuple[ReportedStudy, ...]]:
+    """Return whom the case is about and its studies, as the catalogue has them now.
+
+    Raises:
+        WrongState: the studies are not those of one patient, so nobody may sign about them.
+    """
+    rows = session.execute(
+        select(Study, Patient)
+        .join(Patient, Patient.patient_id == Study.patient_id)
+        .join(CaseStudy, (CaseStudy.site_id == Study.site_id) & (CaseStudy.study_uid == Study.study_uid))
+        .where(CaseStudy.case_id == case.case_id)
+        .order_by(Study.study_uid)
+    ).all()
+    if len({patient.patient_id for _, patient in rows}) != 1:
+        raise WrongState("the case's studies do not belong to exactly one patient; it cannot be signed")
+    patient = rows[0][1]
+    identity = PatientIdentity(
+        patient_number=patient.patient_number, name=patient.name, sex=patient.sex, birth_date=patient.birth_date
+    )
+    return identity, tuple(_describe(study, case) for study, _ in rows)
+
+
+def _describe(study: Study, case: Case) -> ReportedStudy:
+    return ReportedStudy(
+        study_uid=study.study_uid,
+        accession_number=study.accession_number,
+        description=study.description,
+        modality=case.modality,
+        body_part=study.body_part,
+        study_date=study.study_date,
+        study_time=study.study_time,
+        referring_physician=study.referring_physician,
+    )
