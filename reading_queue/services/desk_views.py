@@ -1,0 +1,351 @@
+"""What the reading desk shows: offers, held work and one case with all that belongs to it.
+
+Reads only, but for the audit line of every look at a case. What a viewer may not see does not exist for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from sqlalchemy import Select, case, select
+from sqlalchemy.orm import Session
+
+from reading_queue.db.tables import Account, Case, CaseStudy, Draft, Offer, Physician, ReadingTask, Report, Submission
+from reading_queue.domain.report import ReportContent, ReportText, SubmissionContent
+from reading_queue.domain.roles import Role
+from reading_queue.domain.routing import Phase
+from reading_queue.domain.transitions import Actor, CaseEvent, CaseState, ReadingTaskState, events_open_to
+from reading_queue.errors import NotFound
+from reading_queue.services.casework import PATIENT_RECORD, audit, find_open_task
+from reading_queue.services.claims import ReadingTaskView, view_task
+from reading_queue.services.drafts import DraftView, view_draft
+from reading_queue.services.hub import Hub
+from reading_queue.services.routing_facts import load_local_date
+from reading_queue.services.visibility import Viewer, require_case
+from storage.catalogue.tables import Patient, Study
+from storage.contract.lanes import Lane
+from storage.ledger.tables import Site
+
+LANE_ORDER: Final = {lane.value: place for place, lane in enumerate(Lane)}
+
+
+@dataclass(frozen=True, slots=True)
+class PatientView:
+    """A patient as the site knows them; `age_years` by the site's date today, None without a birth date."""
+
+    patient_number: str
+    name: str
+    sex: str
+    birth_date: date | None
+    age_years: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyView:
+    """One study of a case."""
+
+    study_uid: str
+    accession_number: str
+    description: str
+    body_part: str
+    modalities: tuple[str, ...]
+    study_date: date | None
+    series_count: int
+    instance_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaseSummary:
+    """The facts of a case that every list shows."""
+
+    case_id: str
+    state: CaseState
+    lane: Lane
+    modality: str
+    body_region: str
+    site_id: str
+    site_name: str
+    patient: PatientView | None  # None until the catalogue holds a study of the case
+    studies: tuple[StudyView, ...]
+    exam_started_at: datetime | None
+    due_at: datetime | None
+    late: bool  # not signed, and the time limit has passed
+    images_unacknowledged: bool
+
+    @property
+    def study_uids(self) -> tuple[str, ...]:
+        """The UIDs of the case's studies."""
+        return tuple(study.study_uid for study in self.studies)
+
+    @property
+    def description(self) -> str:
+        """The descriptions of the studies, in one line."""
+        return " / ".join(study.description for study in self.studies if study.description)
+
+
+@dataclass(frozen=True, slots=True)
+class OfferView:
+    """An open offer to the viewer."""
+
+    offer_id: str
+    reading_task_id: str
+    phase: Phase
+    offered_at: datetime
+    expires_at: datetime
+    why: dict[str, Any]
+    case: CaseSummary
+
+    @property
+    def case_id(self) -> str:
+        """The case the offer is about."""
+        return self.case.case_id
+
+
+@dataclass(frozen=True, slots=True)
+class HeldView:
+    """A reading task the viewer holds."""
+
+    task: ReadingTaskView
+    case: CaseSummary
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionView:
+    """What an author signed, and whether it was returned to them."""
+
+    submission_id: str
+    author_id: str
+    author_name: str
+    text: ReportText
+    submitted_at: datetime
+    returned_at: datetime | None
+    return_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportView:
+    """The signed report."""
+
+    report_id: str
+    report_version: int
+    content: ReportContent
+    content_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaseView:
+    """Everything the reading desk shows of a case.
+
+    `draft` and `submissions` are for physicians only; `events` is what the viewer may do now.
+    """
+
+    summary: CaseSummary
+    task: ReadingTaskView | None  # the open reading task, whoever holds it
+    holder_name: str | None
+    held_by_viewer: bool
+    offer: OfferView | None  # to the viewer
+    events: frozenset[CaseEvent]
+    draft: DraftView | None
+    submissions: tuple[SubmissionView, ...]  # newest first
+    report: ReportView | None
+    unroutable_reason: str | None
+
+    @property
+    def submission(self) -> SubmissionView | None:
+        """The submission that stands, if any."""
+        return next((one for one in self.submissions if one.returned_at is None), None)
+
+
+def offers_of(hub: Hub, viewer: Viewer) -> list[OfferView]:
+    """Return the open offers to the viewer, most urgent first."""
+    now = hub.clock()
+    with hub.transaction() as session:
+        rows = session.execute(_select_open_offers(viewer, now).limit(hub.policy.page_size_max)).all()
+        return [_view_offer(session, offer, task, found, now) for offer, task, found in rows]
+
+
+def held_by(hub: Hub, viewer: Viewer) -> list[HeldView]:
+    """Return the reading tasks the viewer holds, most urgent first."""
+    now = hub.clock()
+    held = (
+        select(ReadingTask, Case)
+        .join(Case, Case.case_id == ReadingTask.case_id)
+        .where(ReadingTask.holder_id == viewer.physician_id, ReadingTask.state == ReadingTaskState.IN_PROGRESS)
+        .order_by(*_most_urgent_first())
+    )
+    with hub.transaction() as session:
+        rows = session.execute(held.limit(hub.policy.page_size_max)).all()
+        return [HeldView(task=view_task(task), case=summarise(session, found, now)) for task, found in rows]
+
+
+def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
+    """Return the case as the viewer may see it, and write the look into the audit trail. Raises NotFound."""
+    now = hub.clock()
+    with hub.transaction() as session:
+        require_case(session, viewer, case_id, now)
+        found = session.get(Case, case_id)
+        if found is None:
+            raise NotFound("there is no such case")
+        task = find_open_task(session, case_id)
+        held = task is not None and task.holder_id is not None and task.holder_id == viewer.physician_id
+        offer = _find_offer(session, viewer, case_id, now)
+        audit(session, now, PATIENT_RECORD, "R", viewer.account_id, found, event="case_viewed")
+        reads = viewer.role is Role.PHYSICIAN
+        return CaseView(
+            summary=summarise(session, found, now),
+            task=view_task(task) if task is not None else None,
+            holder_name=_load_name(session, task.holder_id) if task is not None and task.holder_id else None,
+            held_by_viewer=held,
+            offer=offer,
+            events=events_open_to(CaseState(found.state), *_actors(viewer, held=held, offered=offer is not None)),
+            draft=_load_draft(session, case_id, task if held else None) if reads else None,
+            submissions=_load_submissions(session, case_id) if reads else (),
+            report=_load_report(session, case_id),
+            unroutable_reason=found.unroutable_reason,
+        )
+
+
+def summarise(session: Session, found: Case, now: datetime) -> CaseSummary:
+    """Return the facts of a case that every list shows."""
+    rows = session.execute(
+        select(Study, Patient)
+        .join(Patient, Patient.patient_id == Study.patient_id)
+        .join(CaseStudy, (CaseStudy.site_id == Study.site_id) & (CaseStudy.study_uid == Study.study_uid))
+        .where(CaseStudy.case_id == found.case_id)
+        .order_by(Study.study_uid)
+    ).all()
+    today = load_local_date(session, found.site_id, now)
+    unsigned = found.signed_at is None and found.state not in (CaseState.CANCELLED, CaseState.RETURNED)
+    return CaseSummary(
+        case_id=found.case_id,
+        state=CaseState(found.state),
+        lane=Lane(found.lane),
+        modality=found.modality,
+        body_region=found.body_region,
+        site_id=found.site_id,
+        site_name=session.get_one(Site, found.site_id).name,
+        patient=_view_patient(rows[0][1], today) if rows else None,
+        studies=tuple(_view_study(study) for study, _ in rows),
+        exam_started_at=found.exam_started_at,
+        due_at=found.due_at,
+        late=unsigned and found.due_at is not None and found.due_at < now,
+        images_unacknowledged=found.images_unacknowledged,
+    )
+
+
+def age_years(birth_date: date, today: date) -> int:
+    """Return the completed years of life."""
+    return today.year - birth_date.year - ((today.month, today.day) < (birth_date.month, birth_date.day))
+
+
+def _select_open_offers(viewer: Viewer, now: datetime) -> Select[Offer, ReadingTask, Case]:
+    return (
+        select(Offer, ReadingTask, Case)
+        .join(ReadingTask, ReadingTask.reading_task_id == Offer.reading_task_id)
+        .join(Case, Case.case_id == ReadingTask.case_id)
+        .where(
+            Offer.physician_id == viewer.physician_id,
+            Offer.state == "open",
+            Offer.expires_at > now,
+            ReadingTask.state == ReadingTaskState.SCHEDULED,
+        )
+        .order_by(*_most_urgent_first())
+    )
+
+
+def _most_urgent_first() -> Sequence[Any]:
+    return (case(LANE_ORDER, value=Case.lane, else_=len(LANE_ORDER)), Case.due_at, Case.created_at, Case.case_id)
+
+
+def _find_offer(session: Session, viewer: Viewer, case_id: str, now: datetime) -> OfferView | None:
+    row = session.execute(_select_open_offers(viewer, now).where(Case.case_id == case_id)).first()
+    return _view_offer(session, row[0], row[1], row[2], now) if row is not None else None
+
+
+def _view_offer(session: Session, offer: Offer, task: ReadingTask, found: Case, now: datetime) -> OfferView:
+    return OfferView(
+        offer_id=offer.offer_id,
+        reading_task_id=task.reading_task_id,
+        phase=Phase(task.phase),
+        offered_at=offer.offered_at,
+        expires_at=offer.expires_at,
+        why=offer.why,
+        case=summarise(session, found, now),
+    )
+
+
+def _view_patient(patient: Patient, today: date) -> PatientView:
+    return PatientView(
+        patient_number=patient.patient_number,
+        name=patient.name,
+        sex=patient.sex,
+        birth_date=patient.birth_date,
+        age_years=age_years(patient.birth_date, today) if patient.birth_date is not None else None,
+    )
+
+
+def _view_study(study: Study) -> StudyView:
+    return StudyView(
+        study_uid=study.study_uid,
+        accession_number=study.accession_number,
+        description=study.description,
+        body_part=study.body_part,
+        modalities=tuple(study.modalities),
+        study_date=study.study_date,
+        series_count=study.series_count,
+        instance_count=study.instance_count,
+    )
+
+
+def _actors(viewer: Viewer, *, held: bool, offered: bool) -> tuple[Actor, ...]:
+    """Return as whom the viewer may act on the case: a physician only where it is offered to or held by them."""
+    if viewer.role is not Role.PHYSICIAN:
+        return (Actor(viewer.role.value),)
+    return (Actor.HOLDER,) * held + (Actor.PHYSICIAN,) * offered
+
+
+def _load_name(session: Session, physician_id: str) -> str:
+    name = select(Account.display_name).join(Physician, Physician.account_id == Account.account_id)
+    return session.scalars(name.where(Physician.physician_id == physician_id)).one()
+
+
+def _load_draft(session: Session, case_id: str, held_task: ReadingTask | None) -> DraftView | None:
+    draft = session.get(Draft, case_id)
+    if draft is None:
+        return None
+    return view_draft(draft, held_task.lease_expires_at if held_task is not None else None)
+
+
+def _load_submissions(session: Session, case_id: str) -> tuple[SubmissionView, ...]:
+    rows = session.scalars(
+        select(Submission).where(Submission.case_id == case_id).order_by(Submission.submitted_at.desc())
+    )
+    contents = [(row, SubmissionContent.from_json(row.content)) for row in rows]
+    return tuple(
+        SubmissionView(
+            submission_id=row.submission_id,
+            author_id=row.author_id,
+            author_name=content.author.name,
+            text=content.text(),
+            submitted_at=row.submitted_at,
+            returned_at=row.returned_at,
+            return_reason=row.return_reason,
+        )
+        for row, content in contents
+    )
+
+
+def _load_report(session: Session, case_id: str) -> ReportView | None:
+    newest = select(Report).where(Report.case_id == case_id).order_by(Report.report_version.desc()).limit(1)
+    report = session.scalars(newest).one_or_none()
+    if report is None:
+        return None
+    return ReportView(
+        report_id=report.report_id,
+        report_version=report.report_version,
+        content=ReportContent.from_json(report.content),
+        content_sha256=report.content_sha256,
+    )

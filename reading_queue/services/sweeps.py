@@ -1,0 +1,165 @@
+"""What re-creates lost motion from the database, and ends what has run out of time.
+
+Nothing here is needed while every message arrives; everything here may run at any time, in several processes, any
+number of times. Each sweep takes a bounded batch, one transaction per case, and leaves alone what another
+transaction is working on: the next round finds it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy import ColumnElement, Select, delete, exists, or_, select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from reading_queue.db.tables import Case, Offer, ReadingTask, Report, Session
+from reading_queue.domain.discontinuation import DiscontinuationReason
+from reading_queue.domain.transitions import Actor, CaseState, ReadingTaskState
+from reading_queue.services.casework import RENDER_JOB, ROUTE_JOB, find_task_locked, launch_route
+from reading_queue.services.claims import end_claim, note_exhausted_offers
+from reading_queue.services.hub import Hub, launch
+from reading_queue.services.routing import expire_offers_of
+from storage.catalogue.tables import GrantedPack
+from storage.ledger.tables import OutboxMessage, UsedNonce
+
+log = structlog.get_logger(__name__)
+
+BATCH: Final = 200  # rows one run of one sweep takes
+GRACE: Final = timedelta(seconds=60)  # how long a job may be on its way before it counts as lost
+NONCE_KEEP_FACTOR: Final = 2  # nonces are kept twice as long as they could be accepted
+VERIFY_JOB: Final = "transfers.verify_pack"
+
+
+def expire_leases(hub: Hub) -> int:
+    """End the claims whose lease ran out; drafts stay, replacements are routed. Return how many."""
+    now = hub.clock()
+    overdue = select(ReadingTask.reading_task_id).where(
+        ReadingTask.state == ReadingTaskState.IN_PROGRESS, ReadingTask.lease_expires_at <= now
+    )
+    ended = 0
+    for reading_task_id in _load_ids(hub, overdue.order_by(ReadingTask.lease_expires_at)):
+        with hub.transaction() as session:
+            found = find_task_locked(session, reading_task_id, skip_locked=True)
+            if found is None:
+                continue
+            task, case = found
+            expires_at = task.lease_expires_at
+            if task.state == ReadingTaskState.IN_PROGRESS and expires_at is not None and expires_at <= now:
+                end_claim(session, case, task, Actor.SYSTEM, DiscontinuationReason.RESOURCE_PREEMPTED, now)
+                ended += 1
+    return ended
+
+
+def expire_offers(hub: Hub) -> int:
+    """Close the offers that ran out unanswered and ask further physicians. Return how many."""
+    now = hub.clock()
+    overdue = (
+        select(Offer.reading_task_id)
+        .where(Offer.state == "open", Offer.expires_at <= now)
+        .group_by(Offer.reading_task_id)
+        .order_by(Offer.reading_task_id)
+    )
+    closed = 0
+    for reading_task_id in _load_ids(hub, overdue):
+        with hub.transaction() as session:
+            found = find_task_locked(session, reading_task_id, skip_locked=True)
+            if found is None:
+                continue
+            task, case = found
+            closed += expire_offers_of(session, task, now)
+            if task.state == ReadingTaskState.SCHEDULED:
+                note_exhausted_offers(session, case, task)
+                launch_route(session, now, reading_task_id)
+    return closed
+
+
+def relaunch_lost(hub: Hub) -> int:
+    """Launch again what should be in motion and is not: routing, verification of packs, rendering. Return how many."""
+    now = hub.clock()
+    return _relaunch_routing(hub, now) + _relaunch_verification(hub, now) + _relaunch_rendering(hub, now)
+
+
+def prune_expired(hub: Hub) -> int:
+    """Delete nonces that could no longer be accepted and sessions that have ended. Return how many."""
+    now = hub.clock()
+    nonces_before = now - timedelta(seconds=NONCE_KEEP_FACTOR * hub.policy.nonce_ttl_s)
+    old_nonces = select(UsedNonce.nonce).where(UsedNonce.used_at < nonces_before).limit(BATCH)
+    ended = or_(Session.expires_at <= now, Session.last_seen_at <= now - timedelta(seconds=hub.policy.session_idle_s))
+    old_sessions = select(Session.token_sha256).where(ended).limit(BATCH)
+    with hub.transaction() as session:
+        nonces = session.execute(
+            delete(UsedNonce)
+            .where(UsedNonce.nonce.in_(old_nonces.with_for_update(skip_locked=True)))
+            .returning(UsedNonce.nonce)
+        ).all()
+        sessions = session.execute(
+            delete(Session)
+            .where(Session.token_sha256.in_(old_sessions.with_for_update(skip_locked=True)))
+            .returning(Session.token_sha256)
+        ).all()
+        return len(nonces) + len(sessions)
+
+
+def _relaunch_routing(hub: Hub, now: datetime) -> int:
+    """Route scheduled tasks that nobody is asked about and no launch is on its way for."""
+    offered = exists().where(Offer.reading_task_id == ReadingTask.reading_task_id, Offer.state == "open")
+    waiting = (
+        select(ReadingTask.reading_task_id)
+        .join(Case, Case.case_id == ReadingTask.case_id)
+        .where(
+            ReadingTask.state == ReadingTaskState.SCHEDULED,
+            Case.state.in_((CaseState.READY, CaseState.OFFERED, CaseState.PENDING_REVIEW)),
+            ~offered,
+            ~_on_its_way(ROUTE_JOB, "reading_task_id", ReadingTask.reading_task_id, now),
+        )
+        .order_by(ReadingTask.created_at)
+    )
+    return _launch_all(hub, now, waiting, ROUTE_JOB, "reading_task_id")
+
+
+def _relaunch_verification(hub: Hub, now: datetime) -> int:
+    committed = (
+        select(GrantedPack.granted_pack_id)
+        .where(
+            GrantedPack.state == "committed",
+            GrantedPack.committed_at < now - GRACE,
+            ~_on_its_way(VERIFY_JOB, "granted_pack_id", GrantedPack.granted_pack_id, now),
+        )
+        .order_by(GrantedPack.committed_at)
+    )
+    return _launch_all(hub, now, committed, VERIFY_JOB, "granted_pack_id")
+
+
+def _relaunch_rendering(hub: Hub, now: datetime) -> int:
+    unrendered = (
+        select(Report.report_id)
+        .where(Report.rendered_at.is_(None), ~_on_its_way(RENDER_JOB, "report_id", Report.report_id, now))
+        .order_by(Report.signed_at)
+    )
+    return _launch_all(hub, now, unrendered, RENDER_JOB, "report_id")
+
+
+def _on_its_way(job: str, argument: str, value: InstrumentedAttribute[str], now: datetime) -> ColumnElement[bool]:
+    """Return the condition that a launch of `job` waits, or was published so recently that it may be running."""
+    return exists().where(
+        OutboxMessage.job == job,
+        OutboxMessage.arguments[argument].as_string() == value,
+        or_(OutboxMessage.published_at.is_(None), OutboxMessage.published_at > now - GRACE),
+    )
+
+
+def _launch_all(hub: Hub, now: datetime, ids: Select[str], job: str, argument: str) -> int:
+    with hub.transaction() as session:
+        lost = session.scalars(ids.limit(BATCH).with_for_update(skip_locked=True)).all()
+        for one in lost:
+            launch(session, now, job, due_at=now, **{argument: one})
+            log.warning("lost_job_relaunched", job=job, id=one)
+    return len(lost)
+
+
+def _load_ids(hub: Hub, ids: Select[str]) -> Sequence[str]:
+    with hub.transaction() as session:
+        return session.scalars(ids.limit(BATCH)).all()
