@@ -176,7 +176,7 @@ class HubSettings(BaseSettings):
 
     data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(default_factory=default_data_dir)
     public_url: Address | None = None  # how gateways and browsers reach the hub; default: where the web role listens
-    assets_dir: Path | None = None  # the built viewer and fonts; without it the desks have no viewer
+    assets_dir: Path = Path(__file__).parents[1] / "build" / "web"  # the viewer, fonts and page scripts, as built
     web: WebSettings = WebSettings()
     database: DatabaseSettings = DatabaseSettings()
     broker: BrokerSettings = BrokerSettings()
@@ -191,6 +191,11 @@ class HubSettings(BaseSettings):
     def key_file(self) -> Path:
         """Return the file whose key wraps all private keys."""
         return self.keys.key_file or self.data_dir / "keys" / "hub.key"
+
+    @property
+    def fonts_dir(self) -> Path:
+        """Return where the fonts of documents are."""
+        return self.assets_dir / "fonts"
 
     @property
     def objects_dir(self) -> Path:

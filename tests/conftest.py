@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from reading_queue.db.schema import upgrade
 from reading_queue.embedded.directories import make_socket_directory, owned, remove_socket_directory
 from reading_queue.embedded.postgres import MAINTENANCE_DATABASE, EmbeddedPostgres
-from reading_queue.services.hub import Hub, Policy
+from reading_queue.services.hub import Hub
 from storage.contract.identifiers import new_id
 from storage.objects.protocol import ObjectStore
 from tests.support.clock import SteerableClock
-from tests.support.hub import KeysInMemory
+from tests.support.hub import PUBLIC_URL, make_hub
 from tests.support.processes import ProcessStarter
 
 TEMPLATE = "template_counterpart"
@@ -75,22 +75,13 @@ def directory_store(tmp_path: Path, hub_clock: SteerableClock) -> ObjectStore:
     """An empty directory store."""
     from storage.objects.directory import DirectoryStore
 
-    return DirectoryStore(tmp_path / "objects", public_url="http://hub.example", secret=b"s" * 32, clock=hub_clock)
+    return DirectoryStore(tmp_path / "objects", public_url=PUBLIC_URL, secret=b"s" * 32, clock=hub_clock)
 
 
 @pytest.fixture
-def hub(database: sa.Engine, directory_store: ObjectStore, hub_clock: SteerableClock) -> Hub:
+def hub(database: sa.Engine, directory_store: ObjectStore, hub_clock: SteerableClock, tmp_path: Path) -> Hub:
     """A hub on a fresh database, an empty directory store and a steerable clock."""
-    return Hub(
-        engine=database,
-        objects=directory_store,
-        keys=KeysInMemory(),
-        policy=Policy(),
-        network_name="Test network",
-        audience="test-network",
-        public_url="http://hub.example",
-        clock=hub_clock,
-    )
+    return make_hub(database, directory_store, tmp_path / "hub.key", hub_clock)
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ class EmbeddedPostgres:
         """
         if not (self._cluster / "PG_VERSION").exists():
             self._make_cluster()
-        self._clear_away_the_last_crash()
+        self._end()
         argv = [*as_postgres_accepts(), *dying_with_parent(signal.SIGINT), str(find_postgres_program("postgres"))]
         argv += ["-D", str(self._cluster), "-c", f'unix_socket_directories="{self._socket_dir}"']
         for key, value in self._settings.items():
@@ -96,9 +96,7 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server: connected clients are disconnected, committed work is kept."""
-        if self._process is not None:
-            self._process.stop(STOP)
-        self._clear_away_the_last_crash()
+        self._end()
 
     def _make_cluster(self) -> None:
         """Run initdb beside the final place, so that a half-made cluster is never taken for a whole one."""
@@ -122,7 +120,10 @@ class EmbeddedPostgres:
             raise EmbeddedServerError(f"initdb failed in {self._data_dir}: {done.stderr.strip()}")
         unfinished.rename(self._cluster)
 
-    def _clear_away_the_last_crash(self) -> None:
+    def _end(self) -> None:
+        """End the process, and whatever an earlier one has left behind."""
+        if self._process is not None:
+            self._process.stop(STOP)
         count = end_leftovers(self._cluster, "postgres", gently=signal.SIGINT, patience_s=LEFTOVER_PATIENCE_S)
         if count:
             _log.warning("postgres_leftovers_ended", count=count)

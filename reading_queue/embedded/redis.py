@@ -50,7 +50,7 @@ class EmbeddedRedis:
     def start(self) -> None:
         """Start the server and return when it answers; raises EmbeddedServerError when it cannot run here."""
         self._files.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._clear_away_the_last_crash()
+        self._end()
         options = {
             "port": "0",
             "unixsocket": str(self._socket_dir / SOCKET_NAME),
@@ -73,11 +73,12 @@ class EmbeddedRedis:
 
     def stop(self) -> None:
         """Stop the server; what it holds is synced first."""
+        self._end()
+
+    def _end(self) -> None:
+        """End the process, and whatever an earlier one has left behind."""
         if self._process is not None:
             self._process.stop(STOP)
-        self._clear_away_the_last_crash()
-
-    def _clear_away_the_last_crash(self) -> None:
         count = end_leftovers(self._files, "redis-server", gently=signal.SIGTERM, patience_s=LEFTOVER_PATIENCE_S)
         if count:
             _log.warning("redis_leftovers_ended", count=count)

@@ -1,30 +1,29 @@
-"""Stand-ins for parts of the hub that tests need small."""
+"""A hub for tests."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import Engine
+
+from reading_queue.services.hub import Hub, Policy
+from reading_queue.services.keys import KeyFile
+from storage.objects.protocol import ObjectStore
+
+PUBLIC_URL = "http://hub.example"
 
 
-class KeysInMemory:
-    """A KeyWrapper whose key lives as long as the test."""
-
-    def __init__(self) -> None:
-        self._key = os.urandom(32)
-
-    def wrap(self, secret: bytes) -> bytes:
-        nonce = os.urandom(12)
-        return nonce + AESGCM(self._key).encrypt(nonce, secret, None)
-
-    def unwrap(self, wrapped: bytes) -> bytes:
-        try:
-            return AESGCM(self._key).decrypt(wrapped[:12], wrapped[12:], None)
-        except InvalidTag as exc:
-            raise ValueError("altered, or wrapped by another key") from exc
-
-    def derive(self, purpose: str) -> bytes:
-        return hmac.digest(self._key, purpose.encode(), hashlib.sha256)
+def make_hub(engine: Engine, objects: ObjectStore, key_file: Path, clock: Callable[[], datetime]) -> Hub:
+    """Return a hub on these."""
+    return Hub(
+        engine=engine,
+        objects=objects,
+        keys=KeyFile(key_file),
+        policy=Policy(),
+        network_name="Test network",
+        audience="test-network",
+        public_url=PUBLIC_URL,
+        clock=clock,
+    )

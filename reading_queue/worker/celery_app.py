@@ -1,0 +1,175 @@
+"""The Celery application: messages are hints, acknowledged when the job is done, delivered again when it died.
+
+Durable: nothing here. The outbox in the database is the truth; a broker wiped clean delays work and loses none.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from celery import Celery, signals
+from kombu import Connection, Exchange, Queue
+from kombu.exceptions import OperationalError
+
+from reading_queue.worker.jobs import JOBS, PRELOADED, QUEUES, Job, register_jobs
+from reading_queue.worker.runtime import RuntimePerProcess
+
+# A job gets the soft limit as an exception inside it, the hard limit ends its process.
+SOFT_TIME_LIMIT_S: Final = 14
+HARD_TIME_LIMIT_S: Final = 17
+# Redis delivers again what nobody acknowledged for this long: the time after which a killed worker's job is repeated.
+VISIBILITY_TIMEOUT_S: Final = 20
+RESTORE_EVERY_S: Final = 2
+CHILD_START_S: Final = 60.0
+
+
+class TimeLimitsClash(Exception):
+    """A job may run longer than the broker waits before it gives the job to somebody else."""
+
+
+class BrokerUnavailable(Exception):
+    """The broker did not take the message; it stays in the outbox."""
+
+
+def make_celery(
+    broker_url: str,
+    process: RuntimePerProcess,
+    *,
+    jobs: Mapping[str, Job] = JOBS,
+    visibility_timeout_s: int = VISIBILITY_TIMEOUT_S,
+    hard_time_limit_s: int = HARD_TIME_LIMIT_S,
+) -> Celery:
+    """Return the application that publishes and runs `jobs` over the broker at `broker_url` (Redis or RabbitMQ).
+
+    Raises:
+        TimeLimitsClash: a job may outlive the time after which Redis delivers it again.
+    """
+    redis = broker_url.startswith(("redis", "rediss", "redis+socket"))
+    if redis and hard_time_limit_s >= visibility_timeout_s:
+        raise TimeLimitsClash(
+            f"jobs may run {hard_time_limit_s} s, but Redis gives them to another worker after {visibility_timeout_s} s"
+        )
+    app = Celery("reading_queue", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        **_delivery(hard_time_limit_s),
+        **_wire(jobs, quorum=not redis),
+        broker_transport_options=_redis_options(visibility_timeout_s) if redis else {"confirm_publish": True},
+    )
+    register_jobs(app, process, jobs)
+    return app
+
+
+def _delivery(hard_time_limit_s: int) -> dict[str, Any]:
+    return {
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_time_limit": hard_time_limit_s,
+        "task_soft_time_limit": min(SOFT_TIME_LIMIT_S, hard_time_limit_s - 1),
+        "worker_prefetch_multiplier": 1,
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        "worker_proc_alive_timeout": CHILD_START_S,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+    }
+
+
+def _wire(jobs: Mapping[str, Job], *, quorum: bool) -> dict[str, Any]:
+    arguments = {"x-queue-type": "quorum"} if quorum else None
+    names = [*QUEUES, *sorted({job.queue for job in jobs.values()} - set(QUEUES))]
+    exchange = Exchange("reading_queue", type="direct", durable=True)
+    return {
+        "task_queues": [Queue(name, exchange, routing_key=name, queue_arguments=arguments) for name in names],
+        "task_routes": {name: {"queue": job.queue} for name, job in jobs.items()},
+        "task_default_queue": QUEUES[0],
+        "task_create_missing_queues": False,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "result_backend": None,
+        "task_ignore_result": True,
+        "enable_utc": True,
+        "worker_enable_remote_control": False,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+    }
+
+
+def _redis_options(visibility_timeout_s: int) -> dict[str, Any]:
+    return {
+        "visibility_timeout": visibility_timeout_s,
+        "unacked_restore_interval": RESTORE_EVERY_S,
+        "unacked_restore_throttle": 1,
+        "queue_order_strategy": "priority",  # the order of QUEUES
+    }
+
+
+def run_worker(
+    app: Celery, process: RuntimePerProcess, *, concurrency: int, preloaded: Sequence[str] = PRELOADED
+) -> int:
+    """Run jobs in `concurrency` child processes until SIGTERM, and return the exit status."""
+    for module in preloaded:
+        importlib.import_module(module)
+
+    def open_in_child(**_: Any) -> None:
+        process.get()
+
+    signals.worker_process_init.connect(open_in_child, weak=False)
+    worker = app.Worker(
+        pool="prefork",
+        concurrency=concurrency,
+        loglevel="INFO",
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+class Publisher:
+    """Publishes jobs over one connection, opened when needed and opened anew after a failure. One thread uses it."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._connection: Connection | None = None
+        self._producer: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def publish(self, job: str, arguments: Mapping[str, Any]) -> None:
+        """Return when the broker has the message.
+
+        Raises:
+            BrokerUnavailable: it could not be reached or did not confirm.
+        """
+        try:
+            if self._producer is None:
+                self._connection = self._app.connection_for_write()
+                self._connection.ensure_connection(max_retries=1, interval_start=0)
+                self._producer = self._app.amqp.Producer(self._connection, auto_declare=False)
+            self._app.send_task(job, kwargs=dict(arguments), producer=self._producer, retry=False)
+        except (OperationalError, OSError) as exc:
+            self.close()
+            raise BrokerUnavailable(type(exc).__name__) from exc
+
+    def check(self) -> None:
+        """Return when the broker answers; raises BrokerUnavailable."""
+        try:
+            with self._app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0)
+        except (OperationalError, OSError) as exc:
+            raise BrokerUnavailable(type(exc).__name__) from exc
+
+    def close(self) -> None:
+        """Give the connection back; the next publish opens a new one."""
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            connection.release()

@@ -1,0 +1,104 @@
+"""The jobs: thin, named `area.verb`, ids in, one service call, safe to run any number of times."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from celery import Celery, signals
+from celery.exceptions import Reject, TimeLimitExceeded
+
+from reading_queue.worker.failures import record_failure
+from reading_queue.worker.runtime import Runtime, RuntimePerProcess
+
+REQUEUE_PAUSE_S: Final = 1.0  # before a job is given back because not even its failure could be recorded
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A kind of job: the queue it waits in and the service call it makes with its arguments."""
+
+    queue: str
+    run: Callable[..., object]
+
+
+def verify_pack(runtime: Runtime, *, granted_pack_id: str) -> None:
+    """Prove one uploaded pack and catalogue it."""
+    from reading_queue.services import verification
+
+    verification.verify_pack(runtime.hub, granted_pack_id)
+
+
+def route_case(runtime: Runtime, *, reading_task_id: str) -> None:
+    """Offer one reading task to the physicians who may take it."""
+    from reading_queue.services import routing
+
+    routing.route(runtime.hub, reading_task_id)
+
+
+def render_report(runtime: Runtime, *, report_id: str) -> None:
+    """Make and store the documents of one signed report."""
+    from reading_queue.services import reports
+
+    reports.render(runtime.hub, report_id, runtime.fonts_dir)
+
+
+# What the jobs will need, imported before the worker forks: its children share it and start at once. None of these
+# starts a thread when it is imported.
+PRELOADED: Final = tuple(f"reading_queue.services.{name}" for name in ("routing", "verification", "reports"))
+
+# Queues in the order in which a worker looks at them.
+QUEUES: Final = ("routing", "transfers", "documents")
+
+JOBS: Final[Mapping[str, Job]] = {
+    "cases.route": Job("routing", route_case),
+    "transfers.verify_pack": Job("transfers", verify_pack),
+    "reports.render": Job("documents", render_report),
+}
+
+
+def register_jobs(app: Celery, process: RuntimePerProcess, jobs: Mapping[str, Job] = JOBS) -> None:
+    """Make `app` able to run `jobs`."""
+    for name, job in jobs.items():
+        app.task(name=name)(_runner(name, job, process))
+
+    def after_hard_time_limit(sender: Any = None, exception: Any = None, kwargs: Any = None, **_: Any) -> None:
+        """Record what the killed child could not; runs in the worker's parent, which keeps no connection."""
+        if not isinstance(exception, TimeLimitExceeded):
+            return
+        runtime = process.open_once()
+        try:
+            arguments = dict(kwargs)
+            record_failure(runtime.hub, sender.name, arguments, int(arguments.pop("attempt", 1)), exception)
+        finally:
+            runtime.hub.engine.dispose()
+
+    signals.task_failure.connect(after_hard_time_limit, weak=False, dispatch_uid=f"hard-time-limit-{id(app)}")
+
+
+def _runner(name: str, job: Job, process: RuntimePerProcess) -> Callable[..., None]:
+    def run(*, attempt: int = 1, **arguments: str) -> None:
+        try:
+            runtime = process.get()
+            job.run(runtime, **arguments)
+        except Exception as failure:  # noqa: BLE001 -- the border of a job: every failure is recorded, none is raised
+            _settle(process, name, arguments, attempt, failure)
+
+    return run
+
+
+def _settle(
+    process: RuntimePerProcess, name: str, arguments: Mapping[str, str], attempt: int, failure: Exception
+) -> None:
+    try:
+        record_failure(process.get().hub, name, arguments, attempt, failure)
+    except Exception as exc:
+        # Without a database nothing can be recorded: the message goes back to its queue, a moment later.
+        _log.exception("job_failure_not_recorded", job=name, attempt=attempt, **arguments)
+        threading.Event().wait(REQUEUE_PAUSE_S)
+        raise Reject(reason="failure not recorded", requeue=True) from exc

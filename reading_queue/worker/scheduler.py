@@ -1,0 +1,52 @@
+"""The scheduler role: the outbox relay, and the sweeps that re-derive from the database what should be in motion.
+
+Durable: nothing of its own. It may be killed at any moment and several may run at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import structlog
+
+from reading_queue.services.hub import Hub
+from reading_queue.worker.relay import Relay
+
+SWEEP_EVERY_S: Final = 2.0
+RELAY_STOP_S: Final = 5.0
+
+Sweep = Callable[[Hub], object]
+
+_log = structlog.get_logger(__name__)
+
+
+class RelayEnded(Exception):
+    """The relay's thread is gone: the role ends too, so that its supervisor starts it anew."""
+
+
+def run_scheduler(
+    hub: Hub, relay: Relay, sweeps: Mapping[str, Sweep], stop: threading.Event, *, every_s: float = SWEEP_EVERY_S
+) -> None:
+    """Relay and sweep until `stop` is set.
+
+    Raises:
+        RelayEnded: the relay's thread ended without being told to.
+    """
+    thread = threading.Thread(target=relay.run, args=(stop,), name="outbox-relay", daemon=True)
+    thread.start()
+    while not stop.wait(every_s):
+        if not thread.is_alive():
+            raise RelayEnded
+        sweep_once(hub, sweeps)
+    thread.join(RELAY_STOP_S)
+
+
+def sweep_once(hub: Hub, sweeps: Mapping[str, Sweep]) -> None:
+    """Run every sweep once; one that fails is logged and keeps no other from running."""
+    for name, sweep in sweeps.items():
+        try:
+            sweep(hub)
+        except Exception:  # noqa: BLE001 -- the border of a sweep: it runs again in a moment
+            _log.exception("sweep_failed", sweep=name)

@@ -1,0 +1,110 @@
+"""A job asked for in a transaction is done, whatever dies on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from reading_queue.embedded.directories import make_socket_directory, owned, remove_socket_directory
+from reading_queue.embedded.redis import EmbeddedRedis
+from reading_queue.worker.celery_app import TimeLimitsClash, make_celery
+from reading_queue.worker.runtime import Runtime, RuntimePerProcess
+from storage.ledger.tables import OutboxMessage
+from tests.support.processes import ProcessStarter
+from tests.support.waiting import eventually
+from tests.support.worker import WorkerBench, kill_tree
+
+pytestmark = [pytest.mark.services, pytest.mark.postgres]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    data_dir = tmp_path / "broker"
+    with owned(data_dir):
+        server = EmbeddedRedis(data_dir, make_socket_directory(data_dir, runtime_dir=None))
+        server.start()
+        yield server
+        server.stop()
+        remove_socket_directory(data_dir)
+
+
+@pytest.fixture
+def bench(
+    broker: EmbeddedRedis, database_url: sa.URL, processes: ProcessStarter, tmp_path: Path
+) -> Iterator[WorkerBench]:
+    bench = WorkerBench(processes, database_url, broker.url(), tmp_path / "marks")
+    with bench.relaying():
+        yield bench
+    processes.end_all()
+
+
+def test_a_committed_request_is_done(bench: WorkerBench) -> None:
+    bench.start_worker()
+    bench.ask("probe.note", "a")
+    bench.await_mark("done-a")
+
+
+def test_a_job_that_finds_the_store_unavailable_is_tried_again(bench: WorkerBench) -> None:
+    bench.start_worker()
+    bench.ask("probe.stumble", "a")
+    bench.await_mark("stumbled-a")
+    bench.await_mark("done-a")
+
+
+def test_a_job_whose_child_is_killed_is_done_by_another(bench: WorkerBench) -> None:
+    bench.start_worker()
+    bench.ask("probe.hold", "a")
+    (child,) = bench.await_mark("started-a")
+    os.kill(child, signal.SIGKILL)
+    bench.await_mark("started-a", count=2)
+    bench.release()
+    bench.await_mark("done-a")
+
+
+def test_a_job_whose_whole_worker_is_killed_is_done_by_the_next(bench: WorkerBench) -> None:
+    first = bench.start_worker()
+    bench.ask("probe.hold", "a")
+    bench.await_mark("started-a")
+    kill_tree(first)
+    bench.release()
+    bench.start_worker()
+    bench.await_mark("done-a", 20)
+
+
+def test_a_job_that_never_ends_is_cut_off_and_recorded(bench: WorkerBench, database: sa.Engine) -> None:
+    bench.start_worker()
+    bench.ask("probe.hang", "a")
+    bench.await_mark("started-a")
+
+    def asked_again() -> None:
+        with Session(database) as session:
+            attempts = [message.arguments.get("attempt") for message in session.scalars(sa.select(OutboxMessage))]
+        assert attempts[:2] == [None, 2]
+
+    eventually(asked_again, 20)
+
+
+def test_requests_made_while_the_broker_is_down_are_done_when_it_is_back(
+    bench: WorkerBench, broker: EmbeddedRedis
+) -> None:
+    bench.start_worker()
+    assert broker.pid is not None
+    os.kill(broker.pid, signal.SIGKILL)
+    bench.ask("probe.note", "a")
+    broker.start()
+    bench.await_mark("done-a", 20)
+
+
+def never() -> Runtime:
+    raise AssertionError
+
+
+def test_limits_that_let_a_job_run_twice_are_refused() -> None:
+    with pytest.raises(TimeLimitsClash, match="jobs may run 30 s"):
+        make_celery("redis+socket:///x", RuntimePerProcess(never), hard_time_limit_s=30)

@@ -1,0 +1,93 @@
+"""A real worker process with small jobs: `python -m tests.support.worker_process BROKER DATABASE DIR VISIBILITY`.
+
+Each job leaves a mark in DIR, so that a test sees what ran and how often.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from reading_queue.worker.celery_app import make_celery, run_worker
+from reading_queue.worker.jobs import Job
+from reading_queue.worker.runtime import Runtime, RuntimePerProcess
+from storage.objects.protocol import ObjectStore, StoreUnavailable
+from tests.support.hub import make_hub
+
+POLL_S = 0.02
+
+
+def note(runtime: Runtime, *, name: str) -> None:
+    """Leave a mark."""
+    _mark(runtime, f"done-{name}")
+
+
+def hold(runtime: Runtime, *, name: str) -> None:
+    """Say that it runs, wait until the file `release` is there, leave a mark."""
+    _mark(runtime, f"started-{name}")
+    while not (runtime.fonts_dir / "release").exists():
+        threading.Event().wait(POLL_S)
+    _mark(runtime, f"done-{name}")
+
+
+def stumble(runtime: Runtime, *, name: str) -> None:
+    """Find the store unavailable the first time, succeed the second."""
+    if not (runtime.fonts_dir / f"stumbled-{name}").exists():
+        _mark(runtime, f"stumbled-{name}")
+        raise StoreUnavailable(name)
+    _mark(runtime, f"done-{name}")
+
+
+def hang(runtime: Runtime, *, name: str) -> None:
+    """Ignore the soft time limit and never end."""
+    _mark(runtime, f"started-{name}")
+    while True:
+        try:
+            threading.Event().wait(60)
+        except Exception:  # noqa: BLE001 -- a job that does not want to end
+            continue
+
+
+PROBES = {
+    "probe.note": Job("transfers", note),
+    "probe.hold": Job("transfers", hold),
+    "probe.stumble": Job("routing", stumble),
+    "probe.hang": Job("documents", hang),
+}
+
+
+def _mark(runtime: Runtime, name: str) -> None:
+    with (runtime.fonts_dir / name).open("a") as marks:
+        marks.write(f"{os.getpid()}\n")
+
+
+def main(broker_url: str, database_url: str, folder: str, visibility_s: str) -> int:
+    """Run the worker until SIGTERM."""
+
+    def open_runtime() -> Runtime:
+        engine = sa.create_engine(database_url, hide_parameters=True)
+        hub = make_hub(engine, cast(ObjectStore, _NoStore()), Path(folder) / "hub.key", lambda: datetime.now(UTC))
+        return Runtime(hub, Path(folder))
+
+    process = RuntimePerProcess(open_runtime)
+    seconds = int(visibility_s)
+    app = make_celery(
+        broker_url, process, jobs=PROBES, visibility_timeout_s=seconds, hard_time_limit_s=min(seconds - 1, 17)
+    )
+
+    return run_worker(app, process, concurrency=2, preloaded=())
+
+
+class _NoStore:
+    def __getattr__(self, name: str) -> Any:
+        raise StoreUnavailable(name)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:]))
