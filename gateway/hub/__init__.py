@@ -1,0 +1,14 @@
+"""The gateway's side of the line to the hub: signed requests, uploads, and their errors."""
+
+from gateway.hub.client import HubClient, SigningIdentity
+from gateway.hub.errors import HubBusy, HubError, HubRefused, HubUnreachable, UploadAborted
+
+__all__ = [
+    "HubBusy",
+    "HubClient",
+    "HubError",
+    "HubRefused",
+    "HubUnreachable",
+    "SigningIdentity",
+    "UploadAborted",
+]

@@ -1,0 +1,54 @@
+"""A thread that does one step, waits as long as the step says, and can be woken. Volatile: everything."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+AFTER_FAILURE_S: Final = 30.0
+
+
+class Loop:
+    """Calls `step` again and again; `step` returns the seconds to wait unless somebody calls `wake`."""
+
+    def __init__(self, name: str, step: Callable[[], float]) -> None:
+        self._name = name
+        self._step = step
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin; the first step is done at once."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Have the next step done now."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Do no further step; returns at once."""
+        self._stopping = True
+        self._wake.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end of the step under way; return whether it came."""
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                wait_s = self._step()
+            except Exception:  # the border of a thread: it must live on, and the log has the traceback
+                log.exception("loop_step_failed", loop=self._name)
+                wait_s = AFTER_FAILURE_S
+            if not self._stopping:
+                self._wake.wait(wait_s)
