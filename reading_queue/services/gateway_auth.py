@@ -26,7 +26,7 @@ from storage.contract.signing import (
     verify_request,
 )
 from storage.contract.wire import GATEWAY_TIME_HEADER
-from storage.ledger.gateways import note_seen, prune_nonces, spend_nonce
+from storage.ledger.gateways import note_seen, spend_nonce
 from storage.ledger.tables import Gateway
 
 NONCE_PURPOSE: Final = "gateway-nonce"
@@ -96,12 +96,6 @@ def authenticate(hub: Hub, method: str, target: str, headers: Mapping[str, str],
 def fresh_nonce(hub: Hub) -> str:
     """Return a nonce for exactly one signed request."""
     return make_nonce(hub.keys.derive(NONCE_PURPOSE), hub.clock(), secrets.token_bytes(NONCE_RANDOM_BYTES))
-
-
-def forget_old_nonces(hub: Hub) -> None:
-    """Remove spent nonces whose age alone refuses them; for the scheduler's sweep."""
-    with hub.transaction() as session:
-        prune_nonces(session, hub.clock() - timedelta(seconds=2 * hub.policy.nonce_ttl_s))
 
 
 def clock_offset_ms(gateway_time: str | None, now: datetime) -> int | None:

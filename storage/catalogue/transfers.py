@@ -68,11 +68,3 @@ def packs_of_transfer(session: Session, transfer_id: str) -> Sequence[GrantedPac
         .order_by(Grant.created_at, Grant.grant_id, GrantedPack.pack_sha256)
     )
     return session.scalars(query).all()
-
-
-def find_overdue_packs(session: Session, committed_before: datetime, limit: int) -> Sequence[str]:
-    """Return ids of packs that were committed before this moment and are neither verified nor refused."""
-    query = select(GrantedPack.granted_pack_id).where(
-        GrantedPack.state == COMMITTED, GrantedPack.committed_at < committed_before
-    )
-    return session.scalars(query.order_by(GrantedPack.committed_at).limit(limit)).all()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -42,8 +42,3 @@ def spend_nonce(session: Session, nonce: str, now: datetime) -> bool:
     """Spend a nonce; False when it was spent before."""
     statement = insert(UsedNonce).values(nonce=nonce, used_at=now).on_conflict_do_nothing()
     return session.scalar(statement.returning(UsedNonce.nonce)) is not None
-
-
-def prune_nonces(session: Session, used_before: datetime) -> None:
-    """Forget nonces so old that their age alone refuses them."""
-    session.execute(delete(UsedNonce).where(UsedNonce.used_at < used_before))
