@@ -249,7 +249,7 @@ def _announce(hub: Hub, signed: _Signed, documents: list[Document], pdf: Rendere
         now = hub.clock()
         report.rendered_at = now
         detail = {"replaced_characters": len(pdf.replaced)} if pdf.replaced else {}
-        record_custody(session, case, Hop.RENDERED, report.report_id, now, detail=detail)
+        record_custody(session, case, Hop.RENDERED, f"rendered:{report.report_id}", now, detail=detail)
         session.execute(
             text("SELECT pg_notify(:channel, :site_id)"),
             {"channel": DOCUMENTS_CHANNEL, "site_id": signed.content.site_id},

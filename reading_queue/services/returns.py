@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -95,20 +95,19 @@ def _write_receipt(session: Session, document_id: str, receipt: Receipt, now: da
 
 def _record_failure(session: Session, case: Case, document: Document, receipt: Receipt, now: datetime) -> None:
     """Write one line of the ledger per failure; the failure's own time tells a repeated word from a new failure."""
-    key = f"{document.document_id}:{receipt.target}:{receipt.at.isoformat()}"
+    key = f"delivery_failed:{document.document_id}:{receipt.target}:{receipt.at.isoformat()}"
     detail = {"kind": document.kind, "target": receipt.target, "reason": receipt.reason}
     record_custody(session, case, Hop.DELIVERY_FAILED, key, now, detail=detail)
 
 
 def _acknowledge_if_home(session: Session, case: Case, document: Document, receipt: Receipt, now: datetime) -> None:
     """Acknowledge the case when every needed document of its newest report was delivered somewhere."""
-    newest = select(func.max(Report.report_version)).where(Report.case_id == case.case_id)
-    is_newest = select(Report.report_id).where(
-        Report.report_id == document.report_id, Report.report_version == newest.scalar_subquery()
-    )
-    if session.scalar(is_newest) is None or not _delivered_kinds(session, document.report_id) >= NEEDED_AT_HOME:
+    versions = select(Report.report_id).where(Report.case_id == case.case_id).order_by(Report.report_version.desc())
+    if session.scalar(versions.limit(1)) != document.report_id:
         return
-    if not record_custody(session, case, Hop.ACKNOWLEDGED, document.report_id, now):
+    if not _delivered_kinds(session, document.report_id) >= NEEDED_AT_HOME:
+        return
+    if not record_custody(session, case, Hop.ACKNOWLEDGED, f"acknowledged:{document.report_id}", now):
         return
     if case.state == CaseState.FINAL:
         move_case(case, CaseEvent.DELIVER, Actor.SYSTEM)
