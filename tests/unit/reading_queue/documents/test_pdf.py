@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from reading_queue.documents.fonts import FontsUnusable, code_points
-from reading_queue.documents.pdf import MISSING_MARK, RenderedPdf, age_text, display_name, render_pdf
+from reading_queue.documents.fonts import FontSet, FontsUnusable, code_points
+from reading_queue.documents.pdf import MISSING_MARK, RenderedPdf, ReportNotTypeset, age_text, display_name, render_pdf
 from reading_queue.domain.report import ReportContent
 from tests.support.reports import (
     FINDINGS,
@@ -126,10 +127,41 @@ def test_typesetting_commands_in_the_text_are_only_text(fonts_dir: Path, tmp_pat
     assert '#read("/etc/passwd")*x*_y_$z$@a<b>' in text_of(rendered, tmp_path)
 
 
-def test_an_emergency_and_a_correction_are_marked(fonts_dir: Path, tmp_path: Path) -> None:
+def test_a_refusal_of_the_typesetter_quotes_nothing_of_the_report(
+    fonts_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FontSet, "missing", lambda self, text: frozenset())
+    with pytest.raises(ReportNotTypeset) as refusal:
+        render(report_content(impression=f"张三{NOT_A_CHARACTER}"), fonts_dir)
+    assert "could not be displayed" in str(refusal.value)
+    assert "e000" not in str(refusal.value)
+    assert refusal.value.__suppress_context__
+
+
+RENDER_IN_A_FORKED_CHILD = """
+import os, sys
+from pathlib import Path
+from reading_queue.services import reports
+from tests.support.reports import SIGNED_AT, report_content
+
+child = os.fork()
+if child == 0:
+    rendered = reports.render_pdf(
+        report_content(), content_sha256="0" * 64, fonts_dir=Path(sys.argv[1]), created_at=SIGNED_AT
+    )
+    os._exit(0 if rendered.pdf.startswith(b"%PDF") else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_worker_that_forks_before_it_renders_can_render(fonts_dir: Path) -> None:
+    subprocess.run([sys.executable, "-c", RENDER_IN_A_FORKED_CHILD, str(fonts_dir)], check=True, timeout=30)
+
+
+def test_an_emergency_and_a_later_version_are_marked(fonts_dir: Path, tmp_path: Path) -> None:
     text = text_of(render(report_content(lane="stat", report_version=2), fonts_dir), tmp_path)
     assert "特急" in text
-    assert "更正报告第2版" in text
+    assert "更正／补充报告第2版" in text
 
 
 def test_what_is_not_known_is_shown_as_a_dash(fonts_dir: Path, tmp_path: Path) -> None:
