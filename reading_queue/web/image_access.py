@@ -1,0 +1,42 @@
+"""Who may see which images: DICOMweb's question, answered by the hub's one authorisation function."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from reading_queue.services.visibility import may_see
+from reading_queue.web.keys import HUB, get_viewer
+from storage.dicomweb.catalogue_queries import MaySee
+from storage.ledger.tables import AuditEvent
+
+
+class ImageAccess:
+    """The caller's right as a condition, and the audit trail of what they opened."""
+
+    def may_see(self, request: web.Request) -> MaySee:
+        """Return the caller's right. Raises NotAuthenticated for nobody."""
+        viewer, now = get_viewer(request), request.config_dict[HUB].clock()
+
+        def condition(
+            site_id: InstrumentedAttribute[str], study_uid: InstrumentedAttribute[str]
+        ) -> ColumnElement[bool]:
+            return may_see(viewer, site_id, study_uid, now)
+
+        return condition
+
+    def record(self, session: Session, request: web.Request, event_code: str, site_id: str, study_uid: str) -> None:
+        """Write that the caller opened the study's images."""
+        session.add(
+            AuditEvent(
+                at=request.config_dict[HUB].clock(),
+                event_code=event_code,
+                action="R",
+                account_id=get_viewer(request).account_id,
+                object_kind="study",
+                object_id=study_uid,
+                site_id=site_id,
+                detail={},
+            )
+        )
