@@ -57,6 +57,8 @@ CREATE TABLE instances (
     revision            INTEGER       -- the transfer that carries it, NULL while incoming
 ) STRICT;
 CREATE INDEX instances_by_study ON instances (study_uid, state);
+CREATE INDEX instances_by_association ON instances (association_id);
+CREATE INDEX instances_arriving ON instances (study_uid) WHERE state = 'incoming';
 
 CREATE TABLE quarantine (
     quarantine_id     TEXT PRIMARY KEY,  -- name of the file in spool/quarantine

@@ -88,6 +88,14 @@ def find_transfer(journal: Journal, key: TransferKey) -> TransferRow | None:
     return _transfer(rows[0], ()) if rows else None
 
 
+def find_confirmed_at(journal: Journal, key: TransferKey) -> datetime | None:
+    """Return when the hub confirmed the transfer, None when it did not."""
+    rows = journal.read(
+        "SELECT confirmed_at FROM transfers WHERE study_uid = ? AND revision = ? AND state = 'confirmed'", key
+    )
+    return from_text(rows[0]["confirmed_at"]) if rows else None
+
+
 def load_manifest(journal: Journal, key: TransferKey) -> Manifest:
     """Return what the transfer declares."""
     rows = journal.read("SELECT manifest FROM transfers WHERE study_uid = ? AND revision = ?", key)
