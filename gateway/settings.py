@@ -16,9 +16,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from storage.contract.lanes import Lane
 from storage.contract.wire import LONG_POLL_S_MAX
 
 ENVIRONMENT_PREFIX: Final = "COUNTERPART_GATEWAY_"
+GIB: Final = 1024**3
 AE_TITLE_CHARACTERS_MAX: Final = 16  # PS3.8 section 9.3.2
 
 
@@ -56,19 +58,29 @@ class _Section(BaseModel):
 
 
 class DicomSettings(_Section):
-    """The DICOM listener. Port 0 takes any free port; `port_file` then tells which."""
+    """The DICOM listener. Port 0 takes any free port; `port_file` then tells which.
+
+    An association that stays open without a new instance counts as ended after `open_association_max_s`. Below
+    `disk_floor_bytes` of free disk nothing more is accepted. `lanes` names the transfer class of each calling AE title
+    that is not routine.
+    """
 
     ae_title: AeTitle = "COUNTERPART"
     host: str = "0.0.0.0"  # noqa: S104 -- modalities call from the clinic's network
     port: int = Field(default=11112, ge=0, le=65535)
     allowed_calling_ae_titles: tuple[AeTitle, ...] = Field(min_length=1)
     associations_max: int = Field(default=25, ge=1, le=1000)
+    object_bytes_max: int = Field(default=4 * GIB, ge=1024)
+    disk_floor_bytes: int = Field(default=GIB, ge=0)
+    open_association_max_s: float = Field(default=600.0, gt=0, le=86_400)
+    lanes: dict[AeTitle, Lane] = {}
 
 
 class HubSettings(_Section):
     """Where the hub is and how patiently it is asked."""
 
     url: Annotated[str, AfterValidator(_parse_hub_url)]
+    ca_file: Path | None = None  # certificates to trust instead of the system's
     connect_timeout_s: Seconds = 10.0
     read_timeout_s: Seconds = 60.0  # silence between two bytes, never the whole exchange
     long_poll_s: int = Field(default=25, ge=0, le=LONG_POLL_S_MAX)

@@ -45,8 +45,8 @@ class CustodyReporter:
             return delay_s(
                 self._failures,
                 timedelta(0),
-                random.random(),
-                max_s=self._retry_delay_max_s,  # noqa: S311
+                random.random(),  # noqa: S311 -- spreads retries, protects nothing
+                max_s=self._retry_delay_max_s,
             )
         self._failures = 0
         return self._every_s
