@@ -1,0 +1,122 @@
+"""The shape that every change must keep: folders, sizes, one distribution, nothing private in committed files."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("gateway", "reading_queue", "storage")
+TOP_LEVEL = {*PACKAGES, "deploy", "tests", ".ci"}
+FUNCTION_LINES_MAX = 65
+FILE_LINES_MAX = 450
+
+
+def committed_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def python_files(*folders: str) -> list[Path]:
+    return [path for path in committed_files() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in folders]
+
+
+def test_top_level_folders_are_those_of_the_design():
+    folders = {path.relative_to(ROOT).parts[0] for path in committed_files() if len(path.relative_to(ROOT).parts) > 1}
+    assert folders <= TOP_LEVEL
+
+
+def test_functions_and_files_can_be_read_in_one_sitting():
+    long = []
+    for path in python_files(*PACKAGES, "deploy"):
+        text = path.read_text(encoding="utf-8")
+        if "migrations/versions" in path.as_posix():
+            continue
+        if text.count("\n") > FILE_LINES_MAX:
+            long.append(f"{path.relative_to(ROOT)} has {text.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > FUNCTION_LINES_MAX:
+                    long.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name} has {lines} lines")
+    assert long == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_other_distribution_brings_a_package_of_our_name(package):
+    assert set(importlib.metadata.packages_distributions()[package]) == {"counterpart-imaging"}
+
+
+def test_no_committed_file_names_a_package_index_or_a_private_place():
+    forbidden = re.compile(
+        "|".join(
+            [
+                r"pypi\." + "org",
+                "files.python" + "hosted",
+                "registry.npm" + "js",
+                "--index" + "-url",
+                "/ro" + "ot/",
+                "/wo" + "rk/",
+            ]
+        )
+    )
+    found = []
+    for path in committed_files():
+        data = path.read_bytes()
+        assert b"\0" not in data, f"{path.relative_to(ROOT)} is binary"
+        found += [
+            f"{path.relative_to(ROOT)}: {match.group()}"
+            for match in forbidden.finditer(data.decode("utf-8"))
+            if not (match.group() == "--index" + "-url" and path.suffix in {".txt"})
+        ]
+    assert found == []
+
+
+def test_tests_neither_sleep_nor_skip():
+    forbidden = re.compile(r"time\.sleep\(|asyncio\.sleep\((?!0\))|pytest\.skip|mark\.skip|mark\.xfail|importorskip")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in python_files("tests")
+        if path != Path(__file__) and path.name != "waiting.py"
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if forbidden.search(line)
+    ]
+    assert found == []
+
+
+def test_no_work_is_left_unfinished_in_the_packages():
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in python_files(*PACKAGES, "deploy")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(r"\b(TODO|FIXME|XXX|HACK)\b", line) and "placeholder" not in line.lower()
+    ]
+    assert found == []
+
+
+def test_example_configurations_are_valid_toml():
+    examples = [path for path in committed_files() if path.name.endswith(".example.toml")]
+    assert examples
+    for path in examples:
+        tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def test_every_module_says_what_it_is():
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in python_files(*PACKAGES)
+        if "migrations/versions" not in path.as_posix()
+        and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert silent == []
+
+
+def test_documents_that_newcomers_look_for_are_there():
+    for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", ".ci/run"):
+        assert (ROOT / name).is_file(), name
