@@ -1,0 +1,317 @@
+"""`counterpart-hub`: the hub's command line. Results go to stdout, the log and errors in words to stderr.
+
+Exit status: 0 done, 1 refused or failed, 2 wrong use or configuration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import threading
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from reading_queue.domain.roles import Role
+from reading_queue.log import configure_logging
+from reading_queue.settings import ConfigurationError, HubSettings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from reading_queue.diagnosis import Finding
+    from reading_queue.services.custody import CustodyLine
+    from reading_queue.services.hub import Hub
+
+HELP = """The hub of a Counterpart network: takes studies from gateways, brings them to the right expert, and returns
+the signed report.
+
+To begin: `counterpart-hub check`, then `counterpart-hub serve`; in another window `counterpart-hub network load FILE`
+and `counterpart-hub site enrol SITE_ID` for each gateway. Without a configuration file the hub runs its own PostgreSQL
+and Redis and keeps everything in one data directory.
+"""
+
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+network_app = typer.Typer(help="The network: organisations, agreements, people.", no_args_is_help=True)
+site_app = typer.Typer(help="Sites and their gateways.", no_args_is_help=True)
+account_app = typer.Typer(help="Accounts of people.", no_args_is_help=True)
+app.add_typer(network_app, name="network")
+app.add_typer(site_app, name="site")
+app.add_typer(account_app, name="account")
+
+
+class RoleName(StrEnum):
+    """The roles that `serve` can run alone."""
+
+    WEB = "web"
+    WORKER = "worker"
+    SCHEDULER = "scheduler"
+
+
+@dataclasses.dataclass(frozen=True)
+class Invocation:
+    """What every command is given: the settings, and the file they came from."""
+
+    settings: HubSettings
+    config: Path | None
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", envvar="COUNTERPART_HUB_CONFIG", help="The configuration file (TOML).", show_default=False
+    ),
+]
+
+
+@app.callback()
+def begin(context: typer.Context, config: ConfigOption = None) -> None:
+    """Read the configuration."""
+    if context.invoked_subcommand is None or "--help" in sys.argv:
+        return
+    settings = load_settings(config)
+    configure_logging(settings.log.format, settings.log.level, role=context.invoked_subcommand)
+    context.obj = Invocation(settings, config.absolute() if config is not None else None)
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    role: Annotated[RoleName | None, typer.Argument(help="One role alone, for machines that share the work.")] = None,
+) -> None:
+    """Run the hub until Ctrl-C: the embedded servers where no others are configured, and every role."""
+    invocation: Invocation = context.obj
+    settings = invocation.settings
+    if role is None:
+        _serve_everything(invocation)
+        return
+    configure_logging(settings.log.format, settings.log.level, role=role)
+    {RoleName.WEB: _serve_web, RoleName.WORKER: _serve_worker, RoleName.SCHEDULER: _serve_scheduler}[role](settings)
+
+
+@app.command()
+def status(context: typer.Context) -> None:
+    """Say what runs, what waits and what failed; exit 1 when something is wrong."""
+    from reading_queue import diagnosis
+
+    settings: HubSettings = context.obj.settings
+    for child in diagnosis.children(settings):
+        typer.echo(f"  {child['name']:<12} process {child['pid']}, restarted {child['restarts']} times")
+    _report(diagnosis.check_running(settings))
+
+
+@app.command()
+def check(context: typer.Context) -> None:
+    """Try the configuration and every dependency, say what is wrong and how to mend it."""
+    from reading_queue import bootstrap, diagnosis
+
+    settings: HubSettings = context.obj.settings
+    findings = list(diagnosis.check_machine(settings))
+    try:
+        bootstrap.database_url(settings)
+        bootstrap.broker_url(settings)
+    except bootstrap.HubNotRunning:
+        typer.echo(f"  no hub runs on {settings.data_dir} yet: its servers are tried when it does")
+    else:
+        findings += diagnosis.check_running(settings)
+    _report(findings)
+
+
+@app.command()
+def migrate(context: typer.Context) -> None:
+    """Bring the database to this version's schema. `serve` does it by itself."""
+    from reading_queue import bootstrap
+
+    bootstrap.migrate(context.obj.settings)
+    typer.echo("the database is up to date")
+
+
+@app.command()
+def custody(
+    context: typer.Context,
+    study_uid: Annotated[str, typer.Argument(help="The Study Instance UID.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Show a study's ledger: where it was, when, and who had it."""
+    from reading_queue.services.custody import ledger_of
+
+    lines = ledger_of(_hub(context), study_uid)
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(line) for line in lines], default=str, ensure_ascii=False))
+    elif lines:
+        for line in lines:
+            typer.echo(_custody_line(line))
+    if not lines:
+        raise Refused(f"nothing is known of a study {study_uid}")
+
+
+@network_app.command("load")
+def network_load(
+    context: typer.Context, file: Annotated[Path, typer.Argument(help="The network's description (YAML).")]
+) -> None:
+    """Load organisations, sites, agreements and people; loading the same file again changes nothing."""
+    from reading_queue.services.network import load_network
+
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise Refused(f"{file}: {exc.strerror}") from exc
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        raise Refused(f"{file}: is not YAML: {exc}") from exc
+    if not isinstance(document, dict):
+        raise Refused(f"{file}: describes no network")
+    loaded = load_network(_hub(context), document)
+    typer.echo(
+        f"{loaded.organisations} organisations, {loaded.sites} sites, {loaded.agreements} agreements, "
+        f"{loaded.accounts} accounts"
+    )
+    for login, password in loaded.passwords.items():
+        typer.echo(f"new account {login}: password {password}")
+
+
+@site_app.command("enrol")
+def site_enrol(
+    context: typer.Context, site_id: Annotated[str, typer.Argument(help="The site, as in the network.")]
+) -> None:
+    """Print a one-time code with which the site's gateway enrols: `counterpart-gateway enrol --code CODE`."""
+    from reading_queue.services.enrolment import issue_enrolment_code
+
+    typer.echo(issue_enrolment_code(_hub(context), site_id, "command line"))
+
+
+@account_app.command("create")
+def account_create(
+    context: typer.Context,
+    login: Annotated[str, typer.Argument(help="The name to log in with.")],
+    name: Annotated[str, typer.Option(help="The person's name.")],
+    role: Annotated[Role, typer.Option(help="What the account may do.")],
+    organisation: Annotated[str, typer.Option(help="The organisation's code, as in the network.")],
+    language: Annotated[str, typer.Option(help="zh or en.")] = "zh",
+) -> None:
+    """Make an account; the password is asked for and not shown."""
+    from reading_queue.services.accounts import NewAccount, create_account
+
+    hub = _hub(context)
+    password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    account_id = create_account(hub, NewAccount(login, name, password, role, organisation, language))
+    typer.echo(f"account {login} made ({account_id})")
+
+
+def main() -> None:
+    """Run the command line; what can be expected to go wrong is said in words."""
+    try:
+        app()
+    except ConfigurationError as exc:
+        typer.echo("The configuration cannot be used:\n" + "\n".join(f"  {one}" for one in exc.problems), err=True)
+        sys.exit(2)
+    except _expected_errors() as exc:
+        typer.echo(_in_words(exc), err=True)
+        sys.exit(1)
+
+
+class Refused(Exception):
+    """The command cannot be done; the message says why."""
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    from sqlalchemy.exc import OperationalError
+
+    from reading_queue.bootstrap import HubNotRunning
+    from reading_queue.db.schema import SchemaOutdated
+    from reading_queue.embedded import EmbeddedServerError
+    from reading_queue.errors import HubError
+    from reading_queue.services.keys import KeyFileDamaged
+    from storage.objects.protocol import ObjectStoreError
+
+    own = (Refused, HubNotRunning, EmbeddedServerError, HubError, KeyFileDamaged, SchemaOutdated, ObjectStoreError)
+    return (*own, OperationalError)
+
+
+def _in_words(exc: Exception) -> str:
+    from sqlalchemy.exc import OperationalError
+
+    if isinstance(exc, OperationalError):
+        return "The database does not answer. Is the hub running? `counterpart-hub check` tells more."
+    return str(exc)
+
+
+def _hub(context: typer.Context) -> Hub:
+    from reading_queue.bootstrap import build_hub
+
+    return build_hub(context.obj.settings)
+
+
+def _serve_everything(invocation: Invocation) -> None:
+    from reading_queue.bootstrap import build_supervisor
+    from reading_queue.embedded.directories import owned, remove_socket_directory
+    from reading_queue.embedded.signals import SignalWaiter
+
+    data_dir = invocation.settings.data_dir
+    with owned(data_dir):
+        try:
+            with SignalWaiter() as signals:
+                build_supervisor(invocation.settings, invocation.config).run(signals)
+        finally:
+            remove_socket_directory(data_dir)
+
+
+def _serve_web(settings: HubSettings) -> None:
+    import asyncio
+
+    from reading_queue import bootstrap
+    from reading_queue.web.server import address_of, bind, serve
+
+    listening = bind(settings.web.host, settings.web.port, bootstrap.port_file(settings))
+    hub = bootstrap.build_hub(settings, public_url=address_of(listening))
+    asyncio.run(serve(lambda: bootstrap.build_web(settings, hub), listening))
+
+
+def _serve_worker(settings: HubSettings) -> None:
+    from reading_queue import bootstrap
+    from reading_queue.worker.celery_app import run_worker
+
+    celery, process = bootstrap.build_celery(settings)
+    raise typer.Exit(run_worker(celery, process, concurrency=settings.worker.concurrency))
+
+
+def _serve_scheduler(settings: HubSettings) -> None:
+    from reading_queue.bootstrap import run_scheduler_role
+    from reading_queue.embedded.signals import SignalWaiter
+
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            run_scheduler_role(settings, stop)
+        except Exception as exc:  # noqa: BLE001 -- handed to the main thread, which raises it
+            failures.append(exc)
+
+    with SignalWaiter() as signals:
+        thread = threading.Thread(target=run, name="scheduler")
+        thread.start()
+        while thread.is_alive() and not signals.wait(0.2):
+            pass
+        stop.set()
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _report(findings: Iterable[Finding]) -> None:
+    wrong = False
+    for finding in findings:
+        wrong |= not finding.fine
+        typer.echo(f"{'  ' if finding.fine else '! '}{finding.name}: {finding.words}")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _custody_line(line: CustodyLine) -> str:
+    after: Any = "" if line.elapsed_s is None else f"+{line.elapsed_s:.3f} s"
+    at = line.corrected_at.astimezone().isoformat(sep=" ", timespec="milliseconds")
+    return f"{at}  {after:>12}  {line.hop:<18} {line.site_id:<16} {line.place}"

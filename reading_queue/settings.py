@@ -187,6 +187,12 @@ class HubSettings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
 
+    @model_validator(mode="after")
+    def _others_can_reach_it(self) -> Self:
+        if self.public_url is None and self.web.host in ("0.0.0.0", "::"):  # noqa: S104 -- refused, not used
+            raise ValueError("public_url is needed when web.host is every address of the machine")
+        return self
+
     @property
     def key_file(self) -> Path:
         """Return the file whose key wraps all private keys."""

@@ -26,9 +26,10 @@ class DataDirectoryInUse(EmbeddedServerError):
 
 
 def run_directory(data_dir: Path) -> Path:
-    """Return `data_dir/run`, made if need be, readable by this user only."""
+    """Return `data_dir/run`, made if need be, both readable by this user only."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = data_dir / "run"
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
     return path
 
 

@@ -29,7 +29,13 @@ class ServerProcess:
         mode = "ab" if not log_path.exists() or log_path.stat().st_size <= LOG_BYTES_MAX else "wb"
         with log_path.open(mode) as log:
             self._process = subprocess.Popen(
-                list(argv), cwd=cwd, env=bare_environment(cwd), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                list(argv),
+                cwd=cwd,
+                env=bare_environment(cwd),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,  # Ctrl-C at the terminal reaches the supervisor alone
             )
 
     @property

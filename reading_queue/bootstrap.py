@@ -1,0 +1,257 @@
+"""Builds the hub from its settings: the only place that names concrete adapters.
+
+Nothing here connects to anything by itself: a database or broker that is down is met, and reported, by its first use.
+"""
+
+from __future__ import annotations
+
+import http.client
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+from aiohttp import web
+from celery import Celery
+
+from reading_queue.db.schema import upgrade
+from reading_queue.embedded.directories import make_socket_directory, run_directory
+from reading_queue.embedded.postgres import EmbeddedPostgres, find_postgres_url
+from reading_queue.embedded.redis import EmbeddedRedis, find_redis_url
+from reading_queue.embedded.role import RoleProcess
+from reading_queue.embedded.supervisor import Server, Supervisor
+from reading_queue.services import health, sweeps
+from reading_queue.services.hub import Hub
+from reading_queue.services.keys import KeyFile
+from reading_queue.settings import ConfigurationError, HubSettings, runtime_dir
+from reading_queue.worker.celery_app import Publisher, make_celery
+from reading_queue.worker.relay import Relay
+from reading_queue.worker.runtime import Runtime, RuntimePerProcess
+from reading_queue.worker.scheduler import Sweep, run_scheduler
+from storage.objects.protocol import ObjectStore
+
+ROLES: Final = ("web", "worker", "scheduler")
+READY_CHECK_S: Final = 2.0
+
+SWEEPS: Final[Mapping[str, Sweep]] = {
+    "expire_leases": sweeps.expire_leases,
+    "expire_offers": sweeps.expire_offers,
+    "relaunch_lost": sweeps.relaunch_lost,
+    "prune_expired": sweeps.prune_expired,
+}
+
+
+class HubNotRunning(Exception):
+    """The embedded servers of this data directory are not running."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(
+            f"no hub is running on {data_dir}: start one with `counterpart-hub serve`, or set [database] url and "
+            "[broker] url to servers of your own"
+        )
+
+
+def utc_now() -> datetime:
+    """Return the time: the hub's one clock."""
+    return datetime.now(UTC)  # noqa: TID251 -- the edge that hands the clock to everything else
+
+
+def database_url(settings: HubSettings) -> sa.URL:
+    """Return the database's address; raises HubNotRunning when it is embedded and not running."""
+    if settings.database.url is not None:
+        return sa.make_url(settings.database.url.get_secret_value())
+    url = find_postgres_url(settings.data_dir)
+    if url is None:
+        raise HubNotRunning(settings.data_dir)
+    return url
+
+
+def broker_url(settings: HubSettings) -> str:
+    """Return the broker's address as Celery writes it; raises HubNotRunning when it is embedded and not running."""
+    if settings.broker.url is not None:
+        return settings.broker.url.get_secret_value()
+    url = find_redis_url(settings.data_dir)
+    if url is None:
+        raise HubNotRunning(settings.data_dir)
+    return url
+
+
+def build_engine(settings: HubSettings) -> sa.Engine:
+    """Return an engine that shows no parameters in errors and replaces connections that a restart has cut."""
+    return sa.create_engine(
+        database_url(settings),
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=settings.database.connections_max,
+        max_overflow=0,
+    )
+
+
+def build_objects(settings: HubSettings, keys: KeyFile, public_url: str) -> ObjectStore:
+    """Return the object store of the settings."""
+    objects = settings.objects
+    if objects.kind == "directory":
+        from storage.objects.directory import DirectoryStore
+
+        return DirectoryStore(
+            settings.objects_dir, public_url=public_url, secret=keys.derive("presigned urls"), clock=utc_now
+        )
+    from storage.objects.s3 import S3Store
+
+    if objects.secret_key_file is None:
+        raise ConfigurationError(["objects.secret_key_file: is missing"])
+    return S3Store(
+        endpoint=objects.endpoint,
+        bucket=objects.bucket,
+        access_key=objects.access_key,
+        secret_key=objects.secret_key_file.read_text(encoding="utf-8").strip(),
+        region=objects.region,
+        secure=objects.secure,
+        public_endpoint=objects.public_endpoint,
+    )
+
+
+def build_hub(settings: HubSettings, *, public_url: str | None = None) -> Hub:
+    """Return the hub; `public_url` is where the web role listens, used when the settings name no address."""
+    keys = KeyFile(settings.key_file)
+    address = settings.public_url or public_url or known_public_url(settings)
+    return Hub(
+        engine=build_engine(settings),
+        objects=build_objects(settings, keys, address),
+        keys=keys,
+        policy=settings.policy,
+        network_name=settings.network.name,
+        audience=settings.network.audience,
+        public_url=address,
+        clock=utc_now,
+    )
+
+
+def port_file(settings: HubSettings) -> Path:
+    """Return the file in which the web role writes its port."""
+    return run_directory(settings.data_dir) / "web.port"
+
+
+def known_public_url(settings: HubSettings) -> str:
+    """Return how gateways and browsers reach the hub, as far as this process can know."""
+    if settings.public_url is not None:
+        return settings.public_url
+    path = port_file(settings)
+    port = settings.web.port or (int(path.read_text()) if path.exists() else 0)
+    host = f"[{settings.web.host}]" if ":" in settings.web.host else settings.web.host
+    return f"http://{host}:{port}"
+
+
+def build_celery(settings: HubSettings) -> tuple[Celery, RuntimePerProcess]:
+    """Return the Celery application and what gives its jobs their hub."""
+    process = RuntimePerProcess(lambda: Runtime(build_hub(settings), settings.fonts_dir))
+    return make_celery(broker_url(settings), process), process
+
+
+def health_checks(hub: Hub, settings: HubSettings) -> dict[str, Callable[[], str]]:
+    """Return the checks of every dependency; each returns words or raises."""
+    celery, _ = build_celery(settings)
+    publisher = Publisher(celery)
+
+    def check_broker() -> str:
+        publisher.check()
+        return "answers"
+
+    return {
+        "database": lambda: health.check_database(hub),
+        "broker": check_broker,
+        "objects": lambda: health.check_objects(hub),
+        "outbox": lambda: health.check_outbox(hub),
+    }
+
+
+async def build_web(settings: HubSettings, hub: Hub) -> web.Application:
+    """Return the whole web application: desks and API, and beside them what is mounted here."""
+    from storage.objects.directory import DirectoryStore
+
+    from reading_queue.web.app import build_app
+    from reading_queue.web.gateway_api import PREFIX, build_gateway_api
+    from reading_queue.web.health import health_route
+    from reading_queue.web.objects import build_objects_app
+    from reading_queue.web.offload import Offload
+
+    run = Offload()
+    # Everything that answers below a prefix of its own, by its own rules of access.
+    mounts: list[tuple[str, web.Application]] = [(PREFIX, build_gateway_api(hub, run))]
+    if isinstance(hub.objects, DirectoryStore):
+        mounts.append(("/objects", build_objects_app(hub.objects, run)))
+    app = build_app(hub, assets_dir=settings.assets_dir, mounts=mounts)
+    app.add_routes([health_route(health_checks(hub, settings), run)])
+
+    async def close(_app: web.Application) -> None:
+        run.close()
+        hub.engine.dispose()
+
+    app.on_cleanup.append(close)
+    return app
+
+
+def run_scheduler_role(settings: HubSettings, stop: threading.Event) -> None:
+    """Relay and sweep until `stop` is set."""
+    hub = build_hub(settings)
+    celery, _ = build_celery(settings)
+    with Publisher(celery) as publisher:
+        run_scheduler(hub, Relay(hub.engine, publisher.publish, hub.clock), SWEEPS, stop)
+    hub.engine.dispose()
+
+
+def migrate(settings: HubSettings) -> None:
+    """Bring the database to the newest revision."""
+    engine = build_engine(settings)
+    try:
+        upgrade(engine)
+    finally:
+        engine.dispose()
+
+
+def build_supervisor(settings: HubSettings, config: Path | None) -> Supervisor:
+    """Return the supervisor of the embedded servers that the settings ask for, and of all roles."""
+    return Supervisor(
+        run_directory(settings.data_dir),
+        servers=build_servers(settings),
+        prepare=lambda: migrate(settings),
+        roles=[RoleProcess(role, _role_command(role, config)) for role in ROLES],
+        is_ready=lambda: is_ready(settings),
+    )
+
+
+def build_servers(settings: HubSettings) -> list[Server]:
+    """Return the embedded servers that stand for what the settings leave out."""
+    servers: list[Server] = []
+    if settings.database.url is not None and settings.broker.url is not None:
+        return servers
+    sockets = make_socket_directory(settings.data_dir, runtime_dir=runtime_dir())
+    if settings.database.url is None:
+        servers.append(EmbeddedPostgres(settings.data_dir, sockets))
+    if settings.broker.url is None:
+        servers.append(EmbeddedRedis(settings.data_dir, sockets))
+    return servers
+
+
+def is_ready(settings: HubSettings) -> bool:
+    """Return whether the web role answers that all is well."""
+    if not port_file(settings).exists():
+        return False
+    port = int(port_file(settings).read_text())
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.web.host, settings.web.host)  # noqa: S104
+    connection = http.client.HTTPConnection(host, port, timeout=READY_CHECK_S)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (http.client.HTTPException, OSError):
+        return False
+    finally:
+        connection.close()
+
+
+def _role_command(role: str, config: Path | None) -> list[str]:
+    chosen = ["--config", str(config)] if config is not None else []
+    return [sys.executable, "-m", "reading_queue", *chosen, "serve", role]

@@ -1,0 +1,65 @@
+"""One role of the hub (web, worker, scheduler) as a child process in a process group of its own.
+
+Volatile. The child dies with the supervisor's main thread; what it was doing is launched again from the database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+
+from reading_queue.embedded.programs import dying_with_parent
+
+
+class RoleProcess:
+    """A role that can be started, stopped and started again."""
+
+    def __init__(self, name: str, argv: Sequence[str]) -> None:
+        self.name = name
+        self._argv = list(argv)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The role's process id, or None before the first start."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start the role; what is left of its last process group is killed first."""
+        self.kill()
+        self._process = subprocess.Popen(
+            [*dying_with_parent(signal.SIGTERM), *self._argv], stdin=subprocess.DEVNULL, process_group=0
+        )
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while it runs or was never started."""
+        return None if self._process is None else self._process.poll()
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM; the role ends when it has finished what it is doing."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def await_stop(self, until: float) -> bool:
+        """Wait until this moment of `time.monotonic`, then kill its group; return whether it ended by itself."""
+        if self._process is None:
+            return True
+        try:
+            self._process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return False
+        self.kill()
+        return True
+
+    def kill(self) -> None:
+        """Kill the role and everything in its process group."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):  # nothing of the group is left
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()

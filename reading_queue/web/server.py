@@ -1,0 +1,66 @@
+"""The web role's server: a bound port that others can find, and an end that keeps nobody waiting.
+
+Volatile. The port file survives so that a restart with port 0 comes back on the port that gateways know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+SHUTDOWN_S: Final = 2.0  # for requests that are still being answered
+BACKLOG: Final = 512
+
+_log = structlog.get_logger(__name__)
+
+
+def bind(host: str, port: int, port_file: Path) -> socket.socket:
+    """Return a listening socket and write its port to `port_file`; port 0 prefers the port of last time."""
+    listening = _bind_as_last_time(host, port_file) if port == 0 else None
+    if listening is None:
+        listening = _bind(host, port)
+    port_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = port_file.with_name(port_file.name + ".new")
+    fresh.write_text(f"{listening.getsockname()[1]}\n")
+    fresh.replace(port_file)
+    return listening
+
+
+def address_of(listening: socket.socket) -> str:
+    """Return the http address of a listening socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve(build: Callable[[], Awaitable[web.Application]], listening: socket.socket) -> None:
+    """Serve the application until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runner = web.AppRunner(await build(), access_log=None, shutdown_timeout=SHUTDOWN_S)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listening, backlog=BACKLOG).start()
+        _log.info("web_listening", address=address_of(listening))
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def _bind_as_last_time(host: str, port_file: Path) -> socket.socket | None:
+    try:
+        return _bind(host, int(port_file.read_text()))
+    except (OSError, ValueError, OverflowError):  # there was no last time, or somebody else has the port now
+        return None
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
