@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reading_queue.domain.roles import Title
 from reading_queue.services.hub import Hub
 from reading_queue.services.visibility import Viewer
 from tests.integration.hub_reading.world import World
@@ -35,6 +36,4 @@ def wang(world: World) -> Viewer:
 @pytest.fixture
 def zhao(world: World) -> Viewer:
     """An associate chief of the city hospital, on duty."""
-    from reading_queue.domain.roles import Title
-
     return world.add_physician("zhao", title=Title.ASSOCIATE_CHIEF)

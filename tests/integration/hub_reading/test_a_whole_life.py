@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from reading_queue.db.tables import Report, SigningKey, Submission
 from reading_queue.domain.canonical import sha256_hex
 from reading_queue.domain.report import ReportContent, ReportText, SubmissionContent
+from reading_queue.domain.roles import Title
 from reading_queue.domain.transitions import CaseEvent, CaseState
 from reading_queue.errors import (
     AuthorMayNotVerify,
@@ -127,16 +128,15 @@ def test_the_author_cannot_take_the_verification_even_with_an_offer(world: World
 
 
 def test_a_resident_is_not_offered_a_verification(world: World, hub: Hub, wang: Viewer):
-    from reading_queue.domain.roles import Title
-
     resident = world.add_physician("liu", title=Title.RESIDENT)
     case_id = world.arrive()
     assert world.offered_to(case_id, wang, resident) == ["wang", "liu"]
     world.submit(wang, case_id)
     assert world.offered_to(case_id, wang, resident) == []
-    assert world.case(case_id).unroutable_reason == "无人可派：报告作者不能审核 1 人；职称低于主治医师 1 人" or (
-        world.case(case_id).unroutable_reason == "无人可派：职称低于主治医师 1 人；报告作者不能审核 1 人"
-    )
+    reason = world.case(case_id).unroutable_reason
+    assert reason is not None
+    assert "报告作者不能审核 1 人" in reason
+    assert "职称低于主治医师 1 人" in reason
 
 
 def test_a_signature_needs_a_recent_password(world: World, hub: Hub, hub_clock: SteerableClock, wang: Viewer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from reading_queue.db.tables import (
     Account,
@@ -22,7 +22,7 @@ from reading_queue.domain.roles import Role, Title
 from reading_queue.services import cases, reading, routing
 from reading_queue.services.hub import Hub
 from reading_queue.services.visibility import Viewer
-from storage.catalogue.tables import Patient, Study, Transfer
+from storage.catalogue.tables import Grant, GrantedPack, Patient, Study, Transfer
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 from storage.contract.lanes import Lane
@@ -171,19 +171,7 @@ class World:
             study = study or make_study(study_uid, now)
             study.revision = revision
             session.add(study)
-            transfer = Transfer(
-                transfer_id=new_id(),
-                site_id=SITE,
-                gateway_id="gateway-1",
-                study_uid=study_uid,
-                revision=revision,
-                lane=Lane.ROUTINE,
-                manifest_sha256=new_id(),
-                manifest={},
-                state="verified",
-                declared_at=now,
-                verified_at=now,
-            )
+            transfer = make_transfer(study_uid, now, revision=revision, state="verified")
             session.add(transfer)
             session.flush()
             cases.study_catalogued(session, self.hub, now, study=study, transfer=transfer)
@@ -228,6 +216,42 @@ class World:
                     why={},
                 )
             )
+
+    def end_licence(self, viewer: Viewer) -> None:
+        with self.hub.transaction() as session:
+            physician = session.get_one(Physician, viewer.physician_id)
+            physician.licence_valid_until = self.hub.clock().date() - timedelta(days=1)
+
+    def waiting_jobs(self) -> list[str]:
+        with self.hub.transaction() as session:
+            return list(session.scalars(select(OutboxMessage.job).where(OutboxMessage.published_at.is_(None))))
+
+    def wipe_outbox(self) -> None:
+        with self.hub.transaction() as session:
+            session.execute(delete(OutboxMessage))
+
+    def commit_pack(self, study_uid: str) -> str:
+        """Make a pack whose commit was accepted and whose verification nobody launched."""
+        now = self.hub.clock()
+        with self.hub.transaction() as session:
+            transfer = make_transfer(study_uid, now, revision=1, state="receiving")
+            session.add(transfer)
+            session.flush()
+            session.add(Grant(grant_id="g", transfer_id=transfer.transfer_id, created_at=now, expires_at=now))
+            session.flush()
+            session.add(
+                GrantedPack(
+                    granted_pack_id="granted-pack",
+                    grant_id="g",
+                    pack_sha256="0" * 64,
+                    size_bytes=1024,
+                    staging_key="incoming/g/0",
+                    sop_instance_uids=[],
+                    state="committed",
+                    committed_at=now,
+                )
+            )
+        return "granted-pack"
 
     def case(self, case_id: str) -> Case:
         with self.hub.transaction() as session:
@@ -302,4 +326,19 @@ def make_study(study_uid: str, now: datetime) -> Study:
         revision=1,
         first_received_at=now,
         catalogued_at=now,
+    )
+
+
+def make_transfer(study_uid: str, now: datetime, *, revision: int, state: str) -> Transfer:
+    return Transfer(
+        transfer_id=new_id(),
+        site_id=SITE,
+        gateway_id="gateway-1",
+        study_uid=study_uid,
+        revision=revision,
+        lane=Lane.ROUTINE,
+        manifest_sha256=new_id(),
+        manifest={},
+        state=state,
+        declared_at=now,
     )

@@ -1,0 +1,104 @@
+"""How studies become cases, and what images that come late do."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import func, select
+
+from reading_queue.db.tables import Case, ReadingTask, Report
+from reading_queue.domain.transitions import CaseState
+from reading_queue.errors import ImagesUnacknowledged
+from reading_queue.services import reading
+from reading_queue.services.hub import Hub
+from reading_queue.services.visibility import Viewer
+from storage.contract.hops import Hop
+from tests.integration.hub_reading.world import TEXT, World
+from tests.support.clock import SteerableClock
+
+pytestmark = pytest.mark.postgres
+
+
+def test_a_study_declared_many_times_at_once_has_one_case(world: World, hub: Hub):
+    with ThreadPoolExecutor(4) as pool:
+        cases = set(pool.map(world.declare, ["1.2.3"] * 8))
+    assert len(cases) == 1
+    assert world.case(cases.pop()).state == CaseState.RECEIVING
+
+
+def test_a_later_manifest_moves_only_the_clock_of_the_last_instance(world: World, hub: Hub, hub_clock: SteerableClock):
+    case_id = world.declare("1.2.3")
+    before = world.case(case_id)
+    now = hub_clock.advance(60)
+    assert world.declare("1.2.3", revision=2) == case_id
+    after = world.case(case_id)
+    assert after.last_instance_at == now
+    assert (after.first_instance_at, after.due_at, after.state) == (
+        before.first_instance_at,
+        before.due_at,
+        before.state,
+    )
+
+
+def test_a_study_catalogued_twice_is_ready_once(world: World, hub: Hub, wang: Viewer):
+    case_id = world.arrive()
+    world.catalogue("1.2.3")
+    world.run_jobs()
+    with hub.transaction() as session:
+        assert session.scalar(select(func.count()).select_from(ReadingTask)) == 1
+    assert world.hops(case_id).count(Hop.CATALOGUED) == 1
+
+
+def test_images_that_come_before_the_claim_disturb_nobody(world: World, hub: Hub, wang: Viewer):
+    case_id = world.arrive()
+    world.catalogue("1.2.3", revision=2)
+    case = world.case(case_id)
+    assert (case.state, case.images_unacknowledged) == (CaseState.OFFERED, False)
+
+
+def test_images_that_come_after_the_claim_must_be_acknowledged_before_signing(world: World, hub: Hub, wang: Viewer):
+    case_id = world.arrive()
+    task_id = world.open_task(case_id).reading_task_id
+    reading.claim(hub, wang, task_id)
+    world.catalogue("1.2.3")
+    assert not world.case(case_id).images_unacknowledged, "the same revision told again is not news"
+    world.catalogue("1.2.3", revision=2)
+    assert world.case(case_id).images_unacknowledged
+    assert Hop.LATE_IMAGES in world.hops(case_id)
+    with pytest.raises(ImagesUnacknowledged):
+        reading.submit(hub, wang, task_id, TEXT)
+    reading.acknowledge_images(hub, wang, task_id)
+    reading.submit(hub, wang, task_id, TEXT)
+
+
+def test_images_that_come_while_the_text_waits_must_be_acknowledged_by_the_verifier(
+    world: World, hub: Hub, wang: Viewer, zhao: Viewer
+):
+    case_id = world.arrive()
+    world.submit(wang, case_id)
+    world.catalogue("1.2.3", revision=2)
+    verification = world.open_task(case_id).reading_task_id
+    reading.claim(hub, zhao, verification)
+    with pytest.raises(ImagesUnacknowledged):
+        reading.sign(hub, zhao, verification, None)
+    reading.acknowledge_images(hub, zhao, verification)
+    reading.sign(hub, zhao, verification, None)
+
+
+def test_images_that_come_after_the_signature_make_no_second_case_and_no_second_report(
+    world: World, hub: Hub, wang: Viewer, zhao: Viewer
+):
+    case_id = world.arrive()
+    world.submit(wang, case_id)
+    verification = world.open_task(case_id).reading_task_id
+    reading.claim(hub, zhao, verification)
+    reading.sign(hub, zhao, verification, None)
+    world.declare("1.2.3", revision=2)
+    world.catalogue("1.2.3", revision=2)
+    world.run_jobs()
+    assert world.case(case_id).state == CaseState.FINAL
+    assert world.hops(case_id)[-1] == Hop.LATE_IMAGES
+    with hub.transaction() as session:
+        assert session.scalar(select(func.count()).select_from(Case)) == 1
+        assert session.scalar(select(func.count()).select_from(Report)) == 1

@@ -1,0 +1,197 @@
+"""Who holds a reading task, and what happens when the holding ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from sqlalchemy import select
+
+from reading_queue.db.tables import Offer, ReadingTask
+from reading_queue.domain.discontinuation import DiscontinuationReason
+from reading_queue.domain.report import ReportText
+from reading_queue.domain.transitions import CaseState
+from reading_queue.errors import (
+    AlreadyClaimed,
+    Invalid,
+    LicenceNotValid,
+    NotHolder,
+    NotOffered,
+    StaleDraft,
+    TextNotAcceptable,
+    WorkInProgressFull,
+)
+from reading_queue.services import reading, sweeps
+from reading_queue.services.hub import Hub
+from reading_queue.services.visibility import Viewer
+from storage.contract.hops import Hop
+from tests.integration.hub_reading.world import TEXT, World
+from tests.support.clock import SteerableClock
+
+pytestmark = pytest.mark.postgres
+
+CLAIMERS = 20
+
+
+def test_of_twenty_claimers_at_once_one_wins_and_the_others_are_told(world: World, hub: Hub, wang: Viewer):
+    case_id = world.arrive()
+    task_id = world.open_task(case_id).reading_task_id
+    rivals = [wang, *(world.add_physician(f"rival-{number}") for number in range(1, CLAIMERS))]
+    for rival in rivals[1:]:
+        world.slip_offer(task_id, rival)
+    start = Barrier(CLAIMERS)
+
+    def attempt(viewer: Viewer) -> str:
+        start.wait(timeout=10)
+        try:
+            reading.claim(hub, viewer, task_id)
+        except AlreadyClaimed:
+            return "refused"
+        return viewer.physician_id or ""
+
+    with ThreadPoolExecutor(CLAIMERS) as pool:
+        outcomes = Counter(pool.map(attempt, rivals))
+    assert outcomes.pop("refused") == CLAIMERS - 1
+    assert list(outcomes) == [world.open_task(case_id).holder_id]
+    with hub.transaction() as session:
+        states = Counter(session.scalars(select(Offer.state).where(Offer.reading_task_id == task_id)))
+    assert states == {"claimed": 1, "withdrawn": CLAIMERS - 1}
+    assert world.hops(case_id).count(Hop.CLAIMED) == 1
+
+
+def test_claiming_again_what_one_holds_changes_nothing(world: World, hub: Hub, wang: Viewer):
+    task_id = world.open_task(world.arrive()).reading_task_id
+    assert reading.claim(hub, wang, task_id) == reading.claim(hub, wang, task_id)
+
+
+def test_nobody_claims_what_was_never_offered_to_them(world: World, hub: Hub, wang: Viewer):
+    task_id = world.open_task(world.arrive()).reading_task_id
+    came_on_duty_later = world.add_physician("qian")
+    with pytest.raises(NotOffered):
+        reading.claim(hub, came_on_duty_later, task_id)
+
+
+def test_an_offer_that_ran_out_cannot_be_claimed(world: World, hub: Hub, hub_clock: SteerableClock, wang: Viewer):
+    task_id = world.open_task(world.arrive()).reading_task_id
+    hub_clock.advance(hub.policy.offer_ttl_s)
+    with pytest.raises(NotOffered):
+        reading.claim(hub, wang, task_id)
+
+
+def test_the_limit_of_work_in_progress_holds_at_the_claim(world: World, hub: Hub):
+    busy = world.add_physician("busy", wip_max=1)
+    first = world.open_task(world.arrive("1.2.3")).reading_task_id
+    second = world.open_task(world.arrive("1.2.4")).reading_task_id
+    reading.claim(hub, busy, first)
+    with pytest.raises(WorkInProgressFull):
+        reading.claim(hub, busy, second)
+
+
+def test_a_licence_that_ran_out_since_the_offer_stops_the_claim(world: World, hub: Hub, wang: Viewer):
+    task_id = world.open_task(world.arrive()).reading_task_id
+    world.end_licence(wang)
+    with pytest.raises(LicenceNotValid):
+        reading.claim(hub, wang, task_id)
+
+
+def test_a_lease_that_runs_out_ends_the_claim_and_keeps_the_draft(
+    world: World, hub: Hub, hub_clock: SteerableClock, wang: Viewer, zhao: Viewer
+):
+    case_id = world.arrive()
+    task = world.open_task(case_id)
+    reading.claim(hub, wang, task.reading_task_id)
+    reading.save_draft(hub, wang, task.reading_task_id, TEXT, None)
+    hub_clock.advance(hub.policy.lease_s)
+
+    assert sweeps.expire_leases(hub) == 1
+    assert sweeps.expire_leases(hub) == 0
+    world.run_jobs()
+
+    replacement = world.open_task(case_id)
+    assert replacement.replaces_id == task.reading_task_id
+    assert replacement.workitem_uid != task.workitem_uid
+    assert world.case(case_id).state == CaseState.OFFERED
+    assert world.offered_to(case_id, wang, zhao) == ["zhao"], "who let it pass is asked last"
+    with pytest.raises(NotHolder):
+        reading.save_draft(hub, wang, task.reading_task_id, ReportText(findings="x"), 1)
+    reading.claim(hub, zhao, replacement.reading_task_id)
+    draft = reading.case_view(hub, zhao, case_id).draft
+    assert draft is not None
+    assert draft.text == TEXT
+    with hub.transaction() as session:
+        ended = session.get_one(ReadingTask, task.reading_task_id)
+    assert (ended.state, ended.cancel_reason) == ("canceled", DiscontinuationReason.RESOURCE_PREEMPTED)
+
+
+def test_a_heartbeat_and_a_saved_draft_keep_the_claim(world: World, hub: Hub, hub_clock: SteerableClock, wang: Viewer):
+    task_id = world.open_task(world.arrive()).reading_task_id
+    reading.claim(hub, wang, task_id)
+    hub_clock.advance(hub.policy.lease_s - 1)
+    reading.heartbeat(hub, wang, task_id)
+    hub_clock.advance(hub.policy.lease_s - 1)
+    reading.save_draft(hub, wang, task_id, TEXT, None)
+    hub_clock.advance(hub.policy.lease_s - 1)
+    assert sweeps.expire_leases(hub) == 0
+
+
+def test_two_windows_cannot_overwrite_each_others_draft(world: World, hub: Hub, wang: Viewer):
+    task_id = world.open_task(world.arrive()).reading_task_id
+    reading.claim(hub, wang, task_id)
+    first = reading.save_draft(hub, wang, task_id, ReportText(findings="一"), None)
+    second = reading.save_draft(hub, wang, task_id, ReportText(findings="二"), first.version)
+    with pytest.raises(StaleDraft):
+        reading.save_draft(hub, wang, task_id, ReportText(findings="三"), first.version)
+    with pytest.raises(StaleDraft):
+        reading.save_draft(hub, wang, task_id, ReportText(findings="三"), None)
+    repeated = reading.save_draft(hub, wang, task_id, ReportText(findings="二"), first.version)
+    assert repeated.version == second.version
+
+
+def test_a_text_that_the_database_cannot_hold_is_refused_in_words(world: World, hub: Hub, wang: Viewer):
+    task_id = world.open_task(world.arrive()).reading_task_id
+    reading.claim(hub, wang, task_id)
+    with pytest.raises(TextNotAcceptable):
+        reading.save_draft(hub, wang, task_id, ReportText(findings="\x00"), None)
+
+
+def test_a_released_case_goes_to_the_others_with_its_draft(world: World, hub: Hub, wang: Viewer, zhao: Viewer):
+    case_id = world.arrive()
+    task_id = world.open_task(case_id).reading_task_id
+    reading.claim(hub, wang, task_id)
+    reading.save_draft(hub, wang, task_id, TEXT, None)
+    with pytest.raises(Invalid):
+        reading.release(hub, wang, task_id, "too hard")
+    reading.release(hub, wang, task_id, DiscontinuationReason.NEEDS_SPECIALIST)
+    world.run_jobs()
+    assert world.offered_to(case_id, wang, zhao) == ["zhao"]
+    assert Hop.RELEASED in world.hops(case_id)
+    draft = reading.case_view(hub, zhao, case_id).draft
+    assert draft is not None
+    assert draft.text == TEXT
+
+
+def test_a_released_verification_waits_for_another_verifier(world: World, hub: Hub, wang: Viewer, zhao: Viewer):
+    other = world.add_physician("sun")
+    case_id = world.arrive()
+    world.submit(wang, case_id)
+    verification = world.open_task(case_id).reading_task_id
+    reading.claim(hub, zhao, verification)
+    reading.release(hub, zhao, verification, DiscontinuationReason.UNSPECIFIED)
+    world.run_jobs()
+    assert world.case(case_id).state == CaseState.PENDING_REVIEW
+    assert world.offered_to(case_id, wang, zhao, other) == ["sun"]
+
+
+def test_a_lease_of_a_verification_that_runs_out_leaves_the_submission_standing(
+    world: World, hub: Hub, hub_clock: SteerableClock, wang: Viewer, zhao: Viewer
+):
+    case_id = world.arrive()
+    world.submit(wang, case_id)
+    reading.claim(hub, zhao, world.open_task(case_id).reading_task_id)
+    hub_clock.advance(hub.policy.lease_s)
+    sweeps.expire_leases(hub)
+    world.run_jobs()
+    assert world.case(case_id).state == CaseState.PENDING_REVIEW
+    assert world.offered_to(case_id, wang, zhao) == ["zhao"], "asked again when there is nobody else"

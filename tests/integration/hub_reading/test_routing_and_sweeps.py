@@ -1,0 +1,203 @@
+"""Who is asked, who is asked next, and how nothing that should be in motion stays lying."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from reading_queue.db.tables import Offer, RoutingDecision
+from reading_queue.db.tables import Session as LoginSession
+from reading_queue.domain.discontinuation import DiscontinuationReason
+from reading_queue.domain.transitions import CaseState
+from reading_queue.services import reading, routing, sweeps
+from reading_queue.services.hub import Hub
+from reading_queue.services.routing import RETRY_UNROUTABLE
+from reading_queue.services.visibility import Viewer
+from storage.contract.hops import Hop
+from storage.contract.lanes import Lane
+from storage.ledger.tables import OutboxMessage, UsedNonce
+from tests.integration.hub_reading.world import COUNTY, SITE, TEXT, World
+from tests.support.clock import SteerableClock
+
+pytestmark = pytest.mark.postgres
+
+
+def count(hub: Hub, table: type) -> int:
+    with hub.transaction() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def test_routing_twice_offers_once(world: World, hub: Hub, wang: Viewer, zhao: Viewer):
+    case_id = world.arrive()
+    task_id = world.open_task(case_id).reading_task_id
+    routing.route(hub, task_id)
+    routing.route(hub, task_id)
+    assert count(hub, Offer) == 2
+    assert count(hub, RoutingDecision) == 1
+    assert world.hops(case_id).count(Hop.OFFERED) == 1
+
+
+def test_routing_a_task_that_is_held_or_unknown_changes_nothing(world: World, hub: Hub, wang: Viewer):
+    case_id = world.arrive()
+    task_id = world.open_task(case_id).reading_task_id
+    reading.claim(hub, wang, task_id)
+    routing.route(hub, task_id)
+    routing.route(hub, "no-such-task")
+    assert world.case(case_id).state == CaseState.READING
+
+
+def test_the_county_reads_before_the_city_is_asked(world: World, hub: Hub, hub_clock: SteerableClock, wang: Viewer):
+    world.add_agreement("agreement-county", requesting=SITE, assisting=COUNTY, stage=1)
+    near = world.add_physician("near", organisation=COUNTY)
+    case_id = world.arrive()
+    assert world.offered_to(case_id, near, wang) == ["near"]
+    hub_clock.advance(hub.policy.offer_ttl_s)
+    assert sweeps.expire_offers(hub) == 1
+    assert sweeps.expire_offers(hub) == 0
+    world.run_jobs()
+    assert world.offered_to(case_id, near, wang) == ["wang"]
+    hub_clock.advance(hub.policy.offer_ttl_s)
+    sweeps.expire_offers(hub)
+    world.run_jobs()
+    assert world.offered_to(case_id, near, wang) == ["near"], "the round begins again"
+
+
+def test_a_stat_case_is_offered_to_all_stages_at_once(world: World, hub: Hub, wang: Viewer):
+    world.add_agreement("agreement-county", requesting=SITE, assisting=COUNTY, stage=1)
+    near = world.add_physician("near", organisation=COUNTY)
+    case_id = world.arrive(lane=Lane.STAT)
+    assert world.offered_to(case_id, near, wang) == ["near", "wang"]
+
+
+def test_a_declined_case_goes_to_the_next_candidates(world: World, hub: Hub):
+    physicians = [world.add_physician(name) for name in ("a", "b", "c", "d")]
+    case_id = world.arrive()
+    assert world.offered_to(case_id, *physicians) == ["a", "b", "c"]
+    task_id = world.open_task(case_id).reading_task_id
+    reading.decline(hub, physicians[0], task_id, DiscontinuationReason.NEEDS_SPECIALIST)
+    reading.decline(hub, physicians[0], task_id, DiscontinuationReason.NEEDS_SPECIALIST)
+    world.run_jobs()
+    assert world.offered_to(case_id, *physicians) == ["b", "c", "d"]
+    assert world.hops(case_id).count(Hop.DECLINED) == 1
+
+
+def test_when_everybody_has_declined_the_case_says_so(world: World, hub: Hub, wang: Viewer):
+    case_id = world.arrive()
+    reading.decline(hub, wang, world.open_task(case_id).reading_task_id, DiscontinuationReason.ASSIGNMENT_REJECTED)
+    world.run_jobs()
+    case = world.case(case_id)
+    assert (case.state, case.unroutable_reason) == (CaseState.READY, "无人可派：已拒绝 1 人")
+
+
+def test_an_unroutable_case_is_visible_and_routed_when_somebody_comes_on_duty(
+    world: World, hub: Hub, hub_clock: SteerableClock
+):
+    case_id = world.arrive()
+    assert world.case(case_id).unroutable_reason is not None
+    assert Hop.UNROUTABLE in world.hops(case_id)
+    for _ in range(3):
+        routing.route(hub, world.open_task(case_id).reading_task_id)
+    assert world.hops(case_id).count(Hop.UNROUTABLE) == 1
+    assert count(hub, RoutingDecision) == 1
+    assert world.waiting_jobs() == ["cases.route"], "one retry, however often the message came"
+
+    late_comer = world.add_physician("late")
+    world.run_jobs()
+    assert world.offered_to(case_id, late_comer) == []
+    hub_clock.advance(RETRY_UNROUTABLE.total_seconds())
+    world.run_jobs()
+    assert world.offered_to(case_id, late_comer) == ["late"]
+    assert world.case(case_id).unroutable_reason is None
+
+
+def test_a_lost_routing_message_is_written_again_by_the_sweep(
+    world: World, hub: Hub, hub_clock: SteerableClock, wang: Viewer
+):
+    case_id = world.declare("1.2.3")
+    world.catalogue("1.2.3")
+    assert sweeps.relaunch_lost(hub) == 0, "the message still waits in the outbox"
+    while world.publish_one() is not None:
+        pass  # a broker took it and was wiped
+    assert sweeps.relaunch_lost(hub) == 0, "it may still be running"
+    hub_clock.advance(sweeps.GRACE.total_seconds() + 1)
+    assert sweeps.relaunch_lost(hub) == 1
+    assert sweeps.relaunch_lost(hub) == 0
+    world.run_jobs()
+    assert world.offered_to(case_id, wang) == ["wang"]
+
+
+def test_an_outbox_row_that_vanished_altogether_is_written_again(world: World, hub: Hub, wang: Viewer, zhao: Viewer):
+    case_id = world.arrive()
+    interpretation = world.open_task(case_id).reading_task_id
+    reading.claim(hub, wang, interpretation)
+    reading.submit(hub, wang, interpretation, TEXT)
+    world.wipe_outbox()
+    assert sweeps.relaunch_lost(hub) == 1
+    world.run_jobs()
+    assert world.offered_to(case_id, wang, zhao) == ["zhao"]
+
+
+def test_an_unrendered_report_is_launched_again(world: World, hub: Hub, wang: Viewer, zhao: Viewer):
+    case_id = world.arrive()
+    world.submit(wang, case_id)
+    verification = world.open_task(case_id).reading_task_id
+    reading.claim(hub, zhao, verification)
+    report_id = reading.sign(hub, zhao, verification, None)
+    world.wipe_outbox()
+    assert sweeps.relaunch_lost(hub) == 1
+    with hub.transaction() as session:
+        message = session.scalars(select(OutboxMessage)).one()
+    assert (message.job, message.arguments) == ("reports.render", {"report_id": report_id})
+
+
+def test_a_committed_pack_that_nobody_verifies_is_launched_again(world: World, hub: Hub, hub_clock: SteerableClock):
+    world.declare("1.2.3")
+    granted_pack_id = world.commit_pack("1.2.3")
+    assert sweeps.relaunch_lost(hub) == 0
+    hub_clock.advance(sweeps.GRACE.total_seconds() + 1)
+    assert sweeps.relaunch_lost(hub) == 1
+    with hub.transaction() as session:
+        message = session.scalars(select(OutboxMessage)).one()
+    assert (message.job, message.arguments) == ("transfers.verify_pack", {"granted_pack_id": granted_pack_id})
+
+
+def test_spent_nonces_and_ended_sessions_are_pruned_and_live_ones_stay(world: World, hub: Hub, wang: Viewer):
+    now = hub.clock()
+    with hub.transaction() as session:
+        session.add(UsedNonce(nonce="old", used_at=now - timedelta(days=1)))
+        session.add(UsedNonce(nonce="new", used_at=now))
+        for name, expires_at in (("ended", now), ("alive", now + timedelta(hours=1))):
+            session.add(
+                LoginSession(
+                    token_sha256=name,
+                    account_id="wang",
+                    csrf_token="-",
+                    kind="browser",
+                    created_at=now,
+                    last_seen_at=now,
+                    expires_at=expires_at,
+                    authenticated_at=now,
+                )
+            )
+    assert sweeps.prune_expired(hub) == 2
+    with hub.transaction() as session:
+        assert session.scalars(select(UsedNonce.nonce)).all() == ["new"]
+        assert session.scalars(select(LoginSession.token_sha256)).all() == ["alive"]
+
+
+def test_the_agreements_own_limit_sets_when_a_report_is_due(world: World, hub: Hub, wang: Viewer):
+    case = world.case(world.arrive())
+    assert case.exam_started_at is not None
+    assert case.due_at == case.exam_started_at + timedelta(minutes=600)
+
+
+def test_the_same_patient_goes_to_the_same_physician_first(world: World, hub: Hub, wang: Viewer, zhao: Viewer):
+    first = world.arrive("1.2.3")
+    world.submit(zhao, first)
+    second = world.arrive("1.2.4")
+    task_id = world.open_task(second).reading_task_id
+    with hub.transaction() as session:
+        decision = session.scalars(select(RoutingDecision).where(RoutingDecision.reading_task_id == task_id)).one()
+    assert decision.offered_physician_ids == ["physician-zhao", "physician-wang"]
