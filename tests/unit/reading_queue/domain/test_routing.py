@@ -1,0 +1,209 @@
+"""Who is a candidate, in which order, and why the others are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reading_queue.domain.roles import Title
+from reading_queue.domain.routing import (
+    REASONS_ZH,
+    AgreementFacts,
+    CaseFacts,
+    Phase,
+    PhysicianFacts,
+    Ranking,
+    Reason,
+    choose,
+    rank,
+)
+from storage.contract.lanes import Lane
+
+NOW = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
+TODAY = date(2026, 3, 2)
+CASE = CaseFacts(
+    case_id="case",
+    phase=Phase.INTERPRETATION,
+    lane=Lane.ROUTINE,
+    modality="CT",
+    body_region="CHEST",
+    organisation_ids=("clinic", "county"),
+    local_date=TODAY,
+)
+VERIFICATION = replace(CASE, phase=Phase.VERIFICATION, author_id="author")
+AGREEMENT = AgreementFacts(
+    agreement_id="agreement",
+    requesting_organisation_id="clinic",
+    assisting_organisation_id="city",
+    modalities=frozenset({"CT"}),
+    body_regions=frozenset(),
+    services=frozenset({"interpretation", "verification"}),
+    stage=1,
+    valid_from=TODAY,
+    valid_until=TODAY,
+)
+PHYSICIAN = PhysicianFacts(
+    physician_id="p",
+    organisation_id="city",
+    title=Title.ATTENDING,
+    licence_valid_until=TODAY,
+    modalities=frozenset(),
+    duty=((NOW - timedelta(hours=1), NOW + timedelta(hours=1)),),
+    work_in_progress=0,
+    work_in_progress_max=2,
+    workload_points=0,
+)
+
+
+def order(ranking: Ranking) -> list[str]:
+    return [candidate.physician_id for candidate in ranking.candidates]
+
+
+def test_a_physician_with_everything_is_a_candidate_under_the_agreement():
+    ranking = rank(CASE, [PHYSICIAN], [AGREEMENT], NOW)
+    assert ranking.candidates[0].agreement_id == "agreement"
+    assert ranking.excluded == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"licence_valid_until": TODAY - timedelta(days=1)}, Reason.LICENCE_EXPIRED),
+        ({"modalities": frozenset({"US"})}, Reason.OTHER_MODALITY),
+        ({"duty": ()}, Reason.OFF_DUTY),
+        ({"duty": ((NOW - timedelta(hours=8), NOW),)}, Reason.OFF_DUTY),
+        ({"work_in_progress": 2}, Reason.WORK_IN_PROGRESS_FULL),
+        ({"declined": True}, Reason.DECLINED),
+        ({"organisation_id": "elsewhere"}, Reason.NO_AGREEMENT),
+    ],
+)
+def test_a_physician_who_lacks_one_thing_is_excluded_for_it(change, reason):
+    ranking = rank(CASE, [replace(PHYSICIAN, **change)], [AGREEMENT], NOW)
+    assert ranking.candidates == []
+    assert ranking.excluded == {"p": [reason]}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"valid_until": TODAY - timedelta(days=1), "valid_from": date(2020, 1, 1)}, Reason.AGREEMENT_NOT_IN_FORCE),
+        ({"valid_from": TODAY + timedelta(days=1), "valid_until": date(2030, 1, 1)}, Reason.AGREEMENT_NOT_IN_FORCE),
+        ({"services": frozenset({"verification"})}, Reason.AGREEMENT_OTHER_SERVICE),
+        ({"modalities": frozenset({"MR"})}, Reason.AGREEMENT_OTHER_MODALITY),
+        ({"body_regions": frozenset({"HEAD"})}, Reason.AGREEMENT_OTHER_REGION),
+        ({"requesting_organisation_id": "other-clinic"}, Reason.NO_AGREEMENT),
+    ],
+)
+def test_an_agreement_that_does_not_cover_the_case_is_named(change, reason):
+    ranking = rank(CASE, [PHYSICIAN], [replace(AGREEMENT, **change)], NOW)
+    assert ranking.excluded == {"p": [reason]}
+
+
+def test_no_agreement_means_nobody_even_in_the_requesting_organisation_itself():
+    own = replace(PHYSICIAN, organisation_id="clinic")
+    assert rank(CASE, [own], [], NOW).candidates == []
+
+
+def test_an_agreement_of_the_county_covers_its_clinics_but_not_the_reverse():
+    of_county = replace(AGREEMENT, requesting_organisation_id="county")
+    assert order(rank(CASE, [PHYSICIAN], [of_county], NOW)) == ["p"]
+    county_case = replace(CASE, organisation_ids=("county",))
+    assert rank(county_case, [PHYSICIAN], [AGREEMENT], NOW).candidates == []
+
+
+def test_of_several_agreements_the_lowest_stage_counts():
+    later = replace(AGREEMENT, agreement_id="later", stage=3)
+    broad = replace(AGREEMENT, agreement_id="broad", stage=1, requesting_organisation_id="county")
+    assert rank(CASE, [PHYSICIAN], [later, broad], NOW).candidates[0].agreement_id == "broad"
+    assert rank(CASE, [PHYSICIAN], [broad, AGREEMENT], NOW).candidates[0].agreement_id == "agreement"
+
+
+def test_the_author_and_residents_do_not_verify():
+    author = replace(PHYSICIAN, physician_id="author")
+    resident = replace(PHYSICIAN, physician_id="resident", title=Title.RESIDENT)
+    ranking = rank(VERIFICATION, [author, resident, PHYSICIAN], [AGREEMENT], NOW)
+    assert order(ranking) == ["p"]
+    assert ranking.excluded == {"author": [Reason.IS_AUTHOR], "resident": [Reason.TITLE_TOO_LOW]}
+    assert order(rank(CASE, [resident], [AGREEMENT], NOW)) == ["resident"]
+
+
+def test_stat_goes_to_the_least_loaded_now_and_routine_to_the_least_cumulative_workload():
+    fresh = replace(PHYSICIAN, physician_id="fresh", work_in_progress=1, workload_points=10)
+    idle = replace(PHYSICIAN, physician_id="idle", work_in_progress=0, workload_points=900)
+    assert order(rank(CASE, [idle, fresh], [AGREEMENT], NOW)) == ["fresh", "idle"]
+    assert order(rank(replace(CASE, lane=Lane.STAT), [fresh, idle], [AGREEMENT], NOW)) == ["idle", "fresh"]
+
+
+def test_the_patients_own_physician_comes_first_unless_it_is_urgent_and_they_are_busy():
+    own = replace(PHYSICIAN, physician_id="own", read_this_patient=True, work_in_progress=1, workload_points=900)
+    other = replace(PHYSICIAN, physician_id="other")
+    assert order(rank(CASE, [other, own], [AGREEMENT], NOW)) == ["own", "other"]
+    stat = replace(CASE, lane=Lane.STAT)
+    assert order(rank(stat, [own, other], [AGREEMENT], NOW)) == ["other", "own"]
+    assert order(rank(stat, [replace(own, work_in_progress=0), other], [AGREEMENT], NOW)) == ["own", "other"]
+
+
+def test_stages_come_before_load_and_who_let_it_pass_comes_last():
+    second = replace(AGREEMENT, agreement_id="second", assisting_organisation_id="province", stage=2)
+    near = replace(PHYSICIAN, physician_id="near", workload_points=900)
+    far = replace(PHYSICIAN, physician_id="far", organisation_id="province")
+    passed = replace(PHYSICIAN, physician_id="passed", let_pass=True)
+    assert order(rank(CASE, [far, passed, near], [AGREEMENT, second], NOW)) == ["near", "far", "passed"]
+
+
+def test_routine_asks_one_stage_at_a_time_and_stat_all():
+    second = replace(AGREEMENT, agreement_id="second", assisting_organisation_id="province", stage=2)
+    near = replace(PHYSICIAN, physician_id="near")
+    far = replace(PHYSICIAN, physician_id="far", organisation_id="province")
+    ranking = rank(CASE, [far, near], [AGREEMENT, second], NOW)
+    assert [one.physician_id for one in choose(ranking, Lane.ROUTINE, 3)] == ["near"]
+    assert [one.physician_id for one in choose(ranking, Lane.STAT, 3)] == ["near", "far"]
+    assert [one.physician_id for one in choose(ranking, Lane.STAT, 1)] == ["near"]
+    assert choose(Ranking(), Lane.ROUTINE, 3) == []
+
+
+def test_the_reasons_are_counted():
+    off = [replace(PHYSICIAN, physician_id=name, duty=()) for name in "ab"]
+    full = replace(PHYSICIAN, physician_id="c", work_in_progress=2)
+    assert rank(CASE, [*off, full], [AGREEMENT], NOW).counts() == {"off_duty": 2, "work_in_progress_full": 1}
+
+
+def test_every_reason_has_words():
+    assert set(REASONS_ZH) == set(Reason)
+
+
+physicians = st.lists(
+    st.builds(
+        PhysicianFacts,
+        physician_id=st.text("abcdef", min_size=1, max_size=3),
+        organisation_id=st.sampled_from(["city", "elsewhere"]),
+        title=st.sampled_from(Title),
+        licence_valid_until=st.dates(TODAY - timedelta(days=2), TODAY + timedelta(days=2)),
+        modalities=st.frozensets(st.sampled_from(["CT", "MR"])),
+        duty=st.sampled_from([PHYSICIAN.duty, ()]),
+        work_in_progress=st.integers(0, 3),
+        work_in_progress_max=st.integers(1, 3),
+        workload_points=st.integers(0, 5),
+        read_this_patient=st.booleans(),
+        declined=st.booleans(),
+        let_pass=st.booleans(),
+    ),
+    unique_by=lambda physician: physician.physician_id,
+)
+
+
+@given(physicians, st.sampled_from(Lane), st.sampled_from([CASE, VERIFICATION]), st.randoms(use_true_random=False))
+def test_everybody_is_candidate_or_excluded_and_the_order_does_not_depend_on_the_input(people, lane, case, random):
+    case = replace(case, lane=lane)
+    ranking = rank(case, people, [AGREEMENT], NOW)
+    ids = {person.physician_id for person in people}
+    assert {*order(ranking), *ranking.excluded} == ids
+    assert len(order(ranking)) + len(ranking.excluded) == len(ids)
+    assert all(ranking.excluded.values()), "nobody is excluded without a reason"
+    shuffled = list(people)
+    random.shuffle(shuffled)
+    assert order(rank(case, shuffled, [AGREEMENT], NOW)) == order(ranking)
