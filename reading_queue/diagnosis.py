@@ -1,4 +1,4 @@
-"""`counterpart-hub check` and `status`: every dependency tried, what is wrong named, how to mend it. Changes nothing."""
+"""`counterpart-hub check` and `status`: every dependency tried, what is wrong named, and how to mend it."""
 
 from __future__ import annotations
 
