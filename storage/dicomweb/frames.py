@@ -1,6 +1,7 @@
 """Frames of stored instances: one range read each, in the syntax in which they are stored.
 
-Frames whose stored form no browser reads (big endian, deflated) are given as little endian words.
+Samples are never decoded nor converted here. Native frames whose stored form no browser reads (big endian, deflated)
+are given as the same samples in little endian.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import io
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import pydicom
+from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -23,7 +26,7 @@ from storage.dicomweb.errors import BadQuery, FrameNotFound
 from storage.objects.protocol import ObjectStore
 
 FRAMES_PER_REQUEST_MAX: Final = 1000
-DECODED_HERE: Final = frozenset({ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian})
+REWRITTEN_HERE: Final = frozenset({ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian})
 MEDIA_TYPES: Final = {  # PS3.18 table 8.7.3-5
     "1.2.840.10008.1.2.5": "image/dicom-rle",
     "1.2.840.10008.1.2.4.50": "image/jpeg",
@@ -53,7 +56,7 @@ def parse_frame_numbers(text: str) -> list[int]:
 def media_type_of(instance: Instance) -> str:
     """Return the media type of the instance's frames with its transfer syntax, as a part's Content-Type."""
     syntax = instance.transfer_syntax_uid
-    if syntax in DECODED_HERE or syntax == ImplicitVRLittleEndian:
+    if syntax in REWRITTEN_HERE or syntax == ImplicitVRLittleEndian:
         syntax = ExplicitVRLittleEndian
     return f"{MEDIA_TYPES.get(syntax, 'application/octet-stream')}; transfer-syntax={syntax}"
 
@@ -63,8 +66,8 @@ def read_frames(objects: ObjectStore, stored: StoredInstance, numbers: Sequence[
     instance = stored.instance
     if any(not 1 <= number <= max(instance.frame_count, 1) for number in numbers):
         raise FrameNotFound(f"the instance has {instance.frame_count} frames")
-    if instance.transfer_syntax_uid in DECODED_HERE or not instance.frame_spans:
-        return _decoded_frames(objects, stored, numbers)
+    if instance.transfer_syntax_uid in REWRITTEN_HERE or not instance.frame_spans:
+        return _rewritten_frames(objects, stored, numbers)
     return [_read_spans(objects, stored, instance.frame_spans[number - 1]["spans"]) for number in numbers]
 
 
@@ -79,11 +82,24 @@ def _read_spans(objects: ObjectStore, stored: StoredInstance, spans: Sequence[tu
     return b"".join(objects.read(stored.object_key, offset=start + offset, length=size) for offset, size in spans)
 
 
-def _decoded_frames(objects: ObjectStore, stored: StoredInstance, numbers: Sequence[int]) -> list[bytes]:
+def _rewritten_frames(objects: ObjectStore, stored: StoredInstance, numbers: Sequence[int]) -> list[bytes]:
     dataset = pydicom.dcmread(io.BytesIO(read_instance(objects, stored)))
     if "PixelData" not in dataset:
         raise FrameNotFound("the instance has no pixel data")
-    pixels = dataset.pixel_array
-    words = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
-    size = len(words) // max(stored.instance.frame_count, 1)
-    return [words[(number - 1) * size : number * size] for number in numbers]
+    pixels: bytes = dataset.PixelData
+    if stored.instance.transfer_syntax_uid == ExplicitVRBigEndian:
+        pixels = little_endian_words(pixels, dataset["PixelData"].VR, dataset.BitsAllocated)
+    size = get_expected_length(dataset) // max(stored.instance.frame_count, 1)
+    return [pixels[(number - 1) * size : number * size] for number in numbers]
+
+
+def little_endian_words(pixels: bytes, vr: str, bits_allocated: int) -> bytes:
+    """Return big-endian native pixel data as it stands in a little-endian file (PS3.5 section 8.1.1 and annex A.3).
+
+    Words are swapped as wide as their VR says: OB not at all, OW in pairs of bytes even where samples are 8 bits.
+    """
+    width = max(bits_allocated // 8, 2) if vr == "OW" else bits_allocated // 8
+    if vr == "OB" or width < 2:
+        return pixels
+    words = np.frombuffer(pixels[: len(pixels) // width * width], dtype=f">u{width}")
+    return words.astype(f"<u{width}").tobytes()
