@@ -205,6 +205,8 @@ class DirectoryStore:
             with suppress(FileNotFoundError):  # a delete beside us removed the folder while it was still empty
                 fragment.replace(destination)
                 break
+        else:
+            raise StoreUnavailable("the object's folder disappears as often as it is made; nothing was stored")
         fragment.unlink(missing_ok=True)  # replacing a file by its own hard link leaves both names
         for folder in (destination.parent, *destination.parent.parents):
             _fsync_directory(folder)

@@ -120,3 +120,9 @@ def test_every_module_says_what_it_is():
 def test_documents_that_newcomers_look_for_are_there():
     for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", ".ci/run"):
         assert (ROOT / name).is_file(), name
+
+
+def test_the_picture_of_the_states_is_the_one_that_the_tables_give():
+    from reading_queue.domain import transitions
+
+    assert transitions.diagram().strip() in (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
