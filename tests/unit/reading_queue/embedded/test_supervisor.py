@@ -1,0 +1,111 @@
+"""The supervisor keeps its children alive, and takes them along when it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from reading_queue.embedded.supervisor import restart_delay_s
+from tests.support.processes import ProcessStarter, RunningProcess
+from tests.support.waiting import eventually
+
+# A role that says its process id, and takes its time to stop when it is told to be stubborn.
+ROLE = """
+import os, pathlib, signal, sys, threading
+name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+stop = threading.Event()
+if name != "stubborn":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+else:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+with (folder / name).open("a") as pids:
+    pids.write(f"{os.getpid()}\\n")
+while True:
+    stop.wait(0.05)
+"""
+
+SUPERVISOR = """
+import pathlib, sys
+from reading_queue.embedded.role import RoleProcess
+from reading_queue.embedded.signals import SignalWaiter
+from reading_queue.embedded.supervisor import Supervisor
+folder, names = pathlib.Path(sys.argv[1]), sys.argv[3:]
+roles = [RoleProcess(name, [sys.executable, "-c", sys.argv[2], name, str(folder)]) for name in names]
+with SignalWaiter() as signals:
+    Supervisor(folder, servers=[], prepare=lambda: None, roles=roles,
+               is_ready=lambda: (folder / names[0]).exists()).run(signals)
+"""
+
+
+def supervise(processes: ProcessStarter, folder: Path, *names: str) -> RunningProcess:
+    argv = [sys.executable, "-c", SUPERVISOR, folder, ROLE, *names]
+    return processes.start(argv, name="supervisor", ready=(folder / "ready").exists)
+
+
+def pids(folder: Path, name: str, *, count: int = 1) -> list[int]:
+    def started() -> list[int]:
+        found = [int(line) for line in (folder / name).read_text().split()] if (folder / name).exists() else []
+        assert len(found) >= count
+        return found
+
+    return eventually(started)
+
+
+def assert_gone(pid: int) -> None:
+    stat = Path(f"/proc/{pid}/stat")
+    assert not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def test_a_killed_role_is_back_within_two_seconds(processes: ProcessStarter, tmp_path: Path) -> None:
+    supervise(processes, tmp_path, "web", "worker")
+    (first,) = pids(tmp_path, "worker")
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: pids(tmp_path, "worker", count=2), within_s=2)
+
+    def told() -> None:
+        children = {child["name"]: child for child in json.loads((tmp_path / "children.json").read_text())}
+        assert children["worker"]["restarts"] == 1
+        assert children["web"]["restarts"] == 0
+
+    eventually(told)
+
+
+def test_sigterm_stops_every_role(processes: ProcessStarter, tmp_path: Path) -> None:
+    supervisor = supervise(processes, tmp_path, "web", "worker")
+    running = pids(tmp_path, "web") + pids(tmp_path, "worker")
+    assert supervisor.stop(within_s=5) == 0
+    for pid in running:
+        assert_gone(pid)
+    assert not (tmp_path / "ready").exists()
+
+
+def test_a_role_that_does_not_stop_is_killed_within_ten_seconds(processes: ProcessStarter, tmp_path: Path) -> None:
+    supervisor = supervise(processes, tmp_path, "stubborn")
+    (pid,) = pids(tmp_path, "stubborn")
+    assert supervisor.stop(within_s=10) == 0
+    assert_gone(pid)
+
+
+def test_roles_die_with_a_supervisor_that_is_killed(processes: ProcessStarter, tmp_path: Path) -> None:
+    supervisor = supervise(processes, tmp_path, "web")
+    (pid,) = pids(tmp_path, "web")
+    supervisor.kill()
+    eventually(lambda: assert_gone(pid))
+
+
+@pytest.mark.parametrize(
+    ("failures", "delay_s"),
+    [
+        pytest.param(1, 0.0, id="a single crash is repaired at once"),
+        pytest.param(2, 0.5, id="the second waits a little"),
+        pytest.param(7, 30.0, id="the longest wait"),
+        pytest.param(500, 30.0, id="for as long as it takes"),
+    ],
+)
+def test_restart_delay(failures: int, delay_s: float) -> None:
+    assert restart_delay_s(failures) == delay_s
