@@ -143,6 +143,11 @@ def _time_limit(hub: Hub, lane: str) -> timedelta:
 
 
 def _lock_study(session: Session, site_id: str, study_uid: str) -> None:
-    """Make two first declarations of one study wait for each other, until the transaction ends."""
+    """Make two first declarations of one study wait for each other, until the transaction ends.
+
+    The study's row comes before the case's, as where a pack is catalogued: both ways at once must not deadlock.
+    """
+    of_site = (Study.site_id == site_id) & (Study.study_uid == study_uid)
+    session.execute(select(Study.study_id).where(of_site).with_for_update())
     key = func.hashtextextended(f"case:{site_id}:{study_uid}", 0)
     session.execute(select(func.pg_advisory_xact_lock(key)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from reading_queue.db.tables import Case, ReadingTask, Report
 from reading_queue.domain.transitions import CaseState
@@ -13,9 +13,11 @@ from reading_queue.errors import ImagesUnacknowledged
 from reading_queue.services import reading
 from reading_queue.services.hub import Hub
 from reading_queue.services.visibility import Viewer
+from storage.catalogue.tables import Study
 from storage.contract.hops import Hop
 from tests.integration.hub_reading.world import TEXT, World
 from tests.support.clock import SteerableClock
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.postgres
 
@@ -39,6 +41,24 @@ def test_a_later_manifest_moves_only_the_clock_of_the_last_instance(world: World
         before.due_at,
         before.state,
     )
+
+
+def test_declaring_waits_for_a_study_being_catalogued_before_it_takes_the_case(world: World, hub: Hub):
+    case_id = world.declare("1.2.3")
+    world.catalogue("1.2.3")
+
+    def is_waiting() -> None:
+        with hub.transaction() as session:
+            waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            assert session.scalar(waiting) == 1
+
+    with ThreadPoolExecutor(1) as pool:
+        with hub.transaction() as session:
+            session.execute(select(Study).where(Study.study_uid == "1.2.3").with_for_update())
+            declared = pool.submit(world.declare, "1.2.3", revision=2)
+            eventually(is_waiting)
+            session.execute(select(Case).where(Case.case_id == case_id).with_for_update(nowait=True))
+        assert declared.result(timeout=10) == case_id
 
 
 def test_a_study_catalogued_twice_is_ready_once(world: World, hub: Hub, wang: Viewer):
