@@ -170,13 +170,12 @@ def health_checks(hub: Hub, settings: HubSettings) -> dict[str, Callable[[], str
 
 async def build_web(settings: HubSettings, hub: Hub) -> web.Application:
     """Return the whole web application: desks and API, and beside them what is mounted here."""
-    from storage.objects.directory import DirectoryStore
-
     from reading_queue.web.app import build_app
     from reading_queue.web.gateway_api import PREFIX, build_gateway_api
     from reading_queue.web.health import health_route
     from reading_queue.web.objects import build_objects_app
     from reading_queue.web.offload import Offload
+    from storage.objects.directory import DirectoryStore
 
     run = Offload()
     # Everything that answers below a prefix of its own, by its own rules of access.
@@ -212,12 +211,24 @@ def migrate(settings: HubSettings) -> None:
         engine.dispose()
 
 
+def prepare(settings: HubSettings) -> None:
+    """Do what must be done once before the roles start: the schema, and uploads that a crash has cut off."""
+    from storage.objects.directory import DirectoryStore
+
+    migrate(settings)
+    if settings.objects.kind == "directory":
+        hub = build_hub(settings)
+        if isinstance(hub.objects, DirectoryStore):
+            hub.objects.remove_unfinished_uploads()
+        hub.engine.dispose()
+
+
 def build_supervisor(settings: HubSettings, config: Path | None) -> Supervisor:
     """Return the supervisor of the embedded servers that the settings ask for, and of all roles."""
     return Supervisor(
         run_directory(settings.data_dir),
         servers=build_servers(settings),
-        prepare=lambda: migrate(settings),
+        prepare=lambda: prepare(settings),
         roles=[RoleProcess(role, _role_command(role, config)) for role in ROLES],
         is_ready=lambda: is_ready(settings),
     )

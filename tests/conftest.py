@@ -13,6 +13,7 @@ from reading_queue.embedded.directories import make_socket_directory, owned, rem
 from reading_queue.embedded.postgres import MAINTENANCE_DATABASE, EmbeddedPostgres
 from reading_queue.services.hub import Hub
 from storage.contract.identifiers import new_id
+from storage.objects.directory import DirectoryStore
 from storage.objects.protocol import ObjectStore
 from tests.support.clock import SteerableClock
 from tests.support.hub import PUBLIC_URL, make_hub
@@ -71,10 +72,8 @@ def hub_clock() -> SteerableClock:
 
 
 @pytest.fixture
-def directory_store(tmp_path: Path, hub_clock: SteerableClock) -> ObjectStore:
+def directory_store(tmp_path: Path, hub_clock: SteerableClock) -> DirectoryStore:
     """An empty directory store."""
-    from storage.objects.directory import DirectoryStore
-
     return DirectoryStore(tmp_path / "objects", public_url=PUBLIC_URL, secret=b"s" * 32, clock=hub_clock)
 
 
