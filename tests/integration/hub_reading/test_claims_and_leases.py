@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier
 
 import pytest
@@ -12,11 +13,13 @@ from sqlalchemy import select
 from reading_queue.db.tables import Offer, ReadingTask
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.report import ReportText
-from reading_queue.domain.transitions import CaseState
+from reading_queue.domain.roles import Role
+from reading_queue.domain.transitions import CaseEvent, CaseState
 from reading_queue.errors import (
     AlreadyClaimed,
     Invalid,
     LicenceNotValid,
+    NotFound,
     NotHolder,
     NotOffered,
     StaleDraft,
@@ -27,7 +30,7 @@ from reading_queue.services import reading, sweeps
 from reading_queue.services.hub import Hub
 from reading_queue.services.visibility import Viewer
 from storage.contract.hops import Hop
-from tests.integration.hub_reading.world import TEXT, World
+from tests.integration.hub_reading.world import COUNTY, SITE, TEXT, World
 from tests.support.clock import SteerableClock
 
 pytestmark = pytest.mark.postgres
@@ -195,3 +198,19 @@ def test_a_lease_of_a_verification_that_runs_out_leaves_the_submission_standing(
     world.run_jobs()
     assert world.case(case_id).state == CaseState.PENDING_REVIEW
     assert world.offered_to(case_id, wang, zhao) == ["zhao"], "asked again when there is nobody else"
+
+
+def test_a_coordinator_who_oversees_the_site_may_take_a_claim_away_and_another_may_not(
+    world: World, hub: Hub, wang: Viewer
+):
+    task_id = world.open_task(case_id := world.arrive()).reading_task_id
+    reading.claim(hub, wang, task_id)
+    elsewhere = replace(wang, role=Role.COORDINATOR, physician_id=None, organisation_id=SITE + "-other")
+    with pytest.raises(NotFound):
+        reading.release(hub, elsewhere, task_id, DiscontinuationReason.RESOURCE_PREEMPTED)
+    county = replace(elsewhere, organisation_id=COUNTY)
+    reading.release(hub, county, task_id, DiscontinuationReason.RESOURCE_PREEMPTED)
+    assert world.case(case_id).state == CaseState.READY
+    view = reading.case_view(hub, county, case_id)
+    assert view.draft is None
+    assert CaseEvent.RETURN_TO_SITE in view.events
