@@ -6,23 +6,27 @@ declared, before the catalogue knows its patient.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final
 
 from sqlalchemy import Row, Select, and_, func, select, tuple_
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Case, CaseStudy, Report
+from reading_queue.db.tables import Account, Case, CaseStudy, Report
 from reading_queue.domain.report import ReportContent
 from reading_queue.errors import NotFound
-from reading_queue.services.casework import PATIENT_RECORD
+from reading_queue.services.casework import PATIENT_RECORD, audit
 from reading_queue.services.custody import CustodyLine, ledger_of
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer, may_see, require_study
+from reading_queue.services.reports import find_pdf
+from reading_queue.services.visibility import Viewer, may_see, may_see_study, require_case, require_study
 from storage.catalogue.tables import Patient, Study
 from storage.contract.hops import ROAD
-from storage.ledger.tables import AuditEvent, CustodyEvent, Site
+from storage.ledger.tables import CustodyEvent, Site
+
+EXPORT: Final = "110106"  # DCM audit event
 
 Joined = tuple[CaseStudy, Case, Study | None, Patient | None, Site]
 
@@ -73,6 +77,7 @@ class StudyView:
     line: StudyLine
     ledger: tuple[CustodyLine, ...]
     report: ReportContent | None
+    actors: Mapping[str, str]  # account id → name, of everybody in the ledger
 
 
 def studies_of(hub: Hub, viewer: Viewer, *, limit: int, before: str | None = None) -> StudyPage:
@@ -110,8 +115,41 @@ def study_view(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, *, audite
         line = _line(rows[0], _reached(session, rows), now)
         report = find_report(session, line.case_id)
         if audited:
-            _audit_look(session, now, viewer, line, report)
-    return StudyView(line, tuple(ledger_of(hub, study_uid, site_id)), report)
+            case = session.get_one(Case, line.case_id)
+            seen = {"study_uid": study_uid, "report_id": report.report_id if report else None}
+            audit(session, now, PATIENT_RECORD, "R", viewer.account_id, case, **seen)
+        actors = _load_actors(session, site_id, study_uid)
+    return StudyView(line, tuple(ledger_of(hub, study_uid, site_id)), report, actors)
+
+
+def custody_of(hub: Hub, viewer: Viewer, study_uid: str, site_id: str | None) -> tuple[CustodyLine, ...]:
+    """Return the ledger of a study at one site, or at every site where the viewer may see it. Raises NotFound."""
+    now = hub.clock()
+    lines = ledger_of(hub, study_uid, site_id)
+    with hub.transaction() as session:
+        sites = {line.site_id for line in lines}
+        seen = {site for site in sites if may_see_study(session, viewer, site, study_uid, now)}
+    if not seen:
+        raise NotFound("there is no such study, or you may not see it")
+    return tuple(line for line in lines if line.site_id in seen)
+
+
+def report_pdf(hub: Hub, viewer: Viewer, case_id: str) -> bytes | None:
+    """Return the printable report of a case, None while there is none. What is handed out is audited as an export.
+
+    Raises:
+        NotFound: there is no such case, or the viewer may not see it.
+        StoreUnavailable: object storage did not answer.
+    """
+    now = hub.clock()
+    with hub.transaction() as session:
+        require_case(session, viewer, case_id, now)
+    pdf = find_pdf(hub, case_id)
+    if pdf is not None:
+        with hub.transaction() as session:
+            case = session.get_one(Case, case_id)
+            audit(session, now, EXPORT, "R", viewer.account_id, case, kind="pdf")
+    return pdf
 
 
 def find_report(session: Session, case_id: str) -> ReportContent | None:
@@ -158,6 +196,12 @@ def _line(row: Row[*Joined], reached: dict[tuple[str, str], frozenset[str]], now
     )
 
 
+def _load_actors(session: Session, site_id: str, study_uid: str) -> dict[str, str]:
+    acted = select(CustodyEvent.actor).where(CustodyEvent.site_id == site_id, CustodyEvent.study_uid == study_uid)
+    names = select(Account.account_id, Account.display_name).where(Account.account_id.in_(acted))
+    return dict(session.execute(names).tuples())
+
+
 def _reached(session: Session, rows: Sequence[Row[*Joined]]) -> dict[tuple[str, str], frozenset[str]]:
     """Return the hops in the ledger by (site, study)."""
     keys = [(row[0].site_id, row[0].study_uid) for row in rows]
@@ -170,19 +214,3 @@ def _reached(session: Session, rows: Sequence[Row[*Joined]]) -> dict[tuple[str, 
         .group_by(CustodyEvent.site_id, CustodyEvent.study_uid)
     )
     return {(site, uid): frozenset(names) for site, uid, names in found}
-
-
-def _audit_look(session: Session, now: datetime, viewer: Viewer, line: StudyLine, report: ReportContent | None) -> None:
-    session.add(
-        AuditEvent(
-            at=now,
-            event_code=PATIENT_RECORD,
-            action="R",
-            account_id=viewer.account_id,
-            object_kind="case",
-            object_id=line.case_id,
-            site_id=line.site_id,
-            outcome="success",
-            detail={"study_uid": line.study_uid, "report": report.report_id if report else None},
-        )
-    )

@@ -1,0 +1,197 @@
+"""The JSON API's handlers: parse, one service call, answer."""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from reading_queue.errors import Invalid, NotFound
+from reading_queue.services import accounts, clinic, reading, statistics
+from reading_queue.services.visibility import Viewer
+from reading_queue.web.api import models
+from reading_queue.web.keys import HUB, TOKEN, in_thread
+from reading_queue.web.parsing import study_of
+
+BODY_BYTES_MAX: Final = 1024 * 1024
+PAGE_SIZE: Final = 50
+
+BodyT = TypeVar("BodyT", bound=BaseModel)
+
+
+async def open_session(request: web.Request) -> web.StreamResponse:
+    """Log in and answer a bearer token."""
+    given = await _body(request, models.Credentials)
+    opened = await in_thread(request, accounts.login, request.config_dict[HUB], given.login, given.password, "api")
+    return answer(models.Token(token=opened.token, expires_at=opened.expires_at), status=201)
+
+
+async def close_session(request: web.Request, _viewer: Viewer) -> web.StreamResponse:
+    """Log out."""
+    await in_thread(request, accounts.logout, request.config_dict[HUB], request[TOKEN])
+    return _nothing()
+
+
+async def reauthenticate(request: web.Request, _viewer: Viewer) -> web.StreamResponse:
+    """Check the password again."""
+    given = await _body(request, models.Password)
+    at = await in_thread(request, accounts.reauthenticate, request.config_dict[HUB], request[TOKEN], given.password)
+    return answer(models.Reauthenticated(authenticated_at=at))
+
+
+async def me(_request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Say who asks."""
+    return answer(models.Me.of(viewer))
+
+
+async def offers(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """List the open offers."""
+    found = await in_thread(request, reading.offers_of, request.config_dict[HUB], viewer)
+    return answer(models.Offers(offers=tuple(models.OfferedWork.of(offer) for offer in found)))
+
+
+async def held(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """List what the caller holds."""
+    found = await in_thread(request, reading.held_by, request.config_dict[HUB], viewer)
+    return answer(models.Held(held=tuple(models.HeldWork.of(one) for one in found)))
+
+
+async def claim(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Take a reading task."""
+    task = await in_thread(request, reading.claim, request.config_dict[HUB], viewer, _task_id(request))
+    return answer(models.Task(task=task))
+
+
+async def heartbeat(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Extend the lease."""
+    until = await in_thread(request, reading.heartbeat, request.config_dict[HUB], viewer, _task_id(request))
+    return answer(models.Lease(lease_expires_at=until))
+
+
+async def acknowledge_images(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Record that late images were looked at."""
+    await in_thread(request, reading.acknowledge_images, request.config_dict[HUB], viewer, _task_id(request))
+    return _nothing()
+
+
+async def save_draft(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Save the draft."""
+    given = await _body(request, models.DraftText)
+    hub, text = request.config_dict[HUB], given.report_text()
+    draft = await in_thread(request, reading.save_draft, hub, viewer, _task_id(request), text, given.version)
+    return answer(models.Draft(draft=draft))
+
+
+async def submit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Sign as author."""
+    given = await _body(request, models.SubmittedText)
+    hub, text = request.config_dict[HUB], given.report_text()
+    made = await in_thread(request, reading.submit, hub, viewer, _task_id(request), text, confirm=given.confirm)
+    return answer(models.Submitted(submission_id=made))
+
+
+async def sign(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Sign as verifier."""
+    given = await _body(request, models.FinalText)
+    hub, text = request.config_dict[HUB], given.report_text()
+    made = await in_thread(request, reading.sign, hub, viewer, _task_id(request), text, confirm=given.confirm)
+    return answer(models.Signed(report_id=made))
+
+
+async def return_to_author(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Give the text back to its author."""
+    given = await _body(request, models.ReasonWords)
+    hub = request.config_dict[HUB]
+    await in_thread(request, reading.return_to_author, hub, viewer, _task_id(request), given.reason)
+    return _nothing()
+
+
+async def release(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Give a claim back; a coordinator may take one away."""
+    given = await _body(request, models.ReasonCode)
+    await in_thread(request, reading.release, request.config_dict[HUB], viewer, _task_id(request), given.reason)
+    return _nothing()
+
+
+async def decline(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Answer no to an offer."""
+    given = await _body(request, models.ReasonCode)
+    await in_thread(request, reading.decline, request.config_dict[HUB], viewer, _task_id(request), given.reason)
+    return _nothing()
+
+
+async def case(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show a case."""
+    view = await in_thread(request, reading.case_view, request.config_dict[HUB], viewer, request.match_info["case_id"])
+    return answer(models.CaseAnswer(case=view))
+
+
+async def report_pdf(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Answer the printable report."""
+    hub = request.config_dict[HUB]
+    pdf = await in_thread(request, clinic.report_pdf, hub, viewer, request.match_info["case_id"])
+    if pdf is None:
+        raise NotFound("the report of this case is not ready yet")
+    return web.Response(body=pdf, content_type="application/pdf")
+
+
+async def studies(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """List the studies in view."""
+    hub = request.config_dict[HUB]
+    listed = await in_thread(
+        request, clinic.studies_of, hub, viewer, limit=_limit(request), before=request.query.get("before")
+    )
+    return answer(models.Studies(studies=listed.studies, next_before=listed.next_before))
+
+
+async def custody(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Answer a study's ledger."""
+    site_id = request.query.get("site_id")
+    lines = await in_thread(request, clinic.custody_of, request.config_dict[HUB], viewer, study_of(request), site_id)
+    return answer(models.Custody(custody=lines))
+
+
+async def show_statistics(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Answer the coordinator's figures."""
+    hub = request.config_dict[HUB]
+    return answer(
+        models.Statistics(
+            today=await in_thread(request, statistics.per_site_and_hour, hub, viewer),
+            coverage=await in_thread(request, statistics.coverage, hub, viewer),
+            stuck=await in_thread(request, statistics.stuck, hub, viewer),
+            queues=await in_thread(request, statistics.queue_health, hub, viewer),
+        )
+    )
+
+
+def answer(body: BaseModel, *, status: int = 200) -> web.Response:
+    """Answer a model as JSON."""
+    return web.Response(text=body.model_dump_json(), status=status, content_type="application/json")
+
+
+def _nothing() -> web.Response:
+    return web.Response(status=204)
+
+
+def _task_id(request: web.Request) -> str:
+    return request.match_info["reading_task_id"]
+
+
+async def _body(request: web.Request, model: type[BodyT]) -> BodyT:
+    """Return the request's body. Raises Invalid, naming the fields and the rules they break, never their content."""
+    if (request.content_length or 0) > BODY_BYTES_MAX:
+        raise web.HTTPRequestEntityTooLarge(max_size=BODY_BYTES_MAX, actual_size=request.content_length or 0)
+    try:
+        return model.model_validate_json(await request.read() or b"{}")
+    except ValidationError as exc:
+        mistakes = exc.errors(include_url=False, include_input=False, include_context=False)
+        words = (f"{'.'.join(map(str, mistake['loc'])) or 'body'}: {mistake['msg']}" for mistake in mistakes)
+        raise Invalid("; ".join(words)) from None
+
+
+def _limit(request: web.Request) -> int:
+    text = request.query.get("limit", str(PAGE_SIZE))
+    if not text.isdecimal() or len(text) > 6 or int(text) < 1:
+        raise Invalid("limit must be a whole number from 1")
+    return min(int(text), request.config_dict[HUB].policy.page_size_max)

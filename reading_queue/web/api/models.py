@@ -1,0 +1,265 @@
+"""What the JSON API takes and gives. Additions are harmless to clients; nothing here is renamed within /api/v1."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from reading_queue.domain.roles import Role
+from reading_queue.services import reading, statistics
+from reading_queue.services.clinic import StudyLine
+from reading_queue.services.custody import CustodyLine
+from reading_queue.services.visibility import Viewer
+
+TEXT_MAX = 100_000  # the wording rules say how long a report may be; this only bounds what is read
+
+
+class Body(BaseModel):
+    """A request's body; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Answer(BaseModel):
+    """An answer's body."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Credentials(Body):
+    """An account's name and password."""
+
+    login: str = Field(max_length=64)
+    password: str = Field(max_length=256)
+
+
+class Password(Body):
+    """The password again, before a signature."""
+
+    password: str = Field(max_length=256)
+
+
+class Text(Body):
+    """The three parts of a report."""
+
+    findings: str = Field(default="", max_length=TEXT_MAX)
+    impression: str = Field(default="", max_length=TEXT_MAX)
+    recommendation: str = Field(default="", max_length=TEXT_MAX)
+
+    def report_text(self) -> reading.ReportText:
+        """Return it as the services take it."""
+        return reading.ReportText(
+            findings=self.findings, impression=self.impression, recommendation=self.recommendation
+        )
+
+
+class DraftText(Text):
+    """A draft; `version` is that of the draft one has seen, null when there was none."""
+
+    version: int | None = None
+
+
+class SubmittedText(Text):
+    """The text to sign; `confirm` says that a warning was looked at."""
+
+    confirm: bool = False
+
+
+class FinalText(Body):
+    """The text to sign as verifier; without any part the author's text is signed as it is."""
+
+    findings: str | None = Field(default=None, max_length=TEXT_MAX)
+    impression: str | None = Field(default=None, max_length=TEXT_MAX)
+    recommendation: str | None = Field(default=None, max_length=TEXT_MAX)
+    confirm: bool = False
+
+    def report_text(self) -> reading.ReportText | None:
+        """Return the final text, None where the author's stands. A part left out is empty."""
+        parts = (self.findings, self.impression, self.recommendation)
+        if all(part is None for part in parts):
+            return None
+        findings, impression, recommendation = (part or "" for part in parts)
+        return reading.ReportText(findings=findings, impression=impression, recommendation=recommendation)
+
+
+class ReasonCode(Body):
+    """A code value of DICOM CID 9303."""
+
+    reason: str = Field(max_length=16)
+
+
+class ReasonWords(Body):
+    """A reason in words, for the author."""
+
+    reason: str = Field(max_length=500)
+
+
+class Token(Answer):
+    """Send it as `Authorization: Bearer …`."""
+
+    token: str
+    expires_at: datetime
+
+
+class Reauthenticated(Answer):
+    """When the password was last given."""
+
+    authenticated_at: datetime
+
+
+class Me(Answer):
+    """Who is logged in."""
+
+    account_id: str
+    login: str
+    display_name: str
+    role: Role
+    organisation_id: str
+    site_id: str | None
+    physician_id: str | None
+    language: str
+
+    @classmethod
+    def of(cls, viewer: Viewer) -> Me:
+        """Return the viewer as clients see them."""
+        return cls.model_validate(viewer, from_attributes=True)
+
+
+class Work(Answer):
+    """What offers and held reading tasks have in common."""
+
+    reading_task_id: str
+    case_id: str
+    phase: str
+    modality: str
+    lane: str
+    site_id: str
+    study_uids: tuple[str, ...]
+    due_at: datetime | None
+    late: bool
+    case: reading.CaseSummary
+
+
+class OfferedWork(Work):
+    """An open offer, with why it was made."""
+
+    offer_id: str
+    offered_at: datetime
+    expires_at: datetime
+    why: dict[str, Any]
+
+    @classmethod
+    def of(cls, offer: reading.OfferView) -> OfferedWork:
+        """Return the offer as clients see it."""
+        return cls(
+            **_common(offer.case),
+            reading_task_id=offer.reading_task_id,
+            phase=offer.phase,
+            offer_id=offer.offer_id,
+            offered_at=offer.offered_at,
+            expires_at=offer.expires_at,
+            why=offer.why,
+        )
+
+
+class HeldWork(Work):
+    """A reading task in the caller's hands."""
+
+    claimed_at: datetime | None
+    lease_expires_at: datetime | None
+
+    @classmethod
+    def of(cls, held: reading.HeldView) -> HeldWork:
+        """Return the held task as clients see it."""
+        return cls(
+            **_common(held.case),
+            reading_task_id=held.task.reading_task_id,
+            phase=held.task.phase,
+            claimed_at=held.task.claimed_at,
+            lease_expires_at=held.task.lease_expires_at,
+        )
+
+
+class Offers(Answer):
+    """Open offers to the caller, most urgent first."""
+
+    offers: tuple[OfferedWork, ...]
+
+
+class Held(Answer):
+    """Reading tasks in the caller's hands, most urgent first."""
+
+    held: tuple[HeldWork, ...]
+
+
+class Task(Answer):
+    """A reading task after a change."""
+
+    task: reading.ReadingTaskView
+
+
+class Lease(Answer):
+    """Until when the claim holds without a further sign of life."""
+
+    lease_expires_at: datetime
+
+
+class Draft(Answer):
+    """The draft as saved."""
+
+    draft: reading.DraftView
+
+
+class Submitted(Answer):
+    """What the author signed."""
+
+    submission_id: str
+
+
+class Signed(Answer):
+    """The signed report."""
+
+    report_id: str
+
+
+class CaseAnswer(Answer):
+    """A case with all that the caller may see of it."""
+
+    case: reading.CaseView
+
+
+class Studies(Answer):
+    """Studies in view, newest first; `next_before` asks for the page after."""
+
+    studies: tuple[StudyLine, ...]
+    next_before: str | None
+
+
+class Custody(Answer):
+    """A study's ledger, by site and time."""
+
+    custody: tuple[CustodyLine, ...]
+
+
+class Statistics(Answer):
+    """What the coordinator's desk shows."""
+
+    today: tuple[statistics.SiteToday, ...]
+    coverage: statistics.Coverage
+    stuck: tuple[statistics.Stuck, ...]
+    queues: statistics.QueueHealth
+
+
+def _common(case: reading.CaseSummary) -> dict[str, Any]:
+    return {
+        "case_id": case.case_id,
+        "modality": case.modality,
+        "lane": case.lane,
+        "site_id": case.site_id,
+        "study_uids": case.study_uids,
+        "due_at": case.due_at,
+        "late": case.late,
+        "case": case,
+    }

@@ -1,0 +1,69 @@
+"""Every operation of the JSON API in one table: its address, who may use it, what it takes and gives.
+
+The routes and the OpenAPI description are both made from it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from reading_queue.domain.roles import Role
+from reading_queue.web.access import EVERYBODY, Handler
+from reading_queue.web.api import handlers, models
+from reading_queue.web.api.openapi import describe
+from reading_queue.web.api.operations import Operation
+
+PDF: Final = "application/pdf"
+COORDINATORS: Final = (Role.COORDINATOR, Role.ADMINISTRATOR)
+WITH_SITES: Final = (Role.TECHNICIAN, *COORDINATORS)
+PHYSICIAN: Final = (Role.PHYSICIAN,)
+
+
+TASK: Final = "/reading-tasks/{reading_task_id}"
+
+OPERATIONS: Final = (
+    Operation("DELETE", "/session", handlers.close_session, EVERYBODY),
+    Operation(
+        "POST",
+        "/session/reauthentication",
+        handlers.reauthenticate,
+        EVERYBODY,
+        models.Password,
+        models.Reauthenticated,
+    ),
+    Operation("GET", "/me", handlers.me, EVERYBODY, None, models.Me),
+    Operation("GET", "/offers", handlers.offers, PHYSICIAN, None, models.Offers),
+    Operation("GET", "/held", handlers.held, PHYSICIAN, None, models.Held),
+    Operation("POST", f"{TASK}/claim", handlers.claim, PHYSICIAN, None, models.Task),
+    Operation("POST", f"{TASK}/heartbeat", handlers.heartbeat, PHYSICIAN, None, models.Lease),
+    Operation("POST", f"{TASK}/acknowledge-images", handlers.acknowledge_images, PHYSICIAN),
+    Operation("PUT", f"{TASK}/draft", handlers.save_draft, PHYSICIAN, models.DraftText, models.Draft),
+    Operation("POST", f"{TASK}/submit", handlers.submit, PHYSICIAN, models.SubmittedText, models.Submitted),
+    Operation("POST", f"{TASK}/sign", handlers.sign, PHYSICIAN, models.FinalText, models.Signed),
+    Operation("POST", f"{TASK}/return", handlers.return_to_author, PHYSICIAN, models.ReasonWords),
+    Operation("POST", f"{TASK}/release", handlers.release, (Role.PHYSICIAN, Role.COORDINATOR), models.ReasonCode),
+    Operation("POST", f"{TASK}/decline", handlers.decline, PHYSICIAN, models.ReasonCode),
+    Operation("GET", "/cases/{case_id}", handlers.case, EVERYBODY, None, models.CaseAnswer),
+    Operation("GET", "/cases/{case_id}/report.pdf", handlers.report_pdf, EVERYBODY, None, PDF),
+    Operation("GET", "/studies", handlers.studies, WITH_SITES, None, models.Studies, ("before", "limit")),
+    Operation("GET", "/studies/{study_uid}/custody", handlers.custody, EVERYBODY, None, models.Custody, ("site_id",)),
+    Operation("GET", "/statistics", handlers.show_statistics, COORDINATORS, None, models.Statistics),
+)
+
+
+async def openapi(_request: web.Request) -> web.StreamResponse:
+    """Answer the description of this API."""
+    return web.json_response(describe(OPERATIONS))
+
+
+def _public(method: str, path: str, handler: Handler, name: str) -> web.RouteDef:
+    return web.route(method, path, handler, name=name)
+
+
+ROUTES: Final = (
+    _public("POST", "/session", handlers.open_session, "api.open_session"),
+    _public("GET", "/openapi.json", openapi, "api.openapi"),
+    *(operation.route() for operation in OPERATIONS),
+)

@@ -1,0 +1,82 @@
+"""The hub's web application: desks and JSON API here, other parts' applications mounted beside them.
+
+Holds nothing that must survive: sessions, drafts and everything else are rows of the database, so any number of these
+processes may run and any of them may be killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from reading_queue.services.hub import Hub
+from reading_queue.web import api, clinic, coordinator, login, radiologist, static_files
+from reading_queue.web.keys import ASSETS_DIR, HUB, MOUNTS, RUN, TEMPLATES
+from reading_queue.web.middlewares import (
+    answer_errors,
+    log_requests,
+    open_session,
+    refuse_forgery,
+    secure_headers,
+)
+from reading_queue.web.offload import Offload
+from reading_queue.web.rendering import build_templates
+
+BODY_BYTES_MAX: Final = 16 * 1024 * 1024  # a gateway's largest manifest; uploads do not pass through memory
+
+STATIC_ROUTES: Final = (
+    web.get("/static/vendor/{name}", static_files.vendored_file, name="static.vendor"),
+    web.get("/static/{version}/{name}", static_files.own_file, name="static.own"),
+)
+
+
+def build_app(
+    hub: Hub,
+    *,
+    assets_dir: Path,
+    mounts: Sequence[tuple[str, web.Application]] = (),
+    run: Offload | None = None,
+) -> web.Application:
+    """Return the application; each of `mounts` answers below its prefix and keeps its own rules of access.
+
+    Mounted applications may ask `reading_queue.web.keys.find_viewer(request)` who is logged in. `run` stays the
+    caller's to close; without it the application makes a pool of its own.
+    """
+    app = web.Application(
+        middlewares=[log_requests, answer_errors, open_session, refuse_forgery], client_max_size=BODY_BYTES_MAX
+    )
+    app[HUB], app[ASSETS_DIR], app[TEMPLATES] = hub, assets_dir, build_templates()
+    app[MOUNTS] = tuple(f"{prefix.rstrip('/')}/" for prefix, _ in mounts)
+    app[RUN] = run if run is not None else _own_pool(app)
+    app.on_response_prepare.append(secure_headers)
+    app.add_routes([*login.ROUTES, *STATIC_ROUTES])
+    desks = (
+        ("/clinic", clinic.ROUTES),
+        ("/radiologist", radiologist.ROUTES),
+        ("/coordinator", coordinator.ROUTES),
+        ("/api/v1", api.ROUTES),
+    )
+    for prefix, routes in desks:
+        app.add_subapp(prefix, _sub_application(routes))
+    for prefix, mounted in mounts:
+        app.add_subapp(prefix, mounted)
+    return app
+
+
+def _sub_application(routes: Iterable[web.RouteDef]) -> web.Application:
+    application = web.Application()
+    application.add_routes(routes)
+    return application
+
+
+def _own_pool(app: web.Application) -> Offload:
+    pool = Offload()
+
+    async def close(_app: web.Application) -> None:
+        pool.close()
+
+    app.on_cleanup.append(close)
+    return pool

@@ -1,0 +1,17 @@
+"""The addresses of the clinic's desk, below /clinic."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from reading_queue.domain.roles import Role
+from reading_queue.web.access import EVERYBODY, for_roles
+from reading_queue.web.clinic import views
+
+WITH_SITES = (Role.TECHNICIAN, Role.COORDINATOR, Role.ADMINISTRATOR)
+
+ROUTES = (
+    web.get("/", for_roles(views.studies, *WITH_SITES), name="clinic.studies"),
+    web.get("/studies/{site_id}/{study_uid}", for_roles(views.study, *EVERYBODY), name="clinic.study"),
+    web.get("/cases/{case_id}/report.pdf", for_roles(views.report_pdf, *EVERYBODY), name="clinic.pdf"),
+)

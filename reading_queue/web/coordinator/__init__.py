@@ -1,0 +1,7 @@
+"""The coordinator's desk: counts, coverage, what is stuck, queue health."""
+
+from __future__ import annotations
+
+from reading_queue.web.coordinator.routes import ROUTES
+
+__all__ = ["ROUTES"]

@@ -1,0 +1,25 @@
+"""The coordinator's desk: one page that shows today."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from reading_queue.services import statistics
+from reading_queue.services.visibility import Viewer
+from reading_queue.web.keys import HUB, in_thread, is_refresh
+from reading_queue.web.rendering import page
+
+
+async def overview(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show counts per site and hour, coverage, what is stuck with its reason, and the queues."""
+    hub = request.config_dict[HUB]
+    template = "coordinator/_overview.html" if is_refresh(request) else "coordinator/overview.html"
+    return page(
+        request,
+        template,
+        today=await in_thread(request, statistics.per_site_and_hour, hub, viewer),
+        coverage=await in_thread(request, statistics.coverage, hub, viewer),
+        stuck=await in_thread(request, statistics.stuck, hub, viewer),
+        queues=await in_thread(request, statistics.queue_health, hub, viewer),
+        now=hub.clock(),
+    )

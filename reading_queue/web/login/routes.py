@@ -1,0 +1,16 @@
+"""The addresses of logging in and out and of the language."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from reading_queue.web.access import EVERYBODY, for_roles
+from reading_queue.web.login import views
+
+ROUTES = (
+    web.get("/", views.home, name="home"),
+    web.get("/login", views.login_page, name="login"),
+    web.post("/login", views.login, name="login.post"),
+    web.post("/logout", for_roles(views.logout, *EVERYBODY), name="logout"),
+    web.post("/language", views.change_language, name="language"),
+)

@@ -1,0 +1,63 @@
+"""How a refusal leaves the hub: problem details (RFC 9457) for programs, a page with words for people."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import quote
+
+from aiohttp import web
+
+from reading_queue.errors import ConfirmationNeeded, HubError, NotAuthenticated, TextNotAcceptable
+from reading_queue.web.keys import MOUNTS, REQUEST_ID, is_refresh
+from reading_queue.web.language import translate_or
+from reading_queue.web.rendering import page, redirect
+
+PROBLEM_JSON: Final = "application/problem+json"
+FOR_PROGRAMS: Final = ("/api/",)
+
+
+def is_mounted(request: web.Request) -> bool:
+    """Return whether another part's application answers this address."""
+    return request.path.startswith(request.config_dict[MOUNTS])
+
+
+def refusal(request: web.Request, error: HubError) -> web.StreamResponse:
+    """Answer an error of a use case."""
+    if request.path.startswith(FOR_PROGRAMS) or is_mounted(request):
+        return problem(error.status, error.code, error.detail, **_extras(error))
+    if isinstance(error, NotAuthenticated):
+        return _to_login(request)
+    return error_page(request, error.status, error.code, error.detail)
+
+
+def problem(status: int, code: str, detail: str, **extras: Any) -> web.Response:
+    """Answer problem details; `code` is constant, `detail` is words."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail}
+    return web.json_response(body | extras, status=status, content_type=PROBLEM_JSON)
+
+
+def error_page(request: web.Request, status: int, code: str, detail: str) -> web.Response:
+    """Answer a page that says what happened and what to do next."""
+    if is_refresh(request):  # a page that refreshes itself keeps what it shows
+        return web.Response(status=status, text=detail)
+    words = translate_or(f"error.{code}", detail)
+    return page(request, "error.html", status=status, code=code, words=words, request_id=request.get(REQUEST_ID, ""))
+
+
+def _to_login(request: web.Request) -> web.StreamResponse:
+    if is_refresh(request):
+        return web.Response(status=401, headers={"HX-Redirect": "/login"})
+    if request.method != "GET":
+        return redirect("/login")
+    return redirect(f"/login?next={quote(request.path)}")
+
+
+def _extras(error: HubError) -> dict[str, Any]:
+    match error:
+        case TextNotAcceptable():
+            return {"problems": list(error.problems)}
+        case ConfirmationNeeded():
+            return {"warnings": list(error.warnings)}
+        case _:
+            return {}

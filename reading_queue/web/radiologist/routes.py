@@ -1,0 +1,25 @@
+"""The addresses of the radiologist's desk, below /radiologist. Reading tasks are acted on below their case."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from reading_queue.domain.roles import Role
+from reading_queue.web.access import for_roles
+from reading_queue.web.radiologist import actions, views
+
+TASK = "/cases/{case_id}/tasks/{reading_task_id}"
+
+ROUTES = (
+    web.get("/", for_roles(views.desk, Role.PHYSICIAN), name="radiologist.desk"),
+    web.get("/cases/{case_id}", for_roles(views.case, Role.PHYSICIAN), name="radiologist.case"),
+    web.post(f"{TASK}/claim", for_roles(actions.claim, Role.PHYSICIAN), name="radiologist.claim"),
+    web.post(f"{TASK}/decline", for_roles(actions.decline, Role.PHYSICIAN), name="radiologist.decline"),
+    web.post(f"{TASK}/heartbeat", for_roles(actions.heartbeat, Role.PHYSICIAN), name="radiologist.heartbeat"),
+    web.post(f"{TASK}/draft", for_roles(actions.save_draft, Role.PHYSICIAN), name="radiologist.draft"),
+    web.post(f"{TASK}/images", for_roles(actions.acknowledge_images, Role.PHYSICIAN), name="radiologist.images"),
+    web.post(f"{TASK}/submit", for_roles(actions.submit, Role.PHYSICIAN), name="radiologist.submit"),
+    web.post(f"{TASK}/sign", for_roles(actions.sign, Role.PHYSICIAN), name="radiologist.sign"),
+    web.post(f"{TASK}/return", for_roles(actions.return_to_author, Role.PHYSICIAN), name="radiologist.return"),
+    web.post(f"{TASK}/release", for_roles(actions.release, Role.PHYSICIAN), name="radiologist.release"),
+)

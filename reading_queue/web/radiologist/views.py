@@ -1,0 +1,129 @@
+"""The radiologist's pages: the desk with offers and held work, and one case with its editor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from reading_queue.domain.discontinuation import DiscontinuationReason
+from reading_queue.errors import ConfirmationNeeded, HubError, ReauthenticationNeeded, TextNotAcceptable
+from reading_queue.services import reading
+from reading_queue.services.accounts import LoginRefused
+from reading_queue.services.visibility import Viewer
+from reading_queue.web.keys import HUB, in_thread, is_refresh
+from reading_queue.web.language import current_language
+from reading_queue.web.rendering import page
+
+DONE: Final = frozenset({"submitted", "signed", "returned", "released", "declined"})
+# What a physician may say when they give work back or do not take it (a choice from CID 9303).
+REASONS: Final = (
+    DiscontinuationReason.ASSIGNMENT_REJECTED,
+    DiscontinuationReason.NEEDS_SPECIALIST,
+    DiscontinuationReason.OBJECT_SET_INCOMPLETE,
+    DiscontinuationReason.INSUFFICIENT_QUALITY,
+    DiscontinuationReason.UNSPECIFIED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a physician tried and what stood against it; the page shows their own text again."""
+
+    text: reading.ReportText | None = None
+    version: str = ""
+    refused: HubError | None = None
+
+    @property
+    def status(self) -> int:
+        """The status of the page that shows the refusal."""
+        return self.refused.status if self.refused is not None else 200
+
+
+@dataclass(frozen=True, slots=True)
+class Editor:
+    """What the editor is filled with and what it asks for."""
+
+    text: reading.ReportText
+    version: str  # of the draft it started from; empty when there was none
+    needs_password: bool
+    problems: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = field(default=())
+    refusal: str = ""  # code of any other refusal
+    refusal_words: str = ""
+
+
+async def desk(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show the offers, most urgent first, and what is held."""
+    hub = request.config_dict[HUB]
+    done = request.query.get("done")
+    template = "radiologist/_desk.html" if is_refresh(request) else "radiologist/desk.html"
+    return page(
+        request,
+        template,
+        offers=await in_thread(request, reading.offers_of, hub, viewer),
+        held=await in_thread(request, reading.held_by, hub, viewer),
+        done=done if done in DONE else None,
+        reasons=REASONS,
+        now=hub.clock(),
+    )
+
+
+async def case(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show one case: images beside the editor for its holder, its report or state for others."""
+    return await case_page(request, viewer, Attempt())
+
+
+async def case_page(request: web.Request, viewer: Viewer, attempt: Attempt) -> web.Response:
+    """Answer the page of the case in the path, with what was tried."""
+    hub = request.config_dict[HUB]
+    view = await in_thread(request, reading.case_view, hub, viewer, request.match_info["case_id"])
+    recent_s = (hub.clock() - viewer.authenticated_at).total_seconds()
+    return page(
+        request,
+        "radiologist/case.html",
+        status=attempt.status,
+        view=view,
+        editor=_editor(view, attempt, needs_password=recent_s > hub.policy.reauthentication_s),
+        images_url=images_url(view.summary.study_uids),
+        reasons=REASONS,
+        heartbeat_s=hub.policy.lease_s // 3,
+        now=hub.clock(),
+    )
+
+
+def images_url(study_uids: tuple[str, ...]) -> str:
+    """Return the address of the viewer on these studies, empty while there are none."""
+    if not study_uids:
+        return ""
+    language = "zh" if current_language() == "zh" else "en-US"
+    return "/viewer/viewer?" + urlencode({"StudyInstanceUIDs": ",".join(study_uids), "lng": language}, safe=",")
+
+
+def _editor(view: reading.CaseView, attempt: Attempt, *, needs_password: bool) -> Editor:
+    refused = attempt.refused
+    needs_password = needs_password or isinstance(refused, ReauthenticationNeeded | LoginRefused)
+    if attempt.text is not None:
+        text, version = attempt.text, attempt.version
+    else:
+        text, version = _start(view)
+    match refused:
+        case TextNotAcceptable():
+            return Editor(text, version, needs_password, problems=refused.problems)
+        case ConfirmationNeeded():
+            return Editor(text, version, needs_password, warnings=refused.warnings)
+        case None:
+            return Editor(text, version, needs_password)
+        case _:
+            return Editor(text, version, needs_password, refusal=refused.code, refusal_words=refused.detail)
+
+
+def _start(view: reading.CaseView) -> tuple[reading.ReportText, str]:
+    """Return the text an editor opens with: the draft, else what the author submitted."""
+    if view.draft is not None:
+        return view.draft.text, str(view.draft.version)
+    if view.submissions:
+        return view.submissions[0].text, ""
+    return reading.ReportText(), ""

@@ -1,0 +1,102 @@
+// Live state, keyboard and autosave. The pages work without it: every action is a form.
+"use strict";
+
+const csrf = document.querySelector('meta[name="csrf-token"]').content;
+
+// A page that cannot refresh says so instead of showing old facts as new ones.
+const offline = document.getElementById("offline");
+const setOffline = (lost) => { offline.hidden = !lost; };
+document.addEventListener("htmx:error", () => setOffline(true));
+document.addEventListener("htmx:response:error", () => setOffline(true));
+document.addEventListener("htmx:after:swap", () => setOffline(false));
+
+// Work lists: j and k move, Enter opens or claims.
+const rows = () => [...document.querySelectorAll("[data-row]")];
+const typing = (target) => target.closest("input, textarea, select, [contenteditable]") !== null;
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+  const all = rows();
+  if (all.length === 0) return;
+  const here = all.indexOf(document.activeElement);
+  if (event.key === "j" || event.key === "k") {
+    const step = event.key === "j" ? 1 : -1;
+    const next = here === -1 ? 0 : Math.min(all.length - 1, Math.max(0, here + step));
+    all[next].focus();
+    event.preventDefault();
+  } else if (event.key === "Enter" && here !== -1) {
+    all[here].querySelector("[data-open]").click();
+    event.preventDefault();
+  }
+});
+
+// The editor: saved when the writer pauses, the claim kept alive while the page is open.
+const editor = document.getElementById("editor");
+if (editor) {
+  const PAUSE_MS = 1200;
+  const saved = document.getElementById("saved");
+  let waiting = null;
+  let saving = false;
+  let dirty = false;
+  let ended = false;
+
+  const headers = { "X-CSRF-Token": csrf, "Accept": "application/json" };
+  const say = (words, bad) => { saved.textContent = words; saved.classList.toggle("bad", Boolean(bad)); };
+  const time = (iso) => new Date(iso).toLocaleTimeString([], { hour12: false });
+
+  const refusedWith = async (response) => {
+    const problem = await response.json().catch(() => ({}));
+    if (problem.code === "stale_draft") { ended = true; say(editor.dataset.stale, true); }
+    else if (problem.code === "not_holder" || response.status === 401) { ended = true; say(editor.dataset.lost, true); }
+    else say(problem.detail || editor.dataset.unsaved, true);
+  };
+
+  const save = async () => {
+    if (saving || ended) return;
+    saving = true;
+    dirty = false;
+    say(editor.dataset.saving);
+    const body = new URLSearchParams();
+    for (const name of ["findings", "impression", "recommendation", "version"]) body.set(name, editor.elements[name].value);
+    try {
+      const response = await fetch(editor.dataset.draft, { method: "POST", headers, body, redirect: "error" });
+      if (response.ok) {
+        const draft = await response.json();
+        editor.elements.version.value = draft.version;
+        say(`${editor.dataset.saved} ${time(draft.saved_at)}`);
+      } else await refusedWith(response);
+    } catch {
+      dirty = true;
+      say(editor.dataset.unsaved, true);
+    } finally {
+      saving = false;
+    }
+    if (dirty && !ended) plan();
+  };
+  const plan = () => { clearTimeout(waiting); waiting = setTimeout(save, PAUSE_MS); };
+
+  editor.addEventListener("input", (event) => {
+    if (!["findings", "impression", "recommendation"].includes(event.target.name)) return;
+    dirty = true;
+    plan();
+  });
+  editor.addEventListener("submit", (event) => {
+    clearTimeout(waiting);
+    if (saving) { // the version of a save in flight must not make this one stale
+      event.preventDefault();
+      const again = () => (saving ? setTimeout(again, 50) : editor.requestSubmit(event.submitter));
+      again();
+      return;
+    }
+    dirty = false;
+  });
+  window.addEventListener("beforeunload", (event) => { if (dirty) event.preventDefault(); });
+  setInterval(async () => {
+    if (ended) return;
+    try {
+      const response = await fetch(editor.dataset.heartbeat, { method: "POST", headers, redirect: "error" });
+      if (!response.ok) await refusedWith(response);
+    } catch {
+      say(editor.dataset.unsaved, true);
+    }
+  }, Number(editor.dataset.heartbeatS) * 1000);
+}
