@@ -1,0 +1,278 @@
+"""How a study is asked for: declared by manifest, granted upload addresses, committed.
+
+Durable: transfers, grants and their packs, each with the ledger line and the job that follow from it. Everything may be
+repeated: the same manifest is the same transfer, a second commit of a pack changes nothing, and asking again for
+addresses gives a new grant beside the old one. A site sees its own transfers only; another's answers as if it were not
+there.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from reading_queue.errors import Forbidden, HubError, Invalid, NotFound
+from reading_queue.services import cases, custody
+from reading_queue.services.gateway_auth import GatewayIdentity
+from reading_queue.services.hub import Hub, launch
+from reading_queue.services.verification import VERIFY_JOB, settle
+from storage.catalogue import transfers
+from storage.catalogue.holdings import Holdings, compare_with_catalogue
+from storage.catalogue.tables import Grant, GrantedPack, Transfer
+from storage.contract.hops import Hop
+from storage.contract.identifiers import Sha256Hex, new_id
+from storage.contract.manifest import InstanceEntry, Manifest
+from storage.contract.wire import (
+    CommitRequest,
+    GrantAnswer,
+    GrantRequest,
+    ManifestAnswer,
+    PackDeclaration,
+    PackRefusal,
+    TransferAnswer,
+    TransferState,
+    Upload,
+)
+from storage.packs.layout import PACK_BYTES_MAX, PackMember, layout_of
+
+
+class OtherSite(Forbidden):
+    """The manifest names another site than the one this gateway belongs to."""
+
+    code = "other_site"
+
+
+class GrantExpired(HubError):
+    """This permission to upload has expired. Ask for a new one and upload again."""
+
+    code = "grant_expired"
+    status = 410
+
+
+class NotInManifest(Invalid):
+    """A pack names an instance that the transfer's manifest does not declare."""
+
+    code = "not_in_manifest"
+
+
+class PackSizeWrong(Invalid):
+    """A pack's declared size is not that of a pack of the instances it names."""
+
+    code = "pack_size_wrong"
+
+
+class PackTooLarge(Invalid):
+    """A pack of several instances is larger than a pack may be."""
+
+    code = "pack_too_large"
+
+
+class PackNotGranted(Invalid):
+    """The commit names a pack that this grant does not cover."""
+
+    code = "pack_not_granted"
+
+
+class PackNamedTwice(Invalid):
+    """One request names a pack twice."""
+
+    code = "pack_named_twice"
+
+
+def declare(hub: Hub, gateway: GatewayIdentity, manifest: Manifest) -> ManifestAnswer:
+    """Accept a manifest and return what the hub holds of it and what it needs.
+
+    Raises:
+        OtherSite: the manifest is not of the gateway's own site.
+    """
+    if manifest.site_id != gateway.site_id:
+        raise OtherSite
+    now = hub.clock()
+    with hub.transaction() as session:
+        transfer = transfers.lock_declared_transfer(session, manifest, gateway.gateway_id, now)
+        holdings = compare_with_catalogue(session, manifest)
+        if holdings.held or holdings.needed:
+            case_id = cases.declare_case(session, hub, now, manifest=manifest)
+            _record(session, hub, Hop.DECLARED, transfer, case_id)
+        settle(session, hub, transfer, manifest, holdings)
+    return ManifestAnswer(
+        transfer_id=transfer.transfer_id,
+        held=holdings.held,
+        needed=holdings.needed,
+        conflicting=holdings.conflicting,
+    )
+
+
+def grant(hub: Hub, gateway: GatewayIdentity, transfer_id: str, request: GrantRequest) -> GrantAnswer:
+    """Return addresses to which the packs may be uploaded for a while.
+
+    Raises:
+        NotFound: the site has no such transfer.
+        NotInManifest, PackSizeWrong, PackTooLarge, PackNamedTwice: a pack does not fit the manifest.
+    """
+    grant_id = new_id()
+    now = hub.clock()
+    expires_at = now + timedelta(seconds=hub.policy.grant_ttl_s)
+    with hub.transaction() as session:
+        transfer = _get_transfer(session, gateway, transfer_id)
+        _check_packs(request, Manifest.model_validate(transfer.manifest))
+        session.add(Grant(grant_id=grant_id, transfer_id=transfer_id, created_at=now, expires_at=expires_at))
+        session.flush()
+        session.add_all(_granted_pack(grant_id, pack) for pack in request.packs)
+    uploads = tuple(_presign(hub, grant_id, pack) for pack in request.packs)
+    return GrantAnswer(grant_id=grant_id, expires_at=expires_at, uploads=uploads)
+
+
+def commit(hub: Hub, gateway: GatewayIdentity, grant_id: str, request: CommitRequest) -> TransferAnswer:
+    """Take note that packs are uploaded, launch their verification, and return where the transfer stands.
+
+    Raises:
+        NotFound: the site has no such grant.
+        PackNotGranted: the grant does not cover one of the packs.
+        GrantExpired: it is too late for a pack that was not committed before.
+    """
+    now = hub.clock()
+    with hub.transaction() as session:
+        granted = transfers.find_grant(session, grant_id)
+        if granted is None:
+            raise NotFound
+        transfer = _get_transfer(session, gateway, granted.transfer_id)
+        packs = {pack.pack_sha256: pack for pack in transfers.packs_of_grant(session, grant_id)}
+        if not packs.keys() >= set(request.pack_sha256s):
+            raise PackNotGranted
+        fresh = [packs[name] for name in set(request.pack_sha256s) if packs[name].state == transfers.GRANTED]
+        if fresh and granted.expires_at <= now:
+            raise GrantExpired
+        _commit_packs(session, now, fresh)
+        manifest = Manifest.model_validate(transfer.manifest)
+        holdings = compare_with_catalogue(session, manifest)
+        _record_committed(session, hub, transfer, holdings)
+        return _answer(session, transfer, holdings)
+
+
+def transfer_answer(hub: Hub, gateway: GatewayIdentity, transfer_id: str) -> TransferAnswer:
+    """Return where a transfer stands; settles one whose last instances came by another transfer.
+
+    Raises:
+        NotFound: the site has no such transfer.
+    """
+    with hub.transaction() as session:
+        transfer = _get_transfer(session, gateway, transfer_id)
+        manifest = Manifest.model_validate(transfer.manifest)
+        holdings = compare_with_catalogue(session, manifest)
+        settle(session, hub, transfer, manifest, holdings)
+        return _answer(session, transfer, holdings)
+
+
+def _get_transfer(session: Session, gateway: GatewayIdentity, transfer_id: str) -> Transfer:
+    transfer = transfers.find_transfer_locked(session, transfer_id)
+    if transfer is None or transfer.site_id != gateway.site_id:
+        raise NotFound("there is no such transfer of this site")
+    return transfer
+
+
+def _check_packs(request: GrantRequest, manifest: Manifest) -> None:
+    entries = {entry.sop_instance_uid: entry for entry in manifest.instances}
+    if len({pack.pack_sha256 for pack in request.packs}) != len(request.packs):
+        raise PackNamedTwice
+    for pack in request.packs:
+        uids = set(pack.sop_instance_uids)
+        if len(uids) != len(pack.sop_instance_uids) or not uids <= entries.keys():
+            raise NotInManifest
+        _check_size(pack, manifest, [entries[uid] for uid in pack.sop_instance_uids])
+
+
+def _check_size(pack: PackDeclaration, manifest: Manifest, entries: list[InstanceEntry]) -> None:
+    """A pack is a pure function of its members, so that its size is known before it is there."""
+    members = [PackMember(entry.sop_instance_uid, entry.size_bytes, entry.stored_sha256) for entry in entries]
+    try:
+        size_bytes = layout_of(manifest.site_id, manifest.study_uid, members).size_bytes
+    except ValueError as exc:
+        raise PackTooLarge from exc
+    if pack.size_bytes != size_bytes:
+        raise PackSizeWrong
+    if len(members) > 1 and size_bytes > PACK_BYTES_MAX:
+        raise PackTooLarge
+
+
+def _granted_pack(grant_id: str, pack: PackDeclaration) -> GrantedPack:
+    return GrantedPack(
+        granted_pack_id=new_id(),
+        grant_id=grant_id,
+        pack_sha256=pack.pack_sha256,
+        size_bytes=pack.size_bytes,
+        staging_key=_staging_key(grant_id, pack.pack_sha256),
+        sop_instance_uids=list(pack.sop_instance_uids),
+        state=transfers.GRANTED,
+    )
+
+
+def _staging_key(grant_id: str, pack_sha256: str) -> str:
+    return f"incoming/{grant_id}/{pack_sha256}.tar"
+
+
+def _presign(hub: Hub, grant_id: str, pack: PackDeclaration) -> Upload:
+    request = hub.objects.presign_put(
+        _staging_key(grant_id, pack.pack_sha256),
+        size_bytes=pack.size_bytes,
+        sha256=pack.pack_sha256,
+        expires_s=hub.policy.grant_ttl_s,
+    )
+    return Upload(pack_sha256=pack.pack_sha256, url=request.url, headers=request.headers)
+
+
+def _commit_packs(session: Session, now: datetime, fresh: list[GrantedPack]) -> None:
+    for pack in fresh:
+        pack.state = transfers.COMMITTED
+        pack.committed_at = now
+        launch(session, now, VERIFY_JOB, granted_pack_id=pack.granted_pack_id)
+    session.flush()
+
+
+def _record_committed(session: Session, hub: Hub, transfer: Transfer, holdings: Holdings) -> None:
+    """Write COMMITTED once, when every instance that is still needed lies in a committed pack."""
+    on_the_way = {
+        uid
+        for pack in transfers.packs_of_transfer(session, transfer.transfer_id)
+        if pack.state in (transfers.COMMITTED, transfers.VERIFIED)
+        for uid in pack.sop_instance_uids
+    }
+    if on_the_way.issuperset(holdings.needed):
+        case_id = cases.find_case_of(session, transfer.site_id, transfer.study_uid)
+        _record(session, hub, Hop.COMMITTED, transfer, case_id)
+
+
+def _record(session: Session, hub: Hub, hop: Hop, transfer: Transfer, case_id: str | None) -> None:
+    custody.record(
+        session,
+        hub,
+        hop,
+        event_key=f"hub:{hop}:{transfer.transfer_id}",
+        site_id=transfer.site_id,
+        study_uid=transfer.study_uid,
+        case_id=case_id,
+        detail={"transfer_id": transfer.transfer_id, "revision": transfer.revision},
+    )
+
+
+def _answer(session: Session, transfer: Transfer, holdings: Holdings) -> TransferAnswer:
+    return TransferAnswer(
+        transfer_id=transfer.transfer_id,
+        state=TransferState(transfer.state),
+        confirmed=holdings.held,
+        refused=_open_refusals(session, transfer, holdings),
+    )
+
+
+def _open_refusals(session: Session, transfer: Transfer, holdings: Holdings) -> tuple[PackRefusal, ...]:
+    """Return the refused packs whose instances are neither confirmed nor in a pack granted after them."""
+    settled: set[str] = set(holdings.held)
+    refusals: list[PackRefusal] = []
+    for pack in reversed(transfers.packs_of_transfer(session, transfer.transfer_id)):
+        if pack.state == transfers.REFUSED and not settled.issuperset(pack.sop_instance_uids):
+            digest = Sha256Hex(pack.pack_sha256)
+            code, reason = pack.refusal_code or "", pack.refusal_reason or ""
+            refusals.append(PackRefusal(pack_sha256=digest, code=code, reason=reason))
+        settled.update(pack.sop_instance_uids)
+    return tuple(reversed(refusals))

@@ -1,0 +1,49 @@
+"""The hub's gateway API on a real port, its event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from reading_queue.services.hub import Hub
+from reading_queue.web.gateway_api import PREFIX, build_gateway_api
+from reading_queue.web.offload import Offload
+
+
+class HubServer:
+    """Serves while the block runs; `url` is where."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._loop = asyncio.new_event_loop()
+        self._offload = Offload(threads=4)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="hub-server")
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._runner = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+        self._offload.close()
+
+    async def _start(self) -> web.AppRunner:
+        app = web.Application()
+        app.add_subapp(PREFIX, build_gateway_api(self._hub, self._offload))
+        runner = web.AppRunner(app, shutdown_timeout=1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return runner
