@@ -100,15 +100,16 @@ def build_objects(settings: HubSettings, keys: KeyFile, public_url: str) -> Obje
             settings.objects_dir, public_url=public_url, secret=keys.derive("presigned urls"), clock=utc_now
         )
     from storage.objects.s3 import S3Store
+    from storage.objects.sigv4 import S3Credentials
 
     if objects.secret_key_file is None:
         raise ConfigurationError(["objects.secret_key_file: is missing"])
+    secret_key = objects.secret_key_file.read_text(encoding="utf-8").strip()
     return S3Store(
-        endpoint=objects.endpoint,
-        bucket=objects.bucket,
-        access_key=objects.access_key,
-        secret_key=objects.secret_key_file.read_text(encoding="utf-8").strip(),
-        region=objects.region,
+        objects.endpoint,
+        objects.bucket,
+        S3Credentials(objects.access_key, secret_key, objects.region),
+        clock=utc_now,
         secure=objects.secure,
         public_endpoint=objects.public_endpoint,
     )

@@ -1,0 +1,216 @@
+"""`counterpart-hub serve` as an operator runs it: real processes, killed and stopped."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from reading_queue.embedded.postgres import find_postgres_url
+from reading_queue.embedded.redis import find_redis_url
+from storage.ledger.tables import OutboxMessage
+from tests.support.processes import ProcessStarter, RunningProcess
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.services
+
+READY_S = 40
+BACK_S = 20
+
+
+@dataclass
+class ServedHub:
+    """A data directory on which `serve` runs."""
+
+    config: Path
+    data_dir: Path
+    process: RunningProcess
+
+    def cli(self, *words: str, expected: int = 0) -> str:
+        argv = [sys.executable, "-m", "reading_queue", "--config", str(self.config), *words]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == expected, done.stderr + done.stdout
+        return done.stdout if expected == 0 else done.stdout + done.stderr
+
+    def children(self) -> dict[str, Any]:
+        path = self.data_dir / "run" / "children.json"
+        return {child["name"]: child for child in json.loads(path.read_text())}
+
+    def kill_child(self, name: str) -> None:
+        """Kill a child, and return when it runs again and all is well."""
+        before = self.children()[name]
+        os.kill(before["pid"], signal.SIGKILL)
+
+        def back() -> None:
+            assert self.children()[name]["restarts"] == before["restarts"] + 1
+            assert self.health()[0] == 200
+
+        eventually(back, BACK_S, logs=[self.process])
+
+    def health(self) -> tuple[int, dict[str, Any]]:
+        port = int((self.data_dir / "run" / "web.port").read_text())
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            connection.request("GET", "/health")
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        except OSError as exc:
+            raise AssertionError("the web role does not answer") from exc
+        finally:
+            connection.close()
+
+    def is_ready(self) -> bool:
+        return (self.data_dir / "run" / "ready").exists()
+
+
+@pytest.fixture(scope="module")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessStarter]:
+    starter = ProcessStarter(tmp_path_factory.mktemp("logs"))
+    yield starter
+    starter.end_all()
+
+
+@pytest.fixture(scope="module")
+def hub(starter: ProcessStarter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHub]:
+    folder = tmp_path_factory.mktemp("served")
+    folder.chmod(0o700)
+    data_dir = folder / "青禾 hub"
+    config = folder / "hub.toml"
+    config.write_text(f'data_dir = "{data_dir}"\n[web]\nport = 0\n', encoding="utf-8")
+    hub = ServedHub(config, data_dir, serve(starter, config))
+    hub.process.wait_until(hub.is_ready, READY_S)
+    yield hub
+    hub.process.stop()
+
+
+def serve(starter: ProcessStarter, config: Path) -> RunningProcess:
+    return starter.start([sys.executable, "-m", "reading_queue", "--config", config, "serve"], name="serve")
+
+
+def test_everything_answers(hub: ServedHub) -> None:
+    status, health = hub.health()
+    assert status == 200
+    assert set(health["checks"]) == {"database", "broker", "objects", "outbox"}
+    told = hub.cli("status")
+    for name in ("postgres", "redis", "web", "worker", "scheduler", "schema: current"):
+        assert name in told
+    hub.cli("check")
+
+
+@pytest.mark.parametrize("role", ["web", "worker", "scheduler"])
+def test_a_killed_role_comes_back(hub: ServedHub, role: str) -> None:
+    hub.kill_child(role)
+
+
+def test_the_web_role_comes_back_on_the_port_that_gateways_know(hub: ServedHub) -> None:
+    port = (hub.data_dir / "run" / "web.port").read_text()
+    hub.kill_child("web")
+    assert (hub.data_dir / "run" / "web.port").read_text() == port
+
+
+def test_a_killed_database_comes_back_with_its_rows_and_the_roles_go_on(hub: ServedHub) -> None:
+    roles = {name: child["pid"] for name, child in hub.children().items() if name in ("web", "worker", "scheduler")}
+    url = find_postgres_url(hub.data_dir)
+    assert url is not None
+    with psycopg.connect(host=str(url.query["host"]), user=url.username, dbname=url.database) as connection:
+        connection.execute("CREATE TABLE kept (n int)")
+    hub.kill_child("postgres")
+    with psycopg.connect(host=str(url.query["host"]), user=url.username, dbname=url.database) as connection:
+        connection.execute("DROP TABLE kept")
+    assert {name: hub.children()[name]["pid"] for name in roles} == roles
+
+
+def test_a_broker_wiped_clean_is_used_again(hub: ServedHub) -> None:
+    broker = find_redis_url(hub.data_dir)
+    assert broker is not None
+    with redis.Redis(unix_socket_path=broker.removeprefix("redis+socket://").split("?")[0]) as client:
+        client.flushall()
+    hub.kill_child("redis")
+    # A job for a reading task that does not exist ends well: published means that relay and broker work again.
+    url = find_postgres_url(hub.data_dir)
+    assert url is not None
+    engine = sa.create_engine(url)
+    with Session(engine) as session, session.begin():
+        now = session.scalars(sa.select(sa.func.now())).one()
+        arguments = {"reading_task_id": "none"}
+        message = OutboxMessage(job="cases.route", arguments=arguments, created_at=now, due_at=now, published_at=None)
+        session.add(message)
+
+    def published() -> None:
+        with Session(engine) as session:
+            assert session.get_one(OutboxMessage, message.message_id).published_at is not None
+
+    eventually(published, BACK_S, logs=[hub.process])
+    eventually(lambda: assert_in("routing_of_unknown_task", hub.process.log()), BACK_S)
+    engine.dispose()
+
+
+def test_a_second_serve_on_the_same_data_is_refused_in_words(hub: ServedHub) -> None:
+    said = hub.cli("serve", expected=1)
+    assert "is in use by process" in said
+
+
+def test_commands_refuse_in_words(hub: ServedHub) -> None:
+    assert "there is no site" in hub.cli("site", "enrol", "nowhere", expected=1)
+    assert "nothing is known of a study" in hub.cli("custody", "1.2.3", expected=1)
+
+
+def test_it_stops_within_ten_seconds_and_leaves_nothing_behind(processes: ProcessStarter, tmp_path: Path) -> None:
+    config = tmp_path / "hub.toml"
+    config.write_text(f'data_dir = "{tmp_path / "hub"}"\n[web]\nport = 0\n', encoding="utf-8")
+    hub = ServedHub(config, tmp_path / "hub", serve(processes, config))
+    hub.process.wait_until(hub.is_ready, READY_S)
+    pids = [child["pid"] for child in hub.children().values()]
+    assert hub.process.stop(within_s=10) == 0
+    for pid in pids:
+        assert_gone(pid)
+    assert find_postgres_url(hub.data_dir) is None
+    assert "no hub runs on" in hub.cli("check")
+
+
+def test_children_end_with_a_killed_supervisor_and_the_next_serve_goes_on(
+    processes: ProcessStarter, tmp_path: Path
+) -> None:
+    config = tmp_path / "hub.toml"
+    config.write_text(f'data_dir = "{tmp_path / "hub"}"\n[web]\nport = 0\n', encoding="utf-8")
+    hub = ServedHub(config, tmp_path / "hub", serve(processes, config))
+    hub.process.wait_until(hub.is_ready, READY_S)
+    pids = [child["pid"] for child in hub.children().values()]
+    hub.process.kill()
+    hub.process = serve(processes, config)
+    hub.process.wait_until(lambda: hub.is_ready() and hub.children()["web"]["pid"] not in pids, READY_S)
+    for pid in pids:
+        eventually(lambda pid=pid: assert_gone(pid))
+    hub.process.stop()
+
+
+def test_wrong_settings_are_said_together_and_nothing_starts(tmp_path: Path) -> None:
+    config = tmp_path / "hub.toml"
+    config.write_text("[web]\nport = -1\n[broker]\nurl = 'x'\n", encoding="utf-8")
+    argv = [sys.executable, "-m", "reading_queue", "--config", str(config), "serve"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "web.port" in done.stderr
+    assert "broker.url" in done.stderr
+
+
+def assert_gone(pid: int) -> None:
+    stat = Path(f"/proc/{pid}/stat")
+    assert not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def assert_in(part: str, whole: str) -> None:
+    assert part in whole
