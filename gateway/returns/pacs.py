@@ -16,6 +16,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from gateway.settings import TargetSettings
@@ -58,12 +59,7 @@ def store_files(
     Raises:
         PacsUnavailable: there is no association, or it broke; files not told of were not stored.
     """
-    entity = _entity(peer, calling_ae_title)
-    for sop_class, syntax in sorted({_class_and_syntax(path) for path in paths}):
-        entity.requested_contexts += [build_context(sop_class, syntax)]
-        if syntax != ImplicitVRLittleEndian:
-            entity.requested_contexts += [build_context(sop_class, ImplicitVRLittleEndian)]
-    association = _associate(entity, peer)
+    association = _associate(_entity(peer, calling_ae_title), peer, _contexts(paths))
     try:
         for message_id, path in enumerate(paths, start=1):
             stored = _store(association, path, message_id)
@@ -77,9 +73,7 @@ def store_files(
 
 def echo(peer: TargetSettings, calling_ae_title: str) -> None:
     """Return when the PACS answers a C-ECHO; raises PacsUnavailable."""
-    entity = _entity(peer, calling_ae_title)
-    entity.requested_contexts = [build_context(Verification)]
-    association = _associate(entity, peer)
+    association = _associate(_entity(peer, calling_ae_title), peer, [build_context(Verification)])
     try:
         status = association.send_c_echo()
     finally:
@@ -120,9 +114,20 @@ def _entity(peer: TargetSettings, calling_ae_title: str) -> AE:
     return entity
 
 
-def _associate(entity: AE, peer: TargetSettings) -> Association:
+def _contexts(paths: Sequence[Path]) -> list[PresentationContext]:
+    """Return one context for each class in the files' own syntax, and one in the syntax that every PACS must take."""
+    kinds = {_class_and_syntax(path) for path in paths}
+    kinds |= {(sop_class, ImplicitVRLittleEndian) for sop_class, _ in kinds}
+    return [build_context(sop_class, syntax) for sop_class, syntax in sorted(kinds)]
+
+
+def _associate(entity: AE, peer: TargetSettings, contexts: list[PresentationContext]) -> Association:
     association = entity.associate(
-        peer.host, peer.port, ae_title=peer.ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)]
+        peer.host,
+        peer.port,
+        contexts,
+        ae_title=peer.ae_title,
+        evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
     )
     if association.is_established:
         return association
