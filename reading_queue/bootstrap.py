@@ -174,13 +174,20 @@ async def build_web(settings: HubSettings, hub: Hub) -> web.Application:
     from reading_queue.web.app import build_app
     from reading_queue.web.gateway_api import PREFIX, build_gateway_api
     from reading_queue.web.health import health_route
+    from reading_queue.web.image_access import ImageAccess
     from reading_queue.web.objects import build_objects_app
     from reading_queue.web.offload import Offload
+    from reading_queue.web.viewer import build_viewer
+    from storage.dicomweb.app import build_dicomweb
     from storage.objects.directory import DirectoryStore
 
     run = Offload()
     # Everything that answers below a prefix of its own, by its own rules of access.
-    mounts: list[tuple[str, web.Application]] = [(PREFIX, build_gateway_api(hub, run))]
+    mounts: list[tuple[str, web.Application]] = [
+        (PREFIX, build_gateway_api(hub, run)),
+        ("/dicomweb", build_dicomweb(hub.engine, hub.objects, run, ImageAccess())),
+        ("/viewer", build_viewer(settings.assets_dir)),
+    ]
     if isinstance(hub.objects, DirectoryStore):
         mounts.append(("/objects", build_objects_app(hub.objects, run)))
     app = build_app(hub, assets_dir=settings.assets_dir, mounts=mounts)
