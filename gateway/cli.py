@@ -1,0 +1,162 @@
+"""The command line of the gateway."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from gateway.bootstrap import open_journal
+from gateway.bootstrap import serve as run_gateway
+from gateway.checks import Check, run_checks
+from gateway.clock import utc_now
+from gateway.hub import HubBusy, HubRefused, HubUnreachable
+from gateway.identity import AlreadyEnrolled, IdentityKeyUnusable
+from gateway.identity import enrol as enrol_gateway
+from gateway.journal.custody import custody_of
+from gateway.journal.database import JournalTooNew
+from gateway.link import build_client
+from gateway.log_output import configure_logs
+from gateway.settings import ConfigurationError, GatewaySettings, load_settings
+from gateway.status import WHERE, problems_of, read_status
+from storage.contract.identifiers import InvalidIdentifier, parse_uid
+
+app = typer.Typer(
+    name="counterpart-gateway",
+    help=(
+        "The box at the clinic: takes studies from scanners, keeps them safe, brings them to the hub, and brings signed"
+        " reports home. Start with: enrol, then check, then serve."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option("--config", "-c", envvar="COUNTERPART_GATEWAY_CONFIG", help="The TOML file with the settings."),
+]
+DEFAULT_CONFIG = Path("gateway.toml")
+
+
+@app.command()
+def enrol(
+    code: Annotated[str, typer.Option("--code", help="The one-time code that the hub's administrator gave you.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Make this gateway known to the hub, once: exchanges a one-time code for its identity."""
+    settings = _load(config)
+    journal = open_journal(settings)
+    client = build_client(settings, None)
+    try:
+        identity = enrol_gateway(journal, settings.spool_dir, client, code.strip(), clock=utc_now)
+    except AlreadyEnrolled as exc:
+        _fail(f"{exc}. Nothing was changed.")
+    except HubRefused as exc:
+        _fail(f"The hub refused the code: {exc.detail}. Ask its administrator for a new one.")
+    except (HubUnreachable, HubBusy) as exc:
+        _fail(f"{exc}. Check the address {settings.hub.url} and try again with the same code.")
+    except IdentityKeyUnusable as exc:
+        _fail(str(exc))
+    finally:
+        client.close()
+    print(f"Enrolled for {identity.site_name} ({identity.site_id}) as {identity.gateway_id}.")
+
+
+@app.command()
+def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C: receive, forward, bring reports home."""
+    settings = _load(config)
+    configure_logs()
+    try:
+        run_gateway(settings)
+    except (IdentityKeyUnusable, JournalTooNew) as exc:
+        _fail(str(exc))
+    except OSError as exc:
+        _fail(f"The gateway cannot start: {exc.strerror or exc}. Run `check` to find out why.")
+
+
+@app.command()
+def status(
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object.")] = False,
+) -> None:
+    """Show where each study is, what is wrong, and what was refused."""
+    found = read_status(open_journal(_load(config)))
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    _print_status(found)
+
+
+@app.command()
+def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Try everything the gateway depends on, and say what is wrong and how to mend it."""
+    settings = _load(config)
+    findings = []
+    print(f"ok      configuration: {config}")
+    for finding in run_checks(settings, open_journal):
+        findings.append(finding)
+        _print_check(finding)
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@app.command()
+def custody(study_uid: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Show what this gateway has recorded of one study, in order."""
+    try:
+        uid = parse_uid(study_uid)
+    except InvalidIdentifier as exc:
+        _fail(str(exc))
+    events = custody_of(open_journal(_load(config)), uid)
+    if not events:
+        _fail("This gateway has no record of that study.")
+    for event in events:
+        detail = " ".join(f"{name}={value}" for name, value in event.detail.items())
+        print(f"{event.seq:>6}  {event.at.astimezone():%Y-%m-%d %H:%M:%S}  {event.hop:<16} {detail}")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _load(config: Path) -> GatewaySettings:
+    try:
+        return load_settings(config)
+    except ConfigurationError as exc:
+        _fail("The configuration cannot be used:\n" + "\n".join(f"  - {problem}" for problem in exc.problems))
+
+
+def _fail(words: str) -> NoReturn:
+    print(words, file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def _print_check(finding: Check) -> None:
+    print(f"{'ok' if finding.ok else 'WRONG':<7} {finding.name}: {finding.detail}")
+    if finding.remedy:
+        print(f"        {finding.remedy}")
+
+
+def _print_status(found: dict[str, Any]) -> None:
+    site = found["site_id"] or "none: this gateway is not enrolled"
+    print(f"Site: {site}")
+    print(f"\nStudies ({len(found['studies'])}):")
+    for study in found["studies"]:
+        packs = f", packs {study['packs_uploaded']}/{study['packs']}" if study["packs"] else ""
+        print(f"  {study['study_uid']}  {WHERE[study['state']]}, {study['instances']} images{packs}")
+    print(f"\nReports ({len(found['documents'])}):")
+    for document in found["documents"]:
+        target = f" to {document['target']}" if document["target"] else ""
+        print(f"  case {document['case_id']}  {document['kind']}: {document['state']}{target}")
+    problems = problems_of(found)
+    print(f"\nProblems ({len(problems)}):")
+    for problem in problems:
+        print(f"  {problem}")
+    print(f"\nRefused ({len(found['refusals'])}):")
+    for refusal in found["refusals"]:
+        print(f"  {refusal['at']}  {refusal['calling_ae_title']}: {refusal['reason']}. {refusal['remedy']}")
