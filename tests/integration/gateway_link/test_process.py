@@ -1,0 +1,201 @@
+"""The gateway as the clinic runs it: its own process, real DICOM on both sides, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE, build_context
+
+from storage.contract.identifiers import Uid, new_id, new_uid
+from storage.contract.wire import DocumentKind
+from tests.integration.gateway_link.hub_stand_in import CODE, HubStandIn
+from tests.integration.gateway_link.pacs_stand_in import PacsStandIn
+from tests.integration.gateway_link.test_returns import make_document
+from tests.support.waiting import eventually
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+PSS_MAX_MB = 150
+pytestmark = pytest.mark.services
+
+
+class GatewayProcess:
+    def __init__(self, directory: Path, config: Path) -> None:
+        self.directory = directory
+        self.config = config
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "gateway", *arguments, "--config", str(self.config)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    def start(self) -> int:
+        port_file = self.directory / "port"
+        port_file.unlink(missing_ok=True)
+        with (self.directory / "log").open("ab") as log:
+            command = [sys.executable, "-m", "gateway", "serve", "--config", str(self.config)]
+            self.process = subprocess.Popen(command, stderr=log, stdout=log)
+
+        def port() -> int:
+            assert port_file.exists(), (self.directory / "log").read_text()
+            return int(port_file.read_text())
+
+        return eventually(port, within_s=20)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.process is None:
+            return 0
+        process, self.process = self.process, None
+        process.send_signal(number)
+        return process.wait(timeout=20)
+
+    def pss_mb(self) -> float:
+        assert self.process is not None
+        text = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        return int(re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE)[1]) / 1024
+
+
+@pytest.fixture
+def pacs() -> Iterator[PacsStandIn]:
+    listener = PacsStandIn()
+    listener.start()
+    yield listener
+    listener.stop()
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, hub: HubStandIn, pacs: PacsStandIn) -> Iterator[GatewayProcess]:
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        f'spool_dir = "{tmp_path / "spool"}"\nquiet_period_s = 0.2\nport_file = "{tmp_path / "port"}"\n'
+        f'[hub]\nurl = "{hub.url}"\nretry_delay_max_s = 0.5\n'
+        '[dicom]\nhost = "127.0.0.1"\nport = 0\nallowed_calling_ae_titles = ["CT1"]\ndisk_floor_bytes = 0\n'
+        f'[[targets]]\nname = "main"\nhost = "127.0.0.1"\nport = {pacs.port}\nae_title = "PACS"\n',
+        encoding="utf-8",
+    )
+    process = GatewayProcess(tmp_path, config)
+    yield process
+    process.stop(signal.SIGKILL)
+
+
+def send_study(port: int, instances: int = 3, calling: str = "CT1") -> Uid:
+    study, series = new_uid(), new_uid()
+    entity = AE(ae_title=calling)
+    association = entity.associate("127.0.0.1", port, [build_context(CT, ExplicitVRLittleEndian)])
+    assert association.is_established
+    for number in range(instances):
+        dataset = Dataset()
+        dataset.SOPClassUID, dataset.SOPInstanceUID = CT, new_uid()
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
+        dataset.PatientID, dataset.PatientName = "P1", "Zhang^San"
+        dataset.InstanceNumber = number
+        dataset.Rows = dataset.Columns = 16
+        dataset.BitsAllocated = dataset.BitsStored = 16
+        dataset.HighBit, dataset.PixelRepresentation = 15, 0
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+        dataset.PixelData = os.urandom(512)
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        assert association.send_c_store(dataset).Status == 0x0000
+    association.release()
+    return study
+
+
+def status(gateway: GatewayProcess) -> dict[str, list[dict[str, str]]]:
+    return json.loads(gateway.run("status", "--json").stdout)
+
+
+def study_is(gateway: GatewayProcess, study: Uid, state: str) -> Callable[[], None]:
+    def is_there() -> None:
+        assert {one["study_uid"]: one["state"] for one in status(gateway)["studies"]}[study] == state
+
+    return is_there
+
+
+def test_whole_road_of_one_gateway(gateway: GatewayProcess, hub: HubStandIn, pacs: PacsStandIn) -> None:
+    enrolled = gateway.run("enrol", "--code", CODE)
+    assert enrolled.returncode == 0, enrolled.stderr
+    port = gateway.start()
+    study = send_study(port)
+    eventually(study_is(gateway, study, "confirmed"), within_s=20)
+    descriptor, content = make_document(DocumentKind.SR, study, new_id())
+    hub.publish(descriptor, content)
+
+    def home() -> None:
+        assert hub.hops() == ["received", "completed", "uploaded", "confirmed", "fetched", "delivered"]
+
+    eventually(home)
+    ledger = gateway.run("custody", study)
+    assert [line.split()[3] for line in ledger.stdout.splitlines()] == hub.hops()
+    assert gateway.pss_mb() < PSS_MAX_MB
+    started = time.monotonic()
+    assert gateway.stop() == 0
+    assert time.monotonic() - started < 5
+    log = (gateway.directory / "log").read_text()
+    assert "Zhang" not in log
+    assert '"level": "error"' not in log
+
+
+def test_studies_received_before_enrolment_go_out_after_it(gateway: GatewayProcess, hub: HubStandIn) -> None:
+    study = send_study(gateway.start())
+    eventually(study_is(gateway, study, "arriving"))
+    assert "not enrolled" in gateway.run("status").stdout
+    assert gateway.run("enrol", "--code", CODE).returncode == 0
+    eventually(study_is(gateway, study, "confirmed"), within_s=20)
+
+
+def test_killed_gateway_goes_on_where_it_was(gateway: GatewayProcess, hub: HubStandIn) -> None:
+    assert gateway.run("enrol", "--code", CODE).returncode == 0
+    hub.stop()
+    study = send_study(gateway.start(), instances=5)
+    assert gateway.stop(signal.SIGKILL) == -signal.SIGKILL
+    hub.start()
+    gateway.start()
+    eventually(study_is(gateway, study, "confirmed"), within_s=20)
+    transfer = next(iter(hub.transfers.values()))
+    assert len(transfer.verified) == 5
+
+
+def test_wrong_code_is_refused_in_words_and_a_right_one_works_after(gateway: GatewayProcess) -> None:
+    refused = gateway.run("enrol", "--code", "wrong-code-1")
+    assert refused.returncode == 1
+    assert "refused the code" in refused.stderr
+    assert gateway.run("enrol", "--code", CODE).returncode == 0
+    again = gateway.run("enrol", "--code", CODE)
+    assert again.returncode == 1
+    assert "is enrolled for site clinic-a" in again.stderr
+
+
+def test_check_names_what_is_wrong_and_the_remedy(gateway: GatewayProcess, hub: HubStandIn, pacs: PacsStandIn) -> None:
+    assert gateway.run("enrol", "--code", CODE).returncode == 0
+    fine = gateway.run("check")
+    assert fine.returncode == 0, fine.stdout
+    pacs.stop()
+    hub.stop()
+    wrong = gateway.run("check")
+    assert wrong.returncode == 1
+    assert "WRONG   hub:" in wrong.stdout
+    assert "WRONG   pacs:main:" in wrong.stdout
+    assert "AE title" in wrong.stdout
+
+
+def test_bad_configuration_is_told_at_once(gateway: GatewayProcess) -> None:
+    gateway.config.write_text("colour = 1\n", encoding="utf-8")
+    result = gateway.run("serve")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[1:] == [
+        "  - spool_dir: is missing",
+        "  - hub: is missing",
+        "  - dicom: is missing",
+        "  - colour: the gateway has no such setting",
+    ]
