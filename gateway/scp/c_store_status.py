@@ -10,11 +10,10 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from storage.dicom.headers import MissingIdentifier, NotDicom
-from storage.dicom.structure import DatasetTruncated, PixelDataShort
-
 from gateway.errors import CommandMismatch, DuplicateDiffers, ObjectTooLarge, SpoolFull
 from storage.contract.identifiers import InvalidIdentifier
+from storage.dicom.headers import MissingIdentifier, NotDicom
+from storage.dicom.structure import DatasetTruncated, PixelDataShort
 
 SUCCESS: Final = 0x0000
 ERROR_COMMENT_CHARACTERS_MAX: Final = 64  # (0000,0902) is an LO

@@ -18,7 +18,6 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
-from storage.dicom.part10 import file_meta_bytes
 
 from gateway.errors import SpoolFull
 from gateway.journal.associations import Refusal, close_association, open_association, record_refusal
@@ -30,6 +29,7 @@ from gateway.scp.transport import GatewayRequestHandler, GatewayServer, GatewayS
 from gateway.spool.durable import DurableFile
 from gateway.spool.spool import Spool
 from storage.contract.identifiers import Uid, new_id
+from storage.dicom.part10 import file_meta_bytes
 
 PDV_BYTES_MAX = 128 * 1024
 STOP_WITHIN_S = 10.0
@@ -181,7 +181,10 @@ class DicomServer:
     def _on_c_store(self, event: Any) -> Any:
         request = event.request
         command = StoreCommand(str(request.AffectedSOPInstanceUID or ""), str(request.AffectedSOPClassUID or ""))
-        return self._receiver.receive(self._receptions[event.assoc], command, request._dataset_file)
+        arriving = request._dataset_file
+        if arriving is None:  # a command without a dataset: refused like any that lacks its identifiers
+            arriving = self._begin_object(event.assoc, event.context.context_id, {})
+        return self._receiver.receive(self._receptions[event.assoc], command, arriving)
 
     def _ended(self, association: Any) -> None:
         try:

@@ -14,7 +14,6 @@ from datetime import datetime
 
 import structlog
 from pydicom.dataset import Dataset
-from storage.dicom.headers import NotDicom
 
 from gateway.errors import CommandMismatch, DuplicateDiffers
 from gateway.journal.associations import Refusal, record_refusal
@@ -50,12 +49,10 @@ class InstanceReceiver:
         self._clock = clock
         self._on_instance = on_instance
 
-    def receive(self, reception: Reception, command: StoreCommand, arriving: ArrivingObject | None) -> int | Dataset:
+    def receive(self, reception: Reception, command: StoreCommand, arriving: ArrivingObject) -> int | Dataset:
         """Store the object and return the status for the modality; never raises."""
         found: Inspected | None = None
         try:
-            if arriving is None:
-                raise NotDicom("a C-STORE without a dataset")
             arriving.seal()
             found = inspect(arriving.path)
             self._store(reception, command, arriving, found)
@@ -109,7 +106,7 @@ class InstanceReceiver:
         self,
         reception: Reception,
         command: StoreCommand,
-        arriving: ArrivingObject | None,
+        arriving: ArrivingObject,
         found: Inspected | None,
         problem: Exception,
     ) -> Dataset:
@@ -125,7 +122,7 @@ class InstanceReceiver:
         )
         reception.refused += 1
         try:
-            if arriving is not None and failure.keep_in_quarantine:
+            if failure.keep_in_quarantine:
                 self._quarantine(self._explain(reception, command, found, failure), arriving)
             self._record(reception, failure)
         except Exception:

@@ -6,15 +6,19 @@ Volatile throughout. When an association has ended, with both of its threads, `e
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 PDU_BYTES_MAX = 1024 * 1024  # an A-ASSOCIATE-RQ of 128 contexts with every transfer syntax takes 150 kB
+
+log = structlog.get_logger()
 
 
 class PduTooLong(OSError):
@@ -68,6 +72,10 @@ class GatewayServer(ThreadedAssociationServer):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return connection, address
 
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 -- socketserver's signature
+        """Log what broke one connection; the others go on."""
+        log.error("association_broke", peer_address=client_address[0], exc_info=sys.exc_info())
+
 
 class GatewayRequestHandler(RequestHandler):
     """Runs one association from the connection to its end."""
@@ -84,12 +92,13 @@ class GatewayRequestHandler(RequestHandler):
             association.join()
             association.dul.join(association.network_timeout)
         finally:
+            self.server.shutdown_request(self.request)  # pynetdicom leaves some sockets to the garbage collector
             self.server.ended(association)
 
     def _create_association(self) -> Association:
         association = super()._create_association()
         association.dul.event_queue.get_nowait()  # the connection event of the socket that ours replaces
-        association.set_socket(GatewaySocket(association, client_socket=self.request))
+        association.dul.socket = GatewaySocket(association, client_socket=self.request)
         return association
 
 

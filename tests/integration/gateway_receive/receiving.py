@@ -1,0 +1,80 @@
+"""The receiving half of a gateway, started on port 0."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gateway.completeness import Patience
+from gateway.completion import CompletionSettings, CompletionWatcher
+from gateway.journal.database import Journal
+from gateway.scp import DicomServer, ScpSettings
+from gateway.spool import FileOperations, RealFiles, Spool
+from gateway.spool.rebuild import RebuildReport, rebuild
+
+SETTINGS = ScpSettings(
+    ae_title="GATEWAY",
+    host="127.0.0.1",
+    port=0,
+    allowed_calling_ae_titles=frozenset({"CT1", "US1"}),
+    associations_max=10,
+    object_bytes_max=64 * 1024 * 1024,
+    disk_floor_bytes=0,
+    network_timeout_s=5,
+    acse_timeout_s=1,
+)
+PATIENCE = Patience(quiet_period_s=0.3, open_association_max_s=30)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class ReceivingGateway:
+    """Spool, journal, listener and watcher over one directory; `forwarded` is set when a study is handed over."""
+
+    directory: Path
+    settings: ScpSettings = SETTINGS
+    patience: Patience = PATIENCE
+    files: FileOperations = field(default_factory=RealFiles)
+    forwarded: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> ReceivingGateway:
+        self.directory.mkdir(exist_ok=True)
+        self.spool = Spool(self.directory / "spool", self.files)
+        self.journal = Journal(self.directory / "journal.sqlite3")
+        self.rebuilt: RebuildReport = rebuild(self.spool, self.journal, utc_now)
+        self.watcher = CompletionWatcher(
+            self.spool, self.journal, CompletionSettings(self.patience), utc_now, self.forwarded.set
+        )
+        self.server = DicomServer(
+            self.settings,
+            self.spool,
+            self.journal,
+            utc_now,
+            on_instance=self.watcher.notice_instance,
+            on_association_end=self.watcher.notice_change,
+        )
+        self.watcher.start()
+        self.port = self.server.start()
+        return self
+
+    def stop(self) -> None:
+        self.server.stop()
+        self.watcher.stop()
+
+    def enrol(self) -> None:
+        """Write the identity that enrolment would write: without it nothing is handed over."""
+        with self.journal.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO identity VALUES (1, 'g1', 'site-1', 'Site', 'hub', 'k', 'p', ?)",
+                (utc_now().isoformat(),),
+            )
+        self.watcher.notice_change()
+
+
+def with_settings(**changed: object) -> ScpSettings:
+    return replace(SETTINGS, **changed)  # type: ignore[arg-type]
