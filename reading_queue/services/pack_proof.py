@@ -5,12 +5,25 @@ Nothing is believed: every digest is taken again from the bytes, every UID read 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import BinaryIO, Final
 
-from storage.catalogue.indexing import MemberFacts, PatientFacts, StudyFacts
+from storage.catalogue.exam_start import find_exam_start
+from storage.catalogue.indexing import MemberFacts, PatientFacts, SeriesFacts, StudyFacts
+from storage.contract.identifiers import InvalidIdentifier
 from storage.contract.manifest import InstanceEntry
+from storage.dicom.digests import digest_instance
+from storage.dicom.headers import InstanceHeader, MissingIdentifier, NotDicom, read_header
+from storage.dicom.json_model import DicomJson, instance_json
+from storage.dicom.structure import DatasetTruncated, PixelDataShort, Structure, check_structure
+from storage.packs import PackDamaged, PackedFile, ScannedPack, scan_pack
+
+UNREADABLE: Final = (NotDicom, DatasetTruncated, PixelDataShort, MissingIdentifier, InvalidIdentifier)
+NO_NUMBER_PREFIX: Final = "?"  # begins the number that the catalogue invents for a patient without one
 
 
 class PackRefused(Exception):
@@ -70,4 +83,128 @@ def prove_pack(chunks: Iterable[bytes], claim: PackClaim) -> ProvedPack:
     Raises:
         PackRefused: it is damaged, has another digest, holds another study, or an instance that is not as declared.
     """
-    raise NotImplementedError
+    members: list[MemberFacts] = []
+    headers: list[InstanceHeader] = []
+    datasets: list[DicomJson] = []
+
+    def on_member(found: PackedFile, file: BinaryIO) -> None:
+        entry = _entry_of(claim, found)
+        structure, header, dataset = _read(entry, file)
+        _check_identity(claim, entry, header)
+        members.append(_member_facts(entry, header, structure, found.offset_bytes))
+        headers.append(header)
+        datasets.append(dataset)
+
+    try:
+        scanned = scan_pack(chunks, on_member)
+    except PackDamaged as exc:
+        raise PackRefused("damaged", str(exc)) from exc
+    _check_whole(claim, scanned)
+    return ProvedPack(
+        patient=_patient_facts(claim, headers[0]),
+        study=_study_facts(claim, headers[0]),
+        members=tuple(members),
+        headers_json=json.dumps(datasets, ensure_ascii=False, separators=(",", ":")).encode(),
+    )
+
+
+def _entry_of(claim: PackClaim, found: PackedFile) -> InstanceEntry:
+    uid = found.sop_instance_uid
+    entry = claim.entries.get(uid)
+    if entry is None:
+        raise PackRefused("not_in_manifest", f"the pack holds instance {uid}, which was not declared for it")
+    if found.size_bytes != entry.size_bytes:
+        reason = f"instance {uid} was declared with {entry.size_bytes} bytes and has {found.size_bytes}"
+        raise PackRefused("size_differs", reason)
+    if found.stored_sha256 != entry.stored_sha256:
+        raise PackRefused("hash_differs", f"instance {uid} has another SHA-256 than declared")
+    return entry
+
+
+def _read(entry: InstanceEntry, file: BinaryIO) -> tuple[Structure, InstanceHeader, DicomJson]:
+    """Return what the instance itself says, once its digests are those of the manifest."""
+    uid = entry.sop_instance_uid
+    try:
+        structure = check_structure(file)
+        header = read_header(file)
+        digests = digest_instance(file, structure)
+        dataset = instance_json(file)
+    except UNREADABLE as exc:
+        raise PackRefused("damaged", f"instance {uid} cannot be read: {exc}") from exc
+    if digests.received_sha256 != entry.received_sha256:
+        raise PackRefused("hash_differs", f"the dataset of instance {uid} has another SHA-256 than declared")
+    if None not in (digests.pixel_sha256, entry.pixel_sha256) and digests.pixel_sha256 != entry.pixel_sha256:
+        raise PackRefused("hash_differs", f"the pixels of instance {uid} have another SHA-256 than declared")
+    return structure, header, dataset
+
+
+def _check_identity(claim: PackClaim, entry: InstanceEntry, header: InstanceHeader) -> None:
+    if header.study_uid != claim.study_uid:
+        raise PackRefused("wrong_study", f"instance {entry.sop_instance_uid} belongs to another study")
+    own = (header.sop_instance_uid, header.sop_class_uid, header.series_uid, header.transfer_syntax_uid)
+    declared = (entry.sop_instance_uid, entry.sop_class_uid, entry.series_uid, entry.transfer_syntax_uid)
+    if own != declared:
+        raise PackRefused("uid_differs", f"instance {entry.sop_instance_uid} has other UIDs than declared")
+
+
+def _check_whole(claim: PackClaim, scanned: ScannedPack) -> None:
+    if scanned.pack_sha256 != claim.pack_sha256:
+        raise PackRefused("hash_differs", "the pack has another SHA-256 than declared")
+    if (scanned.site_id, scanned.study_uid) != (claim.site_id, claim.study_uid):
+        raise PackRefused("wrong_study", "the pack was made for another site or study")
+    absent = claim.entries.keys() - {member.sop_instance_uid for member in scanned.members}
+    if absent:
+        raise PackRefused("instance_missing", f"the pack lacks {len(absent)} of the instances declared for it")
+
+
+def _member_facts(entry: InstanceEntry, header: InstanceHeader, structure: Structure, offset_bytes: int) -> MemberFacts:
+    return MemberFacts(
+        entry=entry,
+        series=SeriesFacts(
+            series_uid=header.series_uid,
+            modality=header.modality,
+            number=header.series_number,
+            description=header.series_description,
+            body_part=header.body_part,
+        ),
+        number=header.instance_number,
+        rows=header.rows,
+        columns=header.columns,
+        frame_count=header.frame_count,
+        offset_bytes=offset_bytes,
+        frame_spans=structure.frame_spans(),
+    )
+
+
+def _patient_facts(claim: PackClaim, header: InstanceHeader) -> PatientFacts:
+    """Return the patient; one without a number is never taken for another one without a number."""
+    placeholder = NO_NUMBER_PREFIX + hashlib.sha256(claim.study_uid.encode()).hexdigest()[:16]
+    return PatientFacts(
+        number=header.patient_number or placeholder,
+        name=header.patient_name,
+        birth_date=header.birth_date,
+        sex=header.sex,
+    )
+
+
+def _study_facts(claim: PackClaim, header: InstanceHeader) -> StudyFacts:
+    return StudyFacts(
+        study_uid=header.study_uid,
+        accession_number=header.accession_number,
+        study_number=header.study_number,
+        description=header.study_description,
+        body_part=header.body_part,
+        referring_physician=header.referring_physician,
+        study_date=header.study_date,
+        study_time=header.study_time,
+        exam_started_at=find_exam_start(
+            header.study_date,
+            header.study_time,
+            timezone_offset=header.timezone_offset,
+            site_time_zone=claim.time_zone,
+            first_received_at=claim.first_received_at,
+        ),
+        character_set=header.character_set,
+        character_set_repair=header.character_set_repair,
+        first_received_at=claim.first_received_at,
+    )

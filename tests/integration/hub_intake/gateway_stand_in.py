@@ -15,11 +15,17 @@ from storage.contract.signing import GatewayKey, sign_request
 from storage.contract.wire import (
     GATEWAY_TIME_HEADER,
     NONCE_HEADER,
+    CommitRequest,
     EnrolmentAnswer,
     EnrolmentRequest,
+    GrantAnswer,
+    GrantRequest,
     NonceAnswer,
     Problem,
+    TransferAnswer,
 )
+from tests.integration.hub_intake.studies import PackedStudy
+from tests.support.hub import PUBLIC_URL
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -84,6 +90,21 @@ class GatewayStandIn:
 
     def get(self, path: str) -> Reply:
         return self.call("GET", f"/gateway/v1{path}")
+
+    def upload(self, transfer_id: str, packs: list[PackedStudy], bodies: list[bytes] | None = None) -> str:
+        """Ask for a grant, PUT the packs (or other `bodies`), and return the grant."""
+        request = GrantRequest(packs=tuple(pack.declaration for pack in packs))
+        granted = self.post(f"/transfers/{transfer_id}/grants", request).into(GrantAnswer)
+        for upload, body in zip(granted.uploads, bodies or [pack.body for pack in packs], strict=True):
+            assert send(
+                self.http, "PUT", upload.url.replace(PUBLIC_URL, self.url), body, dict(upload.headers)
+            ).status in (200, 201, 204)
+        return granted.grant_id
+
+    def upload_and_commit(self, transfer_id: str, packs: list[PackedStudy]) -> None:
+        grant_id = self.upload(transfer_id, packs)
+        request = CommitRequest(pack_sha256s=tuple(pack.declaration.pack_sha256 for pack in packs))
+        self.post(f"/grants/{grant_id}/commits", request).into(TransferAnswer, 202)
 
 
 def send(

@@ -1,4 +1,4 @@
-"""The hub's gateway API on a real port, its event loop in a thread of its own."""
+"""The hub's gateway API and its embedded object store on a real port, their event loop in a thread of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from aiohttp import web
 
 from reading_queue.services.hub import Hub
 from reading_queue.web.gateway_api import PREFIX, build_gateway_api
+from reading_queue.web.objects import build_objects_app
 from reading_queue.web.offload import Offload
+from storage.objects.directory import URL_PREFIX, DirectoryStore
 
 
 class HubServer:
@@ -43,6 +45,8 @@ class HubServer:
     async def _start(self) -> web.AppRunner:
         app = web.Application()
         app.add_subapp(PREFIX, build_gateway_api(self._hub, self._offload))
+        if isinstance(self._hub.objects, DirectoryStore):
+            app.add_subapp(URL_PREFIX, build_objects_app(self._hub.objects, self._offload))
         runner = web.AppRunner(app, shutdown_timeout=1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
