@@ -21,8 +21,8 @@ from reading_queue.embedded.signals import SignalWaiter
 
 TICK_S: Final = 0.2
 ROLES_STOP_S: Final = 6.0
-HEALTHY_AFTER_S: Final = 30.0  # a child that lived so long starts at once when it ends
-RESTART_DELAYS_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+HEALTHY_AFTER_S: Final = 10.0  # a child that lived so long starts at once when it ends
+RESTART_DELAYS_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
 
 _log = structlog.get_logger(__name__)
 

@@ -143,7 +143,7 @@ def test_a_broker_wiped_clean_is_used_again(hub: ServedHub) -> None:
     url = find_postgres_url(hub.data_dir)
     assert url is not None
     engine = sa.create_engine(url)
-    with Session(engine) as session, session.begin():
+    with Session(engine, expire_on_commit=False) as session, session.begin():
         now = session.scalars(sa.select(sa.func.now())).one()
         arguments = {"reading_task_id": "none"}
         message = OutboxMessage(job="cases.route", arguments=arguments, created_at=now, due_at=now, published_at=None)
