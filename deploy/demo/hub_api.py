@@ -40,7 +40,7 @@ class HubApi:
         try:
             return self._send(method, path, body)
         except Refused as refusal:
-            if refusal.status == 401:
+            if refusal.status == 401 or refusal.code == "reauthentication_needed":
                 self._token = ""
             raise
 
