@@ -13,7 +13,7 @@ import structlog
 
 from gateway.backoff import delay_s
 from gateway.hub import HubClient, HubError
-from gateway.journal.custody import mark_reported, unreported_custody
+from gateway.journal.custody import mark_reported, mark_unreported, unreported_custody
 from gateway.journal.database import Journal
 from storage.contract.wire import CUSTODY_EVENTS_PER_BATCH_MAX, CustodyBatch
 
@@ -36,6 +36,9 @@ class CustodyReporter:
             while events := unreported_custody(self._journal, CUSTODY_EVENTS_PER_BATCH_MAX):
                 answer = self._client.report_custody(CustodyBatch(events=tuple(events)))
                 with self._journal.transaction() as connection:
+                    if answer.accepted_through < events[0].seq - 1:
+                        log.warning("custody_lost_at_hub", accepted_through=answer.accepted_through)
+                        mark_unreported(connection, answer.accepted_through)
                     mark_reported(connection, min(answer.accepted_through, events[-1].seq))
                 if answer.accepted_through < events[-1].seq:
                     break

@@ -47,6 +47,11 @@ def mark_reported(connection: sqlite3.Connection, through_seq: int) -> None:
     connection.execute("UPDATE custody SET reported = 1 WHERE seq <= ? AND reported = 0", (through_seq,))
 
 
+def mark_unreported(connection: sqlite3.Connection, after_seq: int) -> None:
+    """Have every event after this number reported again: the hub was set back to an earlier day and has lost them."""
+    connection.execute("UPDATE custody SET reported = 0 WHERE seq > ? AND reported = 1", (after_seq,))
+
+
 def _parse(row: sqlite3.Row) -> CustodyEventReport:
     return CustodyEventReport(
         seq=row["seq"],

@@ -305,7 +305,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif parts == ["custody"]:
             batch = CustodyBatch.model_validate_json(body)
             hub.custody.update({event.seq: event for event in batch.events})
-            self._reply(CustodyAnswer(accepted_through=max(hub.custody)))
+            through = 0
+            while through + 1 in hub.custody:
+                through += 1
+            self._reply(CustodyAnswer(accepted_through=through))
         elif parts == ["documents"]:
             self._reply(self._documents())
         elif parts[-1] == "content":
