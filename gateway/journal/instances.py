@@ -67,11 +67,6 @@ def instances_of(
     return [_parse(row) for row in rows]
 
 
-def all_instances(journal: Journal) -> list[InstanceRow]:
-    """Return every row, for the comparison with the spool at start-up."""
-    return [_parse(row) for row in journal.read("SELECT * FROM instances")]
-
-
 def place_instances(
     connection: sqlite3.Connection, sop_instance_uids: Iterable[Uid], state: SpoolState, revision: int | None
 ) -> None:
