@@ -7,7 +7,8 @@ nothing that must survive.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 from aiohttp import web
@@ -56,7 +57,7 @@ class Dicomweb:
         may_see, query = self._access.may_see(request), dict(request.query)
 
         def search() -> list[DicomJson]:
-            with Session(self._engine) as session:
+            with self._transaction() as session:
                 return [study_json(row) for row in queries.find_studies(session, may_see, query)]
 
         return dicom_json(await self._run(search))
@@ -66,7 +67,7 @@ class Dicomweb:
         may_see, study_uid = self._access.may_see(request), request.match_info["study"]
 
         def search() -> list[DicomJson]:
-            with Session(self._engine) as session:
+            with self._transaction() as session:
                 study = queries.get_study(session, may_see, study_uid).study
                 return [series_json(study.study_uid, series) for series in queries.series_of(session, study)]
 
@@ -77,7 +78,7 @@ class Dicomweb:
         may_see, words = self._access.may_see(request), request.match_info
 
         def search() -> list[DicomJson]:
-            with Session(self._engine) as session:
+            with self._transaction() as session:
                 study = queries.get_study(session, may_see, words["study"]).study
                 rows = queries.instances_of(session, study, words.get("series"))
                 return [instance_json(study.study_uid, series, instance) for series, instance in rows]
@@ -91,7 +92,7 @@ class Dicomweb:
         may_see, words = self._access.may_see(request), request.match_info
 
         def load() -> list[DicomJson]:
-            with Session(self._engine) as session, session.begin():
+            with self._transaction() as session:
                 study = queries.get_study(session, may_see, words["study"]).study
                 keys = queries.headers_keys_of(session, study)
                 self._access.record(session, request, ACCESSED, study.site_id, study.study_uid)
@@ -108,7 +109,7 @@ class Dicomweb:
         may_see, words = self._access.may_see(request), request.match_info
 
         def load() -> bytes:
-            with Session(self._engine) as session, session.begin():
+            with self._transaction() as session:
                 stored = self._find(session, may_see, words)
                 self._access.record(session, request, ACCESSED, stored.instance.site_id, words["study"])
             return frames.read_instance(self._objects, stored)
@@ -122,12 +123,18 @@ class Dicomweb:
         refuse_unless_multipart(request)
 
         def load() -> list[tuple[str, bytes]]:
-            with Session(self._engine) as session:
+            with self._transaction() as session:
                 stored = self._find(session, may_see, words)
             content_type = frames.media_type_of(stored.instance)
             return [(content_type, frame) for frame in frames.read_frames(self._objects, stored, numbers)]
 
         return await send(request, Multipart(await self._run(load)))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        """Commit when the block ends; rows stay readable after it, for the store is read outside of transactions."""
+        with Session(self._engine, expire_on_commit=False) as session, session.begin():
+            yield session
 
     @staticmethod
     def _find(session: Session, may_see: MaySee, words: web.UrlMappingMatchInfo) -> StoredInstance:
