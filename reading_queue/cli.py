@@ -192,11 +192,16 @@ def account_create(
     organisation: Annotated[str, typer.Option(help="The organisation's code, as in the network.")],
     language: Annotated[str, typer.Option(help="zh or en.")] = "zh",
 ) -> None:
-    """Make an account; the password is asked for and not shown."""
+    """Make an account; the password is asked for and not shown, or read as a line from a pipe."""
     from reading_queue.services.accounts import NewAccount, create_account
 
     hub = _hub(context)
-    password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    if sys.stdin.isatty():
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    if not password:
+        raise Refused("an account needs a password")
     account_id = create_account(hub, NewAccount(login, name, password, role, organisation, language))
     typer.echo(f"account {login} made ({account_id})")
 

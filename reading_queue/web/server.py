@@ -6,8 +6,11 @@ Volatile. The port file survives so that a restart with port 0 comes back on the
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import socket
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -17,6 +20,9 @@ from aiohttp import web
 
 SHUTDOWN_S: Final = 2.0  # for requests that are still being answered
 BACKLOG: Final = 512
+PORT_MAX: Final = 65535
+OLD_PORT_S: Final = 3.0
+OLD_PORT_POLL_S: Final = 0.05
 
 _log = structlog.get_logger(__name__)
 
@@ -55,10 +61,24 @@ async def serve(build: Callable[[], Awaitable[web.Application]], listening: sock
 
 
 def _bind_as_last_time(host: str, port_file: Path) -> socket.socket | None:
+    """Return a socket on the port of last time; a process that is just giving it up is waited for."""
     try:
-        return _bind(host, int(port_file.read_text()))
-    except (OSError, ValueError, OverflowError):  # there was no last time, or somebody else has the port now
+        port = int(port_file.read_text())
+    except (OSError, ValueError):  # there was no last time
         return None
+    if not 0 < port <= PORT_MAX:
+        return None
+    deadline = time.monotonic() + OLD_PORT_S
+    pause = threading.Event()
+    while time.monotonic() < deadline:
+        try:
+            return _bind(host, port)
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE:
+                break
+        pause.wait(OLD_PORT_POLL_S)
+    _log.warning("web_port_changes", port=port)
+    return None
 
 
 def _bind(host: str, port: int) -> socket.socket:
