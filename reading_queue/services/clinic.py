@@ -199,7 +199,7 @@ def _line(row: Row[*Joined], reached: dict[tuple[str, str], frozenset[str]], now
 def _load_actors(session: Session, site_id: str, study_uid: str) -> dict[str, str]:
     acted = select(CustodyEvent.actor).where(CustodyEvent.site_id == site_id, CustodyEvent.study_uid == study_uid)
     names = select(Account.account_id, Account.display_name).where(Account.account_id.in_(acted))
-    return dict(session.execute(names).tuples())
+    return dict(session.execute(names).all())
 
 
 def _reached(session: Session, rows: Sequence[Row[*Joined]]) -> dict[tuple[str, str], frozenset[str]]:

@@ -131,7 +131,8 @@ def per_site_and_hour(hub: Hub, viewer: Viewer) -> tuple[SiteToday, ...]:
             .where(Site.site_id.in_(overseen), cast(arrived, Date) == today)
             .group_by(Site.site_id, hour)
         ).all()
-        names = dict(session.execute(select(Site.site_id, Site.name).where(Site.site_id.in_(overseen))).tuples())
+        named = select(Site.site_id, Site.name).where(Site.site_id.in_(overseen))
+        names = dict(session.execute(named).all())
     by_hour: dict[str, list[int]] = defaultdict(lambda: [0] * HOURS)
     signed: dict[str, int] = defaultdict(int)
     for site_id, of_hour, count, count_signed in counted:
