@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
 
 from gateway.clock import utc_now
 from gateway.completeness import Patience
@@ -100,7 +102,7 @@ class Clinic:
 
     def _add_instance(self, study_uid: Uid, series_uid: Uid, size_bytes: int) -> None:
         uid = new_uid()
-        content = bytes(128) + b"DICM" + os.urandom(size_bytes)
+        content = part10(uid, study_uid, series_uid, size_bytes)
         digest = hashlib.sha256(content).hexdigest()
         arriving = self.spool.begin()
         arriving.write(content)
@@ -123,6 +125,20 @@ class Clinic:
         )
         with self.journal.transaction() as connection:
             add_instance(connection, row)
+
+
+def part10(uid: Uid, study_uid: Uid, series_uid: Uid, size_bytes: int) -> bytes:
+    """Return an object of about `size_bytes` that no packing makes smaller."""
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = CT, uid
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study_uid, series_uid
+    dataset.EncapsulatedDocument = os.urandom(size_bytes)
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = EXPLICIT
+    dataset.file_meta.MediaStorageSOPClassUID, dataset.file_meta.MediaStorageSOPInstanceUID = CT, uid
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_removal_that_was_cut_short_is_finished_after_the_restart(clinic: Clinic
     directory = clinic.spool.root / SpoolState.SENT / f"{study}.1"
     with clinic.journal.transaction() as connection:  # killed between the journal and the files
         connection.execute("DELETE FROM instances")
-    rebuild(clinic.spool, clinic.journal, utc_now)
+    assert rebuild(clinic.spool, clinic.journal, utc_now).instances_added == 3
     Keeper(clinic.journal, clinic.spool, keep=timedelta(0), clock=lambda: utc_now() + timedelta(days=1)).step()
     assert [path.name for path in directory.parent.iterdir()] == []
 
