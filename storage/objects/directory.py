@@ -256,7 +256,8 @@ class Upload:
 
     def abort(self) -> None:
         """Leave nothing; no effect after `finish`."""
-        self._file.close()
+        with suppress(OSError):  # closing writes what is still buffered, which a full disk refuses once more
+            self._file.close()
         with suppress(FileNotFoundError):
             self._fragment.unlink()
 

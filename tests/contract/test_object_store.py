@@ -9,6 +9,9 @@ import pytest
 import urllib3
 
 from storage.objects.protocol import ObjectMissing, ObjectRejected, ObjectStore, PresignedRequest
+from storage.objects.s3 import S3Store
+from storage.objects.sigv4 import S3Credentials
+from tests.support.s3_server import S3Server
 
 MIB = 1024 * 1024
 BODY = bytes(range(256)) * 5000  # 1.28 MB
@@ -147,3 +150,16 @@ def test_a_presigned_get_gives_the_object(store: ObjectStore):
 def test_check_passes_on_a_store_that_works(store: ObjectStore):
     store.check()
     assert list(store.list_keys("check/")) == []
+
+
+def test_check_names_the_missing_bucket(s3_server: S3Server, clock):
+    s3 = S3Store(s3_server.endpoint, "no-such-bucket", s3_server.credentials, clock=clock, secure=False)
+    with pytest.raises(ObjectMissing, match="no bucket no-such-bucket"):
+        s3.check()
+
+
+def test_a_wrong_key_is_refused_in_words(s3_server: S3Server, clock):
+    wrong = S3Credentials(s3_server.credentials.access_key, "not the secret", s3_server.credentials.region)
+    s3 = S3Store(s3_server.endpoint, "bucket", wrong, clock=clock, secure=False)
+    with pytest.raises(ObjectRejected, match="refuses"):
+        s3.check()
