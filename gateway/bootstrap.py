@@ -57,6 +57,7 @@ class Gateway:
         self._spool = Spool(settings.spool_dir, self._files)
         self._link: HubLink | None = None
         self._link_lock = threading.Lock()
+        self._stopping = False
         self._noticed_at = 0.0
         self._watcher = self._build_watcher()
         self._server = self._build_server()
@@ -66,47 +67,55 @@ class Gateway:
         ]
 
     def start(self) -> int:
-        """Mend, listen, forward; return the bound DICOM port."""
+        """Mend, listen, forward; return the bound DICOM port. Raises OSError when the port cannot be had."""
+        port_file = self._settings.port_file
+        if port_file is not None:
+            port_file.unlink(missing_ok=True)
         rebuild(self._spool, self._journal, utc_now)
-        self._connect_once_enrolled()
-        self._watcher.start()
         port = self._server.start()
+        self._watcher.start()
         for loop in self._loops:
             loop.start()
-        if self._settings.port_file is not None:
-            _write_port(self._settings.port_file, port)
-        log.info("gateway_started", port=port, enrolled=self._link is not None)
+        if port_file is not None:
+            _write_port(port_file, port)
+        log.info("gateway_started", port=port)
         return port
 
-    def stop(self) -> None:
-        """Stop everything; what was acknowledged is safe at any moment, so nothing is waited for long."""
+    def stop(self) -> bool:
+        """Stop everything and return whether every thread has ended; what was acknowledged is safe at any moment."""
         deadline = time.monotonic() + STOP_WITHIN_S
         for loop in self._loops:
             loop.stop()
         with self._link_lock:
+            self._stopping = True
             link = self._link
         if link is not None:
             link.stop()
-        stopping = threading.Thread(target=self._stop_receiving, name="stop-receiving", daemon=True)
-        stopping.start()
-        if link is not None:
-            link.join(deadline)
-        stopping.join(max(0.0, deadline - time.monotonic()))
-        log.info("gateway_stopped", in_time=not stopping.is_alive())
+        receiving = threading.Thread(target=self._stop_receiving, name="stop-receiving", daemon=True)
+        receiving.start()
+        ended = link.join(deadline) if link is not None else True
+        receiving.join(max(0.0, deadline - time.monotonic()))
+        ended &= not receiving.is_alive()
+        log.info("gateway_stopped", in_time=ended)
+        return ended
 
     def _stop_receiving(self) -> None:
         self._server.stop()
         self._watcher.stop()
 
     def _connect_once_enrolled(self) -> float:
-        """Begin to talk to the hub as soon as there is an identity: `enrol` may come while the gateway serves."""
+        """Begin to talk to the hub as soon as there is an identity: `enrol` may come while the gateway serves.
+
+        A key file that cannot be used is told in the log and by `check`, and never keeps scanners from sending.
+        """
         with self._link_lock:
-            if self._link is None:
+            if self._link is None and not self._stopping:
                 loaded = load_signing_identity(self._journal, self._settings.spool_dir)
                 if loaded is None:
                     return ENROLMENT_RECHECK_S
                 self._link = HubLink(self._settings, self._journal, self._spool, *loaded)
                 self._link.start()
+                log.info("gateway_connected", site_id=loaded[0].site_id, gateway_id=loaded[0].gateway_id)
         return IDLE_ONCE_ENROLLED_S
 
     def _wake_forwarder(self) -> None:
@@ -168,7 +177,8 @@ def serve(settings: GatewaySettings) -> None:
     gateway = Gateway(settings)
     gateway.start()
     stop.wait()
-    gateway.stop()
+    if not gateway.stop():
+        os._exit(0)  # a thread hangs in the network; all that counts is on disk
 
 
 def _write_port(path: Path, port: int) -> None:

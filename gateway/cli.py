@@ -73,7 +73,7 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     configure_logs()
     try:
         run_gateway(settings)
-    except (IdentityKeyUnusable, JournalTooNew) as exc:
+    except JournalTooNew as exc:
         _fail(str(exc))
     except OSError as exc:
         _fail(f"The gateway cannot start: {exc.strerror or exc}. Run `check` to find out why.")

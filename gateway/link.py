@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-import structlog
-
 from gateway.clock import utc_now
 from gateway.forwarder import Forwarder
 from gateway.forwarder.custody_reporter import CustodyReporter
@@ -23,8 +21,6 @@ from gateway.returns import Deliverer, DocumentFetcher, ReceiptSender
 from gateway.returns.store import DocumentStore
 from gateway.settings import GatewaySettings, TargetSettings
 from gateway.spool.spool import Spool
-
-log = structlog.get_logger(__name__)
 
 
 def build_client(settings: GatewaySettings, identity: SigningIdentity | None) -> HubClient:
@@ -81,13 +77,12 @@ class HubLink:
             loop.stop()
         self._client.close()
 
-    def join(self, deadline: float) -> None:
-        """Wait for the threads until `deadline` (monotonic seconds); one that hangs is left to the process's end."""
+    def join(self, deadline: float) -> bool:
+        """Wait for the threads until `deadline` (monotonic seconds); return whether all have ended."""
         ended = self._forwarder.join(max(0.0, deadline - time.monotonic()))
         for loop in self._loops:
             ended &= loop.join(max(0.0, deadline - time.monotonic()))
-        if not ended:
-            log.warning("hub_link_left_behind")
+        return ended
 
     def study_became_ready(self) -> None:
         """Forward a study that has just become complete."""

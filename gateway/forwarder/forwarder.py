@@ -38,6 +38,7 @@ log = structlog.get_logger(__name__)
 ASKING_THREADS: Final = 2
 TRANSFERS_LOOKED_AT_MAX: Final = 32
 IDLE_MAX_S: Final = 30.0  # a wake that got lost costs no more than this
+AFTER_FAILURE_S: Final = 2.0
 POLL_KEPT_IN_MEMORY_MAX_S: Final = 2.0
 
 
@@ -95,15 +96,24 @@ class Forwarder:
         return threading.Thread(target=self._run, args=(steps,), name=name, daemon=True)
 
     def _run(self, steps: frozenset[Step]) -> None:
-        while (work := self._take(steps)) is not None:
+        while not self._stopping:
+            work = None
             try:
-                self._do(work)
-            except Exception:  # the border of a thread: even the journal may fail, and the next step may succeed
-                log.exception("forwarder_thread_failed", study_uid=work.key.study_uid, step=work.step)
-            finally:
+                work = self._take(steps)
+                if work is not None:
+                    self._do(work)
+            except Exception:  # the border of a thread: the journal itself failed, which may pass (a full disk)
+                log.exception("forwarder_thread_failed", step=work.step if work else None)
                 with self._changed:
-                    self._busy.discard(work.slot)
-                    self._changed.notify_all()
+                    self._changed.wait(AFTER_FAILURE_S)
+            finally:
+                if work is not None:
+                    self._release(work)
+
+    def _release(self, work: Work) -> None:
+        with self._changed:
+            self._busy.discard(work.slot)
+            self._changed.notify_all()
 
     def _take(self, steps: frozenset[Step]) -> Work | None:
         """Wait for something to do; None when the forwarder stops."""

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -199,3 +200,22 @@ def test_bad_configuration_is_told_at_once(gateway: GatewayProcess) -> None:
         "  - dicom: is missing",
         "  - colour: the gateway has no such setting",
     ]
+
+
+def test_taken_port_ends_serve_with_words(gateway: GatewayProcess) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        gateway.config.write_text(gateway.config.read_text().replace("port = 0", f"port = {port}"), encoding="utf-8")
+        result = gateway.run("serve")
+    assert result.returncode == 1
+    assert "cannot start" in result.stderr
+
+
+def test_unusable_key_file_is_named_and_does_not_keep_scanners_out(gateway: GatewayProcess) -> None:
+    assert gateway.run("enrol", "--code", CODE).returncode == 0
+    key = gateway.directory / "spool" / "identity.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    key.chmod(0o644)
+    study = send_study(gateway.start())
+    eventually(study_is(gateway, study, "ready"))
+    assert "chmod 600" in gateway.run("check").stdout
