@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Date, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import Date, ForeignKey, Identity, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from storage.tables import Base
@@ -147,6 +147,7 @@ class Grant(Base):
     __tablename__ = "grants"
 
     grant_id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(Identity(always=True), unique=True)  # orders grants whatever the clock does
     transfer_id: Mapped[str] = mapped_column(ForeignKey("transfers.transfer_id"), index=True)
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]

@@ -65,6 +65,6 @@ def packs_of_transfer(session: Session, transfer_id: str) -> Sequence[GrantedPac
         select(GrantedPack)
         .join(Grant, Grant.grant_id == GrantedPack.grant_id)
         .where(Grant.transfer_id == transfer_id)
-        .order_by(Grant.created_at, Grant.grant_id, GrantedPack.pack_sha256)
+        .order_by(Grant.number, GrantedPack.pack_sha256)
     )
     return session.scalars(query).all()

@@ -13,8 +13,8 @@ from storage.contract.signing import GatewayKey
 from storage.contract.wire import CommitRequest, EnrolmentRequest, GrantRequest, TransferState
 from tests.integration.hub_intake.conftest import SITE
 from tests.integration.hub_intake.http_server import HubServer
+from tests.integration.hub_intake.jobs import run_jobs
 from tests.integration.hub_intake.studies import make_instance, make_manifest, make_pack
-from tests.integration.hub_intake.test_the_way_in import run_jobs
 from tests.support.hub import PUBLIC_URL
 
 pytestmark = pytest.mark.postgres

@@ -18,10 +18,10 @@ from reading_queue.services.verification import verify_pack
 from storage.catalogue.tables import GrantedPack, Instance, Pack, Patient, Series, Study, Transfer
 from storage.contract.hops import Hop
 from storage.contract.wire import ManifestAnswer, TransferAnswer, TransferState
-from storage.ledger.tables import OutboxMessage
 from storage.objects.protocol import StoreUnavailable
 from tests.integration.hub_intake.conftest import OTHER_SITE, SITE
 from tests.integration.hub_intake.gateway_stand_in import GatewayStandIn
+from tests.integration.hub_intake.jobs import run_jobs
 from tests.integration.hub_intake.studies import STUDY, PackedStudy, make_instance, make_manifest, make_pack
 from tests.integration.hub_intake.studies import Instance as MadeInstance
 
@@ -44,15 +44,6 @@ def send_study(gateway: GatewayStandIn, instances: list[MadeInstance]) -> tuple[
     pack = make_pack(gateway.site_id, instances)
     gateway.upload_and_commit(transfer_id, [pack])
     return transfer_id, pack
-
-
-def run_jobs(hub: Hub) -> int:
-    """Run every verification that the outbox asks for, and return how many."""
-    with hub.transaction() as session:
-        jobs = session.scalars(select(OutboxMessage).where(OutboxMessage.job == "transfers.verify_pack")).all()
-    for job in jobs:
-        verify_pack(hub, job.arguments["granted_pack_id"])
-    return len(jobs)
 
 
 def transfer_of(gateway: GatewayStandIn, transfer_id: str) -> TransferAnswer:

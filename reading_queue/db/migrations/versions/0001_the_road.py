@@ -362,11 +362,13 @@ def _create_grants() -> None:
     op.create_table(
         "grants",
         sa.Column("grant_id", sa.Text(), nullable=False),
+        sa.Column("number", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("transfer_id", sa.Text(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("expires_at", TIME, nullable=False),
         sa.ForeignKeyConstraint(["transfer_id"], ["transfers.transfer_id"], name="fk_grants_transfer_id"),
         sa.PrimaryKeyConstraint("grant_id", name="pk_grants"),
+        sa.UniqueConstraint("number", name="uq_grants_number"),
     )
     op.create_index("ix_grants_transfer_id", "grants", ["transfer_id"])
 
