@@ -23,6 +23,7 @@ ROAD = (
     "acknowledged",
 )  # fmt: skip
 HOME = ROAD[-1]
+WIDTH_MIN = 130  # of the timeline, in characters
 
 
 @dataclass(slots=True)
@@ -133,15 +134,16 @@ class Screen:
     def timeline(self, journeys: list[Journey]) -> None:
         """Print the seconds after the end of the association at which each study reached each hop."""
         table = Table(title="Seconds after the end of the association", title_justify="left")
-        table.add_column("study", no_wrap=True)
+        table.add_column("hop", no_wrap=True)
+        for number, journey in enumerate(journeys, 1):
+            self.say(f"  {number:2}  {journey.study.site}  {journey.study.what}")
+            table.add_column(str(number), justify="right", no_wrap=True)
         for hop in ROAD[1:]:
-            table.add_column(hop.replace("_", "\n"), justify="right")
-        for journey in journeys:
-            start = journey.closed_at or journey.hops.get("received")
-            cells = [
-                f"{(journey.hops[hop] - start).total_seconds():.1f}" if start and hop in journey.hops else "–"
-                for hop in ROAD[1:]
-            ]
-            table.add_row(journey.study.what, *cells)
-        wide = Console(highlight=False, width=max(200, self.console.width))
-        (self.console if self.console.width >= 200 else wide).print(table)
+            cells = []
+            for journey in journeys:
+                start = journey.closed_at or journey.hops.get("received")
+                reached = start is not None and hop in journey.hops
+                cells.append(f"{(journey.hops[hop] - start).total_seconds():.1f}" if start and reached else "–")
+            table.add_row(hop.replace("_", " "), *cells)
+        wide = Console(highlight=False, width=max(WIDTH_MIN, self.console.width))
+        (self.console if self.console.width >= WIDTH_MIN else wide).print(table)
