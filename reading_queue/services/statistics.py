@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Date, cast, func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, CaseStudy
@@ -151,7 +152,7 @@ def coverage(hub: Hub, viewer: Viewer) -> Coverage:
         newest = (
             select(Gateway)
             .where(Gateway.revoked_at.is_(None))
-            .distinct(Gateway.site_id)
+            .ext(distinct_on(Gateway.site_id))
             .order_by(Gateway.site_id, Gateway.last_seen_at.desc().nulls_last())
             .subquery()
         )

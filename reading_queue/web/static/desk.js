@@ -8,7 +8,16 @@ const offline = document.getElementById("offline");
 const setOffline = (lost) => { offline.hidden = !lost; };
 document.addEventListener("htmx:error", () => setOffline(true));
 document.addEventListener("htmx:response:error", () => setOffline(true));
-document.addEventListener("htmx:after:swap", () => setOffline(false));
+
+// What somebody has unfolded stays unfolded when the list around it is refreshed.
+let unfolded = [];
+document.addEventListener("htmx:before:swap", () => {
+  unfolded = [...document.querySelectorAll("details[open][id]")].map((one) => one.id);
+});
+document.addEventListener("htmx:after:swap", () => {
+  setOffline(false);
+  for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
+});
 
 // Work lists: j and k move, Enter opens or claims.
 const rows = () => [...document.querySelectorAll("[data-row]")];

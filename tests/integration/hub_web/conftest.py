@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from reading_queue.services.hub import Hub
 from tests.integration.hub_web.county import PASSWORD, County
 from tests.integration.hub_web.serving import Visitor, serving_hub
+
+
+@pytest.fixture
+def hub(hub: Hub) -> Hub:
+    """A hub that offers to everybody at once, so that tests need not guess whom the ranking prefers."""
+    return replace(hub, policy=replace(hub.policy, offer_width=20))
 
 
 @pytest.fixture
