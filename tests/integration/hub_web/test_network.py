@@ -1,0 +1,100 @@
+"""Importing a network: the same document twice changes nothing, a wrong one changes nothing at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from reading_queue.db.tables import Account, Agreement, DutyPeriod, Organisation, Physician
+from reading_queue.services.accounts import login
+from reading_queue.services.hub import Hub
+from reading_queue.services.network import NetworkInvalid, load_network
+from storage.ledger.tables import Site
+from tests.integration.hub_web.county import CHEAP, PASSWORD, read_document
+from tests.support.clock import SteerableClock
+
+TABLES = (Organisation, Site, Agreement, Account, Physician, DutyPeriod)
+
+
+def counts(hub: Hub) -> list[int]:
+    with hub.transaction() as session:
+        return [session.scalar(select(func.count()).select_from(table)) or 0 for table in TABLES]
+
+
+def test_demonstration_is_shaped_like_the_county(hub: Hub) -> None:
+    loaded = load_network(hub, read_document(), hasher=CHEAP)
+    assert (loaded.organisations, loaded.sites, loaded.passwords) == (27, 23, {})
+    with hub.transaction() as session:
+        kinds = dict(session.execute(select(Organisation.kind, func.count()).group_by(Organisation.kind)).all())
+        hospitals = session.scalar(select(func.count(Physician.organisation_id.distinct())))
+    assert kinds == {"township": 23, "county": 2, "municipal": 1, "provincial": 1}
+    assert hospitals == 4
+    login(hub, "coordinator", PASSWORD, "browser")
+
+
+def test_second_import_changes_nothing_but_the_end_of_duty(hub: Hub, hub_clock: SteerableClock) -> None:
+    load_network(hub, read_document(), hasher=CHEAP)
+    before = counts(hub)
+    hub_clock.advance(3600)
+    load_network(hub, read_document(), hasher=CHEAP)
+    assert counts(hub) == before
+    with hub.transaction() as session:
+        assert (session.scalars(select(DutyPeriod.ends_at)).first() - hub_clock.now).days == 366
+
+
+def test_account_keeps_its_password_and_a_new_one_without_gets_a_random_one(hub: Hub) -> None:
+    document = read_document()
+    load_network(hub, document, hasher=CHEAP)
+    changed = dict(document["coordinators"][0], password="another-password")
+    fresh = {"login": "second", "name": "第二", "organisation": "qinghe-renmin"}
+    document["coordinators"] = [changed, fresh]
+    loaded = load_network(hub, document, hasher=CHEAP)
+    assert set(loaded.passwords) == {"second"}
+    login(hub, "coordinator", PASSWORD, "browser")
+    login(hub, "second", loaded.passwords["second"], "browser")
+    assert loaded.passwords["second"] not in repr(loaded)
+
+
+def test_all_mistakes_are_told_together_with_their_paths_and_nothing_is_changed(hub: Hub) -> None:
+    document: dict[str, Any] = read_document()
+    document["organisations"][4]["parent"] = "nowhere"
+    document["agreements"][0]["assisting"] = "nobody"
+    document["technicians"][0]["organisation"] = "qinghe-renmin"
+    document["administrators"][0]["login"] = "coordinator"
+    with pytest.raises(NetworkInvalid) as refused:
+        load_network(hub, document, hasher=CHEAP)
+    paths = {problem.split(":")[0] for problem in refused.value.problems}
+    assert paths == {
+        "organisations[4].parent",
+        "agreements[0]",
+        "technicians[0].organisation",
+        "administrators[0].login",
+    }
+    assert counts(hub) == [0] * len(TABLES)
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        pytest.param("physicians[0].title", lambda d: d["physicians"][0].update(title="wizard"), id="title"),
+        pytest.param("organisations[0].kind", lambda d: d["organisations"][0].pop("kind"), id="missing"),
+        pytest.param("surprise", lambda d: d.update(surprise=1), id="unknown-key"),
+        pytest.param("agreements[0].stage", lambda d: d["agreements"][0].update(stage=0), id="stage"),
+        pytest.param("organisations[4].site", lambda d: d["organisations"][4].update(site="../x"), id="site"),
+    ],
+)
+def test_mistake_in_form_is_told_by_its_path(hub: Hub, path: str, change: Any) -> None:
+    document = read_document()
+    change(document)
+    with pytest.raises(NetworkInvalid) as refused:
+        load_network(hub, document, hasher=CHEAP)
+    assert refused.value.problems[0].startswith(f"{path}: ")
+
+
+def test_organisation_cannot_stand_below_itself(hub: Hub) -> None:
+    document = read_document()
+    document["organisations"][0]["parent"] = "qinghe-t01"
+    with pytest.raises(NetworkInvalid, match="would stand below itself"):
+        load_network(hub, document, hasher=CHEAP)

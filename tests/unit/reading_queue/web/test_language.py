@@ -1,0 +1,87 @@
+"""Both catalogues are complete, and every word that code can ask for is in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+
+import pytest
+
+from reading_queue.domain import wording
+from reading_queue.domain.discontinuation import DiscontinuationReason
+from reading_queue.domain.roles import Role
+from reading_queue.domain.routing import Phase
+from reading_queue.domain.transitions import CaseState
+from reading_queue.errors import HubError
+from reading_queue.services.accounts import LANGUAGES
+from reading_queue.services.statistics import Connection, StuckKind
+from reading_queue.web import language, middlewares
+from reading_queue.web.radiologist.views import DONE
+from reading_queue.web.rendering import FOLDER
+from storage.contract.hops import Hop
+from storage.contract.lanes import Lane
+
+WORDS = {name: language.catalogue(name) for name in LANGUAGES}
+FAMILIES: dict[str, Iterable[str] | type[StrEnum]] = {
+    "role": Role,
+    "lane": Lane,
+    "state": CaseState,
+    "phase": Phase,
+    "hop": Hop,
+    "cancel": DiscontinuationReason,
+    "connection": Connection,
+    "stuck": StuckKind,
+    "stuck.next": StuckKind,
+    "done": DONE,
+}
+
+
+def errors_below(parent: type[HubError]) -> set[str]:
+    return {parent.code}.union(*(errors_below(child) for child in parent.__subclasses__()))
+
+
+def placeholders(words: str) -> set[str]:
+    return set(re.findall(r"\{(\w+)\}", words))
+
+
+def test_both_languages_have_the_same_keys_in_the_same_order() -> None:
+    assert list(WORDS["zh"]) == list(WORDS["en"])
+
+
+def test_both_languages_name_the_same_values() -> None:
+    differing = {key for key, words in WORDS["zh"].items() if placeholders(words) != placeholders(WORDS["en"][key])}
+    assert not differing
+
+
+def test_no_word_is_empty_and_english_is_english() -> None:
+    assert all(words.strip() for catalogue in WORDS.values() for words in catalogue.values())
+    assert not {key for key, words in WORDS["en"].items() if re.search(r"[\u4e00-\u9fff]", words)}
+
+
+def test_every_key_of_a_template_is_in_the_catalogue() -> None:
+    asked = {
+        key
+        for path in FOLDER.rglob("*.html")
+        for key in re.findall(r"""\bt\(['"]([\w.]+)['"]\s*[,)]""", path.read_text(encoding="utf-8"))
+    }
+    assert len(asked) > 100
+    assert asked <= WORDS["zh"].keys()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_member_of_a_family_has_its_word(family: str) -> None:
+    assert {f"{family}.{member}" for member in FAMILIES[family]} <= WORDS["zh"].keys()
+
+
+def test_every_refusal_of_a_use_case_has_its_words() -> None:
+    assert middlewares.ForgeryRefused.code in errors_below(HubError)
+    # Refusals of gateways and operators never reach a page.
+    of_pages = {code for code in errors_below(HubError) if code in WORDS["zh"] or f"error.{code}" in WORDS["zh"]}
+    declared = {child.code for child in HubError.__subclasses__() if child.__module__ == "reading_queue.errors"}
+    assert declared <= of_pages
+
+
+def test_every_finding_about_a_text_has_its_words() -> None:
+    sentences = {value for name, value in vars(wording).items() if name.isupper() and isinstance(value, str)}
+    assert {f"wording.{sentence}" for sentence in sentences} <= WORDS["zh"].keys()

@@ -1,0 +1,58 @@
+"""How times, spans and addresses look on a screen."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pytest
+
+from reading_queue.web.radiologist.views import images_url
+from reading_queue.web.rendering import age_at, clock, local_address, moment, span
+
+AT = datetime(2026, 3, 1, 16, 5, 9, 876_000, tzinfo=UTC)
+
+
+def test_times_are_those_of_the_site() -> None:
+    assert (moment(AT), moment(AT, "Asia/Urumqi"), moment(None)) == ("03-02 00:05", "03-01 22:05", "—")
+    assert clock(AT) == "03-02 00:05:09.8"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "—"),
+        (0.04, "0.0 秒"),
+        (9.96, "10.0 秒"),
+        (59, "59 秒"),
+        (61, "1 分 1 秒"),
+        (3661, "1 小时 1 分"),
+        (90000, "1 天 1 小时"),
+        (-75, "-1 分 15 秒"),
+    ],
+)
+def test_span_is_in_words(seconds: float | None, words: str) -> None:
+    assert span(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("born", "words"),
+    [
+        pytest.param(date(2000, 3, 2), "25 岁", id="day-before-the-birthday"),
+        pytest.param(date(2000, 3, 1), "26 岁", id="birthday"),
+        pytest.param(None, "", id="unknown"),
+        pytest.param(date(1800, 1, 1), "", id="implausible"),
+        pytest.param(date(2030, 1, 1), "", id="not-born"),
+    ],
+)
+def test_age_is_in_completed_years(born: date | None, words: str) -> None:
+    assert age_at(born, AT) == words
+
+
+@pytest.mark.parametrize("elsewhere", ["//evil", "https://evil", "/\\evil", "", "clinic", "/a\nb", "/\t/evil"])
+def test_address_elsewhere_is_never_followed(elsewhere: str) -> None:
+    assert local_address(elsewhere, "/") == "/"
+
+
+def test_viewer_opens_all_studies_of_a_case_in_the_readers_language() -> None:
+    assert images_url(("1.2", "1.3")) == "/viewer/viewer?StudyInstanceUIDs=1.2,1.3&lng=zh"
+    assert images_url(()) == ""
