@@ -148,13 +148,13 @@ def running_network(folder: Path) -> Iterator[RunningNetwork]:
         pacs = ClinicPacs(folder / "pacs")
         stack.callback(pacs.stop)
         hub = _start_hub(folder)
-        stack.callback(_stop, hub)
+        stack.callback(stop_process, hub)
         ready = folder / "hub" / "run" / "ready"
         hub.wait_until(ready.exists, within_s=60)
-        _hub_command(folder, "network", "load", str(COUNTY))
+        hub_command(folder, "network", "load", str(COUNTY))
         url = f"http://127.0.0.1:{(folder / 'hub' / 'run' / 'web.port').read_text().strip()}"
-        gateway = _start_gateway(folder, url, pacs.port)
-        stack.callback(_stop, gateway)
+        gateway = start_gateway(folder, url, pacs.port)
+        stack.callback(stop_process, gateway)
         gateway.wait_until((folder / "gateway" / "dicom.port").exists, within_s=30)
         county = yaml.safe_load(COUNTY.read_text(encoding="utf-8"))
         yield RunningNetwork(folder, url, pacs, hub, gateway, county)
@@ -171,7 +171,8 @@ def _start_hub(folder: Path) -> RunningProcess:
     return RunningProcess(command, log_path=folder / "log" / "hub.log", name="hub")
 
 
-def _start_gateway(folder: Path, hub_url: str, pacs_port: int) -> RunningProcess:
+def start_gateway(folder: Path, hub_url: str, pacs_port: int) -> RunningProcess:
+    """Enrol a gateway for SITE with the hub of `folder`, start it, and return once it is launched."""
     own = folder / "gateway"
     own.mkdir(parents=True, exist_ok=True)
     config = own / "gateway.toml"
@@ -183,24 +184,27 @@ def _start_gateway(folder: Path, hub_url: str, pacs_port: int) -> RunningProcess
         f'[[targets]]\nname = "clinic"\nhost = "127.0.0.1"\nport = {pacs_port}\nae_title = "{PACS_AE}"\n',
         encoding="utf-8",
     )
-    code = _hub_command(folder, "site", "enrol", SITE).strip().splitlines()[-1]
+    code = hub_command(folder, "site", "enrol", SITE).strip().splitlines()[-1]
     _run([TOOLS / "counterpart-gateway", "enrol", "--config", config, "--code", code])
     command = [TOOLS / "counterpart-gateway", "serve", "--config", config]
     return RunningProcess(command, log_path=folder / "log" / "gateway.log", name="gateway")
 
 
-def _stop(process: RunningProcess) -> None:
+def stop_process(process: RunningProcess) -> None:
+    """Stop a process in order, and leave nothing of its session behind."""
     try:
         process.stop(within_s=20)
     finally:
         process.kill_session()
 
 
-def _hub_command(folder: Path, *words: str) -> str:
+def hub_command(folder: Path, *words: str) -> str:
+    """Run `counterpart-hub` with the configuration of `folder` and return what it prints; it must succeed."""
     return _run([TOOLS / "counterpart-hub", "--config", folder / "hub.toml", *words])
 
 
-def _run(command: Sequence[str | Path]) -> str:
+def run_command(command: Sequence[str | Path]) -> str:
+    """Run a command to its end and return what it prints; it must succeed."""
     words = [str(word) for word in command]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"{' '.join(words)} failed:\n{done.stdout}{done.stderr}"
