@@ -185,7 +185,7 @@ def start_gateway(folder: Path, hub_url: str, pacs_port: int) -> RunningProcess:
         encoding="utf-8",
     )
     code = hub_command(folder, "site", "enrol", SITE).strip().splitlines()[-1]
-    _run([TOOLS / "counterpart-gateway", "enrol", "--config", config, "--code", code])
+    run_command([TOOLS / "counterpart-gateway", "enrol", "--config", config, "--code", code])
     command = [TOOLS / "counterpart-gateway", "serve", "--config", config]
     return RunningProcess(command, log_path=folder / "log" / "gateway.log", name="gateway")
 
@@ -200,7 +200,7 @@ def stop_process(process: RunningProcess) -> None:
 
 def hub_command(folder: Path, *words: str) -> str:
     """Run `counterpart-hub` with the configuration of `folder` and return what it prints; it must succeed."""
-    return _run([TOOLS / "counterpart-hub", "--config", folder / "hub.toml", *words])
+    return run_command([TOOLS / "counterpart-hub", "--config", folder / "hub.toml", *words])
 
 
 def run_command(command: Sequence[str | Path]) -> str:
