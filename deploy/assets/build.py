@@ -21,6 +21,13 @@ COMPRESSED_FROM_BYTES = 1024
 # loads a script from outside, and the study list's demo pages.
 LEFT_OUT = ("ort", "dicom-microscopy-viewer", "init-service-worker.js", "sw.js", "index.html", "app-config.js")
 FONTS = ("400Regular/NotoSansSC_400Regular.ttf", "700Bold/NotoSansSC_700Bold.ttf")
+# Changes to the viewer's scripts, each with what must be found at least once.
+REPLACEMENTS = (
+    ('__webpack_require__.p = "/"', f'__webpack_require__.p = "{BASE}"'),
+    # Its panel adds every study under the same Patient ID. That number is unique within one site only, so this would
+    # show another person's images as priors; the viewer shows the studies that it was opened with.
+    ("const mrn = qidoForStudyUID[0].mrn;", "const mrn = null;"),
+)
 
 
 class UnexpectedPackage(Exception):
@@ -47,18 +54,21 @@ def build_viewer(package: Path, target: Path) -> None:
     """Copy the viewer's dist, move it under BASE, and write its page and configuration."""
     dist = package / "dist"
     shutil.copytree(dist, target, ignore=lambda folder, _: LEFT_OUT if Path(folder) == dist else ("*.map",))
-    moved = 0
+    found = set()
     for script in target.rglob("*.js"):
-        text = script.read_text(encoding="utf-8")
-        changed = text.replace('__webpack_require__.p = "/"', f'__webpack_require__.p = "{BASE}"')
-        if changed != text:
-            moved += 1
-            script.write_text(changed, encoding="utf-8")
+        text = original = script.read_text(encoding="utf-8")
+        for old, new in REPLACEMENTS:
+            if old in text:
+                found.add(old)
+                text = text.replace(old, new)
+        if text != original:
+            script.write_text(text, encoding="utf-8")
+    missing = [old for old, _ in REPLACEMENTS if old not in found]
+    if missing:
+        raise UnexpectedPackage(f"no script of the viewer has: {missing}")
     for sheet in target.rglob("*.css"):
         text = sheet.read_text(encoding="utf-8")
         sheet.write_text(re.sub(r"url\((['\"]?)/(?!/)", rf"url(\1{BASE}", text), encoding="utf-8")
-    if not moved:
-        raise UnexpectedPackage("no script of the viewer names its public path")
     for name in ("app-config.js", "start.js"):
         shutil.copy(HERE / "viewer" / name, target / name)
     (target / "index.html").write_text(viewer_page((dist / "index.html").read_text(encoding="utf-8")), encoding="utf-8")

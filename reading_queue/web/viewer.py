@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from aiohttp import web
 
-from reading_queue.web.keys import get_viewer
+from reading_queue.web.keys import find_viewer, get_viewer
 
-# WebAssembly codecs, workers made from blobs and inline styles are how the viewer is built; nothing from elsewhere.
-CONTENT_SECURITY_POLICY: Final = (
+# Inline styles and workers made from blobs are how the viewer is built; nothing from elsewhere.
+PAGE_POLICY: Final = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' blob:; worker-src 'self' blob:; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
     "connect-src 'self' blob: data:; object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
+)
+# A worker obeys the policy of its own script. The codecs run in workers, and the glue around their WebAssembly (embind)
+# makes its functions from text; a worker has no page and no cookie to steal. Any other use of a script ignores this.
+WORKER_POLICY: Final = (
+    "default-src 'none'; script-src 'self' 'unsafe-eval' 'wasm-unsafe-eval' blob:; connect-src 'self' blob: data:"
 )
 CACHE_BUILT_FILES: Final = "private, max-age=86400"
 FOLDER = web.AppKey("FOLDER", Path)
@@ -32,12 +38,15 @@ def build_viewer(assets_dir: Path) -> web.Application:
 
 async def show(request: web.Request) -> web.StreamResponse:
     """Answer a built file, or the viewer's page for any other address inside it."""
+    if find_viewer(request) is None and "text/html" in request.headers.get("Accept", ""):
+        raise web.HTTPSeeOther(f"/login?next={quote(request.path_qs, safe='')}")
     get_viewer(request)
     folder = request.config_dict[FOLDER]
     path = (folder / request.match_info["path"]).resolve()
-    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
     if path.is_relative_to(folder) and path.is_file() and path.name != "index.html":
-        return web.FileResponse(path, headers={**headers, "Cache-Control": CACHE_BUILT_FILES})
+        policy = WORKER_POLICY if path.suffix in (".js", ".mjs") else PAGE_POLICY
+        return web.FileResponse(path, headers={"Content-Security-Policy": policy, "Cache-Control": CACHE_BUILT_FILES})
     if not (folder / "index.html").is_file():
         raise web.HTTPNotFound(text="The image viewer is not installed: run `make prepare`, or set assets_dir.")
-    return web.FileResponse(folder / "index.html", headers={**headers, "Cache-Control": "no-cache"})
+    headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
+    return web.FileResponse(folder / "index.html", headers=headers)

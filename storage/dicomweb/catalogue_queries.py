@@ -21,6 +21,7 @@ RESULTS_MAX: Final = 200
 KEYWORDS: Final = {  # the study keys that can be searched, by keyword and by tag (PS3.18 table 10.6.1-5)
     "StudyInstanceUID": "0020000D",
     "PatientID": "00100020",
+    "IssuerOfPatientID": "00100021",  # the site: a Patient ID is unique only within it
     "PatientName": "00100010",
     "AccessionNumber": "00080050",
     "StudyDate": "00080020",
@@ -143,6 +144,8 @@ def _condition(keyword: str, value: str) -> ColumnElement[bool]:
             return _text_condition(Patient.name, value)
         case "PatientID":
             return _text_condition(Patient.patient_number, value)
+        case "IssuerOfPatientID":
+            return _text_condition(Patient.site_id, value)
         case "StudyID":
             return _text_condition(Study.study_number, value)
         case _:

@@ -23,6 +23,7 @@ def study_json(row: StudyRow) -> DicomJson:
         **_name("00080090", study.referring_physician),
         **_name("00100010", patient.name),
         **_element("00100020", "LO", patient.patient_number or None),
+        **_element("00100021", "LO", patient.site_id),  # Issuer of Patient ID: the number is unique within its site
         **_element("00100030", "DA", patient.birth_date.strftime("%Y%m%d") if patient.birth_date else None),
         **_element("00100040", "CS", patient.sex or None),
         **_element("0020000D", "UI", study.study_uid),

@@ -102,5 +102,5 @@ class ImageClient:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def get(self, path: str, **headers: str) -> Reply:
-        answer = self._http.request("GET", self._url + path, headers=self._headers | headers)
+        answer = self._http.request("GET", self._url + path, headers=self._headers | headers, redirect=False)
         return Reply(answer.status, answer.headers, answer.data)

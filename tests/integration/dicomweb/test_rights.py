@@ -77,6 +77,18 @@ def test_look_at_a_study_is_in_the_audit_trail(county: County, as_person: AsPers
     assert account_id
 
 
+def test_person_who_opens_the_viewer_logged_out_is_sent_to_the_login(server: ImageServer) -> None:
+    reply = ImageClient(server.url).get("/viewer/viewer?StudyInstanceUIDs=1.2.3&lng=zh", Accept="text/html,*/*")
+    assert reply.status == 303
+    assert reply.headers["Location"] == "/login?next=/viewer/viewer?StudyInstanceUIDs%3D1.2.3%26lng%3Dzh"
+
+
+def test_only_scripts_may_make_functions_from_text_and_only_as_workers(as_person: AsPerson) -> None:
+    page, script = as_person("reader").get("/viewer/"), as_person("reader").get("/viewer/app.js")
+    assert "'unsafe-eval'" not in page.headers["Content-Security-Policy"]
+    assert "'unsafe-eval'" in script.headers["Content-Security-Policy"], "codecs in workers do not run without it"
+
+
 def test_viewer_answers_its_page_for_every_address_inside_it(as_person: AsPerson) -> None:
     for address in ("/viewer/", "/viewer/viewer?StudyInstanceUIDs=1.2.3&lng=zh"):
         reply = as_person("reader").get(address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.integration.dicomweb.county import OTHER_SITE, SITE
 from tests.integration.dicomweb.phantom import (
     BONE_SERIES,
     DESCRIPTIONS,
@@ -43,6 +44,7 @@ def test_study_is_found_by_uid_with_its_text(coordinator: ImageClient) -> None:
         "PatientID=T01_000?",
         "PatientName=%E8%B5%B5*",
         "AccessionNumber=T01-77",
+        f"PatientID={PATIENT_NUMBER}&IssuerOfPatientID={SITE}",
         "StudyID=S-1",
         "StudyDate=20260301",
         "StudyDate=20260201-20260331",
@@ -62,6 +64,7 @@ def test_study_is_found_by(coordinator: ImageClient, query: str) -> None:
         "StudyInstanceUID=1.2.3",
         "PatientID=T01%25",  # a percent sign is no wildcard
         "PatientID=T01-0001",
+        f"PatientID={PATIENT_NUMBER}&IssuerOfPatientID={OTHER_SITE}",
         "PatientID=T01a000*",  # nor is an underscore
         "StudyDate=20260302-20260331",
         "StudyDate=-",
