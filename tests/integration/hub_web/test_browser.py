@@ -1,0 +1,153 @@
+"""The desks in Chromium: pages that refresh themselves, the keyboard, the editor that saves by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from reading_queue.services import reading
+from tests.integration.hub_web.county import (
+    AUTHOR,
+    COORDINATOR,
+    FIRST_SITE,
+    PASSWORD,
+    TECHNICIAN,
+    TEXT,
+    VERIFIER,
+    County,
+)
+from tests.integration.hub_web.serving import ASSETS
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+WIDTHS = {"desktop": (1440, 900), "phone": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page_of(chromium: Browser, url: str, county: County) -> Iterator[Callable[..., Page]]:
+    """Return a page on which an account has just logged in; scripts may report no error until the test ends."""
+    assert (ASSETS / "vendor" / "htmx.min.js").is_file(), "run `make assets` first"
+    wrong: list[str] = []
+    contexts = []
+
+    def of(login: str, width: str = "desktop") -> Page:
+        context = chromium.new_context(
+            viewport=dict(zip(("width", "height"), WIDTHS[width], strict=True)), locale="zh-CN"
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text) if "Content Security" in message.text else None)
+        page.goto(f"{url}/login")
+        page.fill("[name=login]", login)
+        page.fill("[name=password]", PASSWORD)
+        page.click("main button")
+        return page
+
+    yield of
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    ("login", "heading"), [(TECHNICIAN, "检查列表"), (AUTHOR, "阅片台"), (COORDINATOR, "今日概况")]
+)
+def test_every_desk_opens_and_fits_its_screen(
+    page_of: Callable[..., Page], county: County, login: str, heading: str, width: str
+) -> None:
+    county.arrive("1.2.3.1", patient="Muhammadjon Abdurahmonov-Toshmuhammad", what="头颅急诊平扫 " * 6)
+    page = page_of(login, width)
+    expect(page.locator("h1")).to_have_text(heading)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_study_appears_on_the_clinics_page_by_itself(page_of: Callable[..., Page], county: County) -> None:
+    page = page_of(TECHNICIAN)
+    expect(page.get_by_text("还没有检查")).to_be_visible()
+    case_id = county.arrive("1.2.3.1")
+    expect(page.get_by_text("赵䶮")).to_be_visible()
+    page.goto(page.url + f"studies/{FIRST_SITE}/1.2.3.1")
+    county.submit(case_id)
+    expect(page.get_by_text("报告已提交")).to_be_visible()
+
+
+def test_list_keeps_focus_and_what_is_unfolded_while_it_refreshes(page_of: Callable[..., Page], county: County) -> None:
+    county.arrive("1.2.3.1", patient="第一人", ago_s=200)
+    county.arrive("1.2.3.2", patient="第二人", ago_s=100)
+    page = page_of(AUTHOR)
+    page.locator("summary", has_text="为什么派给我").first.click()
+    page.locator("h1").click()
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    county.arrive("1.2.3.3", patient="第三人", ago_s=300)
+    expect(page.get_by_text("第三人")).to_be_visible()
+    expect(page.locator("[data-row]:focus")).to_contain_text("第二人")
+    expect(page.locator("details[open]")).to_have_count(1)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/radiologist/cases/*")
+    expect(page.locator("h1")).to_contain_text("第二人")
+
+
+def test_editor_saves_by_itself_and_says_so(page_of: Callable[..., Page], county: County) -> None:
+    case_id = county.arrive("1.2.3.1")
+    task = county.task(case_id)
+    author = county.viewer(AUTHOR)
+    reading.claim(county.hub, author, task)
+    page = page_of(AUTHOR)
+    page.goto(f"{page.url.rstrip('/')}/cases/{case_id}")
+    page.fill("[name=findings]", TEXT.findings)
+    expect(page.locator("#saved")).to_contain_text("已保存")
+    page.fill("[name=impression]", TEXT.impression)
+    expect(page.locator("[name=version]")).to_have_value("2")
+    page.reload()
+    expect(page.locator("[name=impression]")).to_have_value(TEXT.impression)
+    page.fill("[name=recommendation]", TEXT.recommendation)
+    page.get_by_role("button", name="签名并提交").click()
+    expect(page.get_by_role("status").filter(has_text="报告已提交")).to_be_visible()
+
+
+def test_editor_says_when_the_claim_was_lost(page_of: Callable[..., Page], county: County) -> None:
+    case_id = county.arrive("1.2.3.1")
+    task = county.task(case_id)
+    reading.claim(county.hub, county.viewer(AUTHOR), task)
+    page = page_of(AUTHOR)
+    page.goto(f"{page.url.rstrip('/')}/cases/{case_id}")
+    reading.release(county.hub, county.viewer(COORDINATOR), task, "110513")
+    page.fill("[name=findings]", "太迟了")
+    expect(page.locator("#saved")).to_contain_text("您已不再持有这项任务")
+
+
+def test_page_that_cannot_refresh_says_so(page_of: Callable[..., Page], county: County) -> None:
+    page = page_of(VERIFIER)
+    expect(page.locator("#offline")).to_be_hidden()
+    page.context.set_offline(True)
+    expect(page.locator("#offline")).to_be_visible()
+    page.context.set_offline(False)
+    expect(page.locator("#offline")).to_be_hidden()
+
+
+def test_verifier_changes_the_text_and_signs_from_a_phone(page_of: Callable[..., Page], county: County) -> None:
+    case_id = county.arrive("1.2.3.1")
+    county.submit(case_id)
+    page = page_of(VERIFIER, "phone")
+    page.get_by_role("button", name="接单").click()
+    page.fill("[name=recommendation]", "半年后复查。")
+    page.get_by_role("button", name="审核签发").click()
+    expect(page.get_by_role("status").filter(has_text="报告已签发")).to_be_visible()
