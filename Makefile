@@ -6,7 +6,6 @@ PYTEST := $(PYTHON) -m pytest
 # Real servers are shared inside one pytest worker.
 WORKERS ?= 2
 DATA ?= .demo
-STARTED := $(shell date +%s.%N)
 
 .PHONY: help
 help: ## List the targets
@@ -14,7 +13,7 @@ help: ## List the targets
 
 .PHONY: demo
 demo: prepare ## Run the main job: a county's network, live (ONCE=1 JSON=FILE DATA=DIR)
-	@$(PYTHON) deploy/demo/run.py --started $(STARTED) --data '$(DATA)' $(if $(ONCE),--once) $(if $(JSON),--json '$(JSON)')
+	@$(PYTHON) deploy/demo/run.py --started "$$(date +%s.%N)" --data '$(DATA)' $(if $(ONCE),--once) $(if $(JSON),--json '$(JSON)')
 
 .PHONY: test
 test: prepare-dev ## Pass all tests, real servers included
