@@ -17,6 +17,7 @@ from reading_queue.web import api, clinic, coordinator, login, radiologist, stat
 from reading_queue.web.keys import ASSETS_DIR, HUB, MOUNTS, RUN, TEMPLATES
 from reading_queue.web.middlewares import (
     answer_errors,
+    limit_bodies,
     log_requests,
     open_session,
     refuse_forgery,
@@ -25,7 +26,7 @@ from reading_queue.web.middlewares import (
 from reading_queue.web.offload import Offload
 from reading_queue.web.rendering import build_templates
 
-BODY_BYTES_MAX: Final = 16 * 1024 * 1024  # a gateway's largest manifest; uploads do not pass through memory
+MOUNTED_BODY_BYTES_MAX: Final = 16 * 1024 * 1024  # a gateway's largest manifest; uploads do not pass through memory
 
 STATIC_ROUTES: Final = (
     web.get("/static/vendor/{name}", static_files.vendored_file, name="static.vendor"),
@@ -46,7 +47,8 @@ def build_app(
     caller's to close; without it the application makes a pool of its own.
     """
     app = web.Application(
-        middlewares=[log_requests, answer_errors, open_session, refuse_forgery], client_max_size=BODY_BYTES_MAX
+        middlewares=[log_requests, answer_errors, limit_bodies, open_session, refuse_forgery],
+        client_max_size=MOUNTED_BODY_BYTES_MAX,
     )
     app[HUB], app[ASSETS_DIR], app[TEMPLATES] = hub, assets_dir, build_templates()
     app[MOUNTS] = tuple(f"{prefix.rstrip('/')}/" for prefix, _ in mounts)

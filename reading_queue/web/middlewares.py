@@ -25,6 +25,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 COOKIE: Final = "counterpart"
 COOKIE_SECURE: Final = "__Host-counterpart"  # a browser takes it over TLS only, for this host only
+BODY_BYTES_MAX: Final = 1024 * 1024
 CSRF_FIELD: Final = "csrf_token"
 CSRF_HEADER: Final = "X-CSRF-Token"
 SAFE_METHODS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
@@ -115,6 +116,17 @@ async def refuse_forgery(request: web.Request, handler: Handler) -> web.StreamRe
             raise ForgeryRefused
         if session is not None and session.kind == "browser" and not await _has_token(request, session.csrf_token):
             raise ForgeryRefused
+    return await handler(request)
+
+
+@web.middleware
+async def limit_bodies(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what is larger than any form or JSON of ours; a mounted application sets its own limits."""
+    if request.body_exists and not is_mounted(request):
+        if request.content_length is None:
+            raise web.HTTPLengthRequired
+        if request.content_length > BODY_BYTES_MAX:
+            raise web.HTTPRequestEntityTooLarge(max_size=BODY_BYTES_MAX, actual_size=request.content_length)
     return await handler(request)
 
 

@@ -76,11 +76,11 @@ def clock(at: datetime | None, zone: str = SCREEN_ZONE) -> str:
     return f"{local:%m-%d %H:%M:%S}.{local.microsecond // 100_000}"
 
 
-def span(seconds: float | None) -> str:
+def span(seconds: float | None, *, tenths: bool = True) -> str:
     """Return a length of time in words of the screen's language: `3 分 12 秒`, `3 min 12 s`."""
     if seconds is None:
         return "—"
-    if abs(seconds) < 10:
+    if tenths and abs(seconds) < 10:
         return translate("span.seconds", seconds=f"{seconds:.1f}")
     sign, rest = ("-" if seconds < 0 else ""), int(abs(seconds))
     if rest < MINUTE_S:

@@ -14,7 +14,6 @@ from reading_queue.web.api import models
 from reading_queue.web.keys import HUB, TOKEN, in_thread
 from reading_queue.web.parsing import study_of
 
-BODY_BYTES_MAX: Final = 1024 * 1024
 PAGE_SIZE: Final = 50
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
@@ -180,8 +179,6 @@ def _task_id(request: web.Request) -> str:
 
 async def _body(request: web.Request, model: type[BodyT]) -> BodyT:
     """Return the request's body. Raises Invalid, naming the fields and the rules they break, never their content."""
-    if (request.content_length or 0) > BODY_BYTES_MAX:
-        raise web.HTTPRequestEntityTooLarge(max_size=BODY_BYTES_MAX, actual_size=request.content_length or 0)
     try:
         return model.model_validate_json(await request.read() or b"{}")
     except ValidationError as exc:

@@ -207,6 +207,12 @@ def test_pages_carry_security_headers_and_are_never_stored(browser_of: Callable[
     assert len(headers["X-Request-Id"]) == 32
 
 
+def test_body_larger_than_any_form_is_refused(visitor: Visitor) -> None:
+    answer = visitor.post("/login", login=TECHNICIAN, password="x" * 2_000_000)
+    assert answer.status == 413
+    assert "内容太大" in answer.text
+
+
 def test_own_files_are_kept_by_browsers_under_their_digest(visitor: Visitor) -> None:
     page = visitor.get("/login").text
     start = page.index("/static/", page.index('rel="stylesheet"'))
