@@ -46,7 +46,7 @@ class CustodyLine:
 
 def record(
     session: Session,
-    hub: Hub,
+    now: datetime,
     hop: Hop,
     *,
     event_key: str,
@@ -61,7 +61,7 @@ def record(
         hop=hop,
         site_id=site_id,
         study_uid=study_uid,
-        at=hub.clock(),
+        at=now,
         case_id=case_id,
         detail=detail or {},
     )

@@ -94,7 +94,7 @@ def declare(hub: Hub, gateway: GatewayIdentity, manifest: Manifest) -> ManifestA
         holdings = compare_with_catalogue(session, manifest)
         if holdings.held or holdings.needed:
             case_id = cases.declare_case(session, hub, now, manifest=manifest)
-            _record(session, hub, Hop.DECLARED, transfer, case_id)
+            _record(session, now, Hop.DECLARED, transfer, case_id)
         settle(session, hub, transfer, manifest, holdings)
     return ManifestAnswer(
         transfer_id=transfer.transfer_id,
@@ -147,7 +147,7 @@ def commit(hub: Hub, gateway: GatewayIdentity, grant_id: str, request: CommitReq
         _commit_packs(session, now, fresh)
         manifest = Manifest.model_validate(transfer.manifest)
         holdings = compare_with_catalogue(session, manifest)
-        _record_committed(session, hub, transfer, holdings)
+        _record_committed(session, now, transfer, holdings)
         return _answer(session, transfer, holdings)
 
 
@@ -230,7 +230,7 @@ def _commit_packs(session: Session, now: datetime, fresh: list[GrantedPack]) -> 
     session.flush()
 
 
-def _record_committed(session: Session, hub: Hub, transfer: Transfer, holdings: Holdings) -> None:
+def _record_committed(session: Session, now: datetime, transfer: Transfer, holdings: Holdings) -> None:
     """Write COMMITTED once, when every instance that is still needed lies in a committed pack."""
     on_the_way = {
         uid
@@ -240,13 +240,13 @@ def _record_committed(session: Session, hub: Hub, transfer: Transfer, holdings: 
     }
     if on_the_way.issuperset(holdings.needed):
         case_id = cases.find_case_of(session, transfer.site_id, transfer.study_uid)
-        _record(session, hub, Hop.COMMITTED, transfer, case_id)
+        _record(session, now, Hop.COMMITTED, transfer, case_id)
 
 
-def _record(session: Session, hub: Hub, hop: Hop, transfer: Transfer, case_id: str | None) -> None:
+def _record(session: Session, now: datetime, hop: Hop, transfer: Transfer, case_id: str | None) -> None:
     custody.record(
         session,
-        hub,
+        now,
         hop,
         event_key=f"hub:{hop}:{transfer.transfer_id}",
         site_id=transfer.site_id,

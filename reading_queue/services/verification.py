@@ -73,7 +73,7 @@ def settle(session: Session, hub: Hub, transfer: Transfer, manifest: Manifest, h
     session.flush()
     custody.record(
         session,
-        hub,
+        now,
         Hop.VERIFIED,
         event_key=f"hub:{Hop.VERIFIED}:{transfer.transfer_id}",
         site_id=transfer.site_id,
@@ -215,7 +215,7 @@ def _refuse(hub: Hub, claim: PackClaim, refusal: PackRefused) -> None:
         pack.refusal_reason = refusal.reason
         custody.record(
             session,
-            hub,
+            hub.clock(),
             Hop.REFUSED,
             event_key=f"hub:{Hop.REFUSED}:{claim.granted_pack_id}",
             site_id=claim.site_id,

@@ -68,7 +68,9 @@ def test_ledger_is_told_by_the_hubs_clock_whatever_the_clinics_clock_says(
     gateway.post("/custody", events(gateway, 1))  # one second after the gateway's `at`
     hub_clock.advance(10)
     with network.transaction() as session:
-        custody.record(session, network, Hop.DECLARED, event_key="hub:declared:t", site_id=SITE, study_uid=STUDY)
+        custody.record(
+            session, network.clock(), Hop.DECLARED, event_key="hub:declared:t", site_id=SITE, study_uid=STUDY
+        )
     lines = custody.ledger_of(network, STUDY, SITE)
     assert [line.hop for line in lines] == [Hop.RECEIVED, Hop.DECLARED]
     assert [line.elapsed_s for line in lines] == [None, 9.0]
@@ -79,7 +81,7 @@ def test_ledger_is_told_by_the_hubs_clock_whatever_the_clinics_clock_says(
 def test_equal_times_are_told_in_the_order_of_the_road(network: Hub) -> None:
     with network.transaction() as session:
         for hop in (Hop.VERIFIED, Hop.COMMITTED, Hop.DECLARED):
-            assert custody.record(session, network, hop, event_key=hop, site_id=SITE, study_uid=STUDY)
-        assert not custody.record(session, network, hop, event_key=hop, site_id=SITE, study_uid=STUDY)
+            assert custody.record(session, network.clock(), hop, event_key=hop, site_id=SITE, study_uid=STUDY)
+        assert not custody.record(session, network.clock(), hop, event_key=hop, site_id=SITE, study_uid=STUDY)
     lines = custody.ledger_of(network, STUDY)
     assert [line.hop for line in lines] == [Hop.DECLARED, Hop.COMMITTED, Hop.VERIFIED]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 
 import pydicom
 import pytest
@@ -72,6 +75,16 @@ def test_study_is_confirmed_once_object_storage_holds_what_was_declared(
     assert hashlib.sha256(network.objects.read(key)).hexdigest() == pack.declaration.pack_sha256
     assert list(network.objects.list_keys("incoming/")) == []
     assert hops(network) == [Hop.DECLARED, Hop.COMMITTED, Hop.VERIFIED, Hop.CATALOGUED]
+
+
+def test_hops_of_one_transaction_keep_their_order_while_the_clock_goes_on(
+    gateway: GatewayStandIn, network: Hub, instances: list[MadeInstance]
+) -> None:
+    send_study(gateway, instances)
+    started_at, ticks = network.clock(), itertools.count()
+    run_jobs(replace(network, clock=lambda: started_at + timedelta(milliseconds=next(ticks))))
+    at = {line.hop: line.at for line in custody.ledger_of(network, STUDY, SITE)}
+    assert at[Hop.VERIFIED] == at[Hop.CATALOGUED]
 
 
 def test_catalogue_tells_of_the_study_what_its_headers_say(
