@@ -41,6 +41,7 @@ SWEEPS: Final[Mapping[str, Sweep]] = {
     "expire_offers": sweeps.expire_offers,
     "relaunch_lost": sweeps.relaunch_lost,
     "prune_expired": sweeps.prune_expired,
+    "prune_outbox": sweeps.prune_outbox,
 }
 
 

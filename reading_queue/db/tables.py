@@ -261,7 +261,10 @@ class Report(Base):
     """One signed version of a case's report. Never updated after it is inserted, but for `rendered_at`."""
 
     __tablename__ = "reports"
-    __table_args__ = (UniqueConstraint("case_id", "report_version"),)
+    __table_args__ = (
+        UniqueConstraint("case_id", "report_version"),
+        Index("ix_reports_unrendered", "signed_at", postgresql_where=text("rendered_at IS NULL")),
+    )
 
     report_id: Mapped[str] = mapped_column(primary_key=True)
     case_id: Mapped[str] = mapped_column(ForeignKey("cases.case_id"))

@@ -146,7 +146,7 @@ def launch_route(session: Session, now: datetime, reading_task_id: str, *, due_a
     waiting = select(OutboxMessage.message_id).where(
         OutboxMessage.job == ROUTE_JOB,
         OutboxMessage.published_at.is_(None),
-        OutboxMessage.arguments["reading_task_id"].as_string() == reading_task_id,
+        OutboxMessage.subject_id == reading_task_id,
         OutboxMessage.due_at <= (due_at or now),
     )
     if session.scalar(waiting.limit(1)) is not None:

@@ -44,6 +44,7 @@ class Policy:
     nonce_ttl_s: int = 300
     session_idle_s: int = 8 * 3600
     session_max_s: int = 24 * 3600
+    outbox_keep_s: int = 24 * 3600  # a launch that was published longer ago than this leaves the outbox
     enrolment_ttl_s: int = 7 * 24 * 3600
     failed_logins_max: int = 8
     login_lock_s: int = 300
@@ -76,7 +77,23 @@ class Hub:
 OUTBOX_CHANNEL = "outbox"  # NOTIFY wakes the relay; the row is what counts
 
 
-def launch(session: Session, now: datetime, job: str, *, due_at: datetime | None = None, **arguments: Any) -> None:
-    """Write an outbox row: `job` will be launched with `arguments` (ids only) once this transaction commits."""
-    session.add(OutboxMessage(job=job, arguments=arguments, created_at=now, due_at=due_at or now, published_at=None))
+def launch(
+    session: Session, now: datetime, job: str, *, due_at: datetime | None = None, attempt: int = 1, **subject: str
+) -> None:
+    """Write an outbox row: `job` will be launched once this transaction commits.
+
+    `subject` is the job's one argument, the id of what it is about; `attempt` counts from 1.
+    """
+    ((name, subject_id),) = subject.items()
+    arguments: dict[str, Any] = {name: subject_id} if attempt == 1 else {name: subject_id, "attempt": attempt}
+    session.add(
+        OutboxMessage(
+            job=job,
+            subject_id=subject_id,
+            arguments=arguments,
+            created_at=now,
+            due_at=due_at or now,
+            published_at=None,
+        )
+    )
     session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": OUTBOX_CHANNEL})

@@ -103,6 +103,16 @@ def prune_expired(hub: Hub) -> int:
         return len(nonces) + len(sessions)
 
 
+def prune_outbox(hub: Hub) -> int:
+    """Delete launches that were published so long ago that nothing asks for them any more. Return how many."""
+    published_before = hub.clock() - max(timedelta(seconds=hub.policy.outbox_keep_s), GRACE)
+    old = select(OutboxMessage.message_id).where(OutboxMessage.published_at < published_before)
+    old = old.order_by(OutboxMessage.published_at).limit(BATCH).with_for_update(skip_locked=True)
+    with hub.transaction() as session:
+        pruned = delete(OutboxMessage).where(OutboxMessage.message_id.in_(old)).returning(OutboxMessage.message_id)
+        return len(session.execute(pruned).all())
+
+
 def _relaunch_routing(hub: Hub, now: datetime) -> int:
     """Route scheduled tasks that nobody is asked about and no launch is on its way for."""
     offered = exists().where(Offer.reading_task_id == ReadingTask.reading_task_id, Offer.state == "open")
@@ -113,7 +123,7 @@ def _relaunch_routing(hub: Hub, now: datetime) -> int:
             ReadingTask.state == ReadingTaskState.SCHEDULED,
             Case.state.in_((CaseState.READY, CaseState.OFFERED, CaseState.PENDING_REVIEW)),
             ~offered,
-            ~_on_its_way(ROUTE_JOB, "reading_task_id", ReadingTask.reading_task_id, now),
+            ~_on_its_way(ROUTE_JOB, ReadingTask.reading_task_id, now),
         )
         .order_by(ReadingTask.created_at)
     )
@@ -126,7 +136,7 @@ def _relaunch_verification(hub: Hub, now: datetime) -> int:
         .where(
             GrantedPack.state == "committed",
             GrantedPack.committed_at < now - GRACE,
-            ~_on_its_way(VERIFY_JOB, "granted_pack_id", GrantedPack.granted_pack_id, now),
+            ~_on_its_way(VERIFY_JOB, GrantedPack.granted_pack_id, now),
         )
         .order_by(GrantedPack.committed_at)
     )
@@ -136,17 +146,17 @@ def _relaunch_verification(hub: Hub, now: datetime) -> int:
 def _relaunch_rendering(hub: Hub, now: datetime) -> int:
     unrendered = (
         select(Report.report_id)
-        .where(Report.rendered_at.is_(None), ~_on_its_way(RENDER_JOB, "report_id", Report.report_id, now))
+        .where(Report.rendered_at.is_(None), ~_on_its_way(RENDER_JOB, Report.report_id, now))
         .order_by(Report.signed_at)
     )
     return _launch_all(hub, now, unrendered, RENDER_JOB, "report_id")
 
 
-def _on_its_way(job: str, argument: str, value: InstrumentedAttribute[str], now: datetime) -> ColumnElement[bool]:
+def _on_its_way(job: str, subject_id: InstrumentedAttribute[str], now: datetime) -> ColumnElement[bool]:
     """Return the condition that a launch of `job` waits, or was published so recently that it may be running."""
     return exists().where(
         OutboxMessage.job == job,
-        OutboxMessage.arguments[argument].as_string() == value,
+        OutboxMessage.subject_id == subject_id,
         or_(OutboxMessage.published_at.is_(None), OutboxMessage.published_at > now - GRACE),
     )
 

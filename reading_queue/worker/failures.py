@@ -53,7 +53,7 @@ def record_failure(
     with hub.transaction() as session:
         if delay_s is None:
             reason = f"{kind}, after {attempt} attempts"
-            session.add(DeadJob(job=job, arguments=dict(arguments), failed_at=now, reason=reason, retried_at=None))
+            session.add(_dead_job(job, arguments, now, reason))
             due_at = None
         else:
             due_at = now + timedelta(seconds=delay_s)
@@ -61,3 +61,10 @@ def record_failure(
     event = "job_dead" if due_at is None else "job_failed_will_retry"
     _log.error(event, job=job, attempt=attempt, failure=kind, exc_info=failure, **arguments)
     return due_at
+
+
+def _dead_job(job: str, arguments: Mapping[str, str], now: datetime, reason: str) -> DeadJob:
+    (subject_id,) = arguments.values()
+    return DeadJob(
+        job=job, subject_id=subject_id, arguments=dict(arguments), failed_at=now, reason=reason, retried_at=None
+    )

@@ -110,16 +110,19 @@ class AuditEvent(Base):
 class OutboxMessage(Base):
     """A job to launch: written in the transaction of the state change, published by the relay.
 
-    Durable. `due_at` is the only timer there is; the message on the broker is a hint.
+    Durable until long after it was published. `due_at` is the only timer there is; the message on the broker is a hint.
     """
 
     __tablename__ = "outbox"
     __table_args__ = (
         Index("ix_outbox_unpublished", "due_at", "message_id", postgresql_where=text("published_at IS NULL")),
+        Index("ix_outbox_published", "published_at", postgresql_where=text("published_at IS NOT NULL")),
+        Index("ix_outbox_subject", "subject_id", "job"),
     )
 
     message_id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     job: Mapped[str]  # the job's name, `area.verb`
+    subject_id: Mapped[str]  # what the job is about: its one argument
     arguments: Mapped[dict[str, Any]]  # ids only
     created_at: Mapped[datetime]
     due_at: Mapped[datetime]
@@ -130,9 +133,13 @@ class DeadJob(Base):
     """A job that failed for good, kept for a person to retry."""
 
     __tablename__ = "dead_jobs"
+    __table_args__ = (
+        Index("ix_dead_jobs_unretried", "subject_id", "job", postgresql_where=text("retried_at IS NULL")),
+    )
 
     dead_job_id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     job: Mapped[str]
+    subject_id: Mapped[str]  # what the job is about: its one argument
     arguments: Mapped[dict[str, Any]]
     failed_at: Mapped[datetime]
     reason: Mapped[str]  # the exception's class and our own words; never its arguments

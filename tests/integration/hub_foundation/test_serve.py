@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from reading_queue.embedded.postgres import find_postgres_url
 from reading_queue.embedded.redis import find_redis_url
+from reading_queue.services.hub import launch
 from storage.ledger.tables import OutboxMessage
 from tests.support.processes import ProcessStarter, RunningProcess
 from tests.support.waiting import eventually
@@ -143,15 +144,13 @@ def test_a_broker_wiped_clean_is_used_again(hub: ServedHub) -> None:
     url = find_postgres_url(hub.data_dir)
     assert url is not None
     engine = sa.create_engine(url)
-    with Session(engine, expire_on_commit=False) as session, session.begin():
-        now = session.scalars(sa.select(sa.func.now())).one()
-        arguments = {"reading_task_id": "none"}
-        message = OutboxMessage(job="cases.route", arguments=arguments, created_at=now, due_at=now, published_at=None)
-        session.add(message)
+    with Session(engine) as session, session.begin():
+        launch(session, session.scalars(sa.select(sa.func.now())).one(), "cases.route", reading_task_id="none")
 
     def published() -> None:
         with Session(engine) as session:
-            assert session.get_one(OutboxMessage, message.message_id).published_at is not None
+            launched = sa.select(OutboxMessage).where(OutboxMessage.subject_id == "none")
+            assert session.scalars(launched).one().published_at is not None
 
     eventually(published, BACK_S, logs=[hub.process])
     eventually(lambda: assert_in("routing_of_unknown_task", hub.process.log()), BACK_S)

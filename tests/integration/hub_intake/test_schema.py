@@ -34,6 +34,19 @@ def test_upgrade_twice_changes_nothing_and_keeps_the_rows(empty_database: Engine
         assert connection.execute(text("SELECT count(*) FROM sites")).scalar() == 1
 
 
+def test_launches_of_an_older_hub_are_found_by_what_they_are_about(empty_database: Engine) -> None:
+    schema.upgrade(empty_database)
+    schema.downgrade(empty_database, "0001")
+    with empty_database.begin() as connection:
+        arguments = '{"attempt": 2, "report_id": "r1"}'
+        row = "('reports.render', :arguments, now(), now())"
+        insert = f"INSERT INTO outbox (job, arguments, created_at, due_at) VALUES {row}"
+        connection.execute(text(insert), {"arguments": arguments})
+    schema.upgrade(empty_database)
+    with empty_database.connect() as connection:
+        assert connection.execute(text("SELECT subject_id FROM outbox")).scalar() == "r1"
+
+
 def test_two_processes_that_upgrade_at_once_both_end_at_the_newest_revision(empty_database: Engine) -> None:
     failures: list[Exception] = []
 
