@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,17 @@ from tests.support.hub import PUBLIC_URL, make_hub
 from tests.support.processes import ProcessStarter
 
 TEMPLATE = "template_counterpart"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run in CI that skipped anything: what is not run is not proved."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter is not None else []
+    if os.environ.get("CI") and skipped:
+        reporter.write_line(f"{len(skipped)} skipped: nothing may be skipped in CI", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 # A test's database need not survive a power cut.
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off"}
 
