@@ -20,12 +20,13 @@ START_S = 60
 
 
 @contextmanager
-def rabbitmq(folder: Path) -> Iterator[str]:
-    """Run a RabbitMQ in `folder` and give its address."""
+def rabbitmq(folder: Path, port: int | None = None) -> Iterator[str]:
+    """Run a RabbitMQ in `folder` and give its address; `port` is where one has listened before."""
     if not SERVER.exists():
         raise RuntimeError("RabbitMQ is missing: install the Debian package rabbitmq-server")
     folder.mkdir(parents=True, exist_ok=True)
-    node_port, distribution_port, epmd_port = _free_ports(3)
+    free_port, distribution_port, epmd_port = _free_ports(3)
+    node_port = port or free_port
     url = f"amqp://guest:guest@127.0.0.1:{node_port}//"
     environment = _environment(folder, node_port, distribution_port, epmd_port)
     server = RunningProcess([SERVER], log_path=folder / "rabbitmq.log", name="rabbitmq", env=environment)
