@@ -165,7 +165,7 @@ def _launch_all(hub: Hub, now: datetime, ids: Select[str], job: str, argument: s
     with hub.transaction() as session:
         lost = session.scalars(ids.limit(BATCH).with_for_update(skip_locked=True)).all()
         for one in lost:
-            launch(session, now, job, due_at=now, **{argument: one})
+            launch(session, now, job, due_at=now, attempt=1, **{argument: one})
             log.warning("lost_job_relaunched", job=job, id=one)
     return len(lost)
 
