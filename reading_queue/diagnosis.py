@@ -123,5 +123,5 @@ def _schema(hub: Hub) -> str:
 def _dead_jobs(hub: Hub) -> str:
     count = count_dead_jobs(hub)
     if count:
-        raise Unhealthy(f"{count} jobs failed for good; the coordinator's desk shows why")
+        raise Unhealthy(f"{count} jobs failed for good; `counterpart-hub jobs dead` shows why")
     return "none"

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Date, cast, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Case, CaseStudy
+from reading_queue.db.tables import Case, CaseStudy, ReadingTask, Report
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseState
 from reading_queue.services.hub import Hub
@@ -94,6 +94,7 @@ class StuckKind(StrEnum):
     LATE = "late"
     UNDELIVERED = "undelivered"
     REFUSED_PACK = "refused_pack"
+    DEAD_JOB = "dead_job"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,11 @@ def stuck(hub: Hub, viewer: Viewer) -> tuple[Stuck, ...]:
     now = hub.clock()
     with hub.transaction() as session:
         overseen = visible_sites(session, viewer, now)
-        found = [*_stuck_cases(session, overseen, now), *_refused_packs(session, overseen)]
+        found = [
+            *_stuck_cases(session, overseen, now),
+            *_refused_packs(session, overseen),
+            *_dead_jobs(session, overseen),
+        ]
     return tuple(sorted(found, key=lambda item: item.since)[:STUCK_MAX])
 
 
@@ -247,3 +252,32 @@ def _refused_packs(session: Session, sites: frozenset[str]) -> Iterator[Stuck]:
     )
     for site_id, name, study_uid, since, reason in rows:
         yield Stuck(StuckKind.REFUSED_PACK, site_id, name, study_uid, since, reason or "")
+
+
+def _dead_jobs(session: Session, sites: frozenset[str]) -> Iterator[Stuck]:
+    """Yield the studies that wait for a job which failed for good; no id is that of a pack, a task and a report."""
+    of_pack = (
+        select(DeadJob, Transfer.site_id, Transfer.study_uid)
+        .join(GrantedPack, GrantedPack.granted_pack_id == DeadJob.subject_id)
+        .join(Grant, Grant.grant_id == GrantedPack.grant_id)
+        .join(Transfer, Transfer.transfer_id == Grant.transfer_id)
+        .where(Transfer.site_id.in_(sites))
+    )
+    of_task = (
+        select(DeadJob, CaseStudy.site_id, CaseStudy.study_uid)
+        .join(ReadingTask, ReadingTask.reading_task_id == DeadJob.subject_id)
+        .join(CaseStudy, CaseStudy.case_id == ReadingTask.case_id)
+        .where(CaseStudy.site_id.in_(sites))
+    )
+    of_report = (
+        select(DeadJob, CaseStudy.site_id, CaseStudy.study_uid)
+        .join(Report, Report.report_id == DeadJob.subject_id)
+        .join(CaseStudy, CaseStudy.case_id == Report.case_id)
+        .where(CaseStudy.site_id.in_(sites))
+    )
+    names = dict(session.execute(select(Site.site_id, Site.name).where(Site.site_id.in_(sites))).all())
+    for about in (of_pack, of_task, of_report):
+        waiting = about.where(DeadJob.retried_at.is_(None)).order_by(DeadJob.failed_at).limit(STUCK_MAX)
+        for dead, site_id, study_uid in session.execute(waiting):
+            reason = f"{dead.job} ({dead.dead_job_id}): {dead.reason}"
+            yield Stuck(StuckKind.DEAD_JOB, site_id, names[site_id], study_uid, dead.failed_at, reason)

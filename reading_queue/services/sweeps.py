@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
-from sqlalchemy import ColumnElement, Select, delete, exists, or_, select
+from sqlalchemy import ColumnElement, Select, delete, exists, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from reading_queue.db.tables import Case, Offer, ReadingTask, Report, Session
@@ -23,7 +23,7 @@ from reading_queue.services.claims import end_claim, note_exhausted_offers
 from reading_queue.services.hub import Hub, launch
 from reading_queue.services.routing import expire_offers_of
 from storage.catalogue.tables import GrantedPack
-from storage.ledger.tables import OutboxMessage, UsedNonce
+from storage.ledger.tables import DeadJob, OutboxMessage, UsedNonce
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +77,10 @@ def expire_offers(hub: Hub) -> int:
 
 
 def relaunch_lost(hub: Hub) -> int:
-    """Launch again what should be in motion and is not: routing, verification of packs, rendering. Return how many."""
+    """Launch again what should be in motion and is not: routing, verification of packs, rendering. Return how many.
+
+    What failed for good rests first, so that a person can look; see `Policy.dead_job_rest_s`.
+    """
     now = hub.clock()
     return _relaunch_routing(hub, now) + _relaunch_verification(hub, now) + _relaunch_rendering(hub, now)
 
@@ -123,7 +126,7 @@ def _relaunch_routing(hub: Hub, now: datetime) -> int:
             ReadingTask.state == ReadingTaskState.SCHEDULED,
             Case.state.in_((CaseState.READY, CaseState.OFFERED, CaseState.PENDING_REVIEW)),
             ~offered,
-            ~_on_its_way(ROUTE_JOB, ReadingTask.reading_task_id, now),
+            ~_in_hand(hub, ROUTE_JOB, ReadingTask.reading_task_id, now),
         )
         .order_by(ReadingTask.created_at)
     )
@@ -136,7 +139,7 @@ def _relaunch_verification(hub: Hub, now: datetime) -> int:
         .where(
             GrantedPack.state == "committed",
             GrantedPack.committed_at < now - GRACE,
-            ~_on_its_way(VERIFY_JOB, GrantedPack.granted_pack_id, now),
+            ~_in_hand(hub, VERIFY_JOB, GrantedPack.granted_pack_id, now),
         )
         .order_by(GrantedPack.committed_at)
     )
@@ -146,19 +149,29 @@ def _relaunch_verification(hub: Hub, now: datetime) -> int:
 def _relaunch_rendering(hub: Hub, now: datetime) -> int:
     unrendered = (
         select(Report.report_id)
-        .where(Report.rendered_at.is_(None), ~_on_its_way(RENDER_JOB, Report.report_id, now))
+        .where(Report.rendered_at.is_(None), ~_in_hand(hub, RENDER_JOB, Report.report_id, now))
         .order_by(Report.signed_at)
     )
     return _launch_all(hub, now, unrendered, RENDER_JOB, "report_id")
 
 
-def _on_its_way(job: str, subject_id: InstrumentedAttribute[str], now: datetime) -> ColumnElement[bool]:
-    """Return the condition that a launch of `job` waits, or was published so recently that it may be running."""
-    return exists().where(
+def _in_hand(hub: Hub, job: str, subject_id: InstrumentedAttribute[str], now: datetime) -> ColumnElement[bool]:
+    """Return the condition that `job` needs no launch.
+
+    One waits, or was published so recently that it may be running; or the job failed for good and rests.
+    """
+    on_its_way = exists().where(
         OutboxMessage.job == job,
         OutboxMessage.subject_id == subject_id,
         or_(OutboxMessage.published_at.is_(None), OutboxMessage.published_at > now - GRACE),
     )
+    resting = exists().where(
+        DeadJob.job == job,
+        DeadJob.subject_id == subject_id,
+        DeadJob.retried_at.is_(None),
+        DeadJob.failed_at > now - timedelta(seconds=hub.policy.dead_job_rest_s),
+    )
+    return or_(on_its_way, resting)
 
 
 def _launch_all(hub: Hub, now: datetime, ids: Select[str], job: str, argument: str) -> int:
@@ -167,6 +180,8 @@ def _launch_all(hub: Hub, now: datetime, ids: Select[str], job: str, argument: s
         for one in lost:
             launch(session, now, job, due_at=now, attempt=1, **{argument: one})
             log.warning("lost_job_relaunched", job=job, id=one)
+        rested = update(DeadJob).where(DeadJob.job == job, DeadJob.subject_id.in_(lost), DeadJob.retried_at.is_(None))
+        session.execute(rested.values(retried_at=now))
     return len(lost)
 
 
