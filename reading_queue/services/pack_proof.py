@@ -20,6 +20,7 @@ from storage.dicom.digests import digest_instance
 from storage.dicom.headers import InstanceHeader, MissingIdentifier, NotDicom, read_header
 from storage.dicom.json_model import DicomJson, instance_json
 from storage.dicom.structure import DatasetTruncated, PixelDataShort, Structure, check_structure
+from storage.dicomweb.bulkdata import stored_address
 from storage.packs import PackDamaged, PackedFile, ScannedPack, scan_pack
 
 UNREADABLE: Final = (NotDicom, DatasetTruncated, PixelDataShort, MissingIdentifier, InvalidIdentifier)
@@ -128,7 +129,7 @@ def _read(entry: InstanceEntry, file: BinaryIO) -> tuple[Structure, InstanceHead
         structure = check_structure(file)
         header = read_header(file)
         digests = digest_instance(file, structure)
-        dataset = instance_json(file)
+        dataset = instance_json(file, bulk_data_uri=stored_address)
     except UNREADABLE as exc:
         raise PackRefused("damaged", f"instance {uid} cannot be read: {exc}") from exc
     if digests.received_sha256 != entry.received_sha256:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, Protocol
 
 from aiohttp import web
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from storage.dicomweb import bulkdata, frames
 from storage.dicomweb import catalogue_queries as queries
-from storage.dicomweb import frames
 from storage.dicomweb.catalogue_queries import MaySee, StoredInstance
 from storage.dicomweb.errors import DicomwebError, NotAcceptable, StudyNotFound
 from storage.dicomweb.json_rows import DicomJson, instance_json, series_json, study_json
@@ -25,6 +26,8 @@ from storage.objects.protocol import ObjectStore
 
 DICOM_JSON: Final = "application/dicom+json"
 ACCESSED: Final = "110103"  # DICOM Instances Accessed (PS3.15 A.5)
+
+UIDS: Final = {"study": "0020000D", "series": "0020000E", "instance": "00080018"}  # as they stand in addresses
 
 
 class Run(Protocol):
@@ -96,7 +99,7 @@ class Dicomweb:
                 study = queries.get_study(session, may_see, words["study"]).study
                 keys = queries.headers_keys_of(session, study)
                 self._access.record(session, request, ACCESSED, study.site_id, study.study_uid)
-            datasets = [dataset for key in keys for dataset in json.loads(self._objects.read(key))]
+            datasets = [dataset for key in keys for dataset in self._headers(request, key)]
             return [dataset for dataset in datasets if _is_asked(dataset, words.get("series"), words.get("instance"))]
 
         found = await self._run(load)
@@ -130,6 +133,27 @@ class Dicomweb:
 
         return await send(request, Multipart(await self._run(load)))
 
+    async def bulk_data(self, request: web.Request) -> web.StreamResponse:
+        """Answer one long binary value of an instance."""
+        may_see, words = self._access.may_see(request), request.match_info
+
+        def load() -> bytes:
+            with self._transaction() as session:
+                stored = self._find(session, may_see, words)
+            return bulkdata.read_value(frames.read_instance(self._objects, stored), words["path"])
+
+        return await send(request, Multipart([("application/octet-stream", await self._run(load))]))
+
+    def _headers(self, request: web.Request, key: str) -> list[DicomJson]:
+        """Return the prepared headers of one pack, with whole addresses of their bulk data."""
+        prepared = self._objects.read(key)
+        datasets: list[DicomJson] = json.loads(prepared)
+        if b"BulkDataURI" in prepared:
+            for dataset in datasets:
+                uids = {name: dataset[tag]["Value"][0] for name, tag in UIDS.items()}
+                bulkdata.complete_addresses(dataset, partial(bulk_data_address, request.app, uids))
+        return datasets
+
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
         """Commit when the block ends; rows stay readable after it, for the store is read outside of transactions."""
@@ -158,6 +182,7 @@ def build_dicomweb(engine: Engine, objects: ObjectStore, run: Run, access: Acces
             web.get(f"{series}/metadata", service.metadata, name="dicomweb.series_metadata"),
             web.get(f"{instance}/metadata", service.metadata, name="dicomweb.instance_metadata"),
             web.get(instance, service.instance, name="dicomweb.instance"),
+            web.get(f"{instance}/bulkdata/{{path:.+}}", service.bulk_data, name="dicomweb.bulk_data"),
             web.get(f"{instance}/frames/{{frames}}", service.frames, name="dicomweb.frames"),
         ]
     )
@@ -176,6 +201,11 @@ async def answer_in_words(
         return web.json_response(
             {**body, "detail": str(error)}, status=error.status, content_type="application/problem+json"
         )
+
+
+def bulk_data_address(app: web.Application, uids: dict[str, str], path: str) -> str:
+    """Return the address of a long binary value of an instance on this host."""
+    return str(app.router["dicomweb.bulk_data"].url_for(**uids, path=path))
 
 
 def dicom_json(datasets: list[DicomJson]) -> web.Response:

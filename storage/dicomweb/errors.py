@@ -4,6 +4,7 @@ DicomwebError
 ├── BadQuery        400
 ├── StudyNotFound   404   (also when the caller may not see it)
 ├── FrameNotFound   404
+├── BulkDataNotFound 404
 ├── NotAcceptable   406
 └── StudyAmbiguous  409
 """
@@ -37,6 +38,12 @@ class FrameNotFound(DicomwebError):
     """The instance has no such frame; frames count from 1."""
 
     status, code = 404, "frame_not_found"
+
+
+class BulkDataNotFound(DicomwebError):
+    """The instance has no long binary value at this path."""
+
+    status, code = 404, "bulk_data_not_found"
 
 
 class NotAcceptable(DicomwebError):

@@ -33,7 +33,7 @@ window.config = {
         enableStudyLazyLoad: true,
         omitQuotationForMultipartRequest: true,
         dicomUploadEnabled: false,
-        bulkDataURI: { enabled: true, relativeResolution: 'studies' },
+        bulkDataURI: { enabled: true },
       },
     },
   ],

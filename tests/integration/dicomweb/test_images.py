@@ -108,6 +108,27 @@ def test_instance_is_the_file_that_was_sent(coordinator: ImageClient, pictures: 
     assert body == pictures["examples_ybr_color.dcm"]
 
 
+def test_long_binary_value_is_left_out_of_the_headers_and_given_at_its_address(
+    coordinator: ImageClient, pictures: dict[str, bytes]
+) -> None:
+    source = pydicom.dcmread(io.BytesIO(pictures["examples_overlay.dcm"]))
+    (header,) = coordinator.get(f"{address(source)}/metadata").json()
+    overlay = header["60003000"]
+    assert overlay == {"vr": "OW", "BulkDataURI": f"{address(source)}/bulkdata/60003000"}
+    ((media_type, _, body),) = coordinator.get(overlay["BulkDataURI"]).parts()
+    assert media_type == "application/octet-stream"
+    assert body == source[0x60003000].value
+
+
+@pytest.mark.parametrize("path", ["7FE00010", "60013000", "00080018", "60003000/0/60003000", "6000", "../metadata"])
+def test_path_that_leads_to_no_long_binary_value_is_not_found(
+    coordinator: ImageClient, pictures: dict[str, bytes], path: str
+) -> None:
+    source = pydicom.dcmread(io.BytesIO(pictures["examples_overlay.dcm"]))
+    reply = coordinator.get(f"{address(source)}/bulkdata/{path.replace('..', '%2e%2e')}")
+    assert (reply.status, reply.code()) == (404, "bulk_data_not_found")
+
+
 def test_headers_carry_gb18030_text_series_by_series(coordinator: ImageClient, county: County) -> None:
     headers = coordinator.get(f"/dicomweb/studies/{GB18030_STUDY}/metadata").json()
     assert len(headers) == 3

@@ -25,18 +25,19 @@ ADDRESSES = (
     f"{INSTANCE}/metadata",
     f"{INSTANCE}/frames/1",
 )
+BULK_DATA = f"{INSTANCE}/bulkdata/60003000"
 
 AsPerson = Callable[[str], ImageClient]
 
 
-@pytest.mark.parametrize("address", ["/dicomweb/studies", *ADDRESSES, "/viewer/", "/viewer/app.js"])
+@pytest.mark.parametrize("address", ["/dicomweb/studies", *ADDRESSES, BULK_DATA, "/viewer/", "/viewer/app.js"])
 def test_nobody_gets_nothing(server: ImageServer, address: str) -> None:
     reply = ImageClient(server.url).get(address)
     assert (reply.status, reply.code()) == (401, "not_authenticated")
 
 
 @pytest.mark.parametrize("login", ["stranger", "neighbour"])
-@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("address", [*ADDRESSES, BULK_DATA])
 def test_study_of_others_does_not_exist(as_person: AsPerson, login: str, address: str) -> None:
     reply = as_person(login).get(address)
     assert (reply.status, reply.code()) == (404, "not_found")
