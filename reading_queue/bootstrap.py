@@ -191,7 +191,7 @@ async def build_web(settings: HubSettings, hub: Hub) -> web.Application:
     ]
     if isinstance(hub.objects, DirectoryStore):
         mounts.append(("/objects", build_objects_app(hub.objects, run)))
-    app = build_app(hub, assets_dir=settings.assets_dir, mounts=mounts)
+    app = build_app(hub, assets_dir=settings.assets_dir, mounts=mounts, run=run)
     app.add_routes([health_route(health_checks(hub, settings), run)])
 
     async def close(_app: web.Application) -> None:
