@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reading_queue.documents.fonts import FontSet, FontsUnusable, load_fonts
+from reading_queue.domain.person_name import display_name, patient_display_name
 from reading_queue.domain.report import ReportContent, Signatory
 from reading_queue.domain.roles import Title
 from storage.contract.lanes import Lane
@@ -64,14 +65,6 @@ def render_pdf(content: ReportContent, *, content_sha256: str, fonts_dir: Path, 
     return RenderedPdf(pdf, tuple(sorted(wanting)), remarks)
 
 
-def display_name(name: str) -> str:
-    """Return a DICOM PN as people write it: the ideographic group if there is one, no carets."""
-    groups = name.split("=")
-    chosen = groups[1] if len(groups) > 1 and groups[1].strip("^ ") else groups[0]
-    separator = "" if any(unicodedata.east_asian_width(character) == "W" for character in chosen) else " "
-    return separator.join(part for part in chosen.split("^") if part)
-
-
 def age_text(birth_date: date | None, on: date | None) -> str:
     """Return the age on a day as a Chinese report gives it: years, below three years months, below a month days."""
     if birth_date is None or on is None or on < birth_date:
@@ -92,7 +85,7 @@ def _page(content: ReportContent, content_sha256: str, created_at: datetime) -> 
         "network": content.network_name,
         "lane": _LANES.get(content.lane, ""),
         "version": content.report_version,
-        "name": display_name(patient.name) or "—",
+        "name": patient_display_name(patient.name),
         "sex": _SEXES.get(patient.sex, "—"),
         "age": age_text(patient.birth_date, first.study_date),
         "birth_date": patient.birth_date.isoformat() if patient.birth_date else "—",

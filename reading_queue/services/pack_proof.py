@@ -5,7 +5,6 @@ Nothing is believed: every digest is taken again from the bytes, every UID read 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import BinaryIO, Final
 
 from storage.catalogue.exam_start import find_exam_start
 from storage.catalogue.indexing import MemberFacts, PatientFacts, SeriesFacts, StudyFacts
+from storage.catalogue.patient_numbers import invent_number
 from storage.contract.identifiers import InvalidIdentifier
 from storage.contract.manifest import InstanceEntry
 from storage.dicom.digests import digest_instance
@@ -24,7 +24,6 @@ from storage.dicomweb.bulkdata import stored_address
 from storage.packs import PackDamaged, PackedFile, ScannedPack, scan_pack
 
 UNREADABLE: Final = (NotDicom, DatasetTruncated, PixelDataShort, MissingIdentifier, InvalidIdentifier)
-NO_NUMBER_PREFIX: Final = "?"  # begins the number that the catalogue invents for a patient without one
 
 
 class PackRefused(Exception):
@@ -179,9 +178,8 @@ def _member_facts(entry: InstanceEntry, header: InstanceHeader, structure: Struc
 
 def _patient_facts(claim: PackClaim, header: InstanceHeader) -> PatientFacts:
     """Return the patient; one without a number is never taken for another one without a number."""
-    placeholder = NO_NUMBER_PREFIX + hashlib.sha256(claim.study_uid.encode()).hexdigest()[:16]
     return PatientFacts(
-        number=header.patient_number or placeholder,
+        number=header.patient_number or invent_number(claim.study_uid),
         name=header.patient_name,
         birth_date=header.birth_date,
         sex=header.sex,

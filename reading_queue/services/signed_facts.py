@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from reading_queue.db.tables import Account, Case, CaseStudy, Organisation, Physician
 from reading_queue.domain.report import PatientIdentity, ReportedStudy, Signatory
 from reading_queue.errors import WrongState
+from storage.catalogue.patient_numbers import shown_number
 from storage.catalogue.tables import Patient, Study
 
 
@@ -46,7 +47,10 @@ def load_subject(session: Session, case: Case) -> tuple[PatientIdentity, tuple[R
         raise WrongState("the case's studies do not belong to exactly one patient; it cannot be signed")
     patient = rows[0][1]
     identity = PatientIdentity(
-        patient_number=patient.patient_number, name=patient.name, sex=patient.sex, birth_date=patient.birth_date
+        patient_number=shown_number(patient.patient_number),
+        name=patient.name,
+        sex=patient.sex,
+        birth_date=patient.birth_date,
     )
     return identity, tuple(_describe(study, case) for study, _ in rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from storage.catalogue.patient_numbers import shown_number
 from storage.catalogue.tables import Instance, Series
 from storage.dicomweb.catalogue_queries import StudyRow
 
@@ -13,6 +14,7 @@ DicomJson = dict[str, dict[str, Any]]
 def study_json(row: StudyRow) -> DicomJson:
     """Return one study of a search."""
     study, patient = row.study, row.patient
+    number = shown_number(patient.patient_number)
     return {
         **_element("00080005", "CS", "ISO_IR 192"),
         **_element("00080020", "DA", study.study_date.strftime("%Y%m%d") if study.study_date else None),
@@ -22,8 +24,8 @@ def study_json(row: StudyRow) -> DicomJson:
         **_element("00081030", "LO", study.description or None),
         **_name("00080090", study.referring_physician),
         **_name("00100010", patient.name),
-        **_element("00100020", "LO", patient.patient_number or None),
-        **_element("00100021", "LO", patient.site_id),  # Issuer of Patient ID: the number is unique within its site
+        **_element("00100020", "LO", number or None),
+        **_element("00100021", "LO", patient.site_id if number else None),  # its issuer: unique within the site
         **_element("00100030", "DA", patient.birth_date.strftime("%Y%m%d") if patient.birth_date else None),
         **_element("00100040", "CS", patient.sex or None),
         **_element("0020000D", "UI", study.study_uid),

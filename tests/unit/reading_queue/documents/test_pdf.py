@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reading_queue.documents.fonts import FontSet, FontsUnusable, code_points
-from reading_queue.documents.pdf import MISSING_MARK, RenderedPdf, ReportNotTypeset, age_text, display_name, render_pdf
+from reading_queue.documents.pdf import MISSING_MARK, RenderedPdf, ReportNotTypeset, age_text, render_pdf
 from reading_queue.domain.report import ReportContent
 from tests.support.reports import (
     FINDINGS,
@@ -168,7 +168,7 @@ def test_what_is_not_known_is_shown_as_a_dash(fonts_dir: Path, tmp_path: Path) -
     patient = report_content().patient.model_copy(update={"sex": "", "birth_date": None, "name": ""})
     study = reported_study(accession_number="", description="", body_part="", study_date=None, referring_physician="")
     text = text_of(render(report_content(patient=patient, studies=(study,)), fonts_dir), tmp_path)
-    assert "名—" in text
+    assert "名未具名" in text
     assert "检查项目—" in text
 
 
@@ -181,21 +181,6 @@ def test_a_file_that_is_no_font_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "broken.ttf").write_bytes(b"\0\1\0\0\0\0")
     with pytest.raises(FontsUnusable, match=r"broken\.ttf"):
         code_points(tmp_path / "broken.ttf", 0)
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        ("张三", "张三"),
-        ("Zhang^San=张^三", "张三"),
-        ("Zhang^San=^", "Zhang San"),
-        ("欧阳^娜娜", "欧阳娜娜"),
-        ("DOE^JOHN^^DR", "DOE JOHN DR"),
-        ("", ""),
-    ],
-)
-def test_names_are_shown_as_people_write_them(name: str, shown: str) -> None:
-    assert display_name(name) == shown
 
 
 @pytest.mark.parametrize(
