@@ -46,19 +46,40 @@ class Reason(StrEnum):
     DECLINED = "declined"
 
 
-REASONS_ZH: Final[Mapping[Reason, str]] = {
-    Reason.NO_AGREEMENT: "与申请机构没有结对协议",
-    Reason.AGREEMENT_NOT_IN_FORCE: "协议不在有效期内",
-    Reason.AGREEMENT_OTHER_SERVICE: "协议不含此项服务",
-    Reason.AGREEMENT_OTHER_MODALITY: "协议不含此检查类型",
-    Reason.AGREEMENT_OTHER_REGION: "协议不含此检查部位",
-    Reason.LICENCE_EXPIRED: "执业证书已过期",
-    Reason.OTHER_MODALITY: "不阅读此检查类型",
-    Reason.OFF_DUTY: "不在班",
-    Reason.WORK_IN_PROGRESS_FULL: "在办任务已满",
-    Reason.IS_AUTHOR: "报告作者不能审核",
-    Reason.TITLE_TOO_LOW: "职称低于主治医师",
-    Reason.DECLINED: "已拒绝",
+# In words, by language: as they stand after the number of physicians to whom they apply.
+REASONS: Final[Mapping[str, Mapping[Reason, str]]] = {
+    "zh": {
+        Reason.NO_AGREEMENT: "与申请机构没有结对协议",
+        Reason.AGREEMENT_NOT_IN_FORCE: "协议不在有效期内",
+        Reason.AGREEMENT_OTHER_SERVICE: "协议不含此项服务",
+        Reason.AGREEMENT_OTHER_MODALITY: "协议不含此检查类型",
+        Reason.AGREEMENT_OTHER_REGION: "协议不含此检查部位",
+        Reason.LICENCE_EXPIRED: "执业证书已过期",
+        Reason.OTHER_MODALITY: "不阅读此检查类型",
+        Reason.OFF_DUTY: "不在班",
+        Reason.WORK_IN_PROGRESS_FULL: "在办任务已满",
+        Reason.IS_AUTHOR: "报告作者不能审核",
+        Reason.TITLE_TOO_LOW: "职称低于主治医师",
+        Reason.DECLINED: "已拒绝",
+    },
+    "en": {
+        Reason.NO_AGREEMENT: "without an agreement with this site",
+        Reason.AGREEMENT_NOT_IN_FORCE: "whose agreement is not in force",
+        Reason.AGREEMENT_OTHER_SERVICE: "whose agreement has not this service",
+        Reason.AGREEMENT_OTHER_MODALITY: "whose agreement has not this modality",
+        Reason.AGREEMENT_OTHER_REGION: "whose agreement has not this body region",
+        Reason.LICENCE_EXPIRED: "with an expired licence",
+        Reason.OTHER_MODALITY: "not reading this modality",
+        Reason.OFF_DUTY: "off duty",
+        Reason.WORK_IN_PROGRESS_FULL: "with as much work as they may hold",
+        Reason.IS_AUTHOR: "the author, who may not verify",
+        Reason.TITLE_TOO_LOW: "below attending physician",
+        Reason.DECLINED: "who declined",
+    },
+}
+NOBODY_BY_AGREEMENT: Final[Mapping[str, str]] = {
+    "zh": "无人可派：没有覆盖本机构的结对协议",
+    "en": "Nobody can be asked: no agreement covers this site",
 }
 
 # Relative reading effort, in hundredths of one CT. Ours, for balance between physicians; no tariff.
@@ -178,6 +199,17 @@ def rank(
         )
     ranking.candidates.sort(key=lambda candidate: _order(case.lane, candidate))
     return ranking
+
+
+def describe_nobody(excluded: Mapping[str, int], language: str = "zh") -> str:
+    """Return in words why there is no candidate, from the number of physicians by reason, the most frequent first."""
+    if not excluded:
+        return NOBODY_BY_AGREEMENT[language]
+    counted = sorted((-number, list(Reason).index(Reason(reason))) for reason, number in excluded.items())
+    words = [(-negative, REASONS[language][list(Reason)[place]]) for negative, place in counted]
+    if language == "zh":
+        return "无人可派：" + "；".join(f"{reason} {number} 人" for number, reason in words)
+    return "Nobody can be asked: " + "; ".join(f"{number} {reason}" for number, reason in words)
 
 
 def choose(ranking: Ranking, lane: Lane, width: int) -> list[Candidate]:

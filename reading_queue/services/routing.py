@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Agreement, Case, Offer, ReadingTask, RoutingDecision
-from reading_queue.domain.routing import REASONS_ZH, Candidate, Phase, Ranking, Reason, choose, rank
+from reading_queue.domain.routing import Candidate, Phase, Ranking, choose, describe_nobody, rank
 from reading_queue.domain.transitions import Actor, CaseEvent, CaseState, ReadingTaskState
 from reading_queue.services.casework import find_task_locked, launch_route, move_case, record_custody
 from reading_queue.services.hub import Hub
@@ -28,7 +28,6 @@ log = structlog.get_logger(__name__)
 
 RETRY_UNROUTABLE: Final = timedelta(seconds=60)
 ROUTABLE: Final = frozenset({CaseState.READY, CaseState.OFFERED, CaseState.PENDING_REVIEW})
-NOBODY_BY_AGREEMENT: Final = "无人可派：没有覆盖本机构的结对协议"
 
 
 def route(hub: Hub, reading_task_id: str) -> None:
@@ -138,7 +137,7 @@ def _mark_unroutable(
     session: Session, case: Case, task: ReadingTask, ranking: Ranking, facts: RoutingFacts, now: datetime
 ) -> None:
     """Say on the case why nobody can be asked, go back to READY, and try again later."""
-    reason = describe_nobody(ranking)
+    reason = describe_nobody(ranking.counts())
     if case.state == CaseState.OFFERED:
         move_case(case, CaseEvent.OFFERS_EXHAUSTED, Actor.SYSTEM)
     if case.unroutable_reason != reason:
@@ -154,15 +153,6 @@ def _mark_unroutable(
         )
         log.warning("reading_task_unroutable", reading_task_id=task.reading_task_id, excluded=ranking.counts())
     launch_route(session, now, task.reading_task_id, due_at=now + RETRY_UNROUTABLE)
-
-
-def describe_nobody(ranking: Ranking) -> str:
-    """Return in words why there is no candidate, with the number of physicians by reason."""
-    counts = ranking.counts()
-    if not counts:
-        return NOBODY_BY_AGREEMENT
-    reasons = "；".join(f"{REASONS_ZH[Reason(reason)]} {number} 人" for reason, number in counts.items())
-    return f"无人可派：{reasons}"
 
 
 def _keep_decision(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reading_queue.domain.roles import Title
 from reading_queue.domain.routing import (
-    REASONS_ZH,
+    REASONS,
     AgreementFacts,
     CaseFacts,
     Phase,
@@ -19,6 +19,7 @@ from reading_queue.domain.routing import (
     Ranking,
     Reason,
     choose,
+    describe_nobody,
     rank,
 )
 from storage.contract.lanes import Lane
@@ -173,7 +174,14 @@ def test_the_reasons_are_counted():
 
 
 def test_every_reason_has_words():
-    assert set(REASONS_ZH) == set(Reason)
+    assert [set(words) for words in REASONS.values()] == [set(Reason)] * 2
+
+
+def test_nobody_is_explained_in_both_languages_the_most_frequent_reason_first():
+    counts = {"licence_expired": 1, "off_duty": 3}
+    assert describe_nobody(counts) == "无人可派：不在班 3 人；执业证书已过期 1 人"
+    assert describe_nobody(counts, "en") == "Nobody can be asked: 3 off duty; 1 with an expired licence"
+    assert describe_nobody({}, "en") == "Nobody can be asked: no agreement covers this site"
 
 
 physicians = st.lists(
