@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Frame, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Frame, Page, ViewportSize, expect, sync_playwright
 
 from storage.contract.hops import Hop
 from tests.browser.pictures import study_uid_of
@@ -27,7 +27,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+WIDE, NARROW = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
 PATIENCE_MS = 20_000
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -81,11 +81,12 @@ class Person:
 
     def look(self, name: str, *, may_scroll_sideways: bool = False) -> None:
         """Keep the page's look on a wide and on a narrow screen; nothing may hang over the edge."""
-        for size in (NARROW, WIDE):
-            self.page.set_viewport_size({"width": size["width"], "height": size["height"]})
+        for size in (WIDE, NARROW):
+            self.page.set_viewport_size(size)
             overhang = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
             self.page.screenshot(path=self.screens / f"{name}-{size['width']}.png", full_page=True)
             assert overhang <= 0 or may_scroll_sideways, f"{name} hangs {overhang} px over a {size['width']} px screen"
+        self.page.set_viewport_size(WIDE)
 
     def forgive(self, *words: str) -> None:
         """Forget the complaints that have one of these words: what the browser notes of a refusal that was meant."""
@@ -109,7 +110,7 @@ def newcomer(network: RunningNetwork, chromium: Browser, screens: Path) -> Itera
     people: list[Person] = []
 
     def arrive() -> Person:
-        context = chromium.new_context(viewport={"width": WIDE["width"], "height": WIDE["height"]})
+        context = chromium.new_context(viewport=WIDE)
         people.append(Person(network.url, context, screens))
         return people[-1]
 
