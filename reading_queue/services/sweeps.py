@@ -23,13 +23,14 @@ from reading_queue.services.claims import end_claim, note_exhausted_offers
 from reading_queue.services.hub import Hub, launch
 from reading_queue.services.routing import expire_offers_of
 from storage.catalogue.tables import GrantedPack
-from storage.ledger.tables import DeadJob, OutboxMessage, UsedNonce
+from storage.ledger.tables import DeadJob, OutboxMessage, Redelivery, UsedNonce
 
 log = structlog.get_logger(__name__)
 
 BATCH: Final = 200  # rows one run of one sweep takes
 GRACE: Final = timedelta(seconds=60)  # how long a job may be on its way before it counts as lost
 NONCE_KEEP_FACTOR: Final = 2  # nonces are kept twice as long as they could be accepted
+REDELIVERY_KEEP: Final = timedelta(days=1)  # a job that will be delivered again is so long before
 VERIFY_JOB: Final = "transfers.verify_pack"
 
 
@@ -86,7 +87,7 @@ def relaunch_lost(hub: Hub) -> int:
 
 
 def prune_expired(hub: Hub) -> int:
-    """Delete nonces that could no longer be accepted and sessions that have ended. Return how many."""
+    """Delete nonces that could no longer be accepted, sessions that have ended and old counts. Return how many."""
     now = hub.clock()
     nonces_before = now - timedelta(seconds=NONCE_KEEP_FACTOR * hub.policy.nonce_ttl_s)
     old_nonces = select(UsedNonce.nonce).where(UsedNonce.used_at < nonces_before).limit(BATCH)
@@ -103,7 +104,10 @@ def prune_expired(hub: Hub) -> int:
             .where(Session.token_sha256.in_(old_sessions.with_for_update(skip_locked=True)))
             .returning(Session.token_sha256)
         ).all()
-        return len(nonces) + len(sessions)
+        counts = session.execute(
+            delete(Redelivery).where(Redelivery.last_at < now - REDELIVERY_KEEP).returning(Redelivery.job)
+        ).all()
+        return len(nonces) + len(sessions) + len(counts)
 
 
 def prune_outbox(hub: Hub) -> int:

@@ -1,6 +1,7 @@
 """What becomes of a job that failed: tried again later, or laid down for a person.
 
-Durable: a retry is an outbox row with a later `due_at`, a final failure a row of `dead_jobs`. The broker plays no part.
+Durable: a retry is an outbox row with a later `due_at`, a final failure a row of `dead_jobs`. The broker delivers again
+what ended without an outcome; how often is counted in `redeliveries`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from typing import Final
 
 import structlog
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from sqlalchemy import delete
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from reading_queue.errors import Unavailable
 from reading_queue.services.hub import Hub, launch
-from storage.ledger.tables import DeadJob
+from storage.ledger.tables import DeadJob, Redelivery
 from storage.objects.protocol import StoreUnavailable
 
 # What passes by itself is tried for hours; what is probably a defect only a few times.
@@ -32,6 +36,8 @@ TRANSIENT_ATTEMPTS_MAX: Final = 20
 OTHER_ATTEMPTS_MAX: Final = 3
 RETRY_DELAY_FIRST_S: Final = 1.0
 RETRY_DELAY_MAX_S: Final = 600.0
+
+DELIVERIES_MAX: Final = 3  # a job whose process ended this often without an outcome is not started again
 
 _log = structlog.get_logger(__name__)
 
@@ -50,21 +56,58 @@ def record_failure(
     now = hub.clock()
     delay_s = retry_delay_s(attempt, transient=isinstance(failure, TRANSIENT))
     kind = f"{type(failure).__module__}.{type(failure).__qualname__}"
+    due_at = None if delay_s is None else now + timedelta(seconds=delay_s)
     with hub.transaction() as session:
-        if delay_s is None:
-            reason = f"{kind}, after {attempt} attempts"
-            session.add(_dead_job(job, arguments, now, reason))
-            due_at = None
+        if due_at is None:
+            _lay_down(session, job, arguments, now, f"{kind}, after {attempt} attempts")
         else:
-            due_at = now + timedelta(seconds=delay_s)
+            _forget_deliveries(session, job, arguments)
             launch(session, now, job, due_at=due_at, **arguments, attempt=attempt + 1)
     event = "job_dead" if due_at is None else "job_failed_will_retry"
     _log.error(event, job=job, attempt=attempt, failure=kind, exc_info=failure, **arguments)
     return due_at
 
 
-def _dead_job(job: str, arguments: Mapping[str, str], now: datetime, reason: str) -> DeadJob:
-    (subject_id,) = arguments.values()
-    return DeadJob(
-        job=job, subject_id=subject_id, arguments=dict(arguments), failed_at=now, reason=reason, retried_at=None
+def count_delivery(hub: Hub, job: str, arguments: Mapping[str, str]) -> bool:
+    """Count that a job was delivered again; return whether to run it, False once it is dead.
+
+    A job comes again when its process ended without an outcome: out of memory, a crash, a worker killed.
+    """
+    now = hub.clock()
+    counted = insert(Redelivery).values(subject_id=_subject_of(arguments), job=job, count=1, last_at=now)
+    counted = counted.on_conflict_do_update(
+        index_elements=["subject_id", "job"], set_={"count": Redelivery.count + 1, "last_at": now}
     )
+    with hub.transaction() as session:
+        if session.scalars(counted.returning(Redelivery.count)).one() < DELIVERIES_MAX:
+            return True
+        reason = f"its process ended each of the {DELIVERIES_MAX} times it was started: out of memory, or a crash"
+        _lay_down(session, job, arguments, now, reason)
+    _log.error("job_dead", job=job, deliveries=DELIVERIES_MAX, **arguments)
+    return False
+
+
+def forget_deliveries(hub: Hub, job: str, arguments: Mapping[str, str]) -> None:
+    """Take note that a job which was delivered again has ended well."""
+    with hub.transaction() as session:
+        _forget_deliveries(session, job, arguments)
+
+
+def _lay_down(session: Session, job: str, arguments: Mapping[str, str], now: datetime, reason: str) -> None:
+    subject_id = _subject_of(arguments)
+    session.add(
+        DeadJob(
+            job=job, subject_id=subject_id, arguments=dict(arguments), failed_at=now, reason=reason, retried_at=None
+        )
+    )
+    _forget_deliveries(session, job, arguments)
+
+
+def _forget_deliveries(session: Session, job: str, arguments: Mapping[str, str]) -> None:
+    of_job = (Redelivery.subject_id == _subject_of(arguments)) & (Redelivery.job == job)
+    session.execute(delete(Redelivery).where(of_job))
+
+
+def _subject_of(arguments: Mapping[str, str]) -> str:
+    (subject_id,) = arguments.values()
+    return subject_id

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-from celery import Celery, signals
+from celery import Celery, Task, signals
 from celery.exceptions import Reject, TimeLimitExceeded
 
-from reading_queue.worker.failures import record_failure
+from reading_queue.worker.failures import count_delivery, forget_deliveries, record_failure
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
 
+RECORDED_MAX: Final = 100  # ids of messages that were cut off, kept to know a signal that comes twice
 REQUEUE_PAUSE_S: Final = 1.0  # before a job is given back because not even its failure could be recorded
 
 _log = structlog.get_logger(__name__)
@@ -65,12 +67,20 @@ JOBS: Final[Mapping[str, Job]] = {
 def register_jobs(app: Celery, process: RuntimePerProcess, jobs: Mapping[str, Job] = JOBS) -> None:
     """Make `app` able to run `jobs`."""
     for name, job in jobs.items():
-        app.task(name=name)(_runner(name, job, process))
+        app.task(name=name, bind=True)(_runner(name, job, process))
 
-    def after_hard_time_limit(sender: Any = None, exception: Any = None, kwargs: Any = None, **_: Any) -> None:
-        """Record what the killed child could not; runs in the worker's parent, which keeps no connection."""
-        if not isinstance(exception, TimeLimitExceeded):
+    recorded: deque[str] = deque(maxlen=RECORDED_MAX)
+
+    def after_hard_time_limit(
+        sender: Any = None, task_id: str = "", exception: Any = None, kwargs: Any = None, **_: Any
+    ) -> None:
+        """Record once what the killed child could not; runs in the worker's parent, which keeps no connection.
+
+        Celery 5.7 sends this signal twice for one time limit.
+        """
+        if not isinstance(exception, TimeLimitExceeded) or task_id in recorded:
             return
+        recorded.append(task_id)
         runtime = process.open_once()
         try:
             arguments = dict(kwargs)
@@ -82,10 +92,15 @@ def register_jobs(app: Celery, process: RuntimePerProcess, jobs: Mapping[str, Jo
 
 
 def _runner(name: str, job: Job, process: RuntimePerProcess) -> Callable[..., None]:
-    def run(*, attempt: int = 1, **arguments: str) -> None:
+    def run(task: Task[..., None], *, attempt: int = 1, **arguments: str) -> None:
+        delivered_again = bool((task.request.delivery_info or {}).get("redelivered"))
         try:
             runtime = process.get()
+            if delivered_again and not count_delivery(runtime.hub, name, arguments):
+                return
             job.run(runtime, **arguments)
+            if delivered_again:
+                forget_deliveries(runtime.hub, name, arguments)
         except Exception as failure:  # noqa: BLE001 -- the border of a job: every failure is recorded, none is raised
             _settle(process, name, arguments, attempt, failure)
 

@@ -144,3 +144,14 @@ class DeadJob(Base):
     failed_at: Mapped[datetime]
     reason: Mapped[str]  # the exception's class and our own words; never its arguments
     retried_at: Mapped[datetime | None]
+
+
+class Redelivery(Base):
+    """How often in a row the broker delivered a job again because its process ended without an outcome."""
+
+    __tablename__ = "redeliveries"
+
+    subject_id: Mapped[str] = mapped_column(primary_key=True)  # what the job is about: its one argument
+    job: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+    last_at: Mapped[datetime]

@@ -37,11 +37,11 @@ class WorkerBench:
         self._engine = sa.create_engine(database_url)
         self._count = 0
 
-    def start_worker(self) -> RunningProcess:
-        """Start a worker process; it consumes when this returns."""
+    def start_worker(self, *, visibility_s: int = VISIBILITY_S) -> RunningProcess:
+        """Start a worker process; it consumes when this returns. Its jobs may run a little less than `visibility_s`."""
         self._count += 1
         database = self._database_url.render_as_string(hide_password=False)
-        words = [self._broker_url, database, self._marks_dir, str(VISIBILITY_S)]
+        words = [self._broker_url, database, self._marks_dir, str(visibility_s)]
         argv = [sys.executable, "-m", "tests.support.worker_process", *words]
         worker = self._processes.start(argv, name=f"worker-{self._count}", cwd=Path(__file__).parents[2])
         worker.wait_until(lambda: READY in worker.log(), 30)

@@ -6,6 +6,7 @@ Each job leaves a mark in DIR, so that a test sees what ran and how often.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from datetime import UTC, datetime
@@ -54,11 +55,18 @@ def hang(runtime: Runtime, *, name: str) -> None:
             continue
 
 
+def die(runtime: Runtime, *, name: str) -> None:
+    """End the process as the kernel does when memory runs out."""
+    _mark(runtime, f"started-{name}")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 PROBES = {
     "probe.note": Job("transfers", note),
     "probe.hold": Job("transfers", hold),
     "probe.stumble": Job("routing", stumble),
     "probe.hang": Job("documents", hang),
+    "probe.die": Job("documents", die),
 }
 
 

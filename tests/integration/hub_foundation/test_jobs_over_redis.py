@@ -14,13 +14,17 @@ from sqlalchemy.orm import Session
 from reading_queue.embedded.directories import make_socket_directory, owned, remove_socket_directory
 from reading_queue.embedded.redis import EmbeddedRedis
 from reading_queue.worker.celery_app import TimeLimitsClash, make_celery
+from reading_queue.worker.failures import DELIVERIES_MAX
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
-from storage.ledger.tables import OutboxMessage
+from storage.ledger.tables import DeadJob, OutboxMessage, Redelivery
 from tests.support.processes import ProcessStarter
 from tests.support.waiting import eventually
 from tests.support.worker import WorkerBench, kill_tree
 
 pytestmark = [pytest.mark.services, pytest.mark.postgres]
+
+
+DEATH_IS_SEEN_S = 20  # Celery sees a child's death after at most 5 s, the time limit of a job must be longer
 
 
 @pytest.fixture
@@ -82,12 +86,54 @@ def test_a_job_that_never_ends_is_cut_off_and_recorded(bench: WorkerBench, datab
     bench.ask("probe.hang", "a")
     bench.await_mark("started-a")
 
-    def asked_again() -> None:
+    def attempts() -> list[int | None]:
         with Session(database) as session:
-            attempts = [message.arguments.get("attempt") for message in session.scalars(sa.select(OutboxMessage))]
-        assert attempts[:2] == [None, 2]
+            launches = session.scalars(sa.select(OutboxMessage).order_by(OutboxMessage.message_id))
+            return [message.arguments.get("attempt") for message in launches]
 
-    eventually(asked_again, 20)
+    def asked_again() -> None:
+        assert 3 in attempts()
+
+    eventually(asked_again, 30)
+    assert attempts() == [None, 2, 3], "one launch for each time limit"
+
+
+def test_a_job_that_kills_its_process_every_time_is_laid_down(bench: WorkerBench, database: sa.Engine) -> None:
+    bench.start_worker(visibility_s=DEATH_IS_SEEN_S)
+    bench.ask("probe.die", "a")
+
+    def laid_down() -> DeadJob:
+        with Session(database) as session:
+            dead = session.scalars(sa.select(DeadJob)).one_or_none()
+        assert dead is not None
+        return dead
+
+    dead = eventually(laid_down, 30)
+    assert (dead.job, dead.arguments) == ("probe.die", {"name": "a"})
+    assert f"each of the {DELIVERIES_MAX} times" in dead.reason
+    assert len(bench.await_mark("started-a")) == DELIVERIES_MAX
+    bench.ask("probe.note", "b")
+    bench.await_mark("done-b")
+
+
+def test_a_job_that_ended_well_after_all_begins_anew(bench: WorkerBench, database: sa.Engine) -> None:
+    bench.start_worker(visibility_s=DEATH_IS_SEEN_S)
+    bench.ask("probe.hold", "a")
+    (child,) = bench.await_mark("started-a")
+    os.kill(child, signal.SIGKILL)
+    bench.await_mark("started-a", count=2)
+    assert redeliveries(database) == [1]
+    bench.release()
+
+    def forgotten() -> None:
+        assert redeliveries(database) == []
+
+    eventually(forgotten)
+
+
+def redeliveries(database: sa.Engine) -> list[int]:
+    with Session(database) as session:
+        return list(session.scalars(sa.select(Redelivery.count)))
 
 
 def test_requests_made_while_the_broker_is_down_are_done_when_it_is_back(

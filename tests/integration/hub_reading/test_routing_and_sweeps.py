@@ -17,7 +17,7 @@ from reading_queue.services.routing import RETRY_UNROUTABLE
 from reading_queue.services.visibility import Viewer
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
-from storage.ledger.tables import OutboxMessage, UsedNonce
+from storage.ledger.tables import OutboxMessage, Redelivery, UsedNonce
 from tests.integration.hub_reading.world import COUNTY, SITE, TEXT, World
 from tests.support.clock import SteerableClock
 
@@ -181,7 +181,9 @@ def test_spent_nonces_and_ended_sessions_are_pruned_and_live_ones_stay(world: Wo
                     authenticated_at=now,
                 )
             )
-    assert sweeps.prune_expired(hub) == 2
+        session.add(Redelivery(subject_id="old", job="-", count=1, last_at=now - timedelta(days=2)))
+        session.add(Redelivery(subject_id="new", job="-", count=1, last_at=now))
+    assert sweeps.prune_expired(hub) == 3
     with hub.transaction() as session:
         assert session.scalars(select(UsedNonce.nonce)).all() == ["new"]
         assert session.scalars(select(LoginSession.token_sha256)).all() == ["alive"]
