@@ -39,9 +39,11 @@ app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_
 network_app = typer.Typer(help="The network: organisations, agreements, people.", no_args_is_help=True)
 site_app = typer.Typer(help="Sites and their gateways.", no_args_is_help=True)
 account_app = typer.Typer(help="Accounts of people.", no_args_is_help=True)
+jobs_app = typer.Typer(help="Jobs that failed for good.", no_args_is_help=True)
 app.add_typer(network_app, name="network")
 app.add_typer(site_app, name="site")
 app.add_typer(account_app, name="account")
+app.add_typer(jobs_app, name="jobs")
 
 
 class RoleName(StrEnum):
@@ -204,6 +206,32 @@ def account_create(
         raise Refused("an account needs a password")
     account_id = create_account(hub, NewAccount(login, name, password, role, organisation, language))
     typer.echo(f"account {login} made ({account_id})")
+
+
+@jobs_app.command("dead")
+def jobs_dead(context: typer.Context) -> None:
+    """Show the jobs that failed for good: number, when, what, about what, and why."""
+    from reading_queue.services.dead_jobs import find_dead_jobs
+
+    dead = find_dead_jobs(_hub(context))
+    for one in dead:
+        at = one.failed_at.astimezone().isoformat(sep=" ", timespec="seconds")
+        typer.echo(f"{one.dead_job_id:>6}  {at}  {one.job:<24} {one.subject_id}  {one.reason}")
+    if not dead:
+        typer.echo("none")
+
+
+@jobs_app.command("retry")
+def jobs_retry(
+    context: typer.Context, numbers: Annotated[list[int], typer.Argument(help="As `jobs dead` shows them.")]
+) -> None:
+    """Launch jobs again that failed for good, with all their attempts before them."""
+    from reading_queue.services.dead_jobs import retry
+
+    hub = _hub(context)
+    for number in numbers:
+        retry(hub, number)
+        typer.echo(f"job {number} is launched again")
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from reading_queue.embedded.postgres import find_postgres_url
 from reading_queue.embedded.redis import find_redis_url
 from reading_queue.services.hub import launch
-from storage.ledger.tables import OutboxMessage
+from storage.ledger.tables import DeadJob, OutboxMessage
 from tests.support.processes import ProcessStarter, RunningProcess
 from tests.support.waiting import eventually
 
@@ -165,6 +165,25 @@ def test_a_second_serve_on_the_same_data_is_refused_in_words(hub: ServedHub) -> 
 def test_commands_refuse_in_words(hub: ServedHub) -> None:
     assert "there is no site" in hub.cli("site", "enrol", "nowhere", expected=1)
     assert "nothing is known of a study" in hub.cli("custody", "1.2.3", expected=1)
+    assert "there is no dead job 99" in hub.cli("jobs", "retry", "99", expected=1)
+
+
+def test_a_dead_job_is_shown_and_launched_again(hub: ServedHub) -> None:
+    url = find_postgres_url(hub.data_dir)
+    assert url is not None
+    engine = sa.create_engine(url)
+    with Session(engine) as session, session.begin():
+        now = session.scalars(sa.select(sa.func.now())).one()
+        arguments = {"report_id": "no-such-report"}
+        dead = {"subject_id": "no-such-report", "arguments": arguments, "failed_at": now, "reason": "probe.Failure"}
+        session.add(DeadJob(job="reports.render", **dead, retried_at=None))
+    engine.dispose()
+    told = hub.cli("jobs", "dead")
+    assert "probe.Failure" in told
+    assert "1 jobs failed for good" in hub.cli("status", expected=1)
+    number = told.split()[0]
+    assert f"job {number} is launched again" in hub.cli("jobs", "retry", number)
+    assert "none" in hub.cli("jobs", "dead")
 
 
 def test_it_stops_within_ten_seconds_and_leaves_nothing_behind(processes: ProcessStarter, tmp_path: Path) -> None:
