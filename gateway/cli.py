@@ -42,13 +42,19 @@ ConfigOption = Annotated[
 DEFAULT_CONFIG = Path("gateway.toml")
 
 
+@app.callback()
+def begin(context: typer.Context, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Name the configuration; each command reads it."""
+    context.obj = config
+
+
 @app.command()
 def enrol(
+    context: typer.Context,
     code: Annotated[str, typer.Option("--code", help="The one-time code that the hub's administrator gave you.")],
-    config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Make this gateway known to the hub, once: exchanges a one-time code for its identity."""
-    settings = _load(config)
+    settings = _load(context.obj)
     journal = open_journal(settings)
     client = build_client(settings, None)
     try:
@@ -67,9 +73,9 @@ def enrol(
 
 
 @app.command()
-def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def serve(context: typer.Context) -> None:
     """Run the gateway until SIGTERM or Ctrl-C: receive, forward, bring reports home."""
-    settings = _load(config)
+    settings = _load(context.obj)
     configure_logs()
     try:
         run_gateway(settings)
@@ -81,11 +87,11 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def status(
-    config: ConfigOption = DEFAULT_CONFIG,
+    context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object.")] = False,
 ) -> None:
     """Show where each study is, what is wrong, and what was refused."""
-    found = read_status(open_journal(_load(config)))
+    found = read_status(open_journal(_load(context.obj)))
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return
@@ -93,11 +99,11 @@ def status(
 
 
 @app.command()
-def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def check(context: typer.Context) -> None:
     """Try everything the gateway depends on, and say what is wrong and how to mend it."""
-    settings = _load(config)
+    settings = _load(context.obj)
     findings = []
-    print(f"ok      configuration: {config}")
+    print(f"ok      configuration: {context.obj}")
     for finding in run_checks(settings, open_journal):
         findings.append(finding)
         _print_check(finding)
@@ -105,13 +111,13 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
-def custody(study_uid: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
+def custody(context: typer.Context, study_uid: str) -> None:
     """Show what this gateway has recorded of one study, in order."""
     try:
         uid = parse_uid(study_uid)
     except InvalidIdentifier as exc:
         _fail(str(exc))
-    events = custody_of(open_journal(_load(config)), uid)
+    events = custody_of(open_journal(_load(context.obj)), uid)
     if not events:
         _fail("This gateway has no record of that study.")
     for event in events:

@@ -119,12 +119,8 @@ class Demo:
             thread.join()
         for site in SITES:  # from this thread: what dies with us dies with the thread that started it
             (self._folder(site) / "dicom.port").unlink(missing_ok=True)
-            gateway = [
-                str(TOOLS / "counterpart-gateway"),
-                "serve",
-                "--config",
-                str(self._folder(site) / "gateway.toml"),
-            ]
+            config = self._folder(site) / "gateway.toml"
+            gateway = [str(TOOLS / "counterpart-gateway"), "--config", str(config), "serve"]
             self._program(f"gateway-{site}", gateway).start()
         for site in SITES:
             wait_until(
@@ -150,7 +146,7 @@ class Demo:
         )
         if not (folder / "enrolled").exists():
             code = run(*hub, "site", "enrol", site).strip().splitlines()[-1]
-            run(str(TOOLS / "counterpart-gateway"), "enrol", "--config", str(config), "--code", code)
+            run(str(TOOLS / "counterpart-gateway"), "--config", str(config), "enrol", "--code", code)
             (folder / "enrolled").touch()
 
     def _log(self, site: str) -> Path:

@@ -185,8 +185,8 @@ def start_gateway(folder: Path, hub_url: str, pacs_port: int) -> RunningProcess:
         encoding="utf-8",
     )
     code = hub_command(folder, "site", "enrol", SITE).strip().splitlines()[-1]
-    run_command([TOOLS / "counterpart-gateway", "enrol", "--config", config, "--code", code])
-    command = [TOOLS / "counterpart-gateway", "serve", "--config", config]
+    run_command([TOOLS / "counterpart-gateway", "--config", config, "enrol", "--code", code])
+    command = [TOOLS / "counterpart-gateway", "--config", config, "serve"]
     return RunningProcess(command, log_path=folder / "log" / "gateway.log", name="gateway")
 
 

@@ -37,14 +37,14 @@ class GatewayProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "gateway", *arguments, "--config", str(self.config)]
+        command = [sys.executable, "-m", "gateway", "--config", str(self.config), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
     def start(self) -> int:
         port_file = self.directory / "port"
         port_file.unlink(missing_ok=True)
         with (self.directory / "log").open("ab") as log:
-            command = [sys.executable, "-m", "gateway", "serve", "--config", str(self.config)]
+            command = [sys.executable, "-m", "gateway", "--config", str(self.config), "serve"]
             self.process = subprocess.Popen(command, stderr=log, stdout=log)
 
         def port() -> int:
