@@ -12,7 +12,8 @@ from sqlalchemy.exc import OperationalError
 from reading_queue import bootstrap
 from reading_queue.db.schema import SchemaOutdated, check_current
 from reading_queue.embedded import EmbeddedServerError
-from reading_queue.embedded.programs import as_postgres_accepts, find_postgres_program, find_redis_program
+from reading_queue.embedded.launch import find_method
+from reading_queue.embedded.programs import find_postgres_program, find_redis_program
 from reading_queue.errors import HubError
 from reading_queue.services.health import Unhealthy, count_dead_jobs
 from reading_queue.services.hub import Hub
@@ -111,8 +112,7 @@ def _data_directory(settings: HubSettings) -> str:
 
 def _embedded_postgres() -> str:
     program = find_postgres_program("postgres")
-    as_postgres_accepts()
-    return str(program)
+    return f"{program}, {find_method().value}"
 
 
 def _schema(hub: Hub) -> str:

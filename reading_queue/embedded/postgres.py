@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psycopg
@@ -19,13 +19,9 @@ from sqlalchemy import URL
 
 from reading_queue.embedded import EmbeddedServerError
 from reading_queue.embedded.directories import find_socket_directory
+from reading_queue.embedded.launch import Launch, find_launch, find_reader, give_cluster
 from reading_queue.embedded.leftovers import end_leftovers
-from reading_queue.embedded.programs import (
-    as_postgres_accepts,
-    bare_environment,
-    dying_with_parent,
-    find_postgres_program,
-)
+from reading_queue.embedded.programs import bare_environment, dying_with_parent
 from reading_queue.embedded.server import ServerProcess
 
 USER = "counterpart"
@@ -52,15 +48,26 @@ _log = structlog.get_logger(__name__)
 
 
 class EmbeddedPostgres:
-    """One PostgreSQL server. `settings` are added to its own, for tests that want speed and not durability."""
+    """One PostgreSQL server. `settings` are added to its own, for tests that want speed and not durability.
+
+    `find_launch` says at each start how it is run on this machine.
+    """
 
     name = "postgres"
 
-    def __init__(self, data_dir: Path, socket_dir: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        socket_dir: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        find_launch: Callable[[], Launch] = find_launch,
+    ) -> None:
         self._data_dir = data_dir.resolve()
         self._cluster = self._data_dir / "postgres"
         self._socket_dir = socket_dir
         self._settings = {**SERVER_SETTINGS, **(settings or {})}
+        self._find_launch = find_launch
         self._process: ServerProcess | None = None
 
     @property
@@ -78,10 +85,12 @@ class EmbeddedPostgres:
         Raises:
             EmbeddedServerError: it cannot run here, in words.
         """
+        launch = self._find_launch()
         if not (self._cluster / "PG_VERSION").exists():
-            self._make_cluster()
+            self._make_cluster(launch)
         self._end()
-        argv = [*as_postgres_accepts(), *dying_with_parent(signal.SIGINT), str(find_postgres_program("postgres"))]
+        give_cluster(self._cluster, launch)
+        argv = launch.command("postgres", wrapper=dying_with_parent(signal.SIGINT))
         argv += ["-D", str(self._cluster), "-c", f'unix_socket_directories="{self._socket_dir}"']
         for key, value in self._settings.items():
             argv += ["-c", f"{key}={value}"]
@@ -98,13 +107,13 @@ class EmbeddedPostgres:
         """Stop the server: connected clients are disconnected, committed work is kept."""
         self._end()
 
-    def _make_cluster(self) -> None:
+    def _make_cluster(self, launch: Launch) -> None:
         """Run initdb beside the final place, so that a half-made cluster is never taken for a whole one."""
         self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         unfinished = self._data_dir / "postgres.new"
         if unfinished.exists():
             shutil.rmtree(unfinished)
-        argv = [*as_postgres_accepts(), str(find_postgres_program("initdb")), "-D", str(unfinished), "-U", USER]
+        argv = [*launch.command("initdb"), "-D", str(unfinished), "-U", USER]
         argv += ["--auth=trust", "-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         argv += ["--no-instructions"]
         done = subprocess.run(
@@ -124,7 +133,9 @@ class EmbeddedPostgres:
         """End the process, and whatever an earlier one has left behind."""
         if self._process is not None:
             self._process.stop(STOP)
-        count = end_leftovers(self._cluster, "postgres", gently=signal.SIGINT, patience_s=LEFTOVER_PATIENCE_S)
+        count = end_leftovers(
+            self._cluster, "postgres", gently=signal.SIGINT, patience_s=LEFTOVER_PATIENCE_S, reader=find_reader()
+        )
         if count:
             _log.warning("postgres_leftovers_ended", count=count)
         # Nothing runs here any more, so the file is stale, even if its process id is in use again by something else.

@@ -1,4 +1,4 @@
-"""Where the programs of the embedded servers are, and how they are launched as this user.
+"""Where the programs of the embedded servers are, and with what environment and parent they run.
 
 The wheels' binaries only are used, never their Python code: it opens private parent folders and shares locks with
 other users of the machine.
@@ -6,18 +6,13 @@ other users of the machine.
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import os
-import pwd
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 from reading_queue.embedded import EmbeddedServerError
-
-PROBE_S = 20
 
 
 def find_postgres_program(name: str) -> Path:
@@ -60,33 +55,3 @@ def dying_with_parent(how: signal.Signals) -> list[str]:
     if program is None:
         raise EmbeddedServerError("setpriv is missing: install the package util-linux")
     return [program, "--pdeathsig", how.name.removeprefix("SIG"), "--"]
-
-
-@functools.cache
-def as_postgres_accepts() -> tuple[str, ...]:
-    """Return the words before a command so that PostgreSQL, which refuses root, runs as this user.
-
-    An ordinary user needs none. Root enters a user namespace that shows it as another user: files stay root's, no
-    permission of any folder changes.
-
-    Raises:
-        EmbeddedServerError: this is root and the machine allows no user namespace.
-    """
-    if os.geteuid() != 0:
-        return ()
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        raise EmbeddedServerError(f"PostgreSQL does not run as root, and unshare is missing. {_ADVICE}")
-    other = next(entry for entry in pwd.getpwall() if entry.pw_uid != 0)
-    words = (unshare, "--user", f"--map-user={other.pw_uid}", f"--map-group={other.pw_gid}", "--")
-    probe = [*words, str(find_postgres_program("postgres")), "--version"]
-    answer = subprocess.run(probe, capture_output=True, text=True, timeout=PROBE_S, check=False, cwd="/")
-    if answer.returncode != 0:
-        raise EmbeddedServerError(
-            "PostgreSQL does not run as root, and it cannot be run in a user namespace here "
-            f"({answer.stderr.strip()}). {_ADVICE}"
-        )
-    return words
-
-
-_ADVICE = "Run the hub as an ordinary user, or set [database] url to a server of your own."
