@@ -45,6 +45,13 @@ class ForgeryRefused(HubError):
     status = 403
 
 
+class BodyUnreadable(HubError):
+    """The request's body is not what its headers say."""
+
+    code = "body_unreadable"
+    status = 400
+
+
 @web.middleware
 async def log_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id and log one line when it is answered."""
@@ -86,6 +93,8 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return error_page(request, exc.status, code, exc.reason)
     except ConnectionError:
         raise  # the client has gone; there is nobody to answer
+    except web.RequestPayloadError:
+        return refusal(request, BodyUnreadable())
     except Exception:
         log.exception("request_failed")
         detail = f"The hub failed at this request. It is logged under {request[REQUEST_ID]}."
