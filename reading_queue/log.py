@@ -1,7 +1,8 @@
 """Logging of the hub: constant event names with identifiers, as lines for people or JSON for machines, on stderr.
 
-Never patient data. Database errors name the offending row in a DETAIL line; those lines are taken out of every
-traceback here, once, for our own log and for that of every library.
+Never patient data. What may quote it is taken out of every traceback here, once, for our own log and for that of every
+library: the texts of exceptions that are not known to speak plainly, and the DETAIL lines of database errors, which
+name the offending row. Warnings are for programmers and may quote too: their texts are left out.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import io
 import logging
 import re
 import sys
-import traceback
-from typing import Any, Literal
+import warnings
+from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.types import ExcInfo
+
+from storage.contract.tracebacks import format_failure
 
 _TELLING_LINE = re.compile(r"^(DETAIL|CONTEXT|PARAMETERS|\[parameters):?.*$", re.MULTILINE)
 
@@ -45,12 +48,26 @@ def configure_logging(format_: Literal["text", "json"], level: str, *, role: str
     root.setLevel(level.upper())
     for chatty in ("alembic", "aiohttp.access", "celery.app.trace", "celery.worker.strategy", "kombu", "urllib3"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
+    for quoting in ("pydicom", "highdicom"):
+        logging.getLogger(quoting).setLevel(logging.CRITICAL)
+    warnings.showwarning = _log_warning
 
 
 def format_traceback(exc_info: Any) -> str:
-    """Return the traceback without the lines in which PostgreSQL tells a row's values."""
-    text = "".join(traceback.format_exception(*exc_info))
-    return _TELLING_LINE.sub("[left out: values of a row]", text).rstrip()
+    """Return the traceback without quotations and without the lines in which PostgreSQL tells a row's values."""
+    _, failure, _ = exc_info
+    return _TELLING_LINE.sub("[left out: values of a row]", format_failure(failure)) if failure is not None else ""
+
+
+def _log_warning(
+    message: Warning | str,  # noqa: ARG001 -- it may quote a value
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    structlog.get_logger(__name__).warning("library_warns", kind=category.__name__, place=f"{filename}:{lineno}")
 
 
 def _renderers(format_: Literal["text", "json"]) -> list[structlog.types.Processor]:
