@@ -20,8 +20,9 @@ from gateway.journal.custody import custody_of
 from gateway.journal.database import JournalTooNew
 from gateway.link import build_client
 from gateway.log_output import configure_logs
-from gateway.settings import ConfigurationError, GatewaySettings, load_settings
+from gateway.settings import GatewaySettings, load_settings
 from gateway.status import WHERE, problems_of, read_status
+from storage.configuration import ConfigurationError
 from storage.contract.identifiers import InvalidIdentifier, parse_uid
 
 app = typer.Typer(

@@ -6,30 +6,20 @@ Unknown keys are refused, and all errors are reported together in words.
 
 from __future__ import annotations
 
-import os
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import SettingsConfigDict
 
+from storage.configuration import Configuration
 from storage.contract.lanes import Lane
 from storage.contract.wire import LONG_POLL_S_MAX
 
 ENVIRONMENT_PREFIX: Final = "COUNTERPART_GATEWAY_"
 GIB: Final = 1024**3
 AE_TITLE_CHARACTERS_MAX: Final = 16  # PS3.8 section 9.3.2
-
-
-class ConfigurationError(Exception):
-    """The configuration cannot be used; `problems` has one sentence for each error."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 def _parse_ae_title(text: str) -> str:
@@ -104,8 +94,10 @@ class TargetSettings(_Section):
         return f"{self.kind}:{self.name}"
 
 
-class GatewaySettings(BaseSettings):
+class GatewaySettings(Configuration):
     """Everything a gateway needs to know; frozen."""
+
+    program = "gateway"
 
     model_config = SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
@@ -128,18 +120,6 @@ class GatewaySettings(BaseSettings):
             raise ValueError("two [[targets]] have the same name")
         return self
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 -- the signature is pydantic-settings's
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment first, then the file's values, which come in as arguments."""
-        return (env_settings, init_settings)
-
 
 def load_settings(path: Path | None) -> GatewaySettings:
     """Return the settings of the TOML file at `path` (None: environment alone) under the environment.
@@ -147,45 +127,4 @@ def load_settings(path: Path | None) -> GatewaySettings:
     Raises:
         ConfigurationError: with one sentence for each thing that is wrong.
     """
-    values = _read_toml(path) if path is not None else {}
-    problems = _unknown_environment_variables()
-    try:
-        settings = GatewaySettings(**values)
-    except ValidationError as exc:
-        problems += [_in_words(error) for error in exc.errors(include_input=False, include_url=False)]
-        raise ConfigurationError(problems) from exc
-    except SettingsError as exc:
-        raise ConfigurationError([*problems, str(exc)]) from exc
-    if problems:
-        raise ConfigurationError(problems)
-    return settings
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise ConfigurationError([f"{path}: there is no such file"]) from exc
-    except OSError as exc:
-        raise ConfigurationError([f"{path}: cannot be read ({exc.strerror})"]) from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigurationError([f"{path}: is not valid TOML: {exc}"]) from exc
-
-
-def _unknown_environment_variables() -> list[str]:
-    known = {name.upper() for name in GatewaySettings.model_fields}
-    found = (name for name in os.environ if name.upper().startswith(ENVIRONMENT_PREFIX))
-    return [
-        f"{name}: the gateway has no such setting"
-        for name in sorted(found)
-        if name.upper().removeprefix(ENVIRONMENT_PREFIX).split("__")[0] not in known | {"CONFIG"}
-    ]
-
-
-def _in_words(error: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "configuration"
-    if error["type"] == "extra_forbidden":
-        return f"{where}: the gateway has no such setting"
-    if error["type"] == "missing":
-        return f"{where}: is missing"
-    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+    return GatewaySettings.load(path)

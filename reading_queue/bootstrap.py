@@ -26,11 +26,12 @@ from reading_queue.embedded.supervisor import Server, Supervisor
 from reading_queue.services import health, sweeps
 from reading_queue.services.hub import Hub
 from reading_queue.services.keys import KeyFile
-from reading_queue.settings import ConfigurationError, HubSettings, runtime_dir
+from reading_queue.settings import HubSettings, runtime_dir
 from reading_queue.worker.celery_app import Publisher, make_celery
 from reading_queue.worker.relay import Relay
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
 from reading_queue.worker.scheduler import Sweep, run_scheduler
+from storage.configuration import ConfigurationError
 from storage.objects.protocol import ObjectStore
 
 ROLES: Final = ("web", "worker", "scheduler")

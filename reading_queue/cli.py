@@ -18,7 +18,8 @@ import yaml
 
 from reading_queue.domain.roles import Role
 from reading_queue.log import configure_logging
-from reading_queue.settings import ConfigurationError, HubSettings, load_settings
+from reading_queue.settings import HubSettings, load_settings
+from storage.configuration import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,33 +7,23 @@ Environment variables named `COUNTERPART_HUB_<KEY>` (`__` between the parts of a
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic import with_config as with_pydantic_config
-from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from reading_queue.services.hub import Policy
+from storage.configuration import Configuration
 from storage.contract.lanes import Lane
 
 ENVIRONMENT_PREFIX: Final = "COUNTERPART_HUB_"
 BROKER_SCHEMES: Final = ("redis", "rediss", "redis+socket", "amqp", "amqps")
-
-
-class ConfigurationError(Exception):
-    """The configuration cannot be used; `problems` has one sentence for each error."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 def _parse_public_url(text: str) -> str:
@@ -167,8 +157,10 @@ def runtime_dir() -> Path | None:
     return path if path.is_absolute() and path.is_dir() else None
 
 
-class HubSettings(BaseSettings):
+class HubSettings(Configuration):
     """Everything the hub needs to know; frozen."""
+
+    program = "hub"
 
     model_config = SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
@@ -208,18 +200,6 @@ class HubSettings(BaseSettings):
         """Return where the directory store keeps its objects."""
         return self.data_dir / "objects"
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 -- the signature is pydantic-settings's
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment first, then the file's values, which come in as arguments."""
-        return (env_settings, init_settings)
-
 
 def load_settings(path: Path | None) -> HubSettings:
     """Return the settings of the TOML file at `path` (None: environment alone) under the environment.
@@ -227,45 +207,4 @@ def load_settings(path: Path | None) -> HubSettings:
     Raises:
         ConfigurationError: with one sentence for each thing that is wrong.
     """
-    values = _read_toml(path) if path is not None else {}
-    problems = _unknown_environment_variables()
-    try:
-        settings = HubSettings(**values)
-    except ValidationError as exc:
-        problems += [_in_words(error) for error in exc.errors(include_input=False, include_url=False)]
-        raise ConfigurationError(problems) from exc
-    except SettingsError as exc:
-        raise ConfigurationError([*problems, str(exc)]) from exc
-    if problems:
-        raise ConfigurationError(problems)
-    return settings
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise ConfigurationError([f"{path}: there is no such file"]) from exc
-    except OSError as exc:
-        raise ConfigurationError([f"{path}: cannot be read ({exc.strerror})"]) from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigurationError([f"{path}: is not valid TOML: {exc}"]) from exc
-
-
-def _unknown_environment_variables() -> list[str]:
-    known = {name.upper() for name in HubSettings.model_fields}
-    found = (name for name in os.environ if name.upper().startswith(ENVIRONMENT_PREFIX))
-    return [
-        f"{name}: the hub has no such setting"
-        for name in sorted(found)
-        if name.upper().removeprefix(ENVIRONMENT_PREFIX).split("__")[0] not in known | {"CONFIG"}
-    ]
-
-
-def _in_words(error: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "configuration"
-    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{where}: the hub has no such setting"
-    if error["type"] == "missing":
-        return f"{where}: is missing"
-    return f"{where}: {re.sub('^Value error, ', '', error['msg'])}"
+    return HubSettings.load(path)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings import ConfigurationError, load_settings
+from gateway.settings import load_settings
+from storage.configuration import ConfigurationError
 
 MINIMAL = """
 spool_dir = "/var/spool/x"

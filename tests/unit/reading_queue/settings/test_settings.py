@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from reading_queue.settings import ConfigurationError, load_settings
+from reading_queue.settings import load_settings
+from storage.configuration import ConfigurationError
 
 
 def write(tmp_path: Path, text: str) -> Path:
