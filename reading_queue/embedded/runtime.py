@@ -1,6 +1,6 @@
 """A copy of PostgreSQL's programs for a user who may not read the wheel's.
 
-Durable and only a copy: `RUNTIMES/<version of the wheel>`, about 30 MB, root's and readable by everybody. It appears
+Durable and only a copy: `RUNTIMES/<version of the wheel>`, about 20 MB, root's and readable by everybody. It appears
 whole or not at all, whatever is cut off, is used by every hub of the machine, and may be removed while none runs.
 """
 

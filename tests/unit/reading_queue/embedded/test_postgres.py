@@ -24,6 +24,7 @@ from reading_queue.embedded.directories import (
     owned,
     remove_socket_directory,
 )
+from reading_queue.embedded.launch import find_reader
 from reading_queue.embedded.leftovers import find_leftovers
 from reading_queue.embedded.postgres import EmbeddedPostgres, find_postgres_url
 from tests.support.waiting import eventually
@@ -146,11 +147,11 @@ def test_the_address_is_found_while_it_runs_and_no_longer_after_it_stopped(tmp_p
         assert find_postgres_url(tmp_path) == running.url()
         socket_dir = find_socket_directory(tmp_path)
         cluster = tmp_path / "postgres"
-        assert list(find_leftovers(cluster, "postgres"))
+        assert list(find_leftovers(cluster, "postgres", reader=find_reader()))
     assert find_postgres_url(tmp_path) is None
     assert socket_dir is not None
     assert not socket_dir.exists()
-    assert not list(find_leftovers(cluster, "postgres"))
+    assert not list(find_leftovers(cluster, "postgres", reader=find_reader()))
 
 
 def test_a_server_that_cannot_start_says_so_with_the_end_of_its_log(tmp_path: Path) -> None:
