@@ -23,6 +23,7 @@ from reading_queue.embedded.postgres import EmbeddedPostgres, find_postgres_url
 from reading_queue.embedded.redis import EmbeddedRedis, find_redis_url
 from reading_queue.embedded.role import RoleProcess
 from reading_queue.embedded.supervisor import Server, Supervisor
+from reading_queue.heartbeat import Heartbeat
 from reading_queue.services import health, sweeps
 from reading_queue.services.hub import Hub
 from reading_queue.services.keys import KeyFile
@@ -138,6 +139,11 @@ def port_file(settings: HubSettings) -> Path:
     return run_directory(settings.data_dir) / "web.port"
 
 
+def heartbeat(settings: HubSettings, role: str) -> Heartbeat:
+    """Return how this role tells the supervisor of the same data directory that it lives."""
+    return Heartbeat(run_directory(settings.data_dir) / f"{role}.heartbeat")
+
+
 def known_public_url(settings: HubSettings) -> str:
     """Return how gateways and browsers reach the hub, as far as this process can know."""
     if settings.public_url is not None:
@@ -208,7 +214,8 @@ def run_scheduler_role(settings: HubSettings, stop: threading.Event) -> None:
     hub = build_hub(settings)
     celery, _ = build_celery(settings)
     with Publisher(celery) as publisher:
-        run_scheduler(hub, Relay(hub.engine, publisher.publish, hub.clock), SWEEPS, stop)
+        relay = Relay(hub.engine, publisher.publish, hub.clock)
+        run_scheduler(hub, relay, SWEEPS, stop, beat=heartbeat(settings, "scheduler").beat)
     hub.engine.dispose()
 
 
@@ -239,7 +246,7 @@ def build_supervisor(settings: HubSettings, config: Path | None) -> Supervisor:
         run_directory(settings.data_dir),
         servers=build_servers(settings),
         prepare=lambda: prepare(settings),
-        roles=[RoleProcess(role, _role_command(role, config)) for role in ROLES],
+        roles=[RoleProcess(role, _role_command(role, config), heartbeat(settings, role)) for role in ROLES],
         is_ready=lambda: is_ready(settings),
     )
 

@@ -103,7 +103,7 @@ def status(context: typer.Context) -> None:
 
     settings: HubSettings = context.obj.settings
     for child in diagnosis.children(settings):
-        typer.echo(f"  {child['name']:<12} process {child['pid']}, restarted {child['restarts']} times")
+        typer.echo(_child_line(settings, child))
     _report(diagnosis.check_running(settings))
 
 
@@ -301,7 +301,8 @@ def _serve_web(settings: HubSettings) -> None:
 
     listening = bind(settings.web.host, settings.web.port, bootstrap.port_file(settings))
     hub = bootstrap.build_hub(settings, public_url=address_of(listening))
-    asyncio.run(serve(lambda: bootstrap.build_web(settings, hub), listening))
+    beat = bootstrap.heartbeat(settings, RoleName.WEB).beat
+    asyncio.run(serve(lambda: bootstrap.build_web(settings, hub), listening, beat))
 
 
 def _serve_worker(settings: HubSettings) -> None:
@@ -309,7 +310,8 @@ def _serve_worker(settings: HubSettings) -> None:
     from reading_queue.worker.celery_app import run_worker
 
     celery, process = bootstrap.build_celery(settings)
-    raise typer.Exit(run_worker(celery, process, concurrency=settings.worker.concurrency))
+    beat = bootstrap.heartbeat(settings, RoleName.WORKER).beat
+    raise typer.Exit(run_worker(celery, process, concurrency=settings.worker.concurrency, beat=beat))
 
 
 def _serve_scheduler(settings: HubSettings) -> None:
@@ -343,6 +345,16 @@ def _report(findings: Iterable[Finding]) -> None:
         typer.echo(f"{'  ' if finding.fine else '! '}{finding.name}: {finding.words}")
     if wrong:
         raise typer.Exit(1)
+
+
+def _child_line(settings: HubSettings, child: dict[str, object]) -> str:
+    from reading_queue.bootstrap import heartbeat, utc_now
+
+    line = f"  {child['name']:<12} process {child['pid']}, restarted {child['restarts']} times"
+    if child["silences"]:
+        line += f", {child['silences']} of them because it hung"
+    last = heartbeat(settings, str(child["name"])).last()
+    return line if last is None else f"{line}, last heard {max(0.0, utc_now().timestamp() - last):.0f} s ago"
 
 
 def _custody_line(line: CustodyLine) -> str:

@@ -13,13 +13,15 @@ import time
 from collections.abc import Sequence
 
 from reading_queue.embedded.programs import dying_with_parent
+from reading_queue.heartbeat import Heartbeat, Listener
 
 
 class RoleProcess:
     """A role that can be started, stopped and started again."""
 
-    def __init__(self, name: str, argv: Sequence[str]) -> None:
+    def __init__(self, name: str, argv: Sequence[str], heartbeat: Heartbeat) -> None:
         self.name = name
+        self._listener = Listener(heartbeat)
         self._argv = list(argv)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -31,6 +33,7 @@ class RoleProcess:
     def start(self) -> None:
         """Start the role; what is left of its last process group is killed first."""
         self.kill()
+        self._listener.begin()
         self._process = subprocess.Popen(
             [*dying_with_parent(signal.SIGTERM), *self._argv], stdin=subprocess.DEVNULL, process_group=0
         )
@@ -38,6 +41,10 @@ class RoleProcess:
     def poll(self) -> int | None:
         """Return the exit status, or None while it runs or was never started."""
         return None if self._process is None else self._process.poll()
+
+    def is_silent(self, after_s: float) -> bool:
+        """Return whether it runs and has not been heard for `after_s`."""
+        return self._process is not None and self._process.poll() is None and self._listener.hears_nothing(after_s)
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM; the role ends when it has finished what it is doing."""

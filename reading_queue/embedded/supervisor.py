@@ -1,5 +1,7 @@
 """`counterpart-hub serve`: starts the embedded servers and every role, keeps them alive, stops them in order.
 
+A role that has ended is started again, and so is one that lives and is not heard any more (`heartbeat`).
+
 Volatile, all of it: `run/ready` and `run/children.json` in the data directory tell others what is going on and are
 written anew at each start. Killing the supervisor ends everything it started (the kernel tells the children), and the
 next `serve` continues with the same data.
@@ -18,6 +20,7 @@ import structlog
 from reading_queue.embedded import EmbeddedServerError
 from reading_queue.embedded.role import RoleProcess
 from reading_queue.embedded.signals import SignalWaiter
+from reading_queue.heartbeat import SILENT_AFTER_S
 
 TICK_S: Final = 0.2
 ROLES_STOP_S: Final = 6.0
@@ -57,6 +60,7 @@ class _Child:
     def __init__(self, process: Server | RoleProcess) -> None:
         self.process = process
         self.restarts = 0
+        self.silences = 0
         self._failures = 0
         self._started_at = 0.0
         self._due_at: float | None = None
@@ -64,6 +68,14 @@ class _Child:
     def start(self) -> None:
         self.process.start()
         self._started_at, self._due_at = time.monotonic(), None
+
+    def kill_if_silent(self, after_s: float) -> None:
+        """Kill a role that runs and is not heard; `restart_if_ended` does the rest."""
+        role = self.process
+        if isinstance(role, RoleProcess) and role.is_silent(after_s):
+            _log.error("role_silent", role=role.name, pid=role.pid)
+            self.silences += 1
+            role.kill()
 
     def restart_if_ended(self) -> bool:
         """Start it again when it has ended and its delay is over; return whether it was started."""
@@ -100,6 +112,7 @@ class Supervisor:
         prepare: Callable[[], None],
         roles: Sequence[RoleProcess],
         is_ready: Callable[[], bool],
+        silent_after_s: float = SILENT_AFTER_S,
     ) -> None:
         self._ready_path = run_dir / "ready"
         self._children_path = run_dir / "children.json"
@@ -107,6 +120,7 @@ class Supervisor:
         self._prepare = prepare
         self._roles = roles
         self._is_ready = is_ready
+        self._silent_after_s = silent_after_s
         self._ready = False
 
     def run(self, signals: SignalWaiter) -> None:
@@ -126,6 +140,8 @@ class Supervisor:
                 child.start()
             self._tell(children)
             while not signals.wait(TICK_S):
+                for child in roles:
+                    child.kill_if_silent(self._silent_after_s)
                 restarted = [child for child in children if child.restart_if_ended()]
                 if restarted:
                     self._tell(children)
@@ -143,7 +159,10 @@ class Supervisor:
             _log.info("hub_ready")
 
     def _tell(self, children: Sequence[_Child]) -> None:
-        told = [{"name": one.process.name, "pid": one.process.pid, "restarts": one.restarts} for one in children]
+        told = [
+            {"name": one.process.name, "pid": one.process.pid, "restarts": one.restarts, "silences": one.silences}
+            for one in children
+        ]
         _write(self._children_path, json.dumps(told) + "\n")
 
     def _stop(self) -> None:

@@ -6,6 +6,7 @@ Volatile. The port file survives so that a restart with port 0 comes back on the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import signal
 import socket
@@ -17,6 +18,8 @@ from typing import Final
 
 import structlog
 from aiohttp import web
+
+from reading_queue.heartbeat import BEAT_EVERY_S
 
 SHUTDOWN_S: Final = 2.0  # for requests that are still being answered
 BACKLOG: Final = 512
@@ -45,8 +48,10 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def serve(build: Callable[[], Awaitable[web.Application]], listening: socket.socket) -> None:
-    """Serve the application until SIGTERM or SIGINT."""
+async def serve(
+    build: Callable[[], Awaitable[web.Application]], listening: socket.socket, beat: Callable[[], None]
+) -> None:
+    """Serve the application until SIGTERM or SIGINT; call `beat` for as long as the event loop turns."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -55,7 +60,10 @@ async def serve(build: Callable[[], Awaitable[web.Application]], listening: sock
     try:
         await web.SockSite(runner, listening, backlog=BACKLOG).start()
         _log.info("web_listening", address=address_of(listening))
-        await stop.wait()
+        while not stop.is_set():
+            beat()
+            with contextlib.suppress(TimeoutError):  # nothing told it to stop
+                await asyncio.wait_for(stop.wait(), BEAT_EVERY_S)
     finally:
         await runner.cleanup()
 

@@ -6,7 +6,7 @@ Durable: nothing here. The outbox in the database is the truth; a broker wiped c
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -14,6 +14,7 @@ from celery import Celery, signals
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
+from reading_queue.heartbeat import BEAT_EVERY_S
 from reading_queue.worker.jobs import JOBS, PRELOADED, QUEUES, Job, register_jobs
 from reading_queue.worker.runtime import RuntimePerProcess
 
@@ -106,16 +107,29 @@ def _redis_options(visibility_timeout_s: int) -> dict[str, Any]:
 
 
 def run_worker(
-    app: Celery, process: RuntimePerProcess, *, concurrency: int, preloaded: Sequence[str] = PRELOADED
+    app: Celery,
+    process: RuntimePerProcess,
+    *,
+    concurrency: int,
+    beat: Callable[[], None],
+    preloaded: Sequence[str] = PRELOADED,
 ) -> int:
-    """Run jobs in `concurrency` child processes until SIGTERM, and return the exit status."""
+    """Run jobs in `concurrency` child processes until SIGTERM, and return the exit status.
+
+    The parent's loop calls `beat` for as long as it turns and has a broker.
+    """
     for module in preloaded:
         importlib.import_module(module)
 
     def open_in_child(**_: Any) -> None:
         process.get()
 
+    def beat_from_now_on(sender: Any = None, **_: Any) -> None:
+        beat()
+        sender.timer.call_repeatedly(BEAT_EVERY_S, beat)
+
     signals.worker_process_init.connect(open_in_child, weak=False)
+    signals.worker_ready.connect(beat_from_now_on, weak=False)
     worker = app.Worker(
         pool="prefork",
         concurrency=concurrency,

@@ -45,6 +45,7 @@ class Relay:
         self._engine = engine
         self._publish = publish
         self._clock = clock
+        self.rounds = 0  # how often it has looked, or tried to: a relay that stands still does not count on
 
     def publish_due(self) -> int:
         """Publish one batch of due rows and return how many.
@@ -78,11 +79,13 @@ class Relay:
         """Publish until `stop` is set; outlives failures of the database and of the broker."""
         failures = 0
         while not stop.is_set():
+            self.rounds += 1
             try:
                 with self._listening() as notices:
                     while not stop.is_set():
+                        self.rounds += 1
                         while self.publish_due() == BATCH:
-                            pass
+                            self.rounds += 1
                         failures = 0
                         _await_notice(notices)
             except (BrokerUnavailable, OperationalError, psycopg.OperationalError) as exc:

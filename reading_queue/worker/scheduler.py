@@ -27,19 +27,29 @@ class RelayEnded(Exception):
 
 
 def run_scheduler(
-    hub: Hub, relay: Relay, sweeps: Mapping[str, Sweep], stop: threading.Event, *, every_s: float = SWEEP_EVERY_S
+    hub: Hub,
+    relay: Relay,
+    sweeps: Mapping[str, Sweep],
+    stop: threading.Event,
+    *,
+    beat: Callable[[], None],
+    every_s: float = SWEEP_EVERY_S,
 ) -> None:
-    """Relay and sweep until `stop` is set.
+    """Relay and sweep until `stop` is set; call `beat` after every round in which the relay went on, too.
 
     Raises:
         RelayEnded: the relay's thread ended without being told to.
     """
     thread = threading.Thread(target=relay.run, args=(stop,), name="outbox-relay", daemon=True)
     thread.start()
+    rounds = -1
     while not stop.wait(every_s):
         if not thread.is_alive():
             raise RelayEnded
         sweep_once(hub, sweeps)
+        if relay.rounds != rounds:
+            rounds = relay.rounds
+            beat()
     thread.join(RELAY_STOP_S)
 
 

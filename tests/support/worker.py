@@ -13,13 +13,14 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from reading_queue.heartbeat import Heartbeat
 from reading_queue.services.hub import launch
 from reading_queue.worker.celery_app import Publisher, make_celery
 from reading_queue.worker.relay import Relay
 from reading_queue.worker.runtime import RuntimePerProcess
 from tests.support.processes import ProcessStarter, RunningProcess
 from tests.support.waiting import eventually
-from tests.support.worker_process import PROBES
+from tests.support.worker_process import HEARTBEAT, PROBES
 
 READY = "ready."  # Celery says "<host> ready." once it consumes
 VISIBILITY_S = 4
@@ -78,6 +79,10 @@ class WorkerBench:
             return pids
 
         return eventually(marked, within_s)
+
+    def last_beat(self) -> float | None:
+        """Return when the worker was last heard."""
+        return Heartbeat(self._marks_dir / HEARTBEAT).last()
 
     def release(self) -> None:
         """Let jobs that hold on go on."""

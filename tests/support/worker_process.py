@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
+from reading_queue.heartbeat import Heartbeat
 from reading_queue.worker.celery_app import make_celery, run_worker
 from reading_queue.worker.jobs import Job
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
@@ -22,6 +23,7 @@ from storage.objects.protocol import ObjectStore, StoreUnavailable
 from tests.support.hub import make_hub
 
 POLL_S = 0.02
+HEARTBEAT = "heartbeat"
 
 
 def note(runtime: Runtime, *, name: str) -> None:
@@ -89,7 +91,8 @@ def main(broker_url: str, database_url: str, folder: str, visibility_s: str) -> 
         broker_url, process, jobs=PROBES, visibility_timeout_s=seconds, hard_time_limit_s=min(seconds - 1, 17)
     )
 
-    return run_worker(app, process, concurrency=2, preloaded=())
+    beat = Heartbeat(Path(folder) / HEARTBEAT).beat
+    return run_worker(app, process, concurrency=2, beat=beat, preloaded=())
 
 
 class _NoStore:

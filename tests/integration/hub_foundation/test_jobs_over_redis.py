@@ -147,6 +147,25 @@ def test_requests_made_while_the_broker_is_down_are_done_when_it_is_back(
     bench.await_mark("done-a", 20)
 
 
+def test_the_worker_is_heard_also_after_its_broker_was_gone(bench: WorkerBench, broker: EmbeddedRedis) -> None:
+    bench.start_worker()
+    first = eventually(lambda: heard_since(bench, None))
+    assert broker.pid is not None
+    os.kill(broker.pid, signal.SIGKILL)
+    broker.start()
+    bench.ask("probe.note", "a")
+    bench.await_mark("done-a", 20)
+    second = eventually(lambda: heard_since(bench, first))
+    eventually(lambda: heard_since(bench, second))
+
+
+def heard_since(bench: WorkerBench, before: float | None) -> float:
+    last = bench.last_beat()
+    assert last is not None
+    assert before is None or last > before
+    return last
+
+
 def never() -> Runtime:
     raise AssertionError
 

@@ -225,6 +225,42 @@ def test_wrong_settings_are_said_together_and_nothing_starts(tmp_path: Path) -> 
     assert "broker.url" in done.stderr
 
 
+HASTY_SERVE = """
+from reading_queue.cli import main
+from reading_queue.embedded.supervisor import Supervisor
+Supervisor.__init__.__kwdefaults__["silent_after_s"] = 5.0
+main()
+"""
+
+
+def test_roles_that_hang_are_started_anew(processes: ProcessStarter, tmp_path: Path) -> None:
+    config = tmp_path / "hub.toml"
+    config.write_text(f'data_dir = "{tmp_path / "hub"}"\n[web]\nport = 0\n', encoding="utf-8")
+    argv = [sys.executable, "-c", HASTY_SERVE, "--config", config, "serve"]
+    hub = ServedHub(config, tmp_path / "hub", processes.start(argv, name="serve"))
+    hub.process.wait_until(hub.is_ready, READY_S)
+    before = hub.children()
+    roles = ("web", "worker", "scheduler")
+    for role in roles:
+        hung = tmp_path / "hub" / "run" / f"{role}.heartbeat"
+        eventually(lambda hung=hung: exists(hung))
+        os.kill(before[role]["pid"], signal.SIGSTOP)
+
+    def back() -> None:
+        assert [hub.children()[role]["silences"] for role in roles] == [1, 1, 1]
+        assert hub.health()[0] == 200
+
+    eventually(back, BACK_S, logs=[hub.process])
+    told = hub.cli("status")
+    assert told.count("restarted 1 times, 1 of them because it hung") == 3
+    assert told.count("last heard") == 3
+    assert hub.process.stop(within_s=10) == 0
+
+
+def exists(path: Path) -> None:
+    assert path.exists()
+
+
 def assert_gone(pid: int) -> None:
     stat = Path(f"/proc/{pid}/stat")
     assert not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"

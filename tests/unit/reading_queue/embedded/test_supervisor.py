@@ -14,7 +14,10 @@ from reading_queue.embedded.supervisor import restart_delay_s
 from tests.support.processes import ProcessStarter, RunningProcess
 from tests.support.waiting import eventually
 
-# A role that says its process id, and takes its time to stop when it is told to be stubborn.
+SILENT_AFTER_S = 1.0
+
+# A role that says its process id, and takes its time to stop when it is told to be stubborn. It is heard until a file
+# tells it to hang.
 ROLE = """
 import os, pathlib, signal, sys, threading
 name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
@@ -26,24 +29,30 @@ else:
 with (folder / name).open("a") as pids:
     pids.write(f"{os.getpid()}\\n")
 while True:
+    if not (folder / f"{name}.hang").exists():
+        (folder / f"{name}.beat").touch()
     stop.wait(0.05)
 """
 
 SUPERVISOR = """
 import pathlib, sys
+from reading_queue.heartbeat import Heartbeat
 from reading_queue.embedded.role import RoleProcess
 from reading_queue.embedded.signals import SignalWaiter
 from reading_queue.embedded.supervisor import Supervisor
-folder, names = pathlib.Path(sys.argv[1]), sys.argv[3:]
-roles = [RoleProcess(name, [sys.executable, "-c", sys.argv[2], name, str(folder)]) for name in names]
+folder, names = pathlib.Path(sys.argv[1]), sys.argv[4:]
+roles = [
+    RoleProcess(name, [sys.executable, "-c", sys.argv[2], name, str(folder)], Heartbeat(folder / f"{name}.beat"))
+    for name in names
+]
 with SignalWaiter() as signals:
     Supervisor(folder, servers=[], prepare=lambda: None, roles=roles,
-               is_ready=lambda: (folder / names[0]).exists()).run(signals)
+               is_ready=lambda: (folder / names[0]).exists(), silent_after_s=float(sys.argv[3])).run(signals)
 """
 
 
 def supervise(processes: ProcessStarter, folder: Path, *names: str) -> RunningProcess:
-    argv = [sys.executable, "-c", SUPERVISOR, folder, ROLE, *names]
+    argv = [sys.executable, "-c", SUPERVISOR, folder, ROLE, str(SILENT_AFTER_S), *names]
     return processes.start(argv, name="supervisor", ready=(folder / "ready").exists)
 
 
@@ -73,6 +82,32 @@ def test_a_killed_role_is_back_within_two_seconds(processes: ProcessStarter, tmp
         assert children["web"]["restarts"] == 0
 
     eventually(told)
+
+
+def test_a_role_that_lives_and_is_not_heard_is_started_anew(processes: ProcessStarter, tmp_path: Path) -> None:
+    supervise(processes, tmp_path, "web", "worker")
+    (first,) = pids(tmp_path, "worker")
+    (tmp_path / "worker.hang").touch()
+    eventually(lambda: assert_gone(first))
+    (tmp_path / "worker.hang").unlink()
+    eventually(lambda: pids(tmp_path, "worker", count=2))
+
+    def told() -> None:
+        children = {child["name"]: child for child in json.loads((tmp_path / "children.json").read_text())}
+        assert (children["worker"]["restarts"], children["worker"]["silences"]) == (1, 1)
+        assert (children["web"]["restarts"], children["web"]["silences"]) == (0, 0)
+
+    eventually(told)
+
+
+def test_a_role_that_was_never_heard_is_given_time_to_start(processes: ProcessStarter, tmp_path: Path) -> None:
+    (tmp_path / "worker.hang").touch()
+    supervise(processes, tmp_path, "web", "worker")
+    (slow,) = pids(tmp_path, "worker")
+    (hung,) = pids(tmp_path, "web")
+    (tmp_path / "web.hang").touch()
+    eventually(lambda: assert_gone(hung))
+    assert pids(tmp_path, "worker") == [slow]
 
 
 def test_sigterm_stops_every_role(processes: ProcessStarter, tmp_path: Path) -> None:
