@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Date, ForeignKey, Identity, Index, UniqueConstraint
+from sqlalchemy import Date, ForeignKey, Identity, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from storage.tables import Base
@@ -123,6 +123,7 @@ class Transfer(Base):
     __table_args__ = (
         UniqueConstraint("site_id", "manifest_sha256"),
         Index("ix_transfers_site_study", "site_id", "study_uid"),
+        Index("ix_transfers_open", "site_id", "study_uid", postgresql_where=text("state <> 'verified'")),
     )
 
     transfer_id: Mapped[str] = mapped_column(primary_key=True)

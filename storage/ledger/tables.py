@@ -71,6 +71,11 @@ class CustodyEvent(Base):
     __table_args__ = (
         Index("ix_custody_events_site_study", "site_id", "study_uid"),
         Index("ix_custody_events_study", "study_uid"),
+        Index(
+            "ix_custody_events_attention",
+            "received_at",
+            postgresql_where=text("hop IN ('quarantined', 'refused', 'late_images')"),
+        ),
         Index("ix_custody_events_source", "place", "source_seq", postgresql_where=text("source_seq IS NOT NULL")),
     )
 
