@@ -29,11 +29,12 @@ def raise_for_status(status: int, headers: Mapping[str, str], body: bytes) -> No
     """Return for 2xx, raise the error that says what to do otherwise."""
     if 200 <= status < 300:
         return
+    problem = find_problem(body)
     if status in _WAIT:
-        raise HubBusy(f"the hub asks to wait (HTTP {status})", retry_after_s(headers.get("Retry-After")))
+        words = f"the hub asks to wait: {problem.detail}" if problem is not None else "the hub asks to wait"
+        raise HubBusy(f"{words} (HTTP {status})", retry_after_s(headers.get("Retry-After")))
     if status >= 500 or status in _BROKEN:
         raise HubUnreachable(f"the hub failed inside (HTTP {status})")
-    problem = find_problem(body)
     if problem is not None:
         raise HubRefused(status, problem.code, problem.detail)
     raise HubRefused(status, f"http_{status}", f"the hub answered HTTP {status} without a reason")

@@ -22,6 +22,12 @@ def test_wish_to_wait_is_read_and_clamped(header: str | None, seconds: float | N
     assert caught.value.retry_after_s == seconds
 
 
+def test_wish_to_wait_carries_the_hubs_words() -> None:
+    problem = Problem(title="no", status=503, code="store_unavailable", detail="the disk is full")
+    with pytest.raises(HubBusy, match="asks to wait: the disk is full"):
+        raise_for_status(503, {}, problem.model_dump_json().encode())
+
+
 def test_refusal_carries_the_hubs_words() -> None:
     problem = Problem(title="no", status=409, code="grant_expired", detail="the grant has expired")
     with pytest.raises(HubRefused) as caught:
