@@ -14,7 +14,7 @@ from gateway.bootstrap import serve as run_gateway
 from gateway.checks import Check, run_checks
 from gateway.clock import utc_now
 from gateway.hub import HubBusy, HubRefused, HubUnreachable
-from gateway.identity import AlreadyEnrolled, IdentityKeyUnusable
+from gateway.identity import AlreadyEnrolled, CodeMalformed, IdentityKeyUnusable
 from gateway.identity import enrol as enrol_gateway
 from gateway.journal.custody import custody_of
 from gateway.journal.database import JournalTooNew
@@ -66,7 +66,7 @@ def enrol(
         _fail(f"The hub refused the code: {exc.detail}. Ask its administrator for a new one.")
     except (HubUnreachable, HubBusy) as exc:
         _fail(f"{exc}. Check the address {settings.hub.url} and try again with the same code.")
-    except IdentityKeyUnusable as exc:
+    except (CodeMalformed, IdentityKeyUnusable) as exc:
         _fail(str(exc))
     finally:
         client.close()

@@ -15,6 +15,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import ValidationError
 
 from gateway.hub import HubClient, SigningIdentity
 from gateway.journal.database import Journal
@@ -32,6 +33,10 @@ class AlreadyEnrolled(Exception):
     """This gateway has an identity; a second one would leave its studies without an owner."""
 
 
+class CodeMalformed(Exception):
+    """What was typed cannot be an enrolment code."""
+
+
 class IdentityKeyUnusable(Exception):
     """The key file is missing, unreadable, or open to other users of this machine."""
 
@@ -43,6 +48,7 @@ def enrol(
 
     Raises:
         AlreadyEnrolled: the journal holds an identity.
+        CodeMalformed: the hub was not even asked.
         HubRefused: the code is wrong, used or expired.
         HubUnreachable, HubBusy: try again with the same code.
     """
@@ -51,7 +57,10 @@ def enrol(
         raise AlreadyEnrolled(f"this gateway is enrolled for site {enrolled.site_id} as {enrolled.gateway_id}")
     key_path = spool_dir / KEY_FILE_NAME
     key = load_key(key_path) if key_path.exists() else _create_key(key_path)
-    request = EnrolmentRequest(code=code, public_key=key.public_text(), software_version=version(DISTRIBUTION))
+    try:
+        request = EnrolmentRequest(code=code, public_key=key.public_text(), software_version=version(DISTRIBUTION))
+    except ValidationError as exc:
+        raise CodeMalformed("This is no enrolment code: type it as the hub's administrator gave it") from exc
     save_identity(journal, client.enrol(request), clock())
     identity = find_identity(journal)
     if identity is None:
