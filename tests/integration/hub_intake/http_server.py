@@ -17,10 +17,11 @@ from storage.objects.directory import URL_PREFIX, DirectoryStore
 
 
 class HubServer:
-    """Serves while the block runs; `url` is where."""
+    """Serves while the block runs; `url` is where. `port` is one on which another has listened before."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, port: int = 0) -> None:
         self._hub = hub
+        self._port = port
         self._loop = asyncio.new_event_loop()
         self._offload = Offload(threads=4)
         self._thread = threading.Thread(target=self._loop.run_forever, name="hub-server")
@@ -49,5 +50,5 @@ class HubServer:
             app.add_subapp(URL_PREFIX, build_objects_app(self._hub.objects, self._offload))
         runner = web.AppRunner(app, shutdown_timeout=1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", self._port).start()
         return runner
