@@ -194,6 +194,10 @@ MALFORMED = {
         f"POST /api/v1/session?n={PATIENT_ID} HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\n"
         f"Content-Length: 20\r\n\r\n{FAMILY}{GIVEN}xxxxxxxx"
     ).encode(),
+    "malformed encoding at the gateway API": (
+        f"POST /gateway/v1/enrolments?n={PATIENT_ID} HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\n"
+        f"Content-Length: 20\r\n\r\n{FAMILY}{GIVEN}xxxxxxxx"
+    ).encode(),
     "malformed chunk": (
         f"POST /api/v1/session HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{PATIENT_ID}\r\n{FAMILY}\r\n"
     ).encode(),
@@ -220,19 +224,20 @@ def ask_raw(url: str, request: bytes) -> int:
 
 def listen_to_operators(day: Day) -> None:
     """Keep what the hub and the gateway tell those who operate them."""
-    folder, gateway_config = day.network.folder, day.network.folder / "gateway" / "gateway.toml"
+    folder = day.network.folder
     hub = [TOOLS / "counterpart-hub", "--config", folder / "hub.toml"]
-    gateway = [TOOLS / "counterpart-gateway"]
+    gateway = [TOOLS / "counterpart-gateway", "--config", folder / "gateway" / "gateway.toml"]
     commands = {
         "hub status": [*hub, "status"],
         "hub check": [*hub, "check"],
         "hub custody": [*hub, "custody", day.study_uid, "--json"],
-        "gateway status": [*gateway, "--config", gateway_config, "status", "--json"],
-        "gateway check": [*gateway, "--config", gateway_config, "check"],
-        "gateway custody": [*gateway, "--config", gateway_config, "custody", day.study_uid],
+        "gateway status": [*gateway, "status", "--json"],
+        "gateway check": [*gateway, "check"],
+        "gateway custody": [*gateway, "custody", day.study_uid],
     }
     for name, command in commands.items():
         done = subprocess.run([str(word) for word in command], capture_output=True, timeout=60, check=False)
+        assert b"Usage:" not in done.stderr, done.stderr.decode()
         day.told[name] = done.stdout + done.stderr
     with urllib3.PoolManager(retries=False, timeout=20) as http:
         day.told["health"] = http.request("GET", f"{day.network.url}/health").data

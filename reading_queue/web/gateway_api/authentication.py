@@ -58,8 +58,12 @@ async def refuse_in_words(request: web.Request, handler: Handler) -> web.StreamR
         return problem_response(404, "object_missing", "the object store does not hold this any more")
     except web.HTTPException as exc:
         return problem_of_http(exc)
+    except web.RequestPayloadError:
+        return problem_response(400, "body_unreadable", "the request's body is not what its headers say")
     except Exception:  # noqa: BLE001 -- the border of a request
-        _log.exception("gateway_request_failed", method=request.method, path=request.path)
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else "unknown"
+        _log.exception("gateway_request_failed", method=request.method, route=route)
         return problem_response(500, "internal", "the hub failed inside; the failure is in its log")
 
 
