@@ -14,6 +14,7 @@ from sqlalchemy import Select, case, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Account, Case, CaseStudy, Draft, Offer, Physician, ReadingTask, Report, Submission
+from reading_queue.domain.person_name import patient_display_name
 from reading_queue.domain.report import ReportContent, ReportText, SubmissionContent
 from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Phase
@@ -23,8 +24,10 @@ from reading_queue.services.casework import PATIENT_RECORD, audit, find_open_tas
 from reading_queue.services.claims import ReadingTaskView, view_task
 from reading_queue.services.drafts import DraftView, view_draft
 from reading_queue.services.hub import Hub
+from reading_queue.services.local_words import site_name, why_nobody
 from reading_queue.services.routing_facts import load_local_date
 from reading_queue.services.visibility import Viewer, require_case
+from storage.catalogue.patient_numbers import shown_number
 from storage.catalogue.tables import Patient, Study
 from storage.contract.lanes import Lane
 from storage.ledger.tables import Site
@@ -34,10 +37,14 @@ LANE_ORDER: Final = {lane.value: place for place, lane in enumerate(Lane)}
 
 @dataclass(frozen=True, slots=True)
 class PatientView:
-    """A patient as the site knows them; `age_years` by the site's date today, None without a birth date."""
+    """A patient as the site knows them; `age_years` by the site's date today, None without a birth date.
+
+    `name` is the raw PN, `patient_display_name` the same for people, in the viewer's language.
+    """
 
     patient_number: str
     name: str
+    patient_display_name: str
     sex: str
     birth_date: date | None
     age_years: int | None
@@ -164,7 +171,7 @@ def offers_of(hub: Hub, viewer: Viewer) -> list[OfferView]:
     now = hub.clock()
     with hub.transaction() as session:
         rows = session.execute(_select_open_offers(viewer, now).limit(hub.policy.page_size_max)).all()
-        return [_view_offer(session, offer, task, found, now) for offer, task, found in rows]
+        return [_view_offer(session, offer, task, found, viewer.language, now) for offer, task, found in rows]
 
 
 def held_by(hub: Hub, viewer: Viewer) -> list[HeldView]:
@@ -178,7 +185,9 @@ def held_by(hub: Hub, viewer: Viewer) -> list[HeldView]:
     )
     with hub.transaction() as session:
         rows = session.execute(held.limit(hub.policy.page_size_max)).all()
-        return [HeldView(task=view_task(task), case=summarise(session, found, now)) for task, found in rows]
+        return [
+            HeldView(task=view_task(task), case=summarise(session, found, viewer.language, now)) for task, found in rows
+        ]
 
 
 def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
@@ -195,7 +204,7 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
         audit(session, now, PATIENT_RECORD, "R", viewer.account_id, found, event="case_viewed")
         reads = viewer.role is Role.PHYSICIAN
         return CaseView(
-            summary=summarise(session, found, now),
+            summary=summarise(session, found, viewer.language, now),
             task=view_task(task) if task is not None else None,
             holder_name=_load_name(session, task.holder_id) if task is not None and task.holder_id else None,
             held_by_viewer=held,
@@ -204,12 +213,12 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
             draft=_load_draft(session, case_id, task if held else None) if reads else None,
             submissions=_load_submissions(session, case_id) if reads else (),
             report=_load_report(session, case_id),
-            unroutable_reason=found.unroutable_reason,
+            unroutable_reason=why_nobody(session, [found], viewer.language).get(case_id),
         )
 
 
-def summarise(session: Session, found: Case, now: datetime) -> CaseSummary:
-    """Return the facts of a case that every list shows."""
+def summarise(session: Session, found: Case, language: str, now: datetime) -> CaseSummary:
+    """Return the facts of a case that every list shows, names in the language of the reader."""
     rows = session.execute(
         select(Study, Patient)
         .join(Patient, Patient.patient_id == Study.patient_id)
@@ -226,8 +235,8 @@ def summarise(session: Session, found: Case, now: datetime) -> CaseSummary:
         modality=found.modality,
         body_region=found.body_region,
         site_id=found.site_id,
-        site_name=session.get_one(Site, found.site_id).name,
-        patient=_view_patient(rows[0][1], today) if rows else None,
+        site_name=session.scalars(select(site_name(language)).where(Site.site_id == found.site_id)).one(),
+        patient=_view_patient(rows[0][1], today, language) if rows else None,
         studies=tuple(_view_study(study) for study, _ in rows),
         exam_started_at=found.exam_started_at,
         due_at=found.due_at,
@@ -262,10 +271,12 @@ def _most_urgent_first() -> Sequence[Any]:
 
 def _find_offer(session: Session, viewer: Viewer, case_id: str, now: datetime) -> OfferView | None:
     row = session.execute(_select_open_offers(viewer, now).where(Case.case_id == case_id)).first()
-    return _view_offer(session, row[0], row[1], row[2], now) if row is not None else None
+    return _view_offer(session, row[0], row[1], row[2], viewer.language, now) if row is not None else None
 
 
-def _view_offer(session: Session, offer: Offer, task: ReadingTask, found: Case, now: datetime) -> OfferView:
+def _view_offer(
+    session: Session, offer: Offer, task: ReadingTask, found: Case, language: str, now: datetime
+) -> OfferView:
     return OfferView(
         offer_id=offer.offer_id,
         reading_task_id=task.reading_task_id,
@@ -273,14 +284,15 @@ def _view_offer(session: Session, offer: Offer, task: ReadingTask, found: Case, 
         offered_at=offer.offered_at,
         expires_at=offer.expires_at,
         why=offer.why,
-        case=summarise(session, found, now),
+        case=summarise(session, found, language, now),
     )
 
 
-def _view_patient(patient: Patient, today: date) -> PatientView:
+def _view_patient(patient: Patient, today: date, language: str) -> PatientView:
     return PatientView(
-        patient_number=patient.patient_number,
+        patient_number=shown_number(patient.patient_number),
         name=patient.name,
+        patient_display_name=patient_display_name(patient.name, language),
         sex=patient.sex,
         birth_date=patient.birth_date,
         age_years=age_years(patient.birth_date, today) if patient.birth_date is not None else None,

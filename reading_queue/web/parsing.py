@@ -1,13 +1,15 @@
-"""Reading what a request carries: form fields, identifiers in its path."""
+"""Reading what a request carries: form fields, filters, identifiers in its path."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from aiohttp import web
 
-from reading_queue.errors import NotFound
+from reading_queue.errors import Invalid, NotFound
+from reading_queue.services.study_list import Progress, StudyFilter
 from storage.contract.identifiers import InvalidIdentifier, SiteId, Uid, parse_site_id, parse_uid
 
 Form = Mapping[str, Any]
@@ -17,6 +19,22 @@ def field(form: Form, name: str) -> str:
     """Return the text of a field, empty when it is missing or a file."""
     value = form.get(name, "")
     return value if isinstance(value, str) else ""
+
+
+def wanted_studies(values: Form, *, with_text: bool = False) -> StudyFilter:
+    """Return which studies a query or a form asks for. Raises Invalid.
+
+    Words to search for may name a patient, so they are read from bodies only (`with_text`), never from an address.
+    """
+    progress, day = field(values, "progress"), field(values, "day")
+    try:
+        return StudyFilter(
+            progress=Progress(progress) if progress else None,
+            day=date.fromisoformat(day) if day else None,
+            text=field(values, "text").strip() if with_text else "",
+        )
+    except ValueError as exc:
+        raise Invalid("progress is not one of the words for it, or day is not YYYY-MM-DD") from exc
 
 
 def site_of(request: web.Request) -> SiteId:

@@ -31,6 +31,15 @@ def refusal(request: web.Request, error: HubError) -> web.StreamResponse:
     return error_page(request, error.status, error.code, error.detail)
 
 
+def words_of(error: HubError) -> str:
+    """Return what a person reads of an error, in the language of this request."""
+    match error:
+        case TextNotAcceptable():
+            return " ".join(translate_or(f"wording.{sentence}", sentence) for sentence in error.problems)
+        case _:
+            return translate_or(f"error.{error.code}", error.detail)
+
+
 def problem(status: int, code: str, detail: str, **extras: Any) -> web.Response:
     """Answer problem details; `code` is constant, `detail` is words."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail}

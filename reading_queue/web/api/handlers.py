@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from reading_queue.errors import Invalid, NotFound
-from reading_queue.services import accounts, clinic, reading, statistics
+from reading_queue.services import accounts, attention, clinic, reading, statistics, study_list
+from reading_queue.services.study_list import StudyFilter
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.api import models
 from reading_queue.web.keys import HUB, TOKEN, in_thread
-from reading_queue.web.parsing import study_of
-
-PAGE_SIZE: Final = 50
+from reading_queue.web.parsing import study_of, wanted_studies
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
@@ -137,11 +136,15 @@ async def report_pdf(request: web.Request, viewer: Viewer) -> web.StreamResponse
 
 async def studies(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """List the studies in view."""
-    hub = request.config_dict[HUB]
-    listed = await in_thread(
-        request, clinic.studies_of, hub, viewer, limit=_limit(request), before=request.query.get("before")
-    )
-    return answer(models.Studies(studies=listed.studies, next_before=listed.next_before))
+    wanted, before = wanted_studies(request.query), request.query.get("before")
+    return await _list(request, viewer, wanted, before, _limit(request))
+
+
+async def search_studies(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """List the studies in view whose patient, patient number or accession number holds the text."""
+    given = await _body(request, models.StudySearch)
+    wanted = StudyFilter(progress=given.progress, day=given.day, text=given.text)
+    return await _list(request, viewer, wanted, given.before, given.limit)
 
 
 async def custody(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -158,7 +161,7 @@ async def show_statistics(request: web.Request, viewer: Viewer) -> web.StreamRes
         models.Statistics(
             today=await in_thread(request, statistics.per_site_and_hour, hub, viewer),
             coverage=await in_thread(request, statistics.coverage, hub, viewer),
-            stuck=await in_thread(request, statistics.stuck, hub, viewer),
+            stuck=await in_thread(request, attention.stuck, hub, viewer),
             queues=await in_thread(request, statistics.queue_health, hub, viewer),
         )
     )
@@ -167,6 +170,15 @@ async def show_statistics(request: web.Request, viewer: Viewer) -> web.StreamRes
 def answer(body: BaseModel, *, status: int = 200) -> web.Response:
     """Answer a model as JSON."""
     return web.Response(text=body.model_dump_json(), status=status, content_type="application/json")
+
+
+async def _list(
+    request: web.Request, viewer: Viewer, wanted: StudyFilter, before: str | None, limit: int
+) -> web.Response:
+    hub = request.config_dict[HUB]
+    limit = min(limit, hub.policy.page_size_max)
+    listed = await in_thread(request, study_list.studies_of, hub, viewer, limit=limit, before=before, wanted=wanted)
+    return answer(models.Studies(studies=listed.studies, next_before=listed.next_before))
 
 
 def _nothing() -> web.Response:
@@ -188,7 +200,7 @@ async def _body(request: web.Request, model: type[BodyT]) -> BodyT:
 
 
 def _limit(request: web.Request) -> int:
-    text = request.query.get("limit", str(PAGE_SIZE))
+    text = request.query.get("limit", str(models.PAGE_SIZE))
     if not text.isdecimal() or len(text) > 6 or int(text) < 1:
         raise Invalid("limit must be a whole number from 1")
-    return min(int(text), request.config_dict[HUB].policy.page_size_max)
+    return int(text)

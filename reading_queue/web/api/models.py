@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from reading_queue.domain.roles import Role
-from reading_queue.services import reading, statistics
-from reading_queue.services.clinic import StudyLine
+from reading_queue.services import attention, reading, statistics
 from reading_queue.services.custody import CustodyLine
+from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyLine
 from reading_queue.services.visibility import Viewer
 
+PAGE_SIZE = 50
 TEXT_MAX = 100_000  # the wording rules say how long a report may be; this only bounds what is read
 
 
@@ -94,6 +95,16 @@ class ReasonWords(Body):
     """A reason in words, for the author."""
 
     reason: str = Field(max_length=500)
+
+
+class StudySearch(Body):
+    """Which studies are wanted; `text` is part of a name, a patient number or an accession number."""
+
+    text: str = Field(default="", max_length=SEARCH_CHARACTERS_MAX)
+    progress: Progress | None = None
+    day: date | None = None
+    before: str | None = Field(default=None, max_length=64)
+    limit: int = Field(default=PAGE_SIZE, ge=1)
 
 
 class Token(Answer):
@@ -248,7 +259,7 @@ class Statistics(Answer):
 
     today: tuple[statistics.SiteToday, ...]
     coverage: statistics.Coverage
-    stuck: tuple[statistics.Stuck, ...]
+    stuck: tuple[attention.Stuck, ...]
     queues: statistics.QueueHealth
 
 

@@ -21,6 +21,7 @@ WITH_SITES: Final = (Role.TECHNICIAN, *COORDINATORS)
 PHYSICIAN: Final = (Role.PHYSICIAN,)
 
 
+STUDY_QUERY: Final = ("before", "limit", "progress", "day")
 TASK: Final = "/reading-tasks/{reading_task_id}"
 
 OPERATIONS: Final = (
@@ -47,7 +48,8 @@ OPERATIONS: Final = (
     Operation("POST", f"{TASK}/decline", handlers.decline, PHYSICIAN, models.ReasonCode),
     Operation("GET", "/cases/{case_id}", handlers.case, EVERYBODY, None, models.CaseAnswer),
     Operation("GET", "/cases/{case_id}/report.pdf", handlers.report_pdf, EVERYBODY, None, PDF),
-    Operation("GET", "/studies", handlers.studies, WITH_SITES, None, models.Studies, ("before", "limit")),
+    Operation("GET", "/studies", handlers.studies, WITH_SITES, None, models.Studies, STUDY_QUERY),
+    Operation("POST", "/studies/search", handlers.search_studies, WITH_SITES, models.StudySearch, models.Studies),
     Operation("GET", "/studies/{study_uid}/custody", handlers.custody, EVERYBODY, None, models.Custody, ("site_id",)),
     Operation("GET", "/statistics", handlers.show_statistics, COORDINATORS, None, models.Statistics),
 )

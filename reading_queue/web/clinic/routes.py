@@ -12,6 +12,7 @@ WITH_SITES = (Role.TECHNICIAN, Role.COORDINATOR, Role.ADMINISTRATOR)
 
 ROUTES = (
     web.get("/", for_roles(views.studies, *WITH_SITES), name="clinic.studies"),
+    web.post("/", for_roles(views.search, *WITH_SITES), name="clinic.search"),
     web.get("/studies/{site_id}/{study_uid}", for_roles(views.study, *EVERYBODY), name="clinic.study"),
     web.get("/cases/{case_id}/report.pdf", for_roles(views.report_pdf, *EVERYBODY), name="clinic.pdf"),
 )

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import urlencode
 
 from aiohttp import web
 
 from reading_queue.errors import NotFound
-from reading_queue.services import clinic
+from reading_queue.services import clinic, study_list
+from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyFilter
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread, is_refresh
-from reading_queue.web.parsing import site_of, study_of
-from reading_queue.web.rendering import page
+from reading_queue.web.parsing import Form, field, site_of, study_of, wanted_studies
+from reading_queue.web.rendering import page, redirect
 from storage.contract.hops import ROAD
 
 ROWS: Final = 50
+LIST: Final = "/clinic/"
 
 
 async def studies(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Show the studies in view, newest first, each with its way so far."""
-    hub, before = request.config_dict[HUB], request.query.get("before")
-    listed = await in_thread(request, clinic.studies_of, hub, viewer, limit=ROWS, before=before)
-    template = "clinic/_studies.html" if is_refresh(request) else "clinic/studies.html"
-    return page(request, template, listed=listed, road=ROAD, before=before, now=hub.clock())
+    return await _list(request, viewer, wanted_studies(request.query), field(request.query, "before"))
+
+
+async def search(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show the studies that hold the words of the form: a name belongs in no address. Without words, the plain list."""
+    form: Form = await request.post()
+    wanted = wanted_studies(form, with_text=True)
+    if not wanted.text:
+        return redirect(list_address(wanted))
+    return await _list(request, viewer, wanted, field(form, "before"))
 
 
 async def study(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -49,3 +58,32 @@ def pdf_response(pdf: bytes) -> web.Response:
     """Answer a PDF that a browser shows in its own tab."""
     headers = {"Content-Disposition": 'inline; filename="report.pdf"'}
     return web.Response(body=pdf, content_type="application/pdf", headers=headers)
+
+
+def list_address(wanted: StudyFilter, before: str | None = None) -> str:
+    """Return the address of the list with this filter; the words of a search are not part of it."""
+    values = {"progress": wanted.progress, "day": wanted.day, "before": before}
+    query = urlencode({name: value for name, value in values.items() if value})
+    return f"{LIST}?{query}" if query else LIST
+
+
+async def _list(request: web.Request, viewer: Viewer, wanted: StudyFilter, before: str) -> web.Response:
+    hub = request.config_dict[HUB]
+    listed = await in_thread(
+        request, study_list.studies_of, hub, viewer, limit=ROWS, before=before or None, wanted=wanted
+    )
+    return page(
+        request,
+        "clinic/_studies.html" if is_refresh(request) else "clinic/studies.html",
+        listed=listed,
+        counts=await in_thread(request, study_list.counts_of, hub, viewer),
+        wanted=wanted,
+        is_filtered=wanted != StudyFilter(),
+        before=before,
+        here=list_address(wanted, before),
+        newest=list_address(wanted),
+        older=list_address(wanted, listed.next_before),
+        progresses=tuple(Progress),
+        text_max=SEARCH_CHARACTERS_MAX,
+        road=ROAD,
+    )

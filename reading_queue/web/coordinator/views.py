@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import statistics
+from reading_queue.services import attention, statistics
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread, is_refresh
 from reading_queue.web.rendering import page
@@ -19,7 +19,8 @@ async def overview(request: web.Request, viewer: Viewer) -> web.StreamResponse:
         template,
         today=await in_thread(request, statistics.per_site_and_hour, hub, viewer),
         coverage=await in_thread(request, statistics.coverage, hub, viewer),
-        stuck=await in_thread(request, statistics.stuck, hub, viewer),
+        stuck=await in_thread(request, attention.stuck, hub, viewer),
+        stuck_max=attention.STUCK_MAX,
         queues=await in_thread(request, statistics.queue_health, hub, viewer),
         now=hub.clock(),
     )

@@ -16,7 +16,7 @@ from reading_queue.services import accounts, reading
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, TOKEN, in_thread
 from reading_queue.web.parsing import Form, field
-from reading_queue.web.problems import problem
+from reading_queue.web.problems import problem, words_of
 from reading_queue.web.radiologist.views import Attempt, case_page
 from reading_queue.web.rendering import redirect
 
@@ -41,7 +41,7 @@ async def heartbeat(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     try:
         until = await in_thread(request, reading.heartbeat, request.config_dict[HUB], viewer, _task_id(request))
     except HubError as exc:
-        return problem(exc.status, exc.code, exc.detail)
+        return problem(exc.status, exc.code, words_of(exc))
     return web.json_response({"lease_expires_at": until.isoformat()})
 
 
@@ -53,7 +53,7 @@ async def save_draft(request: web.Request, viewer: Viewer) -> web.StreamResponse
         draft = await _save(request, viewer, form)
     except HubError as exc:
         if scripted:
-            return problem(exc.status, exc.code, exc.detail)
+            return problem(exc.status, exc.code, words_of(exc))
         return await _again(request, viewer, form, exc)
     if scripted:
         return web.json_response({"version": draft.version, "saved_at": draft.saved_at.isoformat()})

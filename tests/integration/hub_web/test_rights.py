@@ -56,6 +56,7 @@ PUBLIC = {
 RIGHTS: dict[str, set[Role]] = {
     "POST /logout": EVERYBODY,
     "GET /clinic/": SITES,
+    "POST /clinic/": SITES,
     "GET /clinic/studies/{site_id}/{study_uid}": EVERYBODY,
     "GET /clinic/cases/{case_id}/report.pdf": EVERYBODY,
     "GET /radiologist/": {P},
@@ -75,6 +76,7 @@ RIGHTS: dict[str, set[Role]] = {
     "GET /api/v1/cases/{case_id}": EVERYBODY,
     "GET /api/v1/cases/{case_id}/report.pdf": EVERYBODY,
     "GET /api/v1/studies": SITES,
+    "POST /api/v1/studies/search": SITES,
     "GET /api/v1/studies/{study_uid}/custody": EVERYBODY,
     "GET /api/v1/statistics": {C, A},
 }

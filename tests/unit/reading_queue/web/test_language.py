@@ -15,7 +15,8 @@ from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import HubError
 from reading_queue.services.accounts import LANGUAGES
-from reading_queue.services.statistics import Connection, StuckKind
+from reading_queue.services.attention import StuckKind
+from reading_queue.services.statistics import Connection
 from reading_queue.web import language, middlewares
 from reading_queue.web.radiologist.views import DONE
 from reading_queue.web.rendering import FOLDER

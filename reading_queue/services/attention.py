@@ -1,0 +1,278 @@
+"""What waits for a person to act: each thing with its kind, since when, and why in the reader's language.
+
+Reads only; every line is found anew from the rows it is about, and is gone when these have moved on. Lines about what
+nothing in the database can ever settle are shown for FORGET_AFTER and stay in the study's ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Session, aliased
+
+from reading_queue.db.tables import Case, CaseStudy, ReadingTask, Report
+from reading_queue.domain.transitions import CaseState
+from reading_queue.services.hub import Hub
+from reading_queue.services.local_words import site_name, why_nobody
+from reading_queue.services.statistics import WITH_OVERSIGHT
+from reading_queue.services.study_list import UNSIGNED
+from reading_queue.services.visibility import Viewer, require, visible_sites
+from storage.catalogue.tables import Grant, GrantedPack, Instance, Pack, Transfer
+from storage.contract.hops import Hop
+from storage.contract.wire import TransferState
+from storage.ledger.tables import CustodyEvent, DeadJob, Site
+
+UNDELIVERED_AFTER: Final = timedelta(minutes=15)  # a signed report should be home long before
+STALLED_AFTER: Final = timedelta(minutes=30)  # without a new grant or commit; the slowest line brings a pack sooner
+FORGET_AFTER: Final = timedelta(days=14)
+STUCK_MAX: Final = 100
+SIGNED: Final = (CaseState.FINAL, CaseState.DELIVERED, CaseState.ACKNOWLEDGED)
+PLACE_GATEWAY: Final = "gateway:"
+
+
+class StuckKind(StrEnum):
+    """Why something waits for a person."""
+
+    UNROUTABLE = "unroutable"
+    LATE = "late"
+    UNDELIVERED = "undelivered"
+    LATE_IMAGES = "late_images"  # after the signature
+    STALLED = "stalled"  # a transfer that has begun and does not go on
+    REFUSED_PACK = "refused_pack"
+    QUARANTINED = "quarantined"  # set aside by the clinic's gateway
+    DEAD_JOB = "dead_job"
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """One thing that does not move.
+
+    `reason` is in words and may be empty when the kind says it all. `code` is the constant name of the reason, or the
+    state of a case that is stuck in it; `instance_count` is how many images it is about, 0 where they are not counted.
+    """
+
+    kind: StuckKind
+    site_id: str
+    site_name: str
+    study_uid: str
+    since: datetime
+    reason: str = ""
+    code: str = ""
+    instance_count: int = 0
+    case_id: str | None = None  # None while nothing of the study was declared to the hub
+
+
+def stuck(hub: Hub, viewer: Viewer) -> tuple[Stuck, ...]:
+    """Return what waits for a person to act, longest waiting first, at most STUCK_MAX."""
+    require(viewer, *WITH_OVERSIGHT)
+    now = hub.clock()
+    with hub.transaction() as session:
+        sites = visible_sites(session, viewer, now)
+        found = [
+            *_stuck_cases(session, sites, viewer.language, now),
+            *_late_images(session, sites, viewer.language, now),
+            *_stalled_transfers(session, sites, viewer.language, now),
+            *_refused_packs(session, sites, viewer.language),
+            *_quarantined(session, sites, viewer.language, now),
+            *_dead_jobs(session, sites, viewer.language),
+        ]
+        longest = sorted(found, key=lambda item: item.since)[:STUCK_MAX]
+        cases = _load_cases(session, longest)
+    return tuple(replace(item, case_id=cases.get((item.site_id, item.study_uid))) for item in longest)
+
+
+def _load_cases(session: Session, found: Sequence[Stuck]) -> dict[tuple[str, str], str]:
+    studies = {(item.site_id, item.study_uid) for item in found}
+    rows = session.scalars(select(CaseStudy).where(tuple_(CaseStudy.site_id, CaseStudy.study_uid).in_(studies)))
+    return {(row.site_id, row.study_uid): row.case_id for row in rows}
+
+
+def _stuck_cases(session: Session, sites: frozenset[str], language: str, now: datetime) -> Iterator[Stuck]:
+    still_open = Case.state.in_(UNSIGNED)
+    on_its_way = Case.state.in_((CaseState.FINAL, CaseState.DELIVERED))
+    kinds: tuple[tuple[StuckKind, ColumnElement[bool], Any], ...] = (
+        (StuckKind.UNROUTABLE, still_open & Case.unroutable_reason.is_not(None), Case.created_at),
+        (StuckKind.LATE, still_open & Case.unroutable_reason.is_(None) & (Case.due_at < now), Case.due_at),
+        (StuckKind.UNDELIVERED, on_its_way & (Case.signed_at < now - UNDELIVERED_AFTER), Case.signed_at),
+    )
+    for kind, condition, since in kinds:
+        rows = session.execute(
+            select(Site.site_id, site_name(language), CaseStudy.study_uid, since, Case)
+            .join(Case, Case.site_id == Site.site_id)
+            .join(CaseStudy, CaseStudy.case_id == Case.case_id)
+            .where(Site.site_id.in_(sites), condition)
+            .order_by(since)
+            .limit(STUCK_MAX)
+        ).all()
+        reasons = why_nobody(session, [row[4] for row in rows], language)
+        if kind is StuckKind.UNDELIVERED:
+            reasons = {row[4].case_id: _why_undelivered(session, row[4]) for row in rows}
+        for site_id, name, study_uid, moment, case in rows:
+            yield Stuck(kind, site_id, name, study_uid, moment, reasons.get(case.case_id, ""), code=case.state)
+
+
+def _why_undelivered(session: Session, case: Case) -> str:
+    """Return the clinic's own words about the last failed delivery, if it sent any."""
+    failed = select(CustodyEvent.detail["reason"].as_string())
+    failed = failed.where(CustodyEvent.case_id == case.case_id, CustodyEvent.hop == Hop.DELIVERY_FAILED)
+    return session.scalar(failed.order_by(CustodyEvent.event_id.desc()).limit(1)) or ""
+
+
+def _late_images(session: Session, sites: frozenset[str], language: str, now: datetime) -> Iterator[Stuck]:
+    """Yield signed cases to which images came after the signature, so that nobody has read them."""
+    rows = session.execute(
+        select(Site.site_id, site_name(language), CustodyEvent.study_uid, func.max(CustodyEvent.received_at))
+        .join(CustodyEvent, CustodyEvent.site_id == Site.site_id)
+        .join(Case, Case.case_id == CustodyEvent.case_id)
+        .where(
+            Site.site_id.in_(sites),
+            CustodyEvent.hop == Hop.LATE_IMAGES,
+            CustodyEvent.received_at > now - FORGET_AFTER,
+            CustodyEvent.received_at > Case.signed_at,
+            Case.state.in_(SIGNED),
+        )
+        .group_by(Site.site_id, CustodyEvent.study_uid)
+        .order_by(func.max(CustodyEvent.received_at))
+        .limit(STUCK_MAX)
+    )
+    for site_id, name, study_uid, since in rows:
+        yield Stuck(StuckKind.LATE_IMAGES, site_id, name, study_uid, since)
+
+
+def _stalled_transfers(session: Session, sites: frozenset[str], language: str, now: datetime) -> Iterator[Stuck]:
+    """Yield the newest transfer of each study that has begun, is not whole, and of which nothing comes any more."""
+    heard_of_packs = (
+        select(func.max(func.greatest(Grant.created_at, GrantedPack.committed_at)))
+        .outerjoin(GrantedPack, GrantedPack.grant_id == Grant.grant_id)
+        .where(Grant.transfer_id == Transfer.transfer_id)
+        .correlate(Transfer)
+        .scalar_subquery()
+    )
+    heard_at = func.greatest(Transfer.declared_at, heard_of_packs)
+    newest = (
+        select(Site.site_id, site_name(language).label("name"), Transfer.study_uid, heard_at.label("heard_at"))
+        .join(Transfer, Transfer.site_id == Site.site_id)
+        .where(Site.site_id.in_(sites), _is_not_whole())
+        .ext(distinct_on(Site.site_id, Transfer.study_uid))
+        .order_by(Site.site_id, Transfer.study_uid, Transfer.declared_at.desc())
+        .subquery()
+    )
+    stalled = select(newest).where(newest.c.heard_at < now - STALLED_AFTER).order_by(newest.c.heard_at)
+    for site_id, name, study_uid, since in session.execute(stalled.limit(STUCK_MAX)):
+        yield Stuck(StuckKind.STALLED, site_id, name, study_uid, since)
+
+
+def _refused_packs(session: Session, sites: frozenset[str], language: str) -> Iterator[Stuck]:
+    """Yield packs that did not prove, of transfers that are still not whole."""
+    since = func.coalesce(GrantedPack.committed_at, Grant.created_at)
+    rows = session.execute(
+        select(Site.site_id, site_name(language), Transfer.study_uid, since, GrantedPack)
+        .join(Transfer, Transfer.site_id == Site.site_id)
+        .join(Grant, Grant.transfer_id == Transfer.transfer_id)
+        .join(GrantedPack, GrantedPack.grant_id == Grant.grant_id)
+        .where(Site.site_id.in_(sites), GrantedPack.state == "refused", _is_not_whole())
+        .order_by(since)
+        .limit(STUCK_MAX)
+    )
+    for site_id, name, study_uid, at, pack in rows:
+        yield Stuck(
+            StuckKind.REFUSED_PACK,
+            site_id,
+            name,
+            study_uid,
+            at,
+            reason=pack.refusal_reason or "",
+            code=pack.refusal_code or "",
+            instance_count=len(pack.sop_instance_uids),
+        )
+
+
+def _is_not_whole() -> ColumnElement[bool]:
+    """Return the condition that a Transfer misses instances which no later transfer of its study has settled.
+
+    A gateway that sets an instance aside declares the rest anew, under a smaller manifest: the transfer before stays
+    as it was for ever.
+    """
+    later = aliased(Transfer)
+    settled = exists().where(
+        later.site_id == Transfer.site_id,
+        later.study_uid == Transfer.study_uid,
+        later.state == TransferState.VERIFIED,
+        later.declared_at > Transfer.declared_at,
+    )
+    return and_(Transfer.state != TransferState.VERIFIED, ~settled)
+
+
+def _quarantined(session: Session, sites: frozenset[str], language: str, now: datetime) -> Iterator[Stuck]:
+    """Yield by study and reason what gateways have set aside or refused and the hub has not got since."""
+    code = func.coalesce(CustodyEvent.detail["code"].as_string(), "")
+    rows = session.execute(
+        _set_aside(sites, language, now, code)
+        .group_by(Site.site_id, CustodyEvent.study_uid, code)
+        .order_by(func.max(CustodyEvent.received_at))
+        .limit(STUCK_MAX)
+    )
+    for site_id, name, study_uid, reason_code, since, count in rows:
+        yield Stuck(StuckKind.QUARANTINED, site_id, name, study_uid, since, code=reason_code, instance_count=count)
+
+
+def _set_aside(
+    sites: frozenset[str], language: str, now: datetime, code: ColumnElement[str]
+) -> Select[str, str, str, str, datetime, int]:
+    got_since = (
+        select(Instance.instance_id)
+        .join(Pack, Pack.pack_id == Instance.pack_id)
+        .where(
+            Instance.site_id == CustodyEvent.site_id,
+            Instance.sop_instance_uid == CustodyEvent.sop_instance_uid,
+            Pack.verified_at > CustodyEvent.received_at,
+        )
+        .exists()
+    )
+    first_at = func.min(CustodyEvent.received_at)
+    return (
+        select(Site.site_id, site_name(language), CustodyEvent.study_uid, code, first_at, func.count())
+        .join(CustodyEvent, CustodyEvent.site_id == Site.site_id)
+        .where(
+            Site.site_id.in_(sites),
+            CustodyEvent.hop.in_((Hop.QUARANTINED, Hop.REFUSED)),
+            CustodyEvent.place.startswith(PLACE_GATEWAY, autoescape=True),
+            CustodyEvent.received_at > now - FORGET_AFTER,
+            or_(CustodyEvent.sop_instance_uid.is_(None), ~got_since),
+        )
+    )
+
+
+def _dead_jobs(session: Session, sites: frozenset[str], language: str) -> Iterator[Stuck]:
+    """Yield the studies that wait for a job which failed for good; no id is that of a pack, a task and a report."""
+    of_pack = (
+        select(DeadJob, Transfer.site_id, Transfer.study_uid)
+        .join(GrantedPack, GrantedPack.granted_pack_id == DeadJob.subject_id)
+        .join(Grant, Grant.grant_id == GrantedPack.grant_id)
+        .join(Transfer, Transfer.transfer_id == Grant.transfer_id)
+        .where(Transfer.site_id.in_(sites))
+    )
+    of_task = (
+        select(DeadJob, CaseStudy.site_id, CaseStudy.study_uid)
+        .join(ReadingTask, ReadingTask.reading_task_id == DeadJob.subject_id)
+        .join(CaseStudy, CaseStudy.case_id == ReadingTask.case_id)
+        .where(CaseStudy.site_id.in_(sites))
+    )
+    of_report = (
+        select(DeadJob, CaseStudy.site_id, CaseStudy.study_uid)
+        .join(Report, Report.report_id == DeadJob.subject_id)
+        .join(CaseStudy, CaseStudy.case_id == Report.case_id)
+        .where(CaseStudy.site_id.in_(sites))
+    )
+    names = dict(session.execute(select(Site.site_id, site_name(language)).where(Site.site_id.in_(sites))).all())
+    for about in (of_pack, of_task, of_report):
+        waiting = about.where(DeadJob.retried_at.is_(None)).order_by(DeadJob.failed_at).limit(STUCK_MAX)
+        for dead, site_id, study_uid in session.execute(waiting):
+            reason = f"{dead.job} ({dead.dead_job_id}): {dead.reason}"
+            yield Stuck(StuckKind.DEAD_JOB, site_id, names[site_id], study_uid, dead.failed_at, reason, code=dead.job)

@@ -1,0 +1,258 @@
+"""The list of studies that a clinic or a coordinator sees: filtered, searched, paged and counted.
+
+Reads only. A study is listed from the moment its manifest is declared, before the catalogue knows its patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Date, Row, Select, and_, cast, func, or_, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from reading_queue.db.tables import Case, CaseStudy
+from reading_queue.domain.person_name import patient_display_name
+from reading_queue.domain.transitions import CaseState
+from reading_queue.services.hub import Hub
+from reading_queue.services.local_words import site_name, why_nobody
+from reading_queue.services.visibility import Viewer, may_see
+from storage.catalogue.patient_numbers import NO_NUMBER_PATTERN, shown_number
+from storage.catalogue.tables import Patient, Study
+from storage.contract.hops import ROAD
+from storage.ledger.tables import CustodyEvent, Site
+
+SEARCH_CHARACTERS_MAX: Final = 64
+TWO_DAYS: Final = timedelta(days=2)  # wide enough for one day in any time zone
+_NOT_IN_A_NAME: Final = "^= "
+
+Joined = tuple[CaseStudy, Case, Study | None, Patient | None, Site, str]
+
+
+class Progress(StrEnum):
+    """How far a study is, coarsely: what a list is filtered by."""
+
+    ARRIVING = "arriving"
+    WAITING = "waiting"
+    READING = "reading"
+    REPORTED = "reported"
+    ENDED = "ended"
+
+
+STATES_OF: Final[Mapping[Progress, tuple[CaseState, ...]]] = {
+    Progress.ARRIVING: (CaseState.RECEIVING,),
+    Progress.WAITING: (CaseState.READY, CaseState.OFFERED),
+    Progress.READING: (CaseState.READING, CaseState.PENDING_REVIEW, CaseState.REVIEWING),
+    Progress.REPORTED: (CaseState.FINAL, CaseState.DELIVERED, CaseState.ACKNOWLEDGED),
+    Progress.ENDED: (CaseState.RETURNED, CaseState.CANCELLED),
+}
+
+UNSIGNED: Final = frozenset(
+    state for progress in (Progress.ARRIVING, Progress.WAITING, Progress.READING) for state in STATES_OF[progress]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFilter:
+    """Which studies are wanted; the default is all of them.
+
+    `day` is that of the first image, at the site. `text` is part of a name, of a patient number or of an accession
+    number; only its first SEARCH_CHARACTERS_MAX characters count.
+    """
+
+    progress: Progress | None = None
+    day: date | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyLine:
+    """One study in a list. Patient and study fields are empty while the case is RECEIVING.
+
+    `patient_name` is the raw PN, `patient_display_name` the same for people, in the viewer's language.
+    """
+
+    case_id: str
+    site_id: str
+    site_name: str
+    time_zone: str
+    study_uid: str
+    state: str  # reading_queue.domain.transitions.CaseState
+    lane: str
+    modality: str
+    patient_name: str
+    patient_display_name: str
+    patient_number: str
+    patient_sex: str
+    patient_birth_date: date | None
+    description: str
+    instance_count: int
+    first_instance_at: datetime
+    due_at: datetime | None
+    signed_at: datetime | None
+    unroutable_reason: str | None
+    reached: tuple[str, ...]  # the hops of ROAD that the ledger holds, in the road's order
+    is_late: bool  # past the time limit and not signed
+
+    @property
+    def has_report(self) -> bool:
+        """Whether a signed report exists."""
+        return self.signed_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPage:
+    """Studies, newest first; `next_before` asks for the page after, None at the end."""
+
+    studies: tuple[StudyLine, ...]
+    next_before: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyCounts:
+    """How many studies in view arrived today, are being read now, and had their report brought home today."""
+
+    arrived_today: int
+    being_read: int
+    reported_today: int
+
+
+def studies_of(
+    hub: Hub, viewer: Viewer, *, limit: int, before: str | None = None, wanted: StudyFilter | None = None
+) -> StudyPage:
+    """Return a page of the studies that `viewer` may see, those that arrived last first.
+
+    `before` is the `next_before` of the page before; an unknown one starts from the newest.
+    """
+    now = hub.clock()
+    with hub.transaction() as session:
+        listed = select_lines(viewer.language).where(may_see(viewer, CaseStudy.site_id, CaseStudy.study_uid, now))
+        listed = listed.where(*_conditions(wanted or StudyFilter()))
+        start = session.get(Case, before) if before else None
+        if start is not None:
+            listed = listed.where(
+                tuple_(Case.first_instance_at, Case.case_id) < tuple_(start.first_instance_at, start.case_id)
+            )
+        listed = listed.order_by(Case.first_instance_at.desc(), Case.case_id.desc()).limit(limit + 1)
+        rows = session.execute(listed).all()
+        lines = view_lines(session, rows[:limit], viewer.language, now)
+    return StudyPage(lines, lines[-1].case_id if len(rows) > limit else None)
+
+
+def counts_of(hub: Hub, viewer: Viewer) -> StudyCounts:
+    """Return the counts that stand above the list; today is that of each site."""
+    now = hub.clock()
+    today = cast(func.timezone(Site.time_zone, now), Date)
+    arrived = _day_at_site(Case.first_instance_at) == today
+    home = _day_at_site(Case.delivered_at) == today
+    read = Case.state.in_(STATES_OF[Progress.READING])
+    recent = or_(Case.first_instance_at > now - TWO_DAYS, Case.delivered_at > now - TWO_DAYS)
+    counted = (
+        select(func.count().filter(arrived), func.count().filter(read), func.count().filter(home))
+        .select_from(CaseStudy)
+        .join(Case, Case.case_id == CaseStudy.case_id)
+        .join(Site, Site.site_id == CaseStudy.site_id)
+        .where(may_see(viewer, CaseStudy.site_id, CaseStudy.study_uid, now), or_(recent, read))
+    )
+    with hub.transaction() as session:
+        arrived_today, being_read, reported_today = session.execute(counted).one()
+    return StudyCounts(arrived_today, being_read, reported_today)
+
+
+def select_lines(language: str) -> Select[*Joined]:
+    """Select what lines are made from; the caller adds who may see what."""
+    return (
+        select(CaseStudy, Case, Study, Patient, Site, site_name(language))
+        .join(Case, Case.case_id == CaseStudy.case_id)
+        .join(Site, Site.site_id == CaseStudy.site_id)
+        .outerjoin(Study, and_(Study.site_id == CaseStudy.site_id, Study.study_uid == CaseStudy.study_uid))
+        .outerjoin(Patient, Patient.patient_id == Study.patient_id)
+    )
+
+
+def view_lines(session: Session, rows: Sequence[Row[*Joined]], language: str, now: datetime) -> tuple[StudyLine, ...]:
+    """Return the lines of selected rows, in their order."""
+    reached = _reached(session, rows)
+    nobody = why_nobody(session, [row[1] for row in rows], language)
+    return tuple(_line(row, reached, nobody, language, now) for row in rows)
+
+
+def _conditions(wanted: StudyFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.progress is not None:
+        found.append(Case.state.in_(STATES_OF[wanted.progress]))
+    if wanted.day is not None:
+        noon = datetime.combine(wanted.day, time(12), UTC)
+        found.append(Case.first_instance_at.between(noon - TWO_DAYS, noon + TWO_DAYS))
+        found.append(_day_at_site(Case.first_instance_at) == wanted.day)
+    if text := " ".join(wanted.text.split())[:SEARCH_CHARACTERS_MAX]:
+        found.append(_names_or_numbers_hold(text))
+    return found
+
+
+def _names_or_numbers_hold(text: str) -> ColumnElement[bool]:
+    """A name is found whatever stands between its parts; a number that the catalogue invented never is."""
+    name = text.translate(dict.fromkeys(map(ord, _NOT_IN_A_NAME)))
+    of_site = Patient.patient_number.regexp_match(NO_NUMBER_PATTERN).is_(False)
+    conditions = [
+        and_(of_site, Patient.patient_number.icontains(text, autoescape=True)),
+        Study.accession_number.icontains(text, autoescape=True),
+    ]
+    if name:
+        conditions.append(func.translate(Patient.name, _NOT_IN_A_NAME, "").icontains(name, autoescape=True))
+    return or_(*conditions)
+
+
+def _day_at_site(at: InstrumentedAttribute[Any]) -> ColumnElement[date]:
+    return cast(func.timezone(Site.time_zone, at), Date)
+
+
+def _line(
+    row: Row[*Joined],
+    reached: Mapping[tuple[str, str], frozenset[str]],
+    nobody: Mapping[str, str],
+    language: str,
+    now: datetime,
+) -> StudyLine:
+    of_case, case, study, patient, site, name_of_site = row
+    hops = reached.get((of_case.site_id, of_case.study_uid), frozenset())
+    return StudyLine(
+        case_id=case.case_id,
+        site_id=site.site_id,
+        site_name=name_of_site,
+        time_zone=site.time_zone,
+        study_uid=of_case.study_uid,
+        state=case.state,
+        lane=case.lane,
+        modality=case.modality,
+        patient_name=patient.name if patient else "",
+        patient_display_name=patient_display_name(patient.name, language) if patient else "",
+        patient_number=shown_number(patient.patient_number) if patient else "",
+        patient_sex=patient.sex if patient else "",
+        patient_birth_date=patient.birth_date if patient else None,
+        description=study.description if study else "",
+        instance_count=study.instance_count if study else 0,
+        first_instance_at=case.first_instance_at,
+        due_at=case.due_at,
+        signed_at=case.signed_at,
+        unroutable_reason=nobody.get(case.case_id),
+        reached=tuple(hop for hop in ROAD if hop in hops),
+        is_late=case.state in UNSIGNED and case.due_at is not None and case.due_at < now,
+    )
+
+
+def _reached(session: Session, rows: Sequence[Row[*Joined]]) -> dict[tuple[str, str], frozenset[str]]:
+    """Return the hops in the ledger by (site, study)."""
+    keys = [(row[0].site_id, row[0].study_uid) for row in rows]
+    if not keys:
+        return {}
+    hops = func.array_agg(CustodyEvent.hop.distinct())
+    found = session.execute(
+        select(CustodyEvent.site_id, CustodyEvent.study_uid, hops)
+        .where(tuple_(CustodyEvent.site_id, CustodyEvent.study_uid).in_(keys))
+        .group_by(CustodyEvent.site_id, CustodyEvent.study_uid)
+    )
+    return {(site, uid): frozenset(names) for site, uid, names in found}
