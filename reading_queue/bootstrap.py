@@ -8,43 +8,32 @@ from __future__ import annotations
 import http.client
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
-from aiohttp import web
-from celery import Celery
 
-from reading_queue.db.schema import upgrade
 from reading_queue.embedded.directories import make_socket_directory, run_directory
 from reading_queue.embedded.postgres import EmbeddedPostgres, find_postgres_url
 from reading_queue.embedded.redis import EmbeddedRedis, find_redis_url
-from reading_queue.embedded.role import RoleProcess
-from reading_queue.embedded.supervisor import Server, Supervisor
 from reading_queue.heartbeat import Heartbeat
-from reading_queue.services import health, sweeps
 from reading_queue.services.hub import Hub
 from reading_queue.services.keys import KeyFile
 from reading_queue.settings import HubSettings, runtime_dir
-from reading_queue.worker.celery_app import Publisher, make_celery
-from reading_queue.worker.relay import Relay
-from reading_queue.worker.runtime import Runtime, RuntimePerProcess
-from reading_queue.worker.scheduler import Sweep, run_scheduler
 from storage.configuration import ConfigurationError
 from storage.objects.protocol import ObjectStore
 
+if TYPE_CHECKING:  # each role and command loads only its own part
+    from aiohttp import web
+    from celery import Celery
+
+    from reading_queue.embedded.supervisor import Server, Supervisor
+    from reading_queue.worker.runtime import RuntimePerProcess
+
 ROLES: Final = ("web", "worker", "scheduler")
 READY_CHECK_S: Final = 2.0
-
-SWEEPS: Final[Mapping[str, Sweep]] = {
-    "expire_leases": sweeps.expire_leases,
-    "expire_offers": sweeps.expire_offers,
-    "relaunch_lost": sweeps.relaunch_lost,
-    "prune_expired": sweeps.prune_expired,
-    "prune_outbox": sweeps.prune_outbox,
-}
 
 
 class HubNotRunning(Exception):
@@ -156,22 +145,21 @@ def known_public_url(settings: HubSettings) -> str:
 
 def build_celery(settings: HubSettings) -> tuple[Celery, RuntimePerProcess]:
     """Return the Celery application and what gives its jobs their hub."""
+    from reading_queue.worker.celery_app import make_celery
+    from reading_queue.worker.runtime import Runtime, RuntimePerProcess
+
     process = RuntimePerProcess(lambda: Runtime(build_hub(settings), settings.fonts_dir))
     return make_celery(broker_url(settings), process), process
 
 
 def health_checks(hub: Hub, settings: HubSettings) -> dict[str, Callable[[], str]]:
     """Return the checks of every dependency; each returns words or raises."""
-    celery, _ = build_celery(settings)
-    publisher = Publisher(celery)
-
-    def check_broker() -> str:
-        publisher.check()
-        return "answers"
+    from reading_queue.services import health
+    from reading_queue.worker.broker import check_broker
 
     return {
         "database": lambda: health.check_database(hub),
-        "broker": check_broker,
+        "broker": lambda: check_broker(broker_url(settings)),
         "objects": lambda: health.check_objects(hub),
         "outbox": lambda: health.check_outbox(hub),
     }
@@ -211,16 +199,22 @@ async def build_web(settings: HubSettings, hub: Hub) -> web.Application:
 
 def run_scheduler_role(settings: HubSettings, stop: threading.Event) -> None:
     """Relay and sweep until `stop` is set."""
+    from reading_queue.worker.celery_app import Publisher
+    from reading_queue.worker.relay import Relay
+    from reading_queue.worker.scheduler import run_scheduler
+
     hub = build_hub(settings)
     celery, _ = build_celery(settings)
     with Publisher(celery) as publisher:
         relay = Relay(hub.engine, publisher.publish, hub.clock)
-        run_scheduler(hub, relay, SWEEPS, stop, beat=heartbeat(settings, "scheduler").beat)
+        run_scheduler(hub, relay, stop, beat=heartbeat(settings, "scheduler").beat)
     hub.engine.dispose()
 
 
 def migrate(settings: HubSettings) -> None:
     """Bring the database to the newest revision."""
+    from reading_queue.db.schema import upgrade
+
     engine = build_engine(settings)
     try:
         upgrade(engine)
@@ -242,6 +236,9 @@ def prepare(settings: HubSettings) -> None:
 
 def build_supervisor(settings: HubSettings, config: Path | None) -> Supervisor:
     """Return the supervisor of the embedded servers that the settings ask for, and of all roles."""
+    from reading_queue.embedded.role import RoleProcess
+    from reading_queue.embedded.supervisor import Supervisor
+
     return Supervisor(
         run_directory(settings.data_dir),
         servers=build_servers(settings),

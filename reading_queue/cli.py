@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
 from reading_queue.domain.roles import Role
 from reading_queue.log import configure_logging
@@ -157,6 +156,8 @@ def network_load(
     context: typer.Context, file: Annotated[Path, typer.Argument(help="The network's description (YAML).")]
 ) -> None:
     """Load organisations, sites, agreements and people; loading the same file again changes nothing."""
+    import yaml
+
     from reading_queue.services.network import load_network
 
     try:
@@ -242,7 +243,9 @@ def main() -> None:
     except ConfigurationError as exc:
         typer.echo("The configuration cannot be used:\n" + "\n".join(f"  {one}" for one in exc.problems), err=True)
         sys.exit(2)
-    except _expected_errors() as exc:
+    except Exception as exc:
+        if not isinstance(exc, _expected_errors()):
+            raise
         typer.echo(_in_words(exc), err=True)
         sys.exit(1)
 

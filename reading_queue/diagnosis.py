@@ -19,7 +19,7 @@ from reading_queue.services.health import Unhealthy, count_dead_jobs
 from reading_queue.services.hub import Hub
 from reading_queue.services.keys import KeyFileDamaged
 from reading_queue.settings import HubSettings
-from reading_queue.worker.celery_app import BrokerUnavailable
+from reading_queue.worker.broker import BrokerUnavailable
 from storage.objects.protocol import ObjectStoreError
 
 FREE_BYTES_MIN = 2 * 1024**3

@@ -15,10 +15,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic import with_config as with_pydantic_config
 from pydantic_settings import SettingsConfigDict
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
-from reading_queue.services.hub import Policy
+from reading_queue.services.policy import Policy
 from storage.configuration import Configuration
 from storage.contract.lanes import Lane
 
@@ -36,6 +34,9 @@ def _parse_public_url(text: str) -> str:
 
 
 def _parse_database_url(secret: SecretStr) -> SecretStr:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         url = make_url(secret.get_secret_value())
     except ArgumentError as exc:
@@ -130,7 +131,7 @@ class LogSettings(_Section):
 @with_pydantic_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, slots=True)
 class PolicySettings(Policy):
-    """Limits and times of the reading side: the keys of `reading_queue.services.hub.Policy`, all of them positive."""
+    """Limits and times of the reading side: the keys of `services.policy.Policy`, all of them positive."""
 
     def __post_init__(self) -> None:
         values = {item.name: getattr(self, item.name) for item in fields(self)}

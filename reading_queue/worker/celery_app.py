@@ -15,6 +15,7 @@ from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from reading_queue.heartbeat import BEAT_EVERY_S
+from reading_queue.worker.broker import BrokerUnavailable
 from reading_queue.worker.jobs import JOBS, PRELOADED, QUEUES, Job, register_jobs
 from reading_queue.worker.runtime import RuntimePerProcess
 
@@ -29,10 +30,6 @@ CHILD_START_S: Final = 60.0
 
 class TimeLimitsClash(Exception):
     """A job may run longer than the broker waits before it gives the job to somebody else."""
-
-
-class BrokerUnavailable(Exception):
-    """The broker did not take the message; it stays in the outbox."""
 
 
 def make_celery(
@@ -172,14 +169,6 @@ class Publisher:
             self._app.send_task(job, kwargs=dict(arguments), producer=self._producer, retry=False)
         except (OperationalError, OSError) as exc:
             self.close()
-            raise BrokerUnavailable(type(exc).__name__) from exc
-
-    def check(self) -> None:
-        """Return when the broker answers; raises BrokerUnavailable."""
-        try:
-            with self._app.connection_for_write() as connection:
-                connection.ensure_connection(max_retries=1, interval_start=0)
-        except (OperationalError, OSError) as exc:
             raise BrokerUnavailable(type(exc).__name__) from exc
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from reading_queue.services.hub import OUTBOX_CHANNEL
-from reading_queue.worker.celery_app import BrokerUnavailable
+from reading_queue.worker.broker import BrokerUnavailable
 from storage.ledger.tables import OutboxMessage
 
 BATCH: Final = 100

@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from reading_queue.services import sweeps
 from reading_queue.services.hub import Hub
 from reading_queue.worker.relay import Relay
 
@@ -18,6 +19,14 @@ SWEEP_EVERY_S: Final = 2.0
 RELAY_STOP_S: Final = 5.0
 
 Sweep = Callable[[Hub], object]
+
+SWEEPS: Final[Mapping[str, Sweep]] = {
+    "expire_leases": sweeps.expire_leases,
+    "expire_offers": sweeps.expire_offers,
+    "relaunch_lost": sweeps.relaunch_lost,
+    "prune_expired": sweeps.prune_expired,
+    "prune_outbox": sweeps.prune_outbox,
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -29,7 +38,6 @@ class RelayEnded(Exception):
 def run_scheduler(
     hub: Hub,
     relay: Relay,
-    sweeps: Mapping[str, Sweep],
     stop: threading.Event,
     *,
     beat: Callable[[], None],
@@ -46,16 +54,16 @@ def run_scheduler(
     while not stop.wait(every_s):
         if not thread.is_alive():
             raise RelayEnded
-        sweep_once(hub, sweeps)
+        sweep_once(hub)
         if relay.rounds != rounds:
             rounds = relay.rounds
             beat()
     thread.join(RELAY_STOP_S)
 
 
-def sweep_once(hub: Hub, sweeps: Mapping[str, Sweep]) -> None:
+def sweep_once(hub: Hub) -> None:
     """Run every sweep once; one that fails is logged and keeps no other from running."""
-    for name, sweep in sweeps.items():
+    for name, sweep in SWEEPS.items():
         try:
             sweep(hub)
         except Exception:  # noqa: BLE001 -- the border of a sweep: it runs again in a moment

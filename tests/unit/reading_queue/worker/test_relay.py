@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from reading_queue.services.hub import launch
-from reading_queue.worker.celery_app import BrokerUnavailable
+from reading_queue.worker.broker import BrokerUnavailable
 from reading_queue.worker.relay import BATCH, Relay, back_off_s
 from storage.ledger.tables import OutboxMessage
 from tests.support.clock import SteerableClock
