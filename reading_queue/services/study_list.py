@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Date, Row, Select, and_, cast, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Date, Row, Select, and_, cast, func, literal, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from reading_queue.db.tables import Case, CaseStudy
@@ -185,7 +185,7 @@ def _conditions(wanted: StudyFilter) -> list[ColumnElement[bool]]:
     if wanted.progress is not None:
         found.append(Case.state.in_(STATES_OF[wanted.progress]))
     if wanted.day is not None:
-        noon = datetime.combine(wanted.day, time(12), UTC)
+        noon = literal(datetime.combine(wanted.day, time(12), UTC))  # the database counts past the year 9999
         found.append(Case.first_instance_at.between(noon - TWO_DAYS, noon + TWO_DAYS))
         found.append(_day_at_site(Case.first_instance_at) == wanted.day)
     if text := " ".join(wanted.text.split())[:SEARCH_CHARACTERS_MAX]:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable
 from enum import StrEnum
 
 import pytest
 
+from gateway.forwarder.conflicts import WhyQuarantined
+from gateway.scp.c_store_status import C_STORE_FAILURES, UNEXPECTED
+from gateway.spool.rebuild import _REASONS as SPOOL_REASONS
 from reading_queue.domain import wording
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import HubError
+from reading_queue.services import pack_proof, verification
 from reading_queue.services.accounts import LANGUAGES
 from reading_queue.services.attention import StuckKind
 from reading_queue.services.statistics import Connection
+from reading_queue.services.study_list import Progress
 from reading_queue.web import language, middlewares
 from reading_queue.web.radiologist.views import DONE
 from reading_queue.web.rendering import FOLDER
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
+from storage.contract.wire import DocumentKind
 
 WORDS = {name: language.catalogue(name) for name in LANGUAGES}
 FAMILIES: dict[str, Iterable[str] | type[StrEnum]] = {
@@ -35,6 +42,8 @@ FAMILIES: dict[str, Iterable[str] | type[StrEnum]] = {
     "stuck": StuckKind,
     "stuck.next": StuckKind,
     "done": DONE,
+    "progress": Progress,
+    "document": DocumentKind,
 }
 
 
@@ -86,3 +95,12 @@ def test_every_refusal_of_a_use_case_has_its_words() -> None:
 def test_every_finding_about_a_text_has_its_words() -> None:
     sentences = {value for name, value in vars(wording).items() if name.isupper() and isinstance(value, str)}
     assert {f"wording.{sentence}" for sentence in sentences} <= WORDS["zh"].keys()
+
+
+def test_every_reason_of_a_refused_pack_or_a_quarantined_instance_has_its_words() -> None:
+    sources = "".join(inspect.getsource(module) for module in (pack_proof, verification))
+    of_packs = set(re.findall(r'PackRefused\("(\w+)"', sources))
+    of_gateways = {failure.code for _, failure in C_STORE_FAILURES if failure.keep_in_quarantine} | {UNEXPECTED.code}
+    assert len(of_packs) > 5
+    codes = of_packs | of_gateways | set(WhyQuarantined) | set(SPOOL_REASONS)
+    assert {f"reason.{code}" for code in codes} <= WORDS["zh"].keys()
