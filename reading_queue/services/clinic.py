@@ -18,7 +18,7 @@ from reading_queue.errors import NotFound
 from reading_queue.services.casework import PATIENT_RECORD, audit
 from reading_queue.services.custody import CustodyLine, ledger_of
 from reading_queue.services.hub import Hub
-from reading_queue.services.reports import find_pdf
+from reading_queue.services.report_documents import find_pdf
 from reading_queue.services.study_list import StudyLine, select_lines, view_lines
 from reading_queue.services.visibility import Viewer, may_see_study, require_case, require_study
 from storage.ledger.tables import CustodyEvent

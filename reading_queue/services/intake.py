@@ -16,7 +16,7 @@ from reading_queue.errors import Forbidden, HubError, Invalid, NotFound
 from reading_queue.services import cases, custody
 from reading_queue.services.gateway_auth import GatewayIdentity
 from reading_queue.services.hub import Hub, launch
-from reading_queue.services.verification import VERIFY_JOB, settle
+from reading_queue.services.settling import VERIFY_JOB, settle
 from storage.catalogue import transfers
 from storage.catalogue.holdings import Holdings, compare_with_catalogue
 from storage.catalogue.tables import Grant, GrantedPack, Transfer

@@ -29,6 +29,7 @@ from reading_queue.errors import NotFound
 from reading_queue.services.casework import get_case_locked, record_custody
 from reading_queue.services.hub import Hub
 from reading_queue.services.keys import sign_as_hub
+from reading_queue.services.report_documents import object_key
 from storage.catalogue.tables import Instance, Pack, Series, Study
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Sha256Hex, SiteId, Uid
@@ -81,34 +82,11 @@ def render(hub: Hub, report_id: str, fonts_dir: Path) -> None:
     )
     built = _build(signed, pdf.pdf)
     for document in built:
-        hub.objects.put(_object_key(signed.report, document.file_name), document.data, len(document.data))
-    hub.objects.put(_object_key(signed.report, "report.pdf"), pdf.pdf, len(pdf.pdf))
+        hub.objects.put(object_key(signed.report, document.file_name), document.data, len(document.data))
+    hub.objects.put(object_key(signed.report, "report.pdf"), pdf.pdf, len(pdf.pdf))
     if pdf.replaced or pdf.remarks:
         _log.warning("pdf_imperfect", report_id=report_id, replaced=len(pdf.replaced), remarks=pdf.remarks)
     _announce(hub, signed, [_described(hub, signed, document) for document in built], pdf)
-
-
-def report_document(hub: Hub, case_id: str, kind: DocumentKind) -> Document:
-    """Return the document of this kind of the case's newest rendered report; the caller knows who may see it.
-
-    Raises:
-        NotFound: no report of the case is rendered yet.
-    """
-    newest = select(Document).join(Report, Report.report_id == Document.report_id)
-    newest = newest.where(Document.case_id == case_id, Document.kind == kind)
-    with hub.transaction() as session:
-        found = session.scalars(newest.order_by(Report.report_version.desc()).limit(1)).one_or_none()
-    if found is None:
-        raise NotFound("the report of this case is not ready")
-    return found
-
-
-def find_pdf(hub: Hub, case_id: str) -> bytes | None:
-    """Return the printable PDF of the case's newest rendered report, None before there is one."""
-    newest = select(Report).where(Report.case_id == case_id, Report.rendered_at.is_not(None))
-    with hub.transaction() as session:
-        report = session.scalars(newest.order_by(Report.report_version.desc()).limit(1)).one_or_none()
-    return None if report is None else hub.objects.read(_object_key(report, "report.pdf"))
 
 
 def _load_unrendered(hub: Hub, report_id: str) -> _Signed | None:
@@ -189,10 +167,6 @@ def _build(signed: _Signed, pdf: bytes) -> tuple[_Built, ...]:
     )
 
 
-def _object_key(report: Report, file_name: str) -> str:
-    return f"documents/{report.case_id}/{report.report_version}/{file_name}"
-
-
 def _described(hub: Hub, signed: _Signed, built: _Built) -> Document:
     """Return the row that announces the document, its descriptor signed by the hub."""
     now = hub.clock()
@@ -219,7 +193,7 @@ def _described(hub: Hub, signed: _Signed, built: _Built) -> Document:
         kind=descriptor.kind,
         media_type=descriptor.media_type,
         sop_instance_uid=descriptor.sop_instance_uid,
-        object_key=_object_key(signed.report, built.file_name),
+        object_key=object_key(signed.report, built.file_name),
         sha256=descriptor.sha256,
         size_bytes=descriptor.size_bytes,
         created_at=now,

@@ -22,6 +22,7 @@ from reading_queue.services.casework import RENDER_JOB, ROUTE_JOB, find_task_loc
 from reading_queue.services.claims import end_claim, note_exhausted_offers
 from reading_queue.services.hub import Hub, launch
 from reading_queue.services.routing import expire_offers_of
+from reading_queue.services.settling import VERIFY_JOB
 from storage.catalogue.tables import GrantedPack
 from storage.ledger.tables import DeadJob, OutboxMessage, Redelivery, UsedNonce
 
@@ -31,7 +32,6 @@ BATCH: Final = 200  # rows one run of one sweep takes
 GRACE: Final = timedelta(seconds=60)  # how long a job may be on its way before it counts as lost
 NONCE_KEEP_FACTOR: Final = 2  # nonces are kept twice as long as they could be accepted
 REDELIVERY_KEEP: Final = timedelta(days=1)  # a job that will be delivered again is so long before
-VERIFY_JOB: Final = "transfers.verify_pack"
 
 
 def expire_leases(hub: Hub) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import structlog
 from sqlalchemy import func, select
@@ -19,24 +18,20 @@ from sqlalchemy.orm import Session
 from reading_queue.services import cases, custody
 from reading_queue.services.hub import Hub
 from reading_queue.services.pack_proof import PackClaim, PackRefused, ProvedPack, prove_pack
+from reading_queue.services.settling import settle
 from storage.catalogue import transfers
-from storage.catalogue.holdings import Holdings, compare_with_catalogue
+from storage.catalogue.holdings import compare_with_catalogue
 from storage.catalogue.indexing import (
     InstanceConflict,
     PackFacts,
     find_pack,
-    find_study_locked,
     index_pack,
-    raise_revision,
 )
 from storage.catalogue.tables import Grant, GrantedPack, Transfer
 from storage.contract.hops import Hop
 from storage.contract.manifest import Manifest
-from storage.contract.wire import TransferState
 from storage.ledger.tables import Site
 from storage.objects.protocol import ObjectMissing
-
-VERIFY_JOB: Final = "transfers.verify_pack"
 
 _log = structlog.get_logger(__name__)
 
@@ -54,34 +49,6 @@ def verify_pack(hub: Hub, granted_pack_id: str) -> None:
         if _is_committed(hub, claim):
             _prove_and_catalogue(hub, claim)
         _clean_up(hub, claim)
-
-
-def settle(session: Session, hub: Hub, transfer: Transfer, manifest: Manifest, holdings: Holdings) -> None:
-    """Close a transfer of which nothing is needed any more, and let its case know; the transfer's row is locked.
-
-    Exactly once per transfer: whoever holds the lock first does it, the others find it done.
-    """
-    if transfer.state != TransferState.RECEIVING or holdings.needed:
-        return
-    now = hub.clock()
-    transfer.state = TransferState.VERIFIED
-    transfer.verified_at = now
-    study = find_study_locked(session, manifest.site_id, manifest.study_uid)
-    if study is None or not holdings.held:
-        return  # every instance conflicts with what the hub holds: there is nothing new to read
-    raise_revision(study, now)
-    session.flush()
-    custody.record(
-        session,
-        now,
-        Hop.VERIFIED,
-        event_key=f"hub:{Hop.VERIFIED}:{transfer.transfer_id}",
-        site_id=transfer.site_id,
-        study_uid=transfer.study_uid,
-        case_id=cases.find_case_of(session, transfer.site_id, transfer.study_uid),
-        detail={"transfer_id": transfer.transfer_id, "revision": transfer.revision},
-    )
-    cases.study_catalogued(session, hub, now, study=study, transfer=transfer)
 
 
 def _load_claim(hub: Hub, granted_pack_id: str) -> PackClaim | None:

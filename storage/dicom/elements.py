@@ -16,8 +16,6 @@ from functools import lru_cache
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, Final, NamedTuple, cast
 
-from pydicom.datadict import dictionary_VR
-
 IMPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 EXPLICIT_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
@@ -280,6 +278,8 @@ def read_value(file: BinaryIO, element: Element, *, limit_bytes: int) -> bytes:
 @lru_cache(maxsize=4096)
 def implicit_vr(tag: int) -> str:
     """Return the VR of a tag from the dictionary: LO for a private creator, UN for what is not in it."""
+    from pydicom.datadict import dictionary_VR
+
     if tag & 0xFFFF == 0:
         return "UL"
     if (tag >> 16) & 1:

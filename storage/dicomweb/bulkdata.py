@@ -11,10 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-import pydicom
-from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRBigEndian
-
+from storage.dicom.elements import EXPLICIT_BIG_ENDIAN
 from storage.dicomweb.errors import BulkDataNotFound
 from storage.dicomweb.frames import little_endian_words
 
@@ -41,11 +38,13 @@ def complete_addresses(dataset: dict[str, Any], address_of: Callable[[str], str]
 
 def read_value(file: bytes, path: str) -> bytes:
     """Return the binary value at `path` of a Part 10 file, in little endian. Raises BulkDataNotFound."""
+    import pydicom
+
     if _PATH.fullmatch(path) is None or path in PIXEL_DATA_PATHS:
         raise BulkDataNotFound
     *way, last = path.split("/")
-    dataset: Dataset = pydicom.dcmread(io.BytesIO(file), stop_before_pixels=True)
-    big_endian = dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
+    dataset: pydicom.Dataset = pydicom.dcmread(io.BytesIO(file), stop_before_pixels=True)
+    big_endian = dataset.file_meta.TransferSyntaxUID == EXPLICIT_BIG_ENDIAN
     try:
         for tag, item in zip(way[::2], way[1::2], strict=True):
             dataset = dataset[int(tag, 16)].value[int(item)]

@@ -10,23 +10,15 @@ import io
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-import pydicom
-from pydicom.pixels.utils import get_expected_length
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
-
 from storage.catalogue.tables import Instance
+from storage.dicom.elements import EXPLICIT_BIG_ENDIAN, EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN
 from storage.dicomweb.catalogue_queries import StoredInstance
 from storage.dicomweb.errors import BadQuery, FrameNotFound
 from storage.objects.protocol import ObjectStore
 
 FRAMES_PER_REQUEST_MAX: Final = 1000
-REWRITTEN_HERE: Final = frozenset({ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian})
+DEFLATED_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1.99"
+REWRITTEN_HERE: Final = frozenset({EXPLICIT_BIG_ENDIAN, DEFLATED_LITTLE_ENDIAN})
 MEDIA_TYPES: Final = {  # PS3.18 table 8.7.3-5
     "1.2.840.10008.1.2.5": "image/dicom-rle",
     "1.2.840.10008.1.2.4.50": "image/jpeg",
@@ -56,8 +48,8 @@ def parse_frame_numbers(text: str) -> list[int]:
 def media_type_of(instance: Instance) -> str:
     """Return the media type of the instance's frames with its transfer syntax, as a part's Content-Type."""
     syntax = instance.transfer_syntax_uid
-    if syntax in REWRITTEN_HERE or syntax == ImplicitVRLittleEndian:
-        syntax = ExplicitVRLittleEndian
+    if syntax in REWRITTEN_HERE or syntax == IMPLICIT_LITTLE_ENDIAN:
+        syntax = EXPLICIT_LITTLE_ENDIAN
     return f"{MEDIA_TYPES.get(syntax, 'application/octet-stream')}; transfer-syntax={syntax}"
 
 
@@ -83,11 +75,14 @@ def _read_spans(objects: ObjectStore, stored: StoredInstance, spans: Sequence[tu
 
 
 def _rewritten_frames(objects: ObjectStore, stored: StoredInstance, numbers: Sequence[int]) -> list[bytes]:
+    import pydicom
+    from pydicom.pixels.utils import get_expected_length
+
     dataset = pydicom.dcmread(io.BytesIO(read_instance(objects, stored)))
     if "PixelData" not in dataset:
         raise FrameNotFound("the instance has no pixel data")
     pixels: bytes = dataset.PixelData
-    if stored.instance.transfer_syntax_uid == ExplicitVRBigEndian:
+    if stored.instance.transfer_syntax_uid == EXPLICIT_BIG_ENDIAN:
         pixels = little_endian_words(pixels, dataset["PixelData"].VR, dataset.BitsAllocated)
     size = get_expected_length(dataset) // max(stored.instance.frame_count, 1)
     return [pixels[(number - 1) * size : number * size] for number in numbers]
@@ -98,6 +93,8 @@ def little_endian_words(pixels: bytes, vr: str, bits_allocated: int) -> bytes:
 
     Words are swapped as wide as their VR says: OB not at all, OW in pairs of bytes even where samples are 8 bits.
     """
+    import numpy as np
+
     width = max(bits_allocated // 8, 2) if vr == "OW" else bits_allocated // 8
     if vr == "OB" or width < 2:
         return pixels

@@ -16,7 +16,8 @@ from reading_queue.services import accounts, intake, routing
 from reading_queue.services.gateway_auth import GatewayIdentity
 from reading_queue.services.hub import Hub
 from reading_queue.services.network import load_network
-from reading_queue.services.verification import VERIFY_JOB, verify_pack
+from reading_queue.services.settling import VERIFY_JOB
+from reading_queue.services.verification import verify_pack
 from storage.contract.identifiers import Sha256Hex, SiteId, Uid
 from storage.contract.manifest import InstanceEntry, Manifest
 from storage.contract.wire import CommitRequest, GrantRequest, PackDeclaration

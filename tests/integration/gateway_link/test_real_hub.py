@@ -26,7 +26,8 @@ from reading_queue.db.tables import Organisation
 from reading_queue.services import custody
 from reading_queue.services.enrolment import issue_enrolment_code
 from reading_queue.services.hub import Hub
-from reading_queue.services.verification import VERIFY_JOB, verify_pack
+from reading_queue.services.settling import VERIFY_JOB
+from reading_queue.services.verification import verify_pack
 from storage.catalogue.tables import Grant, GrantedPack
 from storage.contract.identifiers import Uid, new_id
 from storage.ledger.tables import OutboxMessage, Site

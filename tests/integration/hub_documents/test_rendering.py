@@ -22,7 +22,8 @@ from reading_queue.db.tables import Document, Report
 from reading_queue.errors import NotFound
 from reading_queue.services.hub import Hub
 from reading_queue.services.keys import hub_key
-from reading_queue.services.reports import DOCUMENTS_CHANNEL, find_pdf, render, report_document
+from reading_queue.services.report_documents import find_pdf, report_document
+from reading_queue.services.reports import DOCUMENTS_CHANNEL, render
 from storage.catalogue.tables import Instance, Series, Study
 from storage.contract.wire import DocumentDescriptor, DocumentKind
 from storage.ledger.tables import CustodyEvent

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from reading_queue.services.hub import Hub
-from reading_queue.services.verification import VERIFY_JOB, verify_pack
+from reading_queue.services.settling import VERIFY_JOB
+from reading_queue.services.verification import verify_pack
 from storage.ledger.tables import OutboxMessage
 
 
