@@ -5,25 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from gateway.bootstrap import open_journal
-from gateway.bootstrap import serve as run_gateway
-from gateway.checks import Check, run_checks
-from gateway.clock import utc_now
-from gateway.hub import HubBusy, HubRefused, HubUnreachable
-from gateway.identity import AlreadyEnrolled, CodeMalformed, IdentityKeyUnusable
-from gateway.identity import enrol as enrol_gateway
-from gateway.journal.custody import custody_of
-from gateway.journal.database import JournalTooNew
-from gateway.link import build_client
-from gateway.log_output import configure_logs
-from gateway.settings import GatewaySettings, load_settings
-from gateway.status import WHERE, problems_of, read_status
-from storage.configuration import ConfigurationError
-from storage.contract.identifiers import InvalidIdentifier, parse_uid
+if TYPE_CHECKING:  # each command loads only what it needs
+    from gateway.checks import Check
+    from gateway.settings import GatewaySettings
 
 app = typer.Typer(
     name="counterpart-gateway",
@@ -55,6 +43,13 @@ def enrol(
     code: Annotated[str, typer.Option("--code", help="The one-time code that the hub's administrator gave you.")],
 ) -> None:
     """Make this gateway known to the hub, once: exchanges a one-time code for its identity."""
+    from gateway.bootstrap import open_journal
+    from gateway.clock import utc_now
+    from gateway.hub import HubBusy, HubRefused, HubUnreachable
+    from gateway.identity import AlreadyEnrolled, CodeMalformed, IdentityKeyUnusable
+    from gateway.identity import enrol as enrol_gateway
+    from gateway.link import build_client
+
     settings = _load(context.obj)
     journal = open_journal(settings)
     client = build_client(settings, None)
@@ -76,6 +71,10 @@ def enrol(
 @app.command()
 def serve(context: typer.Context) -> None:
     """Run the gateway until SIGTERM or Ctrl-C: receive, forward, bring reports home."""
+    from gateway.bootstrap import serve as run_gateway
+    from gateway.journal.database import JournalTooNew
+    from gateway.log_output import configure_logs
+
     settings = _load(context.obj)
     configure_logs()
     try:
@@ -92,6 +91,9 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object.")] = False,
 ) -> None:
     """Show where each study is, what is wrong, and what was refused."""
+    from gateway.bootstrap import open_journal
+    from gateway.status import read_status
+
     found = read_status(open_journal(_load(context.obj)))
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
@@ -102,6 +104,9 @@ def status(
 @app.command()
 def check(context: typer.Context) -> None:
     """Try everything the gateway depends on, and say what is wrong and how to mend it."""
+    from gateway.bootstrap import open_journal
+    from gateway.checks import run_checks
+
     settings = _load(context.obj)
     findings = []
     print(f"ok      configuration: {context.obj}")
@@ -114,6 +119,10 @@ def check(context: typer.Context) -> None:
 @app.command()
 def custody(context: typer.Context, study_uid: str) -> None:
     """Show what this gateway has recorded of one study, in order."""
+    from gateway.bootstrap import open_journal
+    from gateway.journal.custody import custody_of
+    from storage.contract.identifiers import InvalidIdentifier, parse_uid
+
     try:
         uid = parse_uid(study_uid)
     except InvalidIdentifier as exc:
@@ -132,6 +141,9 @@ def main() -> None:
 
 
 def _load(config: Path) -> GatewaySettings:
+    from gateway.settings import load_settings
+    from storage.configuration import ConfigurationError
+
     try:
         return load_settings(config)
     except ConfigurationError as exc:
@@ -150,6 +162,8 @@ def _print_check(finding: Check) -> None:
 
 
 def _print_status(found: dict[str, Any]) -> None:
+    from gateway.status import WHERE, problems_of
+
     site = found["site_id"] or "none: this gateway is not enrolled"
     print(f"Site: {site}")
     print(f"\nStudies ({len(found['studies'])}):")

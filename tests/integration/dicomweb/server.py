@@ -20,7 +20,7 @@ from reading_queue.web.app import build_app
 from reading_queue.web.image_access import ImageAccess
 from reading_queue.web.offload import Offload
 from reading_queue.web.viewer import build_viewer
-from storage.dicomweb import build_dicomweb
+from storage.dicomweb.app import build_dicomweb
 
 
 class ImageServer:
