@@ -38,6 +38,7 @@ pytestmark = [
     pytest.mark.xdist_group("privacy"),
     pytest.mark.filterwarnings("ignore:Invalid value for VR UI"),  # pydicom in the scanner
 ]
+PATIENCE_S = 60  # on a machine that does much else
 CT = Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm"
 
 FAMILY, GIVEN, FAMILY_LATIN, GIVEN_LATIN = "慕容", "雪鸢", "MurongQX", "XueyuanQX"
@@ -75,7 +76,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
         read_with_mistakes(day)
         send_what_is_refused(day, files[0], folder)
         ask_what_is_refused(day)
-        network.wait_for(study_uid, Hop.ACKNOWLEDGED)
+        network.wait_for(study_uid, Hop.ACKNOWLEDGED, PATIENCE_S)
         listen_to_operators(day)
         yield day
 

@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.timeout(240),
     pytest.mark.xdist_group("production"),
 ]
+PATIENCE_S = 60  # on a machine that does much else
 IMAGES = Path(pydicom.__file__).parent / "data" / "test_files"
 CT = IMAGES / "CT_small.dcm"
 COMPRESSED_COLOUR = IMAGES / "examples_jpeg2k.dcm"
@@ -69,7 +70,7 @@ def test_report_comes_home_and_the_operator_sees_every_hop(hub: Production) -> N
     storescu(hub.network.dicom_port, [CT])
     author, verifier = read_by_two(hub.network, study)
     assert author != verifier
-    hub.network.wait_for(study, Hop.ACKNOWLEDGED)
+    hub.network.wait_for(study, Hop.ACKNOWLEDGED, PATIENCE_S)
     assert documents_at_the_clinic(hub, study) == ["DOC", "SR"]
     assert images_in_s3(hub, study) == [as_dcmtk_sends(CT)]
 
@@ -88,13 +89,13 @@ def test_study_comes_home_although_the_broker_loses_everything_on_the_way(hub: P
     study = study_of(COMPRESSED_COLOUR)
     hub.stop_workers()
     storescu(hub.network.dicom_port, [COMPRESSED_COLOUR])
-    hub.network.wait_for(study, Hop.COMMITTED)
+    hub.network.wait_for(study, Hop.COMMITTED, PATIENCE_S)
 
     def published() -> None:
         with hub.database.connect() as connection:
             assert connection.scalar(UNPUBLISHED) == 0
 
-    eventually(published)  # from here on the broker alone has the message, and nobody to give it to
+    eventually(published, PATIENCE_S)  # from here on the broker alone has the message, and nobody to give it to
     hub.broker.stop()
     hub.broker.wipe()
     assert hub.hub("status").returncode == 1
@@ -104,7 +105,7 @@ def test_study_comes_home_although_the_broker_loses_everything_on_the_way(hub: P
         connection.execute(COMMITTED_LONG_AGO)
     hub.start_workers()
     read_by_two(hub.network, study)
-    hub.network.wait_for(study, Hop.ACKNOWLEDGED)
+    hub.network.wait_for(study, Hop.ACKNOWLEDGED, PATIENCE_S)
     assert documents_at_the_clinic(hub, study) == ["DOC", "SR"]
     assert images_in_s3(hub, study) == [as_dcmtk_sends(COMPRESSED_COLOUR)]
     told = hub.hub("status")

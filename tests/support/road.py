@@ -217,7 +217,7 @@ def read_by_two(network: RunningNetwork, study_uid: str) -> tuple[str, str]:
     return author, verifier
 
 
-def take_offer(network: RunningNetwork, study_uid: str, phase: str, within_s: float = 20) -> tuple[str, str]:
+def take_offer(network: RunningNetwork, study_uid: str, phase: str, within_s: float = 60) -> tuple[str, str]:
     """Claim the study's reading task of this phase as a physician to whom it is offered; return login and task."""
     logins = [person["login"] for person in network.county["physicians"]]
 
