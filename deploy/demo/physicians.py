@@ -17,13 +17,13 @@ PAUSE_S = 0.3
 CONFLICT = 409
 TEXTS = {
     "CT": (
-        "双肺野清晰,气管居中,纵隔未见肿大淋巴结。左肺上叶见一枚小结节影,边界清楚。",
-        "左肺上叶小结节,建议三个月后复查。",
+        "双肺野清晰，气管居中，纵隔未见肿大淋巴结。左肺上叶见一枚小结节影，边界清楚。",
+        "左肺上叶小结节，建议三个月后复查。",
     ),
-    "MR": ("所示脑实质信号未见明显异常,脑室系统形态正常,中线结构居中。", "颅脑MR平扫未见明显异常。"),
-    "US": ("肝脏形态大小正常,实质回声均匀,胆囊壁光滑,腔内未见异常回声。", "腹部超声未见明显异常。"),
+    "MR": ("所示脑实质信号未见明显异常，脑室系统形态正常，中线结构居中。", "颅脑MR平扫未见明显异常。"),
+    "US": ("肝脏形态大小正常，实质回声均匀，胆囊壁光滑，腔内未见异常回声。", "腹部超声未见明显异常。"),
 }
-OTHER_TEXT = ("图像清晰,所示结构未见明显异常。", "所示部位未见明显异常。")
+OTHER_TEXT = ("图像清晰，所示结构未见明显异常。", "所示部位未见明显异常。")
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def finish(physician: HubApi, task: dict[str, Any]) -> None:
         physician.call("POST", f"{address}/sign", {})
         return
     findings, impression = TEXTS.get(task["modality"], OTHER_TEXT)
-    text = {"findings": findings, "impression": impression, "recommendation": "结合临床,必要时复查。"}
+    text = {"findings": findings, "impression": impression, "recommendation": "结合临床，必要时复查。"}
     try:
         physician.call("PUT", f"{address}/draft", text)
     except Refused as refusal:
