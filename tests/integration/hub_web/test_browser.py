@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from reading_queue.services import reading
 from tests.integration.hub_web.county import (
@@ -19,23 +19,17 @@ from tests.integration.hub_web.county import (
     County,
 )
 from tests.integration.hub_web.serving import ASSETS
+from tests.support.chromium import running_chromium
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("desks in Chromium")]
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 WIDTHS = {"desktop": (1440, 900), "phone": (390, 844)}
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -86,6 +80,40 @@ def test_study_appears_on_the_clinics_page_by_itself(page_of: Callable[..., Page
     page.goto(page.url + f"studies/{FIRST_SITE}/1.2.3.1")
     county.submit(case_id)
     expect(page.get_by_text("报告已提交")).to_be_visible()
+
+
+def test_search_goes_on_being_live_and_keeps_what_is_typed(page_of: Callable[..., Page], county: County) -> None:
+    county.arrive("1.2.3.1", patient="Wang^XiaoDong=王^小东", ago_s=200)
+    county.arrive("1.2.3.2", patient="李^四", ago_s=100)
+    page = page_of(TECHNICIAN)
+    page.fill("[name=text]", "王小东")
+    page.keyboard.press("Enter")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.fill("[name=text]", "李")
+    county.arrive("1.2.3.3", patient="王^小东")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    expect(page.locator("[name=text]")).to_have_value("李")
+    assert page.url.endswith("/clinic/")
+    page.get_by_role("link", name="清除条件").click()
+    expect(page.locator("tbody tr")).to_have_count(3)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_filter_that_finds_nothing_says_so_and_fits(page_of: Callable[..., Page], width: str) -> None:
+    page = page_of(TECHNICIAN, width)
+    page.select_option("[name=progress]", "reported")
+    page.get_by_role("button", name="查找").click()
+    expect(page.get_by_text("没有符合条件的检查")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_images_stay_on_the_screen_beside_a_long_editor(page_of: Callable[..., Page], county: County) -> None:
+    case_id = county.arrive("1.2.3.1")
+    reading.claim(county.hub, county.viewer(AUTHOR), county.task(case_id))
+    page = page_of(AUTHOR)
+    page.goto(f"{page.url.rstrip('/')}/cases/{case_id}")
+    assert page.evaluate("document.documentElement.scrollHeight <= window.innerHeight")
+    expect(page.get_by_role("button", name="签名并提交")).to_be_in_viewport()
 
 
 def test_list_keeps_focus_and_what_is_unfolded_while_it_refreshes(page_of: Callable[..., Page], county: County) -> None:

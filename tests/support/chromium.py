@@ -1,0 +1,34 @@
+"""Chromium for tests. While it runs, an event loop is under way in the process: give it up with the last of its tests.
+
+Fixtures that use it are scoped to a module or a package whose tests carry one `xdist_group`, so that no other test of
+the process stands between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from playwright.sync_api import Browser, sync_playwright
+
+CHROMIUM: Final = "/usr/bin/chromium"
+FLAGS: Final = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """Start the browser and stop it at the end."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield browser
+        browser.close()
