@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+from reading_queue.db.connections import ping_after_rest
 from reading_queue.embedded.directories import make_socket_directory, run_directory
 from reading_queue.embedded.postgres import EmbeddedPostgres, find_postgres_url
 from reading_queue.embedded.redis import EmbeddedRedis, find_redis_url
@@ -73,13 +74,11 @@ def broker_url(settings: HubSettings) -> str:
 
 def build_engine(settings: HubSettings) -> sa.Engine:
     """Return an engine that shows no parameters in errors and replaces connections that a restart has cut."""
-    return sa.create_engine(
-        database_url(settings),
-        hide_parameters=True,
-        pool_pre_ping=True,
-        pool_size=settings.database.connections_max,
-        max_overflow=0,
+    engine = sa.create_engine(
+        database_url(settings), hide_parameters=True, pool_size=settings.database.connections_max, max_overflow=0
     )
+    ping_after_rest(engine)
+    return engine
 
 
 def build_objects(settings: HubSettings, keys: KeyFile, public_url: str) -> ObjectStore:
