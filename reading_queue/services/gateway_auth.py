@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from sqlalchemy.orm import Session
+
 from reading_queue.errors import NotAuthenticated
 from reading_queue.services.hub import Hub
 from storage.contract.signing import (
@@ -30,6 +32,8 @@ from storage.ledger.gateways import note_seen, spend_nonce
 from storage.ledger.tables import Gateway
 
 NONCE_PURPOSE: Final = "gateway-nonce"
+SEEN_EVERY: Final = timedelta(seconds=1)  # more often than this it is not written that a gateway was heard of
+CLOCK_JUMP_MS: Final = 1000
 CLOCK_OFFSET_MAX: Final = timedelta(days=365 * 30)  # further off is no clock but a mistake in the header
 
 
@@ -83,13 +87,15 @@ def authenticate(hub: Hub, method: str, target: str, headers: Mapping[str, str],
         claimed = parse_signature(headers)
     except SignatureInvalid as exc:
         raise SignatureNotAccepted(str(exc)) from exc
-    gateway = _load_gateway(hub, claimed.key_id)
-    _verify(hub, gateway, method, target, headers, body)
-    _check_fresh(hub, claimed, now)
     with hub.transaction() as session:
+        gateway = _get_gateway(session, claimed.key_id)
+        _verify(hub, gateway, method, target, headers, body)
+        _check_fresh(hub, claimed, now)
         if not spend_nonce(session, claimed.nonce, now):
             raise NonceUsed
-        note_seen(session, gateway.gateway_id, now, clock_offset_ms(headers.get(GATEWAY_TIME_HEADER), now))
+        offset_ms = clock_offset_ms(headers.get(GATEWAY_TIME_HEADER), now)
+        if _is_news(gateway, now, offset_ms):
+            note_seen(session, gateway.gateway_id, now, offset_ms)
     return GatewayIdentity(gateway_id=gateway.gateway_id, site_id=gateway.site_id)
 
 
@@ -111,9 +117,18 @@ def clock_offset_ms(gateway_time: str | None, now: datetime) -> int | None:
     return round((at - now).total_seconds() * 1000)
 
 
-def _load_gateway(hub: Hub, gateway_id: str) -> Gateway:
-    with hub.transaction() as session:
-        gateway = session.get(Gateway, gateway_id)
+def _is_news(gateway: Gateway, now: datetime, offset_ms: int | None) -> bool:
+    """Return whether the gateway was not heard of just now, or its clock has jumped since."""
+    if gateway.last_seen_at is None or now - gateway.last_seen_at >= SEEN_EVERY:
+        return True
+    if offset_ms is None:
+        return False
+    known_ms = gateway.clock_offset_ms
+    return known_ms is None or abs(offset_ms - known_ms) >= CLOCK_JUMP_MS
+
+
+def _get_gateway(session: Session, gateway_id: str) -> Gateway:
+    gateway = session.get(Gateway, gateway_id)
     if gateway is None:
         raise GatewayUnknown
     if gateway.revoked_at is not None:

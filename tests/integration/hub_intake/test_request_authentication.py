@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
+from reading_queue.services.gateway_auth import SEEN_EVERY
 from reading_queue.services.hub import Hub
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Uid
@@ -103,6 +104,23 @@ def test_wrong_clock_at_the_clinic_locks_nobody_out_and_is_measured(gateway: Gat
         known = session.get_one(Gateway, gateway.gateway_id)
     assert known.clock_offset_ms == -400 * 24 * 3600 * 1000
     assert known.last_seen_at == network.clock()
+
+
+def test_requests_in_a_row_write_once_that_the_gateway_was_seen(
+    gateway: GatewayStandIn, network: Hub, hub_clock: SteerableClock
+) -> None:
+    def version_of_row() -> str:
+        with network.transaction() as session:
+            row = text("SELECT xmin::text FROM gateways WHERE gateway_id = :id")
+            return session.execute(row, {"id": gateway.gateway_id}).scalar_one()
+
+    gateway.get("/transfers/none")
+    before = version_of_row()
+    gateway.get("/transfers/none")
+    assert version_of_row() == before
+    hub_clock.advance(SEEN_EVERY.total_seconds())
+    gateway.get("/transfers/none")
+    assert version_of_row() != before
 
 
 def test_unknown_path_and_wrong_method_are_problems_too(gateway: GatewayStandIn) -> None:
