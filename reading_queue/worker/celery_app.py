@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from celery import Celery, signals
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
+from sqlalchemy.orm import configure_mappers
 
 from reading_queue.heartbeat import BEAT_EVERY_S
 from reading_queue.worker.broker import BrokerUnavailable
@@ -117,6 +118,7 @@ def run_worker(
     """
     for module in preloaded:
         importlib.import_module(module)
+    configure_mappers()  # once here instead of in each child's first job
 
     def open_in_child(**_: Any) -> None:
         process.get()
