@@ -200,18 +200,23 @@ class DirectoryStore:
             yield _chunks(file, length)
 
     def _move_into_place(self, fragment: Path, destination: Path) -> None:
+        """Make the file visible and durable under its name.
+
+        Synced is each folder that got a new name. A folder that was there already was made before: file systems that
+        keep the order of names in their journal (ext4, XFS, Btrfs, ZFS) have it durable with what is synced after it.
+        """
+        folder = destination.parent
         for _ in range(MOVES_MAX):
-            destination.parent.mkdir(parents=True, exist_ok=True)
+            missing = [one for one in (folder, *folder.parents) if not one.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # a delete beside us removed the folder while it was still empty
                 fragment.replace(destination)
                 break
         else:
             raise StoreUnavailable("the object's folder disappears as often as it is made; nothing was stored")
         fragment.unlink(missing_ok=True)  # replacing a file by its own hard link leaves both names
-        for folder in (destination.parent, *destination.parent.parents):
-            _fsync_directory(folder)
-            if folder == self._root:
-                return
+        for changed in (folder, *(one.parent for one in missing)):
+            _fsync_directory(changed)
 
 
 class Upload:
