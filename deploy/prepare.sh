@@ -84,7 +84,7 @@ install_debian_for_tests() {
     [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing+=(rabbitmq-server)
     command -v pdftotext >/dev/null || missing+=(poppler-utils)
     command -v zbarimg >/dev/null || missing+=(zbar-tools)
-    fc-list 2>/dev/null | grep -qi 'NotoSansCJK\|Noto Sans CJK' || missing+=(fonts-noto-cjk fontconfig)
+    case $(fc-list 2>/dev/null) in *NotoSansCJK* | *"Noto Sans CJK"*) ;; *) missing+=(fonts-noto-cjk fontconfig) ;; esac
     [ ${#missing[@]} = 0 ] || need_debian "${missing[@]}"
 }
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import yaml
 from hub_api import HubApi, Refused, Unreachable
 from journey import Journey, Screen, offer_delays_s, percentile, write_timeline
-from processes import TOOLS, Failed, Program, free_port, proportional_set_size_mb, run, wait_until
+from processes import TOOLS, Failed, Program, free_port, free_ports, proportional_set_size_mb, run, wait_until
 from studies import FIRST_SITE, SECOND_SITE, DemoStudy, prepare_batch
 
 HERE = Path(__file__).parent
@@ -74,7 +74,10 @@ class Demo:
         self.programs: list[Program] = []
         self.county = yaml.safe_load(NETWORK.read_text(encoding="utf-8"))
         self.hub_url = f"http://127.0.0.1:{free_port(HUB_PORT)}"
-        self.pacs_ports = {site: free_port() for site in SITES}
+        ports = free_ports(2 * len(SITES))
+        self.pacs_ports = dict(zip(SITES, ports[: len(SITES)], strict=True))
+        # A scanner knows one address, also after the gateway's restart.
+        self.dicom_ports = dict(zip(SITES, ports[len(SITES) :], strict=True))
         self.state_file = self.data / "demo.json"
 
     # ---- starting ------------------------------------------------------------------------------------------------
@@ -118,13 +121,13 @@ class Demo:
         for thread in enrolments:
             thread.join()
         for site in SITES:  # from this thread: what dies with us dies with the thread that started it
-            (self._folder(site) / "dicom.port").unlink(missing_ok=True)
+            (self._folder(site) / "listening").unlink(missing_ok=True)
             config = self._folder(site) / "gateway.toml"
             gateway = [str(TOOLS / "counterpart-gateway"), "--config", str(config), "serve"]
             self._program(f"gateway-{site}", gateway).start()
         for site in SITES:
             wait_until(
-                lambda site=site: self._dicom_port(site) > 0, f"{site}'s gateway did not listen", 30, self._log(site)
+                (self._folder(site) / "listening").exists, f"{site}'s gateway did not listen", 30, self._log(site)
             )
 
     def _folder(self, site: str) -> Path:
@@ -135,10 +138,11 @@ class Demo:
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "gateway.toml"
         config.write_text(
-            f'spool_dir = "{folder / "spool"}"\nport_file = "{folder / "dicom.port"}"\n'
+            f'spool_dir = "{folder / "spool"}"\nport_file = "{folder / "listening"}"\n'
             f"quiet_period_s = {QUIET_PERIOD_S}\n\n"
             f'[hub]\nurl = "{self.hub_url}"\nretry_delay_max_s = 5\ncustody_report_s = 1\n\n'
-            '[dicom]\nae_title = "COUNTERPART"\nhost = "127.0.0.1"\nport = 0\n'
+            '[dicom]\nae_title = "COUNTERPART"\nhost = "127.0.0.1"\n'
+            f"port = {self.dicom_ports[site]}\n"
             'allowed_calling_ae_titles = ["DEMO_SCANNER"]\n\n'
             f'[[targets]]\nname = "clinic"\nhost = "127.0.0.1"\nport = {self.pacs_ports[site]}\n'
             'ae_title = "CLINIC_PACS"\n',
@@ -151,11 +155,6 @@ class Demo:
 
     def _log(self, site: str) -> Path:
         return self.data / "log" / f"gateway-{site}.log"
-
-    def _dicom_port(self, site: str) -> int:
-        path = self._folder(site) / "dicom.port"
-        text = path.read_text().strip() if path.exists() else ""
-        return int(text) if text.isdigit() else 0
 
     # ---- the job -------------------------------------------------------------------------------------------------
 
@@ -198,8 +197,8 @@ class Demo:
 
     def _scan(self, site: str, waiting: list[Journey], batch: Batch) -> None:
         by_uid = {journey.study.study_uid: journey for journey in waiting}
-        while by_uid and not self.stopping.is_set():  # the port changes when the gateway is started again
-            command = [sys.executable, str(HERE / "scanner.py"), "--port", str(self._dicom_port(site))]
+        while by_uid and not self.stopping.is_set():
+            command = [sys.executable, str(HERE / "scanner.py"), "--port", str(self.dicom_ports[site])]
             scanner = subprocess.Popen(
                 [*command, "--called", "COUNTERPART", "--calling", "DEMO_SCANNER"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
@@ -300,7 +299,7 @@ class Demo:
                 f"  {person['login']:18} {person['name']}  reading desk, {person['organisation']}, {waiting}"
             )
         for site in SITES:
-            address = f"127.0.0.1 {self._dicom_port(site)}"
+            address = f"127.0.0.1 {self.dicom_ports[site]}"
             self.screen.say(f"Send more to {site}: storescu -aet DEMO_SCANNER -aec COUNTERPART {address} FILE")
         self.screen.say("Ctrl-C stops everything.")
 
