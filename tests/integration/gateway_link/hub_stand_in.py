@@ -46,6 +46,7 @@ AUDIENCE = "test-network"
 SITE_ID = "clinic-a"
 CODE = "correct-horse-battery"
 PIECE = 16 * 1024
+LINE_HELD_MAX_S = 15.0
 
 
 @dataclass
@@ -98,6 +99,8 @@ class HubStandIn:
         self.new_document = threading.Condition(self.lock)
         self.grant_ttl_s = 600.0
         self.hold_verification = False
+        self.line_is_free = threading.Event()  # cleared: an upload under way does not end
+        self.line_is_free.set()
         self._nonces: set[str] = set()
         self._port = 0
         self._server: ThreadingHTTPServer | None = None
@@ -354,6 +357,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _put(self, path: str, body: bytes) -> None:
         hub = self.stand_in
         _, _, grant_id, sha = path.split("/")
+        hub.line_is_free.wait(LINE_HELD_MAX_S)
         with hub.lock:
             grant = hub.grants.get(grant_id)
             if grant is None or grant.expired or self.headers.get("x-test-digest") != sha:

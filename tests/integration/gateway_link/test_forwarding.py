@@ -190,13 +190,18 @@ def test_one_refused_study_does_not_hold_up_another(clinic: Clinic, hub: HubStan
     assert "is not in ready" in clinic.problem_of(refused)
 
 
-def test_stat_study_goes_before_routine_ones(clinic: Clinic, hub: HubStandIn) -> None:
+def test_stat_study_waits_for_the_pack_on_the_line_and_for_no_other(clinic: Clinic, hub: HubStandIn) -> None:
+    hub.line_is_free.clear()
     routine = [clinic.add_study(instances=2, size_bytes=300_000) for _ in range(4)]
-    stat = clinic.add_study(lane=Lane.STAT)
-    clinic.connect(upload_streams=1)
+    link = clinic.connect(upload_streams=1)
+    eventually(lambda: _assert(any(seen.startswith("PUT") for seen in hub.seen)))
+    stat = clinic.add_study(lane=Lane.STAT, wake=link)
+    granted = "SELECT count(*) AS granted FROM packs WHERE grant_id IS NOT NULL AND study_uid = ?"
+    eventually(lambda: _assert(clinic.journal.read(granted, (stat,))[0]["granted"] == 1))
+    hub.line_is_free.set()
     confirmed(clinic, stat, *routine)
-    first = clinic.journal.read("SELECT study_uid FROM transfers ORDER BY confirmed_at LIMIT 1")[0]["study_uid"]
-    assert first == stat
+    of_stat = clinic.journal.read("SELECT pack_sha256 FROM packs WHERE study_uid = ?", (stat,))[0]["pack_sha256"]
+    assert list(hub.uploads).index(of_stat) == 1
 
 
 def test_wrong_clock_at_the_clinic_neither_spoils_grants_nor_signatures(clinic: Clinic, hub: HubStandIn) -> None:
