@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.policy import HTTP
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import urllib3
 from aiohttp import web
@@ -21,46 +18,20 @@ from reading_queue.web.image_access import ImageAccess
 from reading_queue.web.offload import Offload
 from reading_queue.web.viewer import build_viewer
 from storage.dicomweb.app import build_dicomweb
+from tests.support.app_server import AppServer
 
 
-class ImageServer:
+class ImageServer(AppServer):
     """Serves while the block runs; `url` is where."""
 
     def __init__(self, hub: Hub, assets_dir: Path) -> None:
+        super().__init__()
         self._hub, self._assets_dir = hub, assets_dir
-        self._loop = asyncio.new_event_loop()
-        self._offload = Offload(threads=4)
-        self._thread = threading.Thread(target=self._loop.run_forever, name="image-server")
-        self.url = ""
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._runner = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-        self._offload.close()
-
-    async def _start(self) -> web.AppRunner:
-        images = build_dicomweb(self._hub.engine, self._hub.objects, self._offload, ImageAccess())
-        app = build_app(
-            self._hub,
-            assets_dir=self._assets_dir,
-            mounts=[("/dicomweb", images), ("/viewer", build_viewer(self._assets_dir))],
-            run=self._offload,
-        )
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        return runner
+    def build(self, run: Offload) -> web.Application:
+        images = build_dicomweb(self._hub.engine, self._hub.objects, run, ImageAccess())
+        mounts = [("/dicomweb", images), ("/viewer", build_viewer(self._assets_dir))]
+        return build_app(self._hub, assets_dir=self._assets_dir, mounts=mounts, run=run)
 
 
 @dataclass(frozen=True)
