@@ -27,6 +27,7 @@ class Hop(StrEnum):
     DELIVERED = "delivered"  # gateway: the clinic's PACS has stored them
     ACKNOWLEDGED = "acknowledged"  # hub: the clinic's confirmation of delivery is recorded
     # Events that are not on the straight road.
+    ORDER_MATCHED = "order_matched"  # hub: the order of the study was found, or changed; the detail says what differs
     QUARANTINED = "quarantined"
     REFUSED = "refused"
     LATE_IMAGES = "late_images"
@@ -35,6 +36,13 @@ class Hop(StrEnum):
     RETURNED_TO_AUTHOR = "returned_to_author"
     DELIVERY_FAILED = "delivery_failed"
     UNROUTABLE = "unroutable"
+    CLINIC_ACTED = "clinic_acted"  # gateway: a person paused, cancelled, hurried or completed it; the detail says which
+    AT_READER = "at_reader"  # hub: the claimer's hospital has the case in its own systems, or no longer in its cache
+    DAMAGED = "damaged"  # hub: stored bytes are no longer what they were; the site's gateway is asked for them again
+    HEALED = "healed"  # hub: they are there again, proved
+    EVIDENCE_ADDED = "evidence_added"  # hub: key images or measurements joined the study; there is nothing to read
+    DELETED = "deleted"  # hub: two persons let it go when its time was over
+    DRAFT_CAME = "draft_came"  # hub: the text came from the claimer's own workstation
 
 
 ROAD: tuple[Hop, ...] = tuple(Hop)[: list(Hop).index(Hop.ACKNOWLEDGED) + 1]

@@ -13,6 +13,8 @@ from storage.contract.lanes import Lane
 
 INSTANCES_PER_MANIFEST_MAX = 20_000
 
+Purpose = Literal["read", "prior", "evidence"]
+
 UidField = Annotated[Uid, AfterValidator(parse_uid)]
 SiteIdField = Annotated[SiteId, AfterValidator(parse_site_id)]
 Sha256Field = Annotated[Sha256Hex, AfterValidator(parse_sha256)]
@@ -28,7 +30,9 @@ class InstanceEntry(WireModel):
     """One instance as the gateway holds it.
 
     `received_sha256`: the dataset as received, without file meta. `stored_sha256`: the Part 10 file in the pack.
-    `pixel_sha256`: decoded, whole allocated words; None where the gateway did not decode it.
+    `pixel_sha256`: decoded, whole allocated words; None where the gateway did not decode it (exactly:
+    storage.dicom.transcoding.pixels). `received_transfer_syntax_uid`: the syntax that it came in when it is stored in
+    another one. `values_sha256`: its element values, however they are encoded (exactly: storage.dicom.values).
     """
 
     sop_instance_uid: UidField
@@ -38,12 +42,18 @@ class InstanceEntry(WireModel):
     received_sha256: Sha256Field
     stored_sha256: Sha256Field
     pixel_sha256: Sha256Field | None = None
+    received_transfer_syntax_uid: UidField | None = None
+    values_sha256: Sha256Field | None = None
     size_bytes: int = Field(ge=132)
     received_at: AwareDatetime
 
 
 class Manifest(WireModel):
-    """All that one transfer of one study carries. `revision` counts this gateway's transfers of the study from 1."""
+    """All that one transfer of one study carries. `revision` counts this gateway's transfers of the study from 1.
+
+    `purpose`: to be read; an earlier study that the hub asked for beside one that is read; or what a reader added to a
+    study, such as key images and measurements. No gateway declares the last.
+    """
 
     format: Literal["counterpart-manifest/1"] = "counterpart-manifest/1"
     site_id: SiteIdField
@@ -54,6 +64,7 @@ class Manifest(WireModel):
     complete_because: str = Field(max_length=64)
     expected_instances: int | None = Field(default=None, ge=1)
     completed_at: AwareDatetime
+    purpose: Purpose = "read"
     instances: tuple[InstanceEntry, ...] = Field(min_length=1, max_length=INSTANCES_PER_MANIFEST_MAX)
 
     @model_validator(mode="after")
@@ -64,8 +75,10 @@ class Manifest(WireModel):
         return self
 
     def sha256(self) -> Sha256Hex:
-        """Return the digest of the manifest's own JSON: its identity when it is declared again."""
-        return Sha256Hex(hashlib.sha256(self.model_dump_json().encode()).hexdigest())
+        """Return the digest of the manifest's own JSON: its identity when it is declared again, in whichever lane."""
+        identity = self.model_copy(update={"lane": Lane.ROUTINE})
+        without = {"purpose"} if self.purpose == "read" else set[str]()  # as manifests were before there were priors
+        return Sha256Hex(hashlib.sha256(identity.model_dump_json(exclude=without).encode()).hexdigest())
 
     def last_received_at(self) -> datetime:
         """Return when the newest instance became durable in the spool."""

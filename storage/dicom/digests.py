@@ -1,46 +1,97 @@
-"""The three digests of an instance, in one pass over its file. Never writes."""
+"""The digests by which both sides of the line know an instance. Never writes; holds a few frames.
+
+They come from the bytes, whatever was claimed: of a file that was compressed here also `received_sha256`, over the
+dataset that it gives back.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from storage.contract.identifiers import Sha256Hex
+from storage.contract.identifiers import Sha256Hex, Uid
+from storage.dicom.elements import DatasetTruncated, NotDicom
 from storage.dicom.structure import Structure
+from storage.dicom.transcoding import digest_pixels, prove_restorable
+from storage.dicom.values import digest_values
 
 CHUNK_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceDigests:
-    """`received_sha256`: the dataset without file meta. `stored_sha256`: the whole file.
+    """What a whole Part 10 file says of its identity.
 
-    `pixel_sha256`: the native little-endian pixel bytes without padding; None where there are none of that kind.
+    `received_sha256`: the dataset as it was received, without file meta. `stored_sha256`: the whole file.
+    `pixel_sha256`: storage.dicom.transcoding.pixels. `values_sha256`: storage.dicom.values.
+    `received_transfer_syntax_uid`: the syntax of the received dataset when the file holds it in another one.
     """
 
     received_sha256: Sha256Hex
     stored_sha256: Sha256Hex
     pixel_sha256: Sha256Hex | None
+    values_sha256: Sha256Hex | None
+    received_transfer_syntax_uid: Uid | None
     size_bytes: int
 
 
-def digest_instance(file: BinaryIO, structure: Structure) -> InstanceDigests:
-    """Return the digests of a Part 10 file whose structure `check_structure` found."""
-    received, stored, pixels = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
-    native = structure.native_pixels
+def same_image(
+    values_sha256: str | None, pixel_sha256: str | None, other_values_sha256: str | None, other_pixel_sha256: str | None
+) -> bool:
+    """Return whether two instances agree in element values and pixels, whatever their transfer syntaxes.
+
+    A digest that is missing on either side proves nothing.
+    """
+    mine, other = (values_sha256, pixel_sha256), (other_values_sha256, other_pixel_sha256)
+    return None not in mine and mine == other
+
+
+def digest_instance(
+    file: BinaryIO,
+    structure: Structure,
+    *,
+    compressed_here: bool = False,
+    on_frame: Callable[[], None] = lambda: None,
+) -> InstanceDigests:
+    """Return the digests of a Part 10 file whose structure `check_structure` found.
+
+    `compressed_here` says that the file stands for a dataset that was received in another syntax: it must give it back.
+    `on_frame` is called after each frame that is restored; what it raises ends the work.
+
+    Raises:
+        NotDicom, DatasetTruncated: the file is not whole.
+        NotRestorable: it does not give back what it stands for.
+    """
+    received, stored, size_bytes = _digest_bytes(file, structure.dataset_offset)
+    values_sha256 = _find_values(file)
+    if not compressed_here:
+        pixels = digest_pixels(file, structure)
+        return InstanceDigests(received, stored, pixels, values_sha256, None, size_bytes)
+    proof = prove_restorable(file, structure, on_frame)
+    return InstanceDigests(
+        received_sha256=proof.received_sha256,
+        stored_sha256=stored,
+        pixel_sha256=proof.pixel_sha256,
+        values_sha256=values_sha256,
+        received_transfer_syntax_uid=Uid(proof.received_transfer_syntax_uid),
+        size_bytes=size_bytes,
+    )
+
+
+def _digest_bytes(file: BinaryIO, dataset_offset: int) -> tuple[Sha256Hex, Sha256Hex, int]:
+    received, stored = hashlib.sha256(), hashlib.sha256()
     position = file.seek(0)
     while chunk := memoryview(file.read(CHUNK_BYTES)):
         stored.update(chunk)
-        received.update(chunk[max(structure.dataset_offset - position, 0) :])
-        if native is not None:
-            first = max(native.offset - position, 0)
-            last = max(native.offset + native.length - position, 0)
-            pixels.update(chunk[first:last])
+        received.update(chunk[max(dataset_offset - position, 0) :])
         position += len(chunk)
-    return InstanceDigests(
-        received_sha256=Sha256Hex(received.hexdigest()),
-        stored_sha256=Sha256Hex(stored.hexdigest()),
-        pixel_sha256=None if native is None else Sha256Hex(pixels.hexdigest()),
-        size_bytes=position,
-    )
+    return Sha256Hex(received.hexdigest()), Sha256Hex(stored.hexdigest()), position
+
+
+def _find_values(file: BinaryIO) -> Sha256Hex | None:
+    try:
+        return digest_values(file)
+    except (NotDicom, DatasetTruncated):  # the top level is sound: an item is not, or a text is too long
+        return None

@@ -33,10 +33,21 @@ SEQUENCE_END: Final = 0xFFFEE0DD
 TRANSFER_SYNTAX_UID: Final = 0x00020010
 
 _PREAMBLE_BYTES: Final = 128
-_LONG_VRS: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
+LONG_VRS: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 _SHORT_VRS: Final = frozenset(
     {"AE", "AS", "AT", "CS", "DA", "DS", "DT", "FL", "FD", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM"}
     | {"UI", "UL", "US"}
+)
+_SHORT_FORMS: Final = {vr.encode("ascii"): vr for vr in _SHORT_VRS}
+_LONG_FORMS: Final = {vr.encode("ascii"): vr for vr in LONG_VRS}
+_SHORT_HEAD: Final = struct.Struct("<HH2sH")
+_LENGTH: Final = struct.Struct("<I")
+_HEAD_BYTES_MAX: Final = 12
+_BLOCK_BYTES: Final = 4096
+# In implicit files, elements whose sign follows Pixel Representation (PS3.5 section A.1).
+US_OR_SS: Final = frozenset(
+    {0x00189810, 0x00221452, 0x00280104, 0x00280105, 0x00280106, 0x00280107, 0x00280108, 0x00280109, 0x00280110}
+    | {0x00280111, 0x00280120, 0x00280121, 0x00281101, 0x00281102, 0x00281103, 0x00283002, 0x00409211, 0x00409216}
 )
 _AMBIGUOUS: Final = {"OB or OW": "OW", "US or OW": "OW", "US or SS or OW": "OW", "US or SS": "US"}
 _META_VALUE_BYTES_MAX: Final = 64 * 1024
@@ -51,13 +62,14 @@ class DatasetTruncated(Exception):
 
 
 class Element(NamedTuple):
-    """Where one element lies; `length` is None when it is undefined."""
+    """Where one element lies; `length` is None when it is undefined. `at_hand` is its value where it was read along."""
 
     tag: int
     vr: str
     offset: int  # of the tag
     value_offset: int
     length: int | None
+    at_hand: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +121,7 @@ def detect_encoding(file: BinaryIO, transfer_syntax_uid: str, start: int) -> Enc
         declared.implicit
         or declared.big_endian
         or len(head) < 8
-        or head[4:6].decode("latin-1") in _LONG_VRS | _SHORT_VRS
+        or head[4:6].decode("latin-1") in LONG_VRS | _SHORT_VRS
     ):
         return declared
     length = int.from_bytes(head[4:8], "little")
@@ -138,10 +150,12 @@ def read_file_meta(file: BinaryIO) -> FileMeta:
     end = size_of(file)
     values: dict[int, bytes] = {}
     offset = _PREAMBLE_BYTES + 4
-    while offset < end and _group_at(file, offset) == 2:
-        element = read_element(file, EXPLICIT_LITTLE, offset, end)
-        values[element.tag] = read_value(file, element, limit_bytes=_META_VALUE_BYTES_MAX)
-        offset = element.value_offset + len(values[element.tag])
+    if _group_at(file, offset) == 2:
+        for element in read_elements(file, EXPLICIT_LITTLE, offset, end):
+            values[element.tag] = read_value(file, element, limit_bytes=_META_VALUE_BYTES_MAX)
+            offset = element.value_offset + len(values[element.tag])
+            if _group_at(file, offset) != 2:
+                break
     meta = FileMeta(offset, values)
     if not meta.text(TRANSFER_SYNTAX_UID):
         raise NotDicom("the file meta group names no transfer syntax")
@@ -173,13 +187,20 @@ def read_elements(file: BinaryIO, encoding: Encoding, start: int, end: int, *, d
         DatasetTruncated: an element reaches beyond `end`.
         NotDicom: the bytes are no elements, or nested deeper than NESTING_MAX.
     """
-    offset = start
+    offset = base = start
+    block = b""
     while offset < end:
-        element = read_element(file, encoding, offset, end)
+        if offset + _HEAD_BYTES_MAX > base + len(block):
+            file.seek(offset)
+            block, base = file.read(min(_BLOCK_BYTES, end - offset)), offset
+        element = _find_in_block(block, offset - base, offset, encoding) or read_element(file, encoding, offset, end)
         if element.tag == ITEM_END:
             return
         yield element
-        offset = end_of(file, encoding, element, end, depth=depth)
+        if element.length is not None and element.value_offset + element.length <= end:
+            offset = element.value_offset + element.length
+        else:
+            offset = end_of(file, encoding, element, end, depth=depth)
 
 
 def read_element(file: BinaryIO, encoding: Encoding, offset: int, end: int) -> Element:
@@ -195,13 +216,39 @@ def read_element(file: BinaryIO, encoding: Encoding, offset: int, end: int) -> E
         vr = "" if group == 0xFFFE else implicit_vr(tag)
         return Element(tag, vr, offset, offset + 8, _defined(length))
     vr = head[4:6].decode("latin-1")
-    if vr not in _SHORT_VRS and (vr in _LONG_VRS or _looks_long(vr, head, tag)):
+    if vr not in _SHORT_VRS and (vr in LONG_VRS or _looks_long(vr, head, tag)):
         if len(head) < 12:
             raise DatasetTruncated(f"the dataset ends inside the head of element {tag_text(tag)}")
         (length,) = struct.unpack_from(encoding.order + "I", head, 8)
         return Element(tag, vr, offset, offset + 12, _defined(length))
     (length,) = struct.unpack_from(encoding.order + "H", head, 6)
     return Element(tag, vr, offset, offset + 8, length)
+
+
+def _find_in_block(block: bytes, at: int, offset: int, encoding: Encoding) -> Element | None:
+    """Return the element at this place of the block, None when it is none of the common forms: `read_element` decides.
+
+    Headers are read for every instance that arrives, and most of their elements look like this.
+    """
+    if encoding.big_endian or at + _HEAD_BYTES_MAX > len(block):
+        return None
+    group, number, raw_vr, length = _SHORT_HEAD.unpack_from(block, at)
+    if group == 0xFFFE:
+        return None
+    tag = group << 16 | number
+    if encoding.implicit:
+        (length,) = _LENGTH.unpack_from(block, at + 4)
+        vr, head_bytes = implicit_vr(tag), 8
+    elif raw_vr in _SHORT_FORMS:
+        vr, head_bytes = _SHORT_FORMS[raw_vr], 8
+    elif raw_vr in _LONG_FORMS:
+        (length,) = _LENGTH.unpack_from(block, at + 8)
+        vr, head_bytes = _LONG_FORMS[raw_vr], 12
+    else:
+        return None
+    at += head_bytes
+    at_hand = block[at : at + length] if at + length <= len(block) else None
+    return Element(tag, vr, offset, offset + head_bytes, _defined(length), at_hand)
 
 
 def end_of(file: BinaryIO, encoding: Encoding, element: Element, end: int, *, depth: int = 0) -> int:
@@ -265,6 +312,8 @@ def read_value(file: BinaryIO, element: Element, *, limit_bytes: int) -> bytes:
     """
     if element.length is None or element.length > limit_bytes:
         raise NotDicom(f"element {tag_text(element.tag)} is longer than {limit_bytes} bytes")
+    if element.at_hand is not None:
+        return element.at_hand
     file.seek(element.value_offset)
     value = file.read(element.length)
     if len(value) < element.length:

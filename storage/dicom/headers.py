@@ -16,6 +16,8 @@ from storage.dicom.charsets import TEXT_VRS, CharacterSet, choose_character_set
 from storage.dicom.elements import (
     TRANSFER_SYNTAX_UID,
     Element,
+    Encoding,
+    FileMeta,
     NotDicom,
     detect_encoding,
     open_dataset,
@@ -24,7 +26,7 @@ from storage.dicom.elements import (
     read_value,
 )
 
-__all__ = ["InstanceHeader", "InvalidIdentifier", "MissingIdentifier", "NotDicom", "read_header"]
+__all__ = ["HeaderReading", "InstanceHeader", "InvalidIdentifier", "MissingIdentifier", "NotDicom", "read_header"]
 
 VALUE_BYTES_MAX: Final = 16 * 1024  # a longer value is not one that the catalogue keeps
 SAMPLES_BYTES_MAX: Final = 64 * 1024
@@ -55,6 +57,7 @@ ROWS: Final = 0x00280010
 COLUMNS: Final = 0x00280011
 PIXEL_DATA_TAGS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 PIXEL_DATA_GROUP: Final = 0x7FE00000
+_LAST_PIXEL_DATA_TAG: Final = max(PIXEL_DATA_TAGS)
 
 _WANTED: Final = frozenset(
     {SPECIFIC_CHARACTER_SET, SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_DATE, STUDY_TIME, ACCESSION_NUMBER, MODALITY}
@@ -112,10 +115,50 @@ def read_header(file: BinaryIO) -> InstanceHeader:
         MissingIdentifier: a UID is missing.
         InvalidIdentifier: a UID may not stand in a path.
     """
-    transfer_syntax_uid = parse_uid(read_file_meta(file).text(TRANSFER_SYNTAX_UID), name="Transfer Syntax UID")
-    found = _Values()
-    _collect(file, transfer_syntax_uid, found)
-    found.character_set = choose_character_set(found.ascii(SPECIFIC_CHARACTER_SET), found.samples)
+    reading = HeaderReading(read_file_meta(file))
+    dataset, start, end = open_dataset(file, reading.meta)
+    try:
+        encoding = detect_encoding(dataset, reading.transfer_syntax_uid, start)
+        for element in read_elements(dataset, encoding, start, end):
+            reading.observe(dataset, encoding, element)
+            if reading.is_complete:
+                break
+    finally:
+        if dataset is not file:
+            dataset.close()
+    return reading.header()
+
+
+class HeaderReading:
+    """Collects the header while somebody walks over the dataset's elements."""
+
+    def __init__(self, meta: FileMeta) -> None:
+        """Raise InvalidIdentifier when the transfer syntax is no UID."""
+        self.meta = meta
+        self.transfer_syntax_uid = parse_uid(meta.text(TRANSFER_SYNTAX_UID), name="Transfer Syntax UID")
+        self.is_complete = False
+        self._found = _Values()
+
+    def observe(self, dataset: BinaryIO, encoding: Encoding, element: Element) -> None:
+        """Take what the header needs of the next element of the top level."""
+        found = self._found
+        if self.is_complete:
+            return
+        found.order = encoding.order
+        if element.tag >= PIXEL_DATA_GROUP:
+            found.has_pixel_data = found.has_pixel_data or element.tag in PIXEL_DATA_TAGS
+            self.is_complete = element.tag >= _LAST_PIXEL_DATA_TAG
+        else:
+            _keep(dataset, element, found)
+
+    def header(self) -> InstanceHeader:
+        """Return the header; raise MissingIdentifier or InvalidIdentifier as `read_header` does."""
+        found = self._found
+        found.character_set = choose_character_set(found.ascii(SPECIFIC_CHARACTER_SET), found.samples)
+        return _header_of(found, self.transfer_syntax_uid)
+
+
+def _header_of(found: _Values, transfer_syntax_uid: Uid) -> InstanceHeader:
     return InstanceHeader(
         study_uid=found.uid(STUDY_INSTANCE_UID, "Study Instance UID"),
         series_uid=found.uid(SERIES_INSTANCE_UID, "Series Instance UID"),
@@ -193,23 +236,6 @@ class _Values:
         if self.samples_bytes < SAMPLES_BYTES_MAX:
             self.samples.append(value)
             self.samples_bytes += len(value)
-
-
-def _collect(file: BinaryIO, transfer_syntax_uid: str, found: _Values) -> None:
-    dataset, start, end = open_dataset(file, read_file_meta(file))
-    try:
-        encoding = detect_encoding(dataset, transfer_syntax_uid, start)
-        found.order = encoding.order
-        for element in read_elements(dataset, encoding, start, end):
-            if element.tag >= PIXEL_DATA_GROUP:
-                found.has_pixel_data = found.has_pixel_data or element.tag in PIXEL_DATA_TAGS
-                if element.tag >= max(PIXEL_DATA_TAGS):
-                    return
-                continue
-            _keep(dataset, element, found)
-    finally:
-        if dataset is not file:
-            dataset.close()
 
 
 def _keep(dataset: BinaryIO, element: Element, found: _Values) -> None:

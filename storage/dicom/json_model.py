@@ -18,6 +18,7 @@ from storage.dicom.elements import (
     IMPLICIT_LITTLE,
     ITEM,
     TRANSFER_SYNTAX_UID,
+    US_OR_SS,
     Element,
     Encoding,
     detect_encoding,
@@ -46,11 +47,6 @@ _WORD_BYTES: Final = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 _SINGLE_VALUED: Final = frozenset({"LT", "ST", "UR", "UT"})
 _FORMATS: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 _PERSON_NAME_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
-# In implicit files, elements whose sign follows Pixel Representation (PS3.5 section A.1).
-_US_OR_SS: Final = frozenset(
-    {0x00189810, 0x00221452, 0x00280104, 0x00280105, 0x00280106, 0x00280107, 0x00280108, 0x00280109, 0x00280110}
-    | {0x00280111, 0x00280120, 0x00280121, 0x00281101, 0x00281102, 0x00281103, 0x00283002, 0x00409211, 0x00409216}
-)
 
 
 def instance_json(file: BinaryIO, *, bulk_data_uri: BulkDataUri | None = None) -> DicomJson:
@@ -176,7 +172,7 @@ def _resolve(scope: _Scope, element: Element) -> tuple[str, Encoding]:
     if element.vr == "UN":
         vr = "SQ" if element.length is None else implicit_vr(element.tag)
         return vr, IMPLICIT_LITTLE
-    if scope.signed and scope.encoding.implicit and element.tag in _US_OR_SS:
+    if scope.signed and scope.encoding.implicit and element.tag in US_OR_SS:
         return "SS", scope.encoding
     return element.vr, scope.encoding
 

@@ -8,6 +8,7 @@ files, native frames that do not begin on a byte, and fragments that no offset t
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -91,30 +92,38 @@ class _Found:
     pixel_data: Element | None = None
 
 
-def check_structure(file: BinaryIO, transfer_syntax: str | None = None) -> Structure:
+Observer = Callable[[BinaryIO, Encoding, Element], None]
+
+
+def check_structure(
+    file: BinaryIO, transfer_syntax: str | None = None, *, meta: FileMeta | None = None, observe: Observer | None = None
+) -> Structure:
     """Return where everything lies once the whole file is known to be there.
 
-    `transfer_syntax` overrides the one that the file meta names.
+    `transfer_syntax` overrides the one that the file meta names, `meta` saves reading it again. `observe` is called
+    with each element of the top level, before it is known to be whole.
 
     Raises:
         NotDicom: the bytes are no Part 10 file, or no elements.
         DatasetTruncated: the dataset ends inside an element.
         PixelDataShort: pixel data is shorter than its description, or has fewer fragments than frames.
     """
-    meta = read_file_meta(file)
+    meta = meta or read_file_meta(file)
     syntax = transfer_syntax or meta.text(TRANSFER_SYNTAX_UID)
     dataset, start, end = open_dataset(file, meta)
     try:
-        found = _walk(dataset, syntax, start, end)
+        found = _walk(dataset, syntax, start, end, observe)
         return _describe(dataset, meta, syntax, found, end)
     finally:
         if dataset is not file:
             dataset.close()
 
 
-def _walk(dataset: BinaryIO, syntax: str, start: int, end: int) -> _Found:
+def _walk(dataset: BinaryIO, syntax: str, start: int, end: int, observe: Observer | None) -> _Found:
     found = _Found({}, detect_encoding(dataset, syntax, start))
     for element in read_elements(dataset, found.encoding, start, end):
+        if observe is not None:
+            observe(dataset, found.encoding, element)
         if element.tag in PIXEL_DATA_TAGS:
             found.pixel_data = element
         elif element.tag in _DESCRIBING or element.tag in (EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_LENGTHS):

@@ -117,17 +117,22 @@ class DirectoryStore:
             except OSError:
                 return  # it holds something else, or another process removed it first
 
+    def erase(self, key: str) -> None:
+        """Remove the object; a directory keeps no versions."""
+        self.delete(key)
+
     def list_keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with `prefix`, sorted."""
         folder = self._root / Path(prefix).parent if not prefix.endswith("/") else self._root / prefix
         keys = (path.relative_to(self._root).as_posix() for path in folder.rglob("*") if path.is_file())
         yield from sorted(key for key in keys if key.startswith(prefix) and not key.startswith(f"{UPLOADS}/"))
 
-    def check(self) -> None:
-        """Write and remove a small object; raise in words when that fails."""
+    def check(self) -> str:
+        """Write and remove a small object and say that it works; raise in words when it does not."""
         key = f"check/{new_id()}"
         self.put(key, b"check", 5)
         self.delete(key)
+        return "answers"
 
     # ---- uploads -------------------------------------------------------------------------------------------------
 

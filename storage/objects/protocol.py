@@ -66,7 +66,10 @@ class ObjectStore(Protocol):
         """Concatenate inside the store; every source but the last has at least 5 MiB."""
 
     def delete(self, key: str) -> None:
-        """Remove the object; no error when it is absent."""
+        """Remove the object; no error when it is absent. A bucket that keeps versions keeps what was there."""
+
+    def erase(self, key: str) -> None:
+        """Remove the object for good, with every version that was kept of it; no error when it is absent."""
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys under `prefix`, sorted."""
@@ -77,5 +80,5 @@ class ObjectStore(Protocol):
     def presign_get(self, key: str, *, expires_s: int) -> PresignedRequest:
         """Return an address that gives the object until it expires."""
 
-    def check(self) -> None:
-        """Return when the store answers and the bucket can be written; raise otherwise, in words."""
+    def check(self) -> str:
+        """Return in words how the store is once it has been written to and read; raise otherwise, in words."""

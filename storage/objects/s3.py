@@ -1,6 +1,8 @@
 """Objects in a bucket of an S3 server.
 
-Durable as far as the server is. Every call has a timeout and few retries; what still fails is StoreUnavailable.
+Durable as far as the server is. Every call has a timeout and few retries, and no answer may take longer than its size
+allows; what still fails is StoreUnavailable. So is a key that the server does not take: a person mends that, and what
+waits goes on.
 """
 
 from __future__ import annotations
@@ -8,15 +10,19 @@ from __future__ import annotations
 import base64
 import io
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Final, cast
 
 import urllib3
 from minio import Minio
-from minio.commonconfig import ComposeSource, CopySource
+from minio.commonconfig import ENABLED, ComposeSource, CopySource
 from minio.error import MinioException, S3Error
+from minio.sse import Sse, SseKMS, SseS3
+from minio.versioningconfig import SUSPENDED, VersioningConfig
 
 from storage.contract.identifiers import new_id
 from storage.objects.keys import check_key
@@ -30,13 +36,40 @@ from storage.objects.protocol import (
 from storage.objects.sigv4 import S3Credentials, presigned_url
 
 CHUNK_BYTES: Final = 1024 * 1024
-CONNECT_TIMEOUT_S: Final = 5.0
-READ_TIMEOUT_S: Final = 60.0  # silence between two bytes
 RETRIES: Final = 2
 COMPOSE_PART_BYTES_MIN: Final = 5 * 1024 * 1024
 SPOOLED_IN_MEMORY_BYTES: Final = 16 * 1024 * 1024
+VERSIONING_KNOWN_S: Final = 60.0
+NOT_ENCRYPTED: Final = "none"
+SSE_S3: Final = "sse-s3"
+SSE_KMS_PREFIX: Final = "sse-kms:"
 MISSING_CODES: Final = frozenset({"NoSuchKey", "NoSuchObject", "NotFound"})
 BUSY_CODES: Final = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout"})
+# What the server says of the hub's own key or bucket: nothing that is asked for is at fault.
+CONFIGURATION_CODES: Final = frozenset(
+    {
+        "AccessDenied",
+        "AllAccessDisabled",
+        "AuthorizationHeaderMalformed",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidSecurity",
+        "InvalidToken",
+        "NoSuchBucket",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a server may take: to answer at all, between two bytes, and for a whole answer by its size."""
+
+    connect_s: float = 5.0
+    silence_s: float = 60.0
+    answer_s: float = 60.0
+    bytes_per_s_min: float = 64 * 1024  # an answer may take so long beside `answer_s`
 
 
 class S3Store:
@@ -51,8 +84,12 @@ class S3Store:
         clock: Callable[[], datetime],
         secure: bool = True,
         public_endpoint: str | None = None,
+        patience: Patience = Patience(),
+        encryption: str = NOT_ENCRYPTED,
     ) -> None:
-        self._bucket, self._credentials, self._clock = bucket, credentials, clock
+        self._bucket, self._credentials, self._clock, self._patience = bucket, credentials, clock, patience
+        self._encryption, self._sse = encryption, _sse_of(encryption)
+        self._keeps_versions: tuple[float, bool] | None = None  # when it was asked, and what the bucket said
         self._public_url = public_endpoint or f"{'https' if secure else 'http'}://{endpoint}"
         self._client = Minio(
             endpoint,
@@ -61,7 +98,7 @@ class S3Store:
             region=credentials.region,
             secure=secure,
             http_client=urllib3.PoolManager(
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
+                timeout=urllib3.Timeout(connect=patience.connect_s, read=patience.silence_s),
                 retries=urllib3.Retry(total=RETRIES, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
                 maxsize=16,
             ),
@@ -71,7 +108,7 @@ class S3Store:
         """Store `size_bytes` bytes of `body`; visible whole or not at all."""
         stream = io.BytesIO(body) if isinstance(body, bytes) else body
         with _in_words(key):
-            self._client.put_object(self._bucket, check_key(key), stream, size_bytes)
+            self._client.put_object(self._bucket, check_key(key), stream, size_bytes, sse=self._sse)
 
     def stat(self, key: str) -> ObjectStat:
         """Return the object's size."""
@@ -90,7 +127,8 @@ class S3Store:
     def copy(self, source: str, target: str) -> None:
         """Copy inside the server."""
         with _in_words(source):
-            self._client.copy_object(self._bucket, check_key(target), CopySource(self._bucket, check_key(source)))
+            origin = CopySource(self._bucket, check_key(source))
+            self._client.copy_object(self._bucket, check_key(target), origin, sse=self._sse)
 
     def compose(self, sources: list[str], target: str) -> None:
         """Concatenate inside the server; through here when a part is smaller than the server composes."""
@@ -100,12 +138,33 @@ class S3Store:
             return
         with _in_words(target):
             parts = [ComposeSource(self._bucket, check_key(source)) for source in sources]
-            self._client.compose_object(self._bucket, check_key(target), parts)
+            self._client.compose_object(self._bucket, check_key(target), parts, sse=self._sse)
 
     def delete(self, key: str) -> None:
         """Remove the object; no error when it is absent."""
         with _in_words(key):
             self._client.remove_object(self._bucket, check_key(key))
+
+    def erase(self, key: str) -> None:
+        """Remove the object with every version of it that the bucket has kept; no error when it is absent."""
+        if not self.keeps_versions():
+            self.delete(key)
+            return
+        with _in_words(key):
+            versions = self._client.list_objects(self._bucket, prefix=check_key(key), include_version=True)
+            for version in versions:
+                if version.object_name == key:
+                    self._client.remove_object(self._bucket, key, version_id=version.version_id)
+
+    def keeps_versions(self) -> bool:
+        """Return whether the bucket keeps what is deleted or written over; asked again every minute."""
+        now = time.monotonic()
+        if self._keeps_versions is None or now - self._keeps_versions[0] > VERSIONING_KNOWN_S:
+            with _in_words(self._bucket):
+                status = self._client.get_bucket_versioning(self._bucket).status
+            # What was kept before it was suspended is there still.
+            self._keeps_versions = (now, status in (ENABLED, SUSPENDED))
+        return self._keeps_versions[1]
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with `prefix`, sorted."""
@@ -122,6 +181,7 @@ class S3Store:
             "Content-Length": str(size_bytes),
             "If-None-Match": "*",
             "x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(sha256)).decode(),
+            **({} if self._sse is None else {name.lower(): value for name, value in self._sse.headers().items()}),
         }
         return PresignedRequest("PUT", self._presigned("PUT", key, headers, expires_s), headers)
 
@@ -129,20 +189,24 @@ class S3Store:
         """Return an address that gives the object until it expires."""
         return PresignedRequest("GET", self._presigned("GET", key, {}, expires_s))
 
-    def check(self) -> None:
-        """Write and remove a small object; raise in words when that fails."""
+    def check(self) -> str:
+        """Write and remove a small object, and return what the bucket does with objects; raise in words otherwise."""
         with _in_words(self._bucket):
             if not self._client.bucket_exists(self._bucket):
                 raise ObjectMissing(f"the S3 server has no bucket {self._bucket}: make it, or correct objects.bucket")
         key = f"check/{new_id()}"
         self.put(key, b"check", 5)
-        self.delete(key)
+        self.erase(key)
+        kept = "keeps versions" if self.keeps_versions() else "keeps no versions"
+        return f"answers; {kept}; encryption asked of it: {self._encryption}"
 
-    def ensure_bucket(self) -> None:
-        """Make the bucket when it is absent."""
+    def ensure_bucket(self, *, versioned: bool = False) -> None:
+        """Make the bucket when it is absent; `versioned`: and have it keep versions."""
         with _in_words(self._bucket):
             if not self._client.bucket_exists(self._bucket):
                 self._client.make_bucket(self._bucket)
+            if versioned:
+                self._client.set_bucket_versioning(self._bucket, VersioningConfig(ENABLED))
 
     def _presigned(self, method: str, key: str, headers: dict[str, str], expires_s: int) -> str:
         path = f"/{self._bucket}/{check_key(key)}"
@@ -164,7 +228,8 @@ class S3Store:
                         whole.write(chunk)
             whole.seek(0)
             with _in_words(target):
-                self._client.put_object(self._bucket, check_key(target), cast(BinaryIO, whole), size_bytes)
+                stream = cast(BinaryIO, whole)
+                self._client.put_object(self._bucket, check_key(target), stream, size_bytes, sse=self._sse)
 
     @contextmanager
     def _open(self, key: str, offset: int, length: int | None) -> Iterator[Iterator[bytes]]:
@@ -175,15 +240,38 @@ class S3Store:
         with _in_words(key):
             response = self._client.get_object(self._bucket, check_key(key), offset=offset, length=length or 0)
         try:
-            yield _chunks(response, key)
+            yield _chunks(response, key, self._patience)
         finally:
             response.close()
             response.release_conn()
 
 
-def _chunks(response: urllib3.BaseHTTPResponse, key: str) -> Iterator[bytes]:
+def _sse_of(encryption: str) -> Sse | None:
+    """Return the encryption as the SDK asks for it: `none`, `sse-s3`, or `sse-kms:` and the id of a key."""
+    if encryption == NOT_ENCRYPTED:
+        return None
+    return SseS3() if encryption == SSE_S3 else SseKMS(encryption.removeprefix(SSE_KMS_PREFIX), {})
+
+
+def _chunks(response: urllib3.BaseHTTPResponse, key: str, patience: Patience) -> Iterator[bytes]:
+    """Yield the body in whole chunks. A server that sends byte after byte is no better than one that is silent."""
     with _in_words(key):
-        yield from response.stream(CHUNK_BYTES)
+        began_at, received = time.monotonic(), 0
+        waited_for_reader_s = 0.0
+        chunk = bytearray()
+        while piece := response.read1(CHUNK_BYTES - len(chunk)):
+            received += len(piece)
+            chunk += piece
+            took_s = time.monotonic() - began_at - waited_for_reader_s
+            if took_s > patience.answer_s + received / patience.bytes_per_s_min:
+                raise StoreUnavailable("the S3 server sends too slowly to be waited for")
+            if len(chunk) == CHUNK_BYTES:
+                paused_at = time.monotonic()
+                yield bytes(chunk)
+                waited_for_reader_s += time.monotonic() - paused_at
+                chunk.clear()
+        if chunk:
+            yield bytes(chunk)
 
 
 @contextmanager
@@ -196,6 +284,9 @@ def _in_words(key: str) -> Iterator[None]:
             raise ObjectMissing(f"there is no object {key}") from exc
         if exc.code in BUSY_CODES:
             raise StoreUnavailable(f"the S3 server is busy or failing ({exc.code})") from exc
+        if exc.code in CONFIGURATION_CODES:
+            words = f"the S3 server does not let the hub in ({exc.code}): correct [objects], or the key's rights there"
+            raise StoreUnavailable(words) from exc
         raise ObjectRejected(f"the S3 server refuses this ({exc.code})") from exc
     except (MinioException, urllib3.exceptions.HTTPError, OSError) as exc:
         raise StoreUnavailable(f"the S3 server does not answer ({type(exc).__name__})") from exc

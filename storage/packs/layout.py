@@ -4,8 +4,8 @@ A pack is an uncompressed USTAR archive (POSIX.1-1988): `pack.json` first, then 
 Instance UID and sorted by it, times and owners zero, ended by exactly 1,024 zero bytes. So a pack is a pure function of
 its members: built twice, it has the same SHA-256, and `tar xf` opens it without this software.
 
-Limit: an instance larger than a pack's greatest size gets a pack of its own, whatever its size; it is not yet cut into
-parts, and USTAR itself ends at 8 GiB for one file.
+An instance larger than a pack's greatest size is alone in a pack that travels in parts (`storage.packs.parts`). USTAR
+ends at 8 GiB for one file.
 """
 
 from __future__ import annotations

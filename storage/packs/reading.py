@@ -1,4 +1,4 @@
-"""Reading a pack in one forward pass with bounded memory, believing nothing.
+"""Reading a pack in one forward pass with bounded memory and no temporary files, believing nothing.
 
 Only the one archive that its own `pack.json` leads to is accepted: every header, every padding byte and the end must be
 those that `layout_of` gives. What is merely a legal tar is not a pack.
@@ -7,12 +7,12 @@ those that `layout_of` gives. What is merely a legal tar is not a pack.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final
 
 from storage.contract.identifiers import Sha256Hex, SiteId, Uid
 from storage.packs.layout import (
@@ -28,7 +28,7 @@ from storage.packs.layout import (
     padded,
 )
 
-MEMBER_IN_MEMORY_BYTES_MAX: Final = 32 * 1024 * 1024  # a larger member waits in a temporary file
+MEMBER_IN_MEMORY_BYTES_MAX: Final = 32 * 1024 * 1024  # a larger member is read once more where the pack lies
 INDEX_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
@@ -58,24 +58,38 @@ class ScannedPack:
     members: tuple[PackedFile, ...]
 
 
-def scan_pack(chunks: Iterable[bytes], on_member: Callable[[PackedFile, BinaryIO], None]) -> ScannedPack:
+OnMember = Callable[[PackedFile, BinaryIO], None]
+Reopen = Callable[[int, int], BinaryIO]
+
+
+def scan_pack(chunks: Iterable[bytes], on_member: OnMember, *, reopen: Reopen | None = None) -> ScannedPack:
     """Read a pack to its end, give every member to `on_member`, and return what it was.
 
     `on_member` gets the member's bytes as a file at position 0 that is closed when it returns. Nothing it learns counts
     before this function has returned: the pack may still prove damaged further on.
+
+    `reopen` gives a stretch of the same pack, by offset and length, as a file: a member larger than
+    MEMBER_IN_MEMORY_BYTES_MAX is only hashed as it passes, and read there after the pack's end. Without it every member
+    is held in memory once.
 
     Raises:
         PackDamaged: a byte is missing, added or not what pack.json demands.
     """
     source = _Source(chunks)
     layout = _read_layout(source)
-    members = []
+    members, large = [], []
     for place in layout.places:
-        members.append(_read_member(source, place, on_member))
+        if reopen is None or place.member.size_bytes <= MEMBER_IN_MEMORY_BYTES_MAX:
+            members.append(_read_member(source, place, on_member))
+        else:
+            large.append(_pass_member(source, place, None))
+            members.append(large[-1])
     if source.take(END_BYTES, "the end of the archive") != bytes(END_BYTES):
         raise PackDamaged("the archive does not end where pack.json says")
     if source.has_more():
         raise PackDamaged("there are bytes after the end of the archive")
+    for found, file in _reopened(large, reopen):
+        on_member(found, file)
     return ScannedPack(layout.site_id, layout.study_uid, source.sha256(), layout.size_bytes, tuple(members))
 
 
@@ -152,24 +166,36 @@ def _parse_index(index: bytes) -> PackLayout:
         raise PackDamaged("pack.json does not describe a pack") from exc
 
 
-def _read_member(source: _Source, place: PlacedMember, on_member: Callable[[PackedFile, BinaryIO], None]) -> PackedFile:
+def _read_member(source: _Source, place: PlacedMember, on_member: OnMember) -> PackedFile:
+    with io.BytesIO() as file:
+        found = _pass_member(source, place, file)
+        file.seek(0)
+        on_member(found, file)
+    return found
+
+
+def _pass_member(source: _Source, place: PlacedMember, copy: BinaryIO | None) -> PackedFile:
+    """Read over a member and prove its digest; its bytes go to `copy` where one is wanted."""
     member = place.member
     if source.take(BLOCK_BYTES, f"the header of {member.name}") != member_header(member.name, member.size_bytes):
         raise PackDamaged(f"the header before {member.name} is not the one that pack.json demands")
     digest = hashlib.sha256()
-    with SpooledTemporaryFile(max_size=MEMBER_IN_MEMORY_BYTES_MAX) as file:
-        for piece in source.pieces(member.size_bytes, member.name):
-            digest.update(piece)
-            file.write(piece)
-        if digest.hexdigest() != member.stored_sha256:
-            raise PackDamaged(f"the bytes of {member.name} do not have the digest that pack.json declares")
-        _skip_padding(source, member.size_bytes, member.name)
-        file.seek(0)
-        found = PackedFile(
-            member.name, member.sop_instance_uid, place.offset_bytes, member.size_bytes, member.stored_sha256
-        )
-        on_member(found, cast("BinaryIO", file))
-    return found
+    for piece in source.pieces(member.size_bytes, member.name):
+        digest.update(piece)
+        if copy is not None:
+            copy.write(piece)
+    if digest.hexdigest() != member.stored_sha256:
+        raise PackDamaged(f"the bytes of {member.name} do not have the digest that pack.json declares")
+    _skip_padding(source, member.size_bytes, member.name)
+    return PackedFile(member.name, member.sop_instance_uid, place.offset_bytes, member.size_bytes, member.stored_sha256)
+
+
+def _reopened(large: Iterable[PackedFile], reopen: Reopen | None) -> Iterator[tuple[PackedFile, BinaryIO]]:
+    if reopen is None:
+        return
+    for found in large:
+        with reopen(found.offset_bytes, found.size_bytes) as file:
+            yield found, file
 
 
 def _skip_padding(source: _Source, size_bytes: int, name: str) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import bisect
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Final
 
 from storage.contract.identifiers import Sha256Hex
 from storage.packs.layout import BLOCK_BYTES, END_BYTES, INDEX_NAME, PackLayout, PackMember, member_header, padded
+from storage.packs.parts import PackPart
 
 CHUNK_BYTES: Final = 256 * 1024
 
@@ -126,13 +127,36 @@ class PackStream:
         return self._opened[1]
 
 
+@dataclass(frozen=True, slots=True)
+class PackDigests:
+    """SHA-256 of a whole pack, and of each of its parts in their order."""
+
+    whole: Sha256Hex
+    parts: tuple[Sha256Hex, ...]
+
+
 def pack_sha256(layout: PackLayout, open_member: OpenMember) -> Sha256Hex:
     """Return the SHA-256 of the whole pack, reading every member once."""
-    digest = hashlib.sha256()
+    return digest_pack(layout, open_member, ()).whole
+
+
+def digest_pack(layout: PackLayout, open_member: OpenMember, parts: Sequence[PackPart]) -> PackDigests:
+    """Return the digests of the whole pack and of its parts, reading every member once."""
+    whole = hashlib.sha256()
+    of_parts = []
     with PackStream(layout, open_member) as stream:
+        for part in parts:
+            digest = hashlib.sha256()
+            left = part.size_bytes
+            while left:
+                chunk = stream.read(min(CHUNK_BYTES, left))
+                left -= len(chunk)
+                whole.update(chunk)
+                digest.update(chunk)
+            of_parts.append(Sha256Hex(digest.hexdigest()))
         for chunk in stream:
-            digest.update(chunk)
-    return Sha256Hex(digest.hexdigest())
+            whole.update(chunk)
+    return PackDigests(Sha256Hex(whole.hexdigest()), tuple(of_parts))
 
 
 def _segments_of(layout: PackLayout) -> list[_Segment]:

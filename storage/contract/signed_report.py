@@ -1,0 +1,111 @@
+"""The signed report as it comes home: what physicians have signed, inside the envelope with their signatures. Pure.
+
+The hub writes it as canonical JSON (RFC 8785) and never again; here it is only read. What other systems are told about
+a report comes from this and from nothing else. A field that is not known makes the report unreadable, because it might
+change the meaning of the others.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from datetime import date
+from typing import Final, Literal
+
+from pydantic import AwareDatetime, ValidationError
+
+from storage.contract.lanes import Lane
+from storage.contract.manifest import WireModel
+
+ENVELOPE_FORMAT: Final = "counterpart-signed-report/1"
+
+
+class ReportUnreadable(ValueError):
+    """The document is no signed report of a format that is known here; the text never quotes it."""
+
+
+class PatientIdentity(WireModel):
+    """The patient as the requesting site knew them at the moment of signing."""
+
+    patient_number: str
+    name: str
+    sex: str  # DICOM (0010,0040): M, F, O or empty
+    birth_date: date | None
+
+
+class ReportedStudy(WireModel):
+    """One study the report is about; its series and instances are the catalogue's to name."""
+
+    study_uid: str
+    accession_number: str
+    description: str
+    modality: str  # the case's reading modality, e.g. CT
+    body_part: str
+    study_date: date | None
+    study_time: str  # DICOM TM as sent
+    referring_physician: str
+
+
+class Signatory(WireModel):
+    """A physician as of the moment of signing."""
+
+    physician_id: str
+    name: str
+    title: str  # reading_queue.domain.roles.Title
+    licence_number: str
+    organisation_id: str
+    organisation_name: str
+
+
+class SignedReport(WireModel):
+    """The final text, who stands for it, and the digest of the submission, as the verifier has signed it.
+
+    Since format 2: `time_zone`, the site's, in which local times are written; and `critical`, whether a physician has
+    flagged a critical value (危急值), None where nobody was asked.
+    """
+
+    format: Literal["counterpart-report/1", "counterpart-report/2"] = "counterpart-report/2"
+    report_id: str
+    case_id: str
+    report_version: int
+    network_name: str
+    site_id: str
+    site_name: str
+    organisation_id: str  # the requesting organisation
+    organisation_name: str
+    lane: Lane
+    modality: str
+    patient: PatientIdentity
+    studies: tuple[ReportedStudy, ...]
+    author: Signatory
+    verifier: Signatory
+    findings: str
+    impression: str
+    recommendation: str
+    exam_started_at: AwareDatetime | None
+    submitted_at: AwareDatetime
+    signed_at: AwareDatetime
+    submission_sha256: str
+    time_zone: str = "Asia/Shanghai"  # IANA name; all sites of the first format lie there
+    critical: bool | None = None
+
+
+def parse_signed_report(document: bytes) -> SignedReport:
+    """Return the content of a document of kind REPORT_JSON whose bytes are proved.
+
+    Raises:
+        ReportUnreadable: another format, or content that has not the digest that stands beside it.
+    """
+    try:
+        envelope = json.loads(document)
+        if envelope["format"] != ENVELOPE_FORMAT:
+            raise ReportUnreadable("the envelope has another format")
+        text = envelope["content"]
+        content = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        if hashlib.sha256(content).hexdigest() != envelope["content_sha256"]:
+            raise ReportUnreadable("the content has not the digest that is signed")
+        return SignedReport.model_validate_json(content)
+    except (ValidationError, json.JSONDecodeError, binascii.Error, KeyError, TypeError, UnicodeDecodeError) as exc:
+        raise ReportUnreadable(type(exc).__name__) from None

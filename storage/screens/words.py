@@ -1,0 +1,84 @@
+"""The words on screens, in Chinese and English: one JSON catalogue per language.
+
+A key that is missing in the chosen language falls back to Chinese, then to the key itself, so that a page never fails
+for want of a word; tests keep the catalogues complete.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextvars import ContextVar
+from datetime import date, datetime
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+DEFAULT_LANGUAGE: Final = "zh"
+LANGUAGES: Final = ("zh", "en")
+LANGUAGE_COOKIE: Final = "counterpart_language"
+MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
+AGE_YEARS_MAX: Final = 130
+
+_language: ContextVar[str] = ContextVar("language", default=DEFAULT_LANGUAGE)
+
+
+def current_language() -> str:
+    """Return the language of this request: "zh" or "en"."""
+    return _language.get()
+
+
+def use_language(wanted: str) -> None:
+    """Set the language of this request; Chinese where nobody speaks the one that is wanted."""
+    _language.set(wanted if wanted in LANGUAGES else DEFAULT_LANGUAGE)
+
+
+@cache
+def read_catalogue(path: Path) -> Mapping[str, str]:
+    """Return the words of one language by key."""
+    words: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return words
+
+
+class Words:
+    """The catalogues of one program: `<language>.json` in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def catalogue(self, language: str) -> Mapping[str, str]:
+        """Return the words of a language by key."""
+        return read_catalogue(self._folder / f"{language}.json")
+
+    def translate(self, key: str, **values: object) -> str:
+        """Return the words for `key` in the language of this request, `{names}` in them replaced by `values`."""
+        words = self.catalogue(_language.get()).get(key) or self.catalogue(DEFAULT_LANGUAGE).get(key, key)
+        return words.format(**values) if values else words
+
+    def translate_or(self, key: str, otherwise: str) -> str:
+        """Return the words for `key`, or `otherwise` where there are none."""
+        return self.catalogue(_language.get()).get(key, otherwise)
+
+    def span(self, seconds: float | None, *, tenths: bool = True) -> str:
+        """Return a length of time: `3 分 12 秒`, `3 min 12 s`; below 10 s with one decimal, unless not `tenths`."""
+        if seconds is None:
+            return "—"
+        if tenths and abs(seconds) < 10:
+            return self.translate("span.seconds", seconds=f"{seconds:.1f}")
+        rest = int(abs(seconds)) if tenths else abs(round(seconds))
+        sign = "-" if seconds < 0 and rest else ""
+        if rest < MINUTE_S:
+            return sign + self.translate("span.seconds", seconds=rest)
+        if rest < HOUR_S:
+            return sign + self.translate("span.minutes", minutes=rest // MINUTE_S, seconds=rest % MINUTE_S)
+        if rest < DAY_S:
+            return sign + self.translate("span.hours", hours=rest // HOUR_S, minutes=rest % HOUR_S // MINUTE_S)
+        return sign + self.translate("span.days", days=rest // DAY_S, hours=rest % DAY_S // HOUR_S)
+
+    def age_at(self, born: date | None, on: datetime) -> str:
+        """Return the age in years on a day, or nothing when the birth date is unknown or implausible."""
+        if born is None:
+            return ""
+        day = on.date()
+        years = day.year - born.year - ((day.month, day.day) < (born.month, born.day))
+        return self.translate("patient.years", years=years) if 0 <= years <= AGE_YEARS_MAX else ""
