@@ -1,26 +1,31 @@
-"""Writes what a verified pack holds into the catalogue: patient, study, series, pack, instances.
+"""Writes what verified packs hold into the catalogue: patient, study, series, pack, instances.
 
-Idempotent: indexing the same pack again changes nothing. Two packs of one study at once wait for each other at the
-study's row. Raises before the transaction commits when an instance is held already with other contents.
+Idempotent: indexing the same packs again changes nothing. Two packs of one study at once wait for each other at the
+study's row. Raises before the transaction commits when an instance is held already with other contents. What is written
+follows from the arguments and from what was written before alone: the same packs in the same order always make the same
+catalogue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, case, exists, false, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.catalogue.holdings import find_conflict, find_digests
-from storage.catalogue.tables import Instance, Pack, Patient, Series, Study
+from storage.catalogue.name_keys import keys_of_name
+from storage.catalogue.pinyin import readings
+from storage.catalogue.tables import UNKNOWN_SEXES, Instance, Pack, Patient, Series, Study
 from storage.contract.identifiers import new_id
 from storage.contract.manifest import InstanceEntry
 
-INSERT_ROWS_MAX = 500
+FACTS_VERSION: Final = 1  # raise it when a fact is added below, or read from the bytes by another rule
 
 
 class InstanceConflict(Exception):
@@ -69,6 +74,9 @@ class SeriesFacts:
     number: int | None
     description: str
     body_part: str
+    performed_date: date | None
+    performed_time: str
+    requests: tuple[dict[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,7 @@ class MemberFacts:
     number: int | None
     rows: int | None
     columns: int | None
+    bits_allocated: int | None
     frame_count: int
     offset_bytes: int
     frame_spans: list[dict[str, Any]]
@@ -96,21 +105,63 @@ class PackFacts:
     members: tuple[MemberFacts, ...]
 
 
-def index_pack(
-    session: Session, *, site_id: str, patient: PatientFacts, study: StudyFacts, pack: PackFacts, now: datetime
+@dataclass(frozen=True, slots=True)
+class CatalogueStep:
+    """Which step of the catalogue's growth a pack is, and the record in object storage that tells of it.
+
+    `replaces`: instances whose bytes are damaged in the pack that holds them; they are this one's from now on.
+    """
+
+    number: int
+    record_sha256: str | None
+    replaces: frozenset[str] = frozenset()
+
+
+def next_number(session: Session) -> int:
+    """Return the number of the next step; none is ever given twice."""
+    number: int = session.scalars(select(func.nextval(func.pg_get_serial_sequence("packs", "number")))).one()
+    return number
+
+
+def index_packs(
+    session: Session,
+    *,
+    site_id: str,
+    patient: PatientFacts,
+    study: StudyFacts,
+    packs: Sequence[PackFacts],
+    now: datetime,
+    is_prior: bool = False,
+    steps: Mapping[str, CatalogueStep] = MappingProxyType({}),
 ) -> Study:
-    """Write a pack into the site's catalogue and return its study, locked until the transaction ends.
+    """Write packs of one study into the site's catalogue and return the study, locked until the transaction ends.
+
+    `steps` by pack: what a pack's record says of it. One without gets the next number; its record is written later.
+
+    What an earlier study (`is_prior`) says of a patient who is known already does not change the record. Nor does what
+    contradicts its birth date or sex: that marks it, and the study keeps what its own headers say.
 
     Raises:
         InstanceConflict: an instance is held already and is not the same.
     """
-    row = _lock_study(session, site_id, study, _upsert_patient(session, site_id, patient), now)
-    series_ids = _upsert_series(session, row.study_id, pack.members)
-    pack_id = _upsert_pack(session, row.study_id, pack, now)
-    rows = [_instance_row(site_id, series_ids[member.series.series_uid], pack_id, member) for member in pack.members]
-    for start in range(0, len(rows), INSERT_ROWS_MAX):
-        session.execute(insert(Instance).values(rows[start : start + INSERT_ROWS_MAX]).on_conflict_do_nothing())
-    _refuse_conflicts(session, site_id, study.study_uid, [member.entry for member in pack.members])
+    members = [member for pack in packs for member in pack.members]
+    patient_id = _upsert_patient(session, site_id, patient, keep_known=is_prior)
+    row = _lock_study(session, site_id, study, patient_id, patient, now)
+    _note_contradiction(session, patient_id, patient, study.study_uid, now)
+    series_ids = _upsert_series(session, row.study_id, members)
+    pack_ids = _upsert_packs(session, row.study_id, packs, now, steps)
+    rows = [
+        _instance_row(site_id, series_ids[member.series.series_uid], pack_ids[pack.pack_sha256], member)
+        for pack in packs
+        for member in pack.members
+    ]
+    replaced = frozenset[str]().union(*(step.replaces for step in steps.values()))
+    if replaced:
+        entries = [member.entry for member in members if member.entry.sop_instance_uid in replaced]
+        _refuse_conflicts(session, site_id, study.study_uid, entries)
+        _replace(session, site_id, rows, replaced)
+    session.execute(insert(Instance).on_conflict_do_nothing(), rows)  # one statement, sent with all rows
+    _refuse_conflicts(session, site_id, study.study_uid, [member.entry for member in members])
     _recount(session, row)
     return row
 
@@ -141,19 +192,73 @@ def raise_revision(study: Study, now: datetime) -> bool:
     return True
 
 
-def _upsert_patient(session: Session, site_id: str, patient: PatientFacts) -> str:
+def _upsert_patient(session: Session, site_id: str, patient: PatientFacts, *, keep_known: bool) -> str:
+    """Return the id of the patient's record, locked: the newest name, the first birth date and sex that were said.
+
+    Facts that contradict the record change nothing of it.
+    """
     facts = {"name": patient.name, "birth_date": patient.birth_date, "sex": patient.sex}
     statement = insert(Patient).values(patient_id=new_id(), site_id=site_id, patient_number=patient.number, **facts)
-    statement = statement.on_conflict_do_update(index_elements=["site_id", "patient_number"], set_=facts)
-    return session.scalars(statement.returning(Patient.patient_id)).one()
+    said = statement.excluded
+    filled: dict[str, Any] = {
+        "name": said.name,
+        "birth_date": func.coalesce(Patient.birth_date, said.birth_date),
+        "sex": case((Patient.sex.in_(UNKNOWN_SEXES), said.sex), else_=Patient.sex),
+    }
+    statement = statement.on_conflict_do_update(
+        index_elements=["site_id", "patient_number"],
+        set_={"name": Patient.name} if keep_known else filled,  # even what changes nothing locks the row
+        where=~_contradicts(patient, Patient.birth_date, Patient.sex),
+    )
+    session.execute(statement)
+    of_number = (Patient.site_id == site_id) & (Patient.patient_number == patient.number)
+    return session.scalars(select(Patient.patient_id).where(of_number)).one()
 
 
-def _lock_study(session: Session, site_id: str, study: StudyFacts, patient_id: str, now: datetime) -> Study:
+def _note_contradiction(
+    session: Session, patient_id: str, patient: PatientFacts, study_uid: str, now: datetime
+) -> None:
+    """Mark the record when another birth date or sex has been said of it; once for each study that does."""
+    other = exists().where(
+        Study.patient_id == patient_id, _contradicts(patient, Study.patient_birth_date, Study.patient_sex)
+    )
+    session.execute(
+        update(Patient)
+        .where(
+            Patient.patient_id == patient_id,
+            Patient.contradicting_study_uid != study_uid,
+            or_(_contradicts(patient, Patient.birth_date, Patient.sex), other),
+        )
+        .values(contradicted_at=now, contradicting_study_uid=study_uid)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _contradicts(
+    patient: PatientFacts, birth_date: InstrumentedAttribute[date | None], sex: InstrumentedAttribute[str]
+) -> ColumnElement[bool]:
+    """Return the condition that a row says another birth date or sex; what one does not say contradicts nothing."""
+    other_date: ColumnElement[bool] = false()
+    other_sex: ColumnElement[bool] = false()
+    if patient.birth_date is not None:
+        other_date = birth_date.is_not(None) & (birth_date != patient.birth_date)
+    if patient.sex not in UNKNOWN_SEXES:
+        other_sex = sex.not_in((*UNKNOWN_SEXES, patient.sex))
+    return or_(other_date, other_sex)
+
+
+def _lock_study(
+    session: Session, site_id: str, study: StudyFacts, patient_id: str, patient: PatientFacts, now: datetime
+) -> Study:
     values: dict[str, Any] = {
         "study_id": new_id(),
         "site_id": site_id,
         "study_uid": study.study_uid,
         "patient_id": patient_id,
+        "patient_name": patient.name,
+        "name_keys": keys_of_name(patient.name, readings),
+        "patient_birth_date": patient.birth_date,
+        "patient_sex": patient.sex,
         "accession_number": study.accession_number,
         "study_number": study.study_number,
         "description": study.description,
@@ -191,6 +296,9 @@ def _upsert_series(session: Session, study_id: str, members: Sequence[MemberFact
             "number": series.number,
             "description": series.description,
             "body_part": series.body_part,
+            "performed_date": series.performed_date,
+            "performed_time": series.performed_time,
+            "requests": list(series.requests),
             "instance_count": 0,
         }
         for series in facts.values()
@@ -200,19 +308,42 @@ def _upsert_series(session: Session, study_id: str, members: Sequence[MemberFact
     return {series_uid: series_id for series_uid, series_id in session.execute(query) if series_uid in facts}
 
 
-def _upsert_pack(session: Session, study_id: str, pack: PackFacts, now: datetime) -> str:
-    values = {
-        "pack_id": new_id(),
-        "study_id": study_id,
-        "pack_sha256": pack.pack_sha256,
-        "object_key": pack.object_key,
-        "headers_key": pack.headers_key,
-        "size_bytes": pack.size_bytes,
-        "verified_at": now,
-    }
-    session.execute(insert(Pack).values(values).on_conflict_do_nothing(index_elements=["study_id", "pack_sha256"]))
-    query = select(Pack.pack_id).where(Pack.study_id == study_id, Pack.pack_sha256 == pack.pack_sha256)
-    return session.scalars(query).one()
+def _upsert_packs(
+    session: Session, study_id: str, packs: Sequence[PackFacts], now: datetime, steps: Mapping[str, CatalogueStep]
+) -> dict[str, str]:
+    taken = {pack.pack_sha256: steps.get(pack.pack_sha256) or _unrecorded(session) for pack in packs}
+    rows = [
+        {
+            "pack_id": new_id(),
+            "study_id": study_id,
+            "pack_sha256": pack.pack_sha256,
+            "object_key": pack.object_key,
+            "headers_key": pack.headers_key,
+            "size_bytes": pack.size_bytes,
+            "verified_at": now,
+            "number": taken[pack.pack_sha256].number,
+            "record_sha256": taken[pack.pack_sha256].record_sha256,
+            "checked_at": now,
+        }
+        for pack in packs
+    ]
+    session.execute(insert(Pack).values(rows).on_conflict_do_nothing(index_elements=["study_id", "pack_sha256"]))
+    query = select(Pack.pack_sha256, Pack.pack_id).where(Pack.study_id == study_id)
+    return {row.pack_sha256: row.pack_id for row in session.execute(query)}
+
+
+def _unrecorded(session: Session) -> CatalogueStep:
+    return CatalogueStep(next_number(session), None)
+
+
+def _replace(session: Session, site_id: str, rows: Sequence[dict[str, Any]], uids: frozenset[str]) -> None:
+    """Let these instances lie where the rows say instead of in their damaged packs."""
+    for row in rows:
+        uid = row["sop_instance_uid"]
+        if uid in uids:
+            values = {name: value for name, value in row.items() if name != "instance_id"}
+            of_uid = (Instance.site_id == site_id) & (Instance.sop_instance_uid == uid)
+            session.execute(update(Instance).where(of_uid).values(values).execution_options(synchronize_session=False))
 
 
 def _instance_row(site_id: str, series_id: str, pack_id: str, member: MemberFacts) -> dict[str, Any]:
@@ -227,6 +358,7 @@ def _instance_row(site_id: str, series_id: str, pack_id: str, member: MemberFact
         "number": member.number,
         "rows": member.rows,
         "columns": member.columns,
+        "bits_allocated": member.bits_allocated,
         "frame_count": member.frame_count,
         "offset_bytes": member.offset_bytes,
         "size_bytes": member.entry.size_bytes,
@@ -234,13 +366,16 @@ def _instance_row(site_id: str, series_id: str, pack_id: str, member: MemberFact
         "received_sha256": member.entry.received_sha256,
         "stored_sha256": member.entry.stored_sha256,
         "pixel_sha256": member.entry.pixel_sha256,
+        "values_sha256": member.entry.values_sha256,
+        "received_transfer_syntax_uid": member.entry.received_transfer_syntax_uid,
     }
 
 
 def _refuse_conflicts(session: Session, site_id: str, study_uid: str, entries: Sequence[InstanceEntry]) -> None:
     held = find_digests(session, site_id, [entry.sop_instance_uid for entry in entries])
     for entry in entries:
-        reason = find_conflict(entry, study_uid, held[entry.sop_instance_uid])
+        row = held.get(entry.sop_instance_uid)
+        reason = None if row is None else find_conflict(entry, study_uid, row)
         if reason is not None:
             raise InstanceConflict(entry.sop_instance_uid, reason)
 

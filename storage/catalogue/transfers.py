@@ -18,10 +18,14 @@ GRANTED = "granted"
 COMMITTED = "committed"
 VERIFIED = "verified"
 REFUSED = "refused"
+EXPIRED = "expired"  # never committed; its staging objects are removed
 
 
 def lock_declared_transfer(session: Session, manifest: Manifest, gateway_id: str, now: datetime) -> Transfer:
-    """Return the transfer of this very manifest, created the first time, locked until the transaction ends."""
+    """Return the transfer of this very manifest, created the first time, locked until the transaction ends.
+
+    The lane is no part of what makes a manifest the same: a transfer that is declared in another one changes lanes.
+    """
     digest = manifest.sha256()
     values = {
         "transfer_id": new_id(),
@@ -40,7 +44,31 @@ def lock_declared_transfer(session: Session, manifest: Manifest, gateway_id: str
         insert(Transfer).values(values).on_conflict_do_nothing(index_elements=["site_id", "manifest_sha256"])
     )
     same = select(Transfer).where(Transfer.site_id == manifest.site_id, Transfer.manifest_sha256 == digest)
-    return session.scalars(same.with_for_update()).one()
+    transfer = session.scalars(same.with_for_update()).one()
+    if transfer.lane != manifest.lane:
+        transfer.lane = manifest.lane
+        transfer.manifest = manifest.model_dump(mode="json")
+    return transfer
+
+
+def add_deposited_transfer(session: Session, manifest: Manifest, deposit_id: str, now: datetime) -> Transfer:
+    """Return the new transfer of what a person deposited at the hub."""
+    transfer = Transfer(
+        transfer_id=new_id(),
+        site_id=manifest.site_id,
+        gateway_id=None,
+        deposit_id=deposit_id,
+        study_uid=manifest.study_uid,
+        revision=manifest.revision,
+        lane=manifest.lane,
+        manifest_sha256=manifest.sha256(),
+        manifest=manifest.model_dump(mode="json"),
+        state=TransferState.RECEIVING,
+        declared_at=now,
+    )
+    session.add(transfer)
+    session.flush()
+    return transfer
 
 
 def find_transfer_locked(session: Session, transfer_id: str) -> Transfer | None:
@@ -66,5 +94,16 @@ def packs_of_transfer(session: Session, transfer_id: str) -> Sequence[GrantedPac
         .join(Grant, Grant.grant_id == GrantedPack.grant_id)
         .where(Grant.transfer_id == transfer_id)
         .order_by(Grant.number, GrantedPack.pack_sha256)
+    )
+    return session.scalars(query).all()
+
+
+def grants_of_pack(session: Session, transfer_id: str, pack_sha256: str) -> Sequence[GrantedPack]:
+    """Return every grant of one pack of a transfer, newest first."""
+    query = (
+        select(GrantedPack)
+        .join(Grant, Grant.grant_id == GrantedPack.grant_id)
+        .where(Grant.transfer_id == transfer_id, GrantedPack.pack_sha256 == pack_sha256)
+        .order_by(Grant.number.desc())
     )
     return session.scalars(query).all()
