@@ -6,10 +6,9 @@ The prepared headers say `bulkdata/<path>`, where the path is the element's tag,
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from storage.dicom.elements import EXPLICIT_BIG_ENDIAN
 from storage.dicomweb.errors import BulkDataNotFound
@@ -36,14 +35,14 @@ def complete_addresses(dataset: dict[str, Any], address_of: Callable[[str], str]
                 complete_addresses(item, address_of)
 
 
-def read_value(file: bytes, path: str) -> bytes:
+def read_value(file: BinaryIO, path: str) -> bytes:
     """Return the binary value at `path` of a Part 10 file, in little endian. Raises BulkDataNotFound."""
     import pydicom
 
     if _PATH.fullmatch(path) is None or path in PIXEL_DATA_PATHS:
         raise BulkDataNotFound
     *way, last = path.split("/")
-    dataset: pydicom.Dataset = pydicom.dcmread(io.BytesIO(file), stop_before_pixels=True)
+    dataset: pydicom.Dataset = pydicom.dcmread(file, stop_before_pixels=True)
     big_endian = dataset.file_meta.TransferSyntaxUID == EXPLICIT_BIG_ENDIAN
     try:
         for tag, item in zip(way[::2], way[1::2], strict=True):

@@ -6,10 +6,18 @@ DicomwebError
 ├── FrameNotFound   404
 ├── BulkDataNotFound 404
 ├── NotAcceptable   406
-└── StudyAmbiguous  409
+├── StudyAmbiguous  409
+├── InstanceDamaged 410
+├── RangeNotThere   416
+├── BytesMissing    500
+├── StoreSilent     503   (with Retry-After)
+└── SearchTooLong   503
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
 
 
 class DicomwebError(Exception):
@@ -17,6 +25,7 @@ class DicomwebError(Exception):
 
     status = 500
     code = "internal"
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or (self.__doc__ or "").strip())
@@ -52,7 +61,42 @@ class NotAcceptable(DicomwebError):
     status, code = 406, "not_acceptable"
 
 
+class InstanceDamaged(DicomwebError):
+    """The stored bytes of this instance are damaged; its site has been asked to send it again."""
+
+    status, code = 410, "instance_damaged"
+
+
 class StudyAmbiguous(DicomwebError):
     """Two sites you may see sent a study under this UID; open it from the case that you read."""
 
     status, code = 409, "study_ambiguous"
+
+
+class RangeNotThere(DicomwebError):
+    """What is asked for begins behind the end."""
+
+    status, code = 416, "range_not_there"
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"there are {size_bytes} bytes")
+        self.headers = {"Content-Range": f"bytes */{size_bytes}"}
+
+
+class BytesMissing(DicomwebError):
+    """The hub's object store has lost these images' bytes; tell whoever runs the hub."""
+
+    status, code = 500, "bytes_missing"
+
+
+class StoreSilent(DicomwebError):
+    """The hub's object store does not answer at the moment; try again shortly."""
+
+    status, code = 503, "store_unavailable"
+    headers = MappingProxyType({"Retry-After": "5"})  # seconds
+
+
+class SearchTooLong(DicomwebError):
+    """The search takes too long; narrow it, for example by a patient, an accession number or a few days."""
+
+    status, code = 503, "search_too_long"

@@ -1,4 +1,4 @@
-"""Frames of stored instances: one range read each, in the syntax in which they are stored.
+"""Frames of stored instances: where they lie, in the syntax in which they are stored.
 
 Samples are never decoded nor converted here. Native frames whose stored form no browser reads (big endian, deflated)
 are given as the same samples in little endian.
@@ -6,15 +6,17 @@ are given as the same samples in little endian.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from typing import Final
+from typing import BinaryIO, Final
 
 from storage.catalogue.tables import Instance
 from storage.dicom.elements import EXPLICIT_BIG_ENDIAN, EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN
 from storage.dicomweb.catalogue_queries import StoredInstance
 from storage.dicomweb.errors import BadQuery, FrameNotFound
+from storage.dicomweb.negotiation import OCTET_STREAM, Offer
+from storage.dicomweb.stored_body import StoredBody
 from storage.objects.protocol import ObjectStore
+from storage.objects.ranged import open_range
 
 FRAMES_PER_REQUEST_MAX: Final = 1000
 DEFLATED_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1.99"
@@ -45,40 +47,47 @@ def parse_frame_numbers(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def media_type_of(instance: Instance) -> str:
-    """Return the media type of the instance's frames with its transfer syntax, as a part's Content-Type."""
+def stored_offer(instance: Instance) -> Offer:
+    """Return the form in which the instance's frames are stored, or the one that is given in its place."""
     syntax = instance.transfer_syntax_uid
     if syntax in REWRITTEN_HERE or syntax == IMPLICIT_LITTLE_ENDIAN:
         syntax = EXPLICIT_LITTLE_ENDIAN
-    return f"{MEDIA_TYPES.get(syntax, 'application/octet-stream')}; transfer-syntax={syntax}"
+    return Offer(MEDIA_TYPES.get(syntax, OCTET_STREAM), syntax)
 
 
-def read_frames(objects: ObjectStore, stored: StoredInstance, numbers: Sequence[int]) -> list[bytes]:
-    """Return the bytes of the frames, in the order asked. Raises FrameNotFound."""
+def read_frames(objects: ObjectStore, stored: StoredInstance, numbers: Sequence[int]) -> list[bytes | StoredBody]:
+    """Return the frames in the order asked; stored ones are read while they are sent. Raises FrameNotFound."""
     instance = stored.instance
+    refuse_missing(instance, numbers)
+    if instance.transfer_syntax_uid in REWRITTEN_HERE or not instance.frame_spans:
+        return [*_rewritten_frames(objects, stored, numbers)]
+    return [frame_body(stored, number) for number in numbers]
+
+
+def refuse_missing(instance: Instance, numbers: Sequence[int]) -> None:
+    """Raise FrameNotFound unless the instance has all these frames."""
     if any(not 1 <= number <= max(instance.frame_count, 1) for number in numbers):
         raise FrameNotFound(f"the instance has {instance.frame_count} frames")
-    if instance.transfer_syntax_uid in REWRITTEN_HERE or not instance.frame_spans:
-        return _rewritten_frames(objects, stored, numbers)
-    return [_read_spans(objects, stored, instance.frame_spans[number - 1]["spans"]) for number in numbers]
 
 
-def read_instance(objects: ObjectStore, stored: StoredInstance) -> bytes:
-    """Return the instance's Part 10 file."""
+def open_instance(objects: ObjectStore, stored: StoredInstance) -> BinaryIO:
+    """Return the instance's Part 10 file as a file that is read where it lies; close it after use."""
     instance = stored.instance
-    return objects.read(stored.object_key, offset=instance.offset_bytes, length=instance.size_bytes)
+    return open_range(objects, stored.object_key, instance.offset_bytes, instance.size_bytes)
 
 
-def _read_spans(objects: ObjectStore, stored: StoredInstance, spans: Sequence[tuple[int, int]]) -> bytes:
-    start = stored.instance.offset_bytes
-    return b"".join(objects.read(stored.object_key, offset=start + offset, length=size) for offset, size in spans)
+def frame_body(stored: StoredInstance, number: int) -> StoredBody:
+    """Return where a frame lies."""
+    start, spans = stored.instance.offset_bytes, stored.instance.frame_spans[number - 1]["spans"]
+    return StoredBody(stored.object_key, [(start + offset, length) for offset, length in spans])
 
 
 def _rewritten_frames(objects: ObjectStore, stored: StoredInstance, numbers: Sequence[int]) -> list[bytes]:
     import pydicom
     from pydicom.pixels.utils import get_expected_length
 
-    dataset = pydicom.dcmread(io.BytesIO(read_instance(objects, stored)))
+    with open_instance(objects, stored) as file:
+        dataset = pydicom.dcmread(file)
     if "PixelData" not in dataset:
         raise FrameNotFound("the instance has no pixel data")
     pixels: bytes = dataset.PixelData

@@ -3,37 +3,64 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Final
 
+from storage.dicomweb.stored_body import StoredBody, read_bodies
+from storage.objects.protocol import ObjectStore
+
 CRLF: Final = b"\r\n"
+PIECE_BYTES: Final = 512 * 1024  # small pieces are sent together, larger ones as they come
+
+Part = tuple[str, bytes | StoredBody]  # its Content-Type and what it holds
 
 
 class Multipart:
-    """One answer: its Content-Type, its exact length and its pieces."""
+    """The frame around the parts of one answer: what announces them, and what stands before and behind each."""
 
-    def __init__(self, parts: Iterable[tuple[str, bytes]]) -> None:
+    def __init__(self, media_type: str) -> None:
         self.boundary = secrets.token_hex(16)
-        self._parts = [(self._head(content_type), body) for content_type, body in parts]
-        first = next(iter(self._parts), None)
-        self._root = first[0].split(b"Content-Type: ")[1].split(b"\r\n")[0].decode() if first else "application/dicom"
+        self._media_type = media_type.partition(";")[0]
 
     @property
     def content_type(self) -> str:
-        """Return the header; `type` is the media type of the first part without its parameters."""
-        root = self._root.split(";")[0]
-        return f'multipart/related; type="{root}"; boundary={self.boundary}'
+        """Return the header; `type` is the media type of the parts without its parameters."""
+        return f'multipart/related; type="{self._media_type}"; boundary={self.boundary}'
 
-    @property
-    def size_bytes(self) -> int:
-        """Return the exact length of all pieces."""
-        return sum(len(head) + len(body) + len(CRLF) for head, body in self._parts) + len(self._tail())
+    def size_bytes(self, parts: Sequence[Part]) -> int:
+        """Return the exact length of an answer of these parts."""
+        return sum(len(self._head(kind)) + len(body) + len(CRLF) for kind, body in parts) + len(self._tail())
 
-    def pieces(self) -> Iterable[bytes]:
-        """Yield what goes on the line."""
-        for head, body in self._parts:
-            yield head
-            yield body
+    def pieces(self, objects: ObjectStore, parts: Sequence[Part]) -> Generator[bytes]:
+        """Yield what goes on the line. What is stored is read as it is taken: not on the event loop.
+
+        Raises:
+            ObjectMissing, StoreUnavailable: the store has not what the catalogue says, or does not answer.
+        """
+        return gathered(self._fragments(objects, parts))
+
+    def made(self, parts: Iterable[tuple[str, Iterable[bytes]]]) -> Generator[bytes]:
+        """Yield what goes on the line of parts that are made as they are taken; their length is not known before."""
+        return gathered(self._framed(parts))
+
+    def _fragments(self, objects: ObjectStore, parts: Sequence[Part]) -> Iterator[bytes | memoryview]:
+        bodies = [body if isinstance(body, StoredBody) else StoredBody("", ()) for _, body in parts]
+        stored = read_bodies(objects, bodies)
+        number, piece = next(stored, (len(parts), memoryview(b"")))
+        for own, (kind, body) in enumerate(parts):
+            yield self._head(kind)
+            if isinstance(body, bytes):
+                yield body
+            while number == own:
+                yield piece
+                number, piece = next(stored, (len(parts), memoryview(b"")))
+            yield CRLF
+        yield self._tail()
+
+    def _framed(self, parts: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[bytes | memoryview]:
+        for kind, chunks in parts:
+            yield self._head(kind)
+            yield from chunks
             yield CRLF
         yield self._tail()
 
@@ -42,3 +69,17 @@ class Multipart:
 
     def _tail(self) -> bytes:
         return f"--{self.boundary}--\r\n".encode()
+
+
+def gathered(fragments: Iterator[bytes | memoryview]) -> Generator[bytes]:
+    """Yield the same bytes in pieces that are worth a write."""
+    held: list[memoryview] = []
+    size = 0
+    for fragment in fragments:
+        held.append(memoryview(fragment))
+        size += held[-1].nbytes
+        if size >= PIECE_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)

@@ -14,15 +14,15 @@ from sqlalchemy.orm import Session
 from storage.ledger.tables import Enrolment, Gateway, UsedNonce
 
 
-def spend_enrolment(session: Session, code_sha256: str, gateway_id: str, now: datetime) -> str | None:
-    """Spend an unused, unexpired code and return its site; None when there is no such code to spend."""
+def spend_enrolment(session: Session, code_sha256: str, gateway_id: str, now: datetime) -> bool:
+    """Spend an unused, unexpired code; return whether there was one to spend."""
     statement = (
         update(Enrolment)
         .where(Enrolment.code_sha256 == code_sha256, Enrolment.used_at.is_(None), Enrolment.expires_at > now)
         .values(used_at=now, used_by_gateway_id=gateway_id)
-        .returning(Enrolment.site_id)
+        .returning(Enrolment.code_sha256)
     )
-    return session.scalar(statement)
+    return session.scalar(statement) is not None
 
 
 def lock_gateway(session: Session, gateway_id: str) -> Gateway:

@@ -28,7 +28,8 @@ class Enrolment(Base):
     __tablename__ = "enrolments"
 
     code_sha256: Mapped[str] = mapped_column(primary_key=True)
-    site_id: Mapped[str] = mapped_column(ForeignKey("sites.site_id"))
+    site_id: Mapped[str | None] = mapped_column(ForeignKey("sites.site_id"))
+    reads_for: Mapped[str | None]  # instead of a site: the organisation whose physicians the gateway serves
     issued_by: Mapped[str]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
@@ -42,13 +43,15 @@ class Gateway(Base):
     __tablename__ = "gateways"
 
     gateway_id: Mapped[str] = mapped_column(primary_key=True)
-    site_id: Mapped[str] = mapped_column(ForeignKey("sites.site_id"), index=True)
+    site_id: Mapped[str | None] = mapped_column(ForeignKey("sites.site_id"), index=True)
+    reads_for: Mapped[str | None]  # instead of a site: the organisation whose physicians it serves
     public_key: Mapped[bytes] = mapped_column(LargeBinary)
     software_version: Mapped[str]
     enrolled_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
     last_seen_at: Mapped[datetime | None]
     clock_offset_ms: Mapped[int | None]  # gateway minus hub, as last measured
+    asked_for_priors_at: Mapped[datetime | None]  # it can fetch from the site's PACS; None: it never asked what
     custody_through: Mapped[int] = mapped_column(server_default="0")  # its events up to this number are in the ledger
 
 
@@ -76,6 +79,7 @@ class CustodyEvent(Base):
             "received_at",
             postgresql_where=text("hop IN ('quarantined', 'refused', 'late_images')"),
         ),
+        Index("ix_custody_events_site_hub", "site_id", "received_at", postgresql_where=text("place = 'hub'")),
         Index("ix_custody_events_source", "place", "source_seq", postgresql_where=text("source_seq IS NOT NULL")),
     )
 
