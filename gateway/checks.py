@@ -13,10 +13,26 @@ from gateway.hub import HubError
 from gateway.identity import IdentityKeyUnusable, load_signing_identity
 from gateway.journal.database import Journal
 from gateway.link import build_client
-from gateway.returns.pacs import PacsUnavailable, echo
-from gateway.settings import GatewaySettings, TargetSettings
+from gateway.peers import Permission
+from gateway.reader.places import Places
+from gateway.returns.channel import TargetUnavailable
+from gateway.returns.channels import Sender, try_target
+from gateway.returns.companions import Companions
+from gateway.returns.store import DocumentStore
+from gateway.scu import Destination, PeerUnavailable
+from gateway.scu import echo as call_device
+from gateway.settings import GatewaySettings
 from gateway.spool.durable import RealFiles
 from gateway.spool.spool import Spool
+from gateway.targets import Target
+from gateway.tls import (
+    EXPIRES_SOON,
+    CertificateUnusable,
+    Credentials,
+    explain_credentials,
+    find_expiry,
+    server_context,
+)
 
 CLOCK_OFFSET_MAX: Final = timedelta(seconds=30)
 
@@ -40,8 +56,19 @@ def run_checks(settings: GatewaySettings, open_journal: Callable[[GatewaySetting
     journal = open_journal(settings)
     yield _check_enrolment(settings, journal)
     yield from _check_hub(settings)
-    for target in settings.targets:
-        yield _check_target(settings, target)
+    yield from _check_dicom_tls(settings)
+    tls = settings.dicom.tls
+    sender = Sender(
+        calling_ae_title=settings.dicom.ae_title,
+        credentials=Credentials.of(tls) if tls is not None else None,
+        companions=Companions(journal, DocumentStore(settings.spool_dir, RealFiles())),
+        clock=utc_now,
+    )
+    yield from _check_reader(settings)
+    for target in settings.delivery_targets:
+        yield _check_target(target, sender)
+    yield from _check_peers(settings)
+    yield from _check_prior_source(settings)
 
 
 def _check_spool(settings: GatewaySettings) -> Check:
@@ -96,10 +123,78 @@ def _check_hub(settings: GatewaySettings) -> Iterator[Check]:
         yield Check("clock", ok=fine, detail=detail, remedy=remedy)
 
 
-def _check_target(settings: GatewaySettings, target: TargetSettings) -> Check:
+def _check_dicom_tls(settings: GatewaySettings) -> Iterator[Check]:
+    """Say whether the DICOM certificate can be used, and for how long."""
+    if settings.dicom.tls is None:
+        return
+    credentials = Credentials.of(settings.dicom.tls)
+    now = utc_now()
     try:
-        echo(target, settings.dicom.ae_title)
-    except PacsUnavailable as exc:
-        remedy = f"Check host, port and AE title of this target, and that it knows {settings.dicom.ae_title}."
+        detail = explain_credentials(credentials, now)
+        server_context(credentials, require_client_certificate=settings.dicom.tls.require_client_certificate)
+    except CertificateUnusable as exc:
+        remedy = "Ask whoever issues the clinic's certificates for a new pair, and name its files in [dicom.tls]."
+        yield Check("dicom tls", ok=False, detail=str(exc), remedy=remedy)
+        return
+    soon = find_expiry(credentials) - now < EXPIRES_SOON
+    remedy = "Ask for its successor now: after that day devices refuse this gateway." if soon else ""
+    yield Check("dicom tls", ok=not soon, detail=detail, remedy=remedy)
+
+
+def _check_peers(settings: GatewaySettings) -> Iterator[Check]:
+    """Call every device that this gateway may have to call."""
+    dicom = settings.dicom
+    credentials = Credentials.of(dicom.tls) if dicom.tls is not None else None
+    for peer in settings.peers:
+        if peer.call_back is None:
+            continue
+        try:
+            call_device(Destination.of(peer.ae_title, peer.call_back, credentials), dicom.ae_title)
+        except PeerUnavailable as exc:
+            remedy = f"Check host, port and AE title of this peer, and that it knows {dicom.ae_title}."
+            yield Check(f"peer {peer.name}", ok=False, detail=str(exc), remedy=remedy)
+        else:
+            yield Check(f"peer {peer.name}", ok=True, detail="answers C-ECHO")
+
+
+def _check_prior_source(settings: GatewaySettings) -> Iterator[Check]:
+    """Say whether the PACS that earlier studies come from may store here."""
+    source = settings.prior_source
+    if source is None:
+        return
+    own = settings.dicom.ae_title
+    if Permission.STORE in source.may:
+        yield Check("priors", ok=True, detail=f"from {source.name}, which must know {own} as a place to send to")
+        return
+    remedy = f'Add "store" to `may` of peer {source.name}: what it is asked for it sends by C-STORE.'
+    yield Check("priors", ok=False, detail=f"{source.ae_title} may not store here", remedy=remedy)
+
+
+def _check_reader(settings: GatewaySettings) -> Iterator[Check]:
+    """Say where claimed cases go in reader mode."""
+    if settings.mode != "reader":
+        return
+    places = Places.of(settings)
+    remedy = "" if places.has_any else "Name the hospital's PACS in [[targets]], with host, port and AE title."
+    yield Check("reader", ok=places.has_any, detail=places.words(), remedy=remedy)
+    idle = [peer.name for peer in settings.peers if not peer.may]
+    if idle:
+        detail = f"in reader mode only query and retrieve count, and these peers may do neither: {', '.join(idle)}"
+        remedy = 'Give them may = ["query", "retrieve"], or take them out; nobody can store here.'
+        yield Check("reader peers", ok=False, detail=detail, remedy=remedy)
+
+
+def _check_target(target: Target, sender: Sender) -> Check:
+    try:
+        detail = try_target(target, sender)
+    except TargetUnavailable as exc:
+        remedy = _REMEDIES[target.kind].format(calling=sender.calling_ae_title)
         return Check(target.target, ok=False, detail=str(exc), remedy=remedy)
-    return Check(target.target, ok=True, detail="answers C-ECHO")
+    return Check(target.target, ok=True, detail=detail)
+
+
+_REMEDIES: Final = {
+    "pacs": "Check host, port and AE title of this target, and that it knows {calling}.",
+    "hl7": "Check host, port and tls of this target, and that the HIS listens there for results.",
+    "folder": "Check path and marker of this target, and that this user may write there.",
+}

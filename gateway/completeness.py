@@ -5,7 +5,8 @@ Nothing is final: an instance that comes after the decision opens the study agai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -17,6 +18,8 @@ class Because(StrEnum):
     EXPECTED_COUNT = "expected_count"
     QUIET_PERIOD = "quiet_period"
     ASSOCIATION_STAYED_OPEN = "association_stayed_open"
+    STEP_STAYED_OPEN = "step_stayed_open"
+    INSTANCES_MISSING = "instances_missing"
     CLOCK_SET_BACK = "clock_set_back"
 
 
@@ -26,7 +29,8 @@ class StudyEvents:
 
     `received` counts the instances that wait in incoming. `association_open`: one that brought some of them has not
     ended. `association_closed_at`: the latest end among those that did. `expected`: how many are to wait here, where
-    somebody said so.
+    somebody said so. `step_began_at`: when the scanner reported the latest performed step (MPPS) of the study that it
+    has not ended.
     """
 
     received: int
@@ -34,15 +38,24 @@ class StudyEvents:
     association_open: bool = False
     association_closed_at: datetime | None = None
     expected: int | None = None
+    step_began_at: datetime | None = None
     forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait: after the last event, and after the last instance of an association that stays open."""
+    """How long to wait: after the last event; and after the last instance while an association or a step stays open, or
+    while fewer instances are here than were announced.
+    """
 
     quiet_period_s: float
     open_association_max_s: float
+    open_step_max_s: float = 1800.0
+    missing_instances_max_s: float = 300.0
+
+    def for_stat(self) -> Patience:
+        """Return the patience with a stat study, which no scanner that forgets to end its steps may keep for long."""
+        return replace(self, open_step_max_s=min(self.open_step_max_s, self.missing_instances_max_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +75,31 @@ class WaitUntil:
 def decide(events: StudyEvents, now: datetime, patience: Patience) -> Complete | WaitUntil:
     """Return whether the study is complete at `now`, or when to ask again if nothing happens.
 
-    A known count completes at once; otherwise the study is complete when nothing has happened for the quiet period
-    after the last instance and the end of its associations. An association that stays open without bringing anything
-    delays it by at most `open_association_max_s`. Times after `now` by more than the wait mean that the clock was set
-    back.
+    A known count completes at once, but not while the scanner says that the examination goes on; otherwise the study is
+    complete when nothing has happened for the quiet period after the last instance and the end of its associations. An
+    association or a performed step that stays open, and announced instances that do not come, hold it for limits of
+    their own after the last instance; the longest wait counts. Times after `now` by more than the wait mean that the
+    clock was set back.
     """
     if events.forced:
         return Complete(Because.FORCED)
-    if events.expected is not None and events.received >= events.expected:
+    if events.step_began_at is None and events.expected is not None and events.received >= events.expected:
         return Complete(Because.EXPECTED_COUNT)
-    last, wait_s, because = _awaited(events, patience)
+    last, wait_s, because = max(_awaited(events, patience), key=lambda wait: wait[0] + timedelta(seconds=wait[1]))
     if last - now > timedelta(seconds=wait_s):
         return Complete(Because.CLOCK_SET_BACK)
     due = last + timedelta(seconds=wait_s)
     return Complete(because) if now >= due else WaitUntil(due)
 
 
-def _awaited(events: StudyEvents, patience: Patience) -> tuple[datetime, float, Because]:
-    """Return the last event, how long to wait after it, and what the end of that wait means."""
-    if events.association_open:
-        return events.last_received_at, patience.open_association_max_s, Because.ASSOCIATION_STAYED_OPEN
+def _awaited(events: StudyEvents, patience: Patience) -> Iterator[tuple[datetime, float, Because]]:
+    """Yield the last event, how long to wait after it, and what the end of that wait means, for each thing awaited."""
     last = max(events.last_received_at, events.association_closed_at or events.last_received_at)
-    return last, patience.quiet_period_s, Because.QUIET_PERIOD
+    if events.association_open:
+        yield events.last_received_at, patience.open_association_max_s, Because.ASSOCIATION_STAYED_OPEN
+    if events.step_began_at is not None:
+        yield max(events.last_received_at, events.step_began_at), patience.open_step_max_s, Because.STEP_STAYED_OPEN
+    if events.expected is not None and events.received < events.expected:
+        yield last, patience.missing_instances_max_s, Because.INSTANCES_MISSING
+    if not events.association_open:
+        yield last, patience.quiet_period_s, Because.QUIET_PERIOD

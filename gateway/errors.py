@@ -21,3 +21,7 @@ class CommandMismatch(Exception):
 
 class DuplicateDiffers(Exception):
     """The SOP Instance UID is already held with other bytes."""
+
+
+class NotAllowedToStore(Exception):
+    """A device sent an image that may not; nothing of it is kept."""

@@ -1,19 +1,12 @@
-"""How fast the line is, and how often the hub is asked for a result. Volatile: measured anew after a restart."""
+"""How often the hub is asked for a result. Volatile: begins anew after a restart."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from gateway.journal.transfers import TransferKey
-
-PACK_BYTES_MIN: Final = 1024 * 1024
-PACK_BYTES_MAX: Final = 16 * 1024 * 1024
-PACK_BYTES_UNMEASURED: Final = 2 * 1024 * 1024
-SMOOTHING: Final = 0.4  # weight of the newest measurement
-SAMPLE_BYTES_MIN: Final = 64 * 1024  # smaller uploads measure the round trip, not the line
 
 POLL_FIRST_S: Final = 0.05
 POLL_FACTOR: Final = 1.5
@@ -27,31 +20,6 @@ def poll_delay_s(polls: int) -> float:
     if polls > POLL_WORKING_COUNT:
         return min(POLL_WORKING_MAX_S * POLL_FACTOR ** min(polls - POLL_WORKING_COUNT, 10), POLL_IDLE_MAX_S)
     return min(POLL_FIRST_S * POLL_FACTOR ** min(polls - 1, 20), POLL_WORKING_MAX_S)
-
-
-class LineSpeed:
-    """The measured speed of one upload stream."""
-
-    def __init__(self, seconds_per_pack: float) -> None:
-        self._seconds_per_pack = seconds_per_pack
-        self._lock = threading.Lock()
-        self._bytes_per_s: float | None = None
-
-    def observe(self, size_bytes: int, seconds: float) -> None:
-        """Learn from one finished upload."""
-        if size_bytes < SAMPLE_BYTES_MIN or seconds <= 0:
-            return
-        rate = size_bytes / seconds
-        with self._lock:
-            known = self._bytes_per_s
-            self._bytes_per_s = rate if known is None else known + SMOOTHING * (rate - known)
-
-    def pack_bytes(self) -> int:
-        """Return how large a pack should be to take the configured seconds of the line."""
-        with self._lock:
-            if self._bytes_per_s is None:
-                return PACK_BYTES_UNMEASURED
-            return int(min(max(self._bytes_per_s * self._seconds_per_pack, PACK_BYTES_MIN), PACK_BYTES_MAX))
 
 
 @dataclass(slots=True)

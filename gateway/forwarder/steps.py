@@ -6,12 +6,11 @@ the hub takes it a second time.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import BinaryIO, Final, cast
 
 import structlog
 
@@ -19,13 +18,14 @@ from gateway.backoff import delay_s
 from gateway.errors import InstanceNotInSpool
 from gateway.forwarder.conflicts import WhyQuarantined, quarantine_instances
 from gateway.forwarder.decision import Step, Work
-from gateway.forwarder.pace import LineSpeed
-from gateway.forwarder.packing import TransferFiles, damaged_instances, open_pack, plan_transfer
+from gateway.forwarder.packing import TransferFiles, damaged_instances, open_pack, plan_next_packs
 from gateway.hub import HubClient
 from gateway.journal import transfers
 from gateway.journal.database import Journal
 from gateway.journal.instances import place_transfer
 from gateway.journal.transfers import TransferKey
+from gateway.line.budget import LineBudget, MeteredBody
+from gateway.line.watch import LineWatch
 from gateway.spool.layout import SpoolState
 from gateway.spool.spool import Spool
 from storage.contract.identifiers import Uid
@@ -34,14 +34,16 @@ from storage.contract.wire import (
     CommitRequest,
     GrantAnswer,
     GrantRequest,
+    PackDeclaration,
     PackRefusal,
     TransferAnswer,
     TransferState,
 )
-from storage.packs import MemberChanged
+from storage.packs import MemberChanged, PackStream
 
 log = structlog.get_logger(__name__)
 
+PACKS_PER_PLAN_MAX: Final = 8
 GRANT_USED_SHARE: Final = 0.75  # of a grant's life: what is left covers the upload under way and the commit
 REFUSAL_FIRST_S: Final = 2.0
 REFUSAL_MAX_S: Final = 3600.0
@@ -64,19 +66,21 @@ class TransferSteps:
         journal: Journal,
         spool: Spool,
         client: HubClient,
+        budget: LineBudget,
+        line: LineWatch,
         *,
         clock: Callable[[], datetime],
-        line_seconds_per_pack: float,
     ) -> None:
         self._journal = journal
         self._spool = spool
         self._client = client
+        self._budget = budget
+        self._line = line
         self._clock = clock
-        self._speed = LineSpeed(line_seconds_per_pack)
-        self._abort = threading.Event()
         self._refusals: dict[tuple[TransferKey, str], int] = {}
         self._steps: dict[Step, Callable[[Work], Outcome]] = {
             Step.DECLARE: self._declare,
+            Step.DECLARE_LANE: self._declare_lane,
             Step.GRANT: self._grant,
             Step.UPLOAD: self._upload,
             Step.COMMIT: self._commit,
@@ -95,10 +99,6 @@ class TransferSteps:
                 raise
             return Outcome.PROGRESS
 
-    def abort_uploads(self) -> None:
-        """Break off uploads under way and refuse new ones."""
-        self._abort.set()
-
     def postpone(self, key: TransferKey, wait_s: float) -> None:
         """Look at the transfer again only after `wait_s`."""
         transfers.postpone(self._journal, key, self._clock() + timedelta(seconds=wait_s))
@@ -110,17 +110,52 @@ class TransferSteps:
             reasons = {conflict.sop_instance_uid: conflict.reason for conflict in answer.conflicting}
             quarantine_instances(self._spool, self._journal, manifest, reasons, WhyQuarantined.CONFLICT, self._clock())
             return Outcome.PROGRESS
-        files = TransferFiles(self._spool, work.key)
-        packs = plan_transfer(manifest, answer.needed, files, self._speed.pack_bytes())
-        transfers.mark_declared(self._journal, work.key, answer.transfer_id, packs, self._clock())
-        log.info("transfer_declared", study_uid=work.key.study_uid, revision=work.key.revision, packs=len(packs))
+        transfers.mark_declared(self._journal, work.key, answer.transfer_id, manifest, answer.needed, self._clock())
+        log.info(
+            "transfer_declared",
+            study_uid=work.key.study_uid,
+            revision=work.key.revision,
+            lane=manifest.lane,
+            needed=len(answer.needed),
+        )
+        return Outcome.PROGRESS
+
+    def _declare_lane(self, work: Work) -> Outcome:
+        """Tell the hub of another lane: the same manifest but for it, and so the same transfer."""
+        manifest = transfers.load_manifest(self._journal, work.key)
+        answer = self._client.declare(manifest)
+        transfers.mark_lane_declared(self._journal, work.key, answer.transfer_id, manifest.lane)
+        log.info("transfer_lane_declared", study_uid=work.key.study_uid, lane=manifest.lane)
         return Outcome.PROGRESS
 
     def _grant(self, work: Work) -> Outcome:
-        packs = transfers.load_declarations(self._journal, work.key, work.pack_sha256s)
+        """Ask for the addresses of planned packs; where none wait, plan the next ones first."""
+        if not work.pack_sha256s:
+            return self._plan_and_grant(work)
+        packs = transfers.load_declarations(self._journal, work.key, work.pack_sha256s, work.parts)
+        return self._ask_for_grant(work, packs)
+
+    def _plan_and_grant(self, work: Work) -> Outcome:
+        packs = self._plan(work.key)
+        whole = [pack for pack in packs if not pack.parts]  # parts are asked for a few at a time, as they are uploaded
+        return self._ask_for_grant(work, whole) if whole else Outcome.PROGRESS
+
+    def _ask_for_grant(self, work: Work, packs: list[PackDeclaration]) -> Outcome:
         answer = self._client.request_grant(work.transfer_id, GrantRequest(packs=tuple(packs)))
-        transfers.save_grant(self._journal, work.key, answer, self._usable_until(answer))
+        transfers.save_grant(self._journal, work.key, packs, answer, self._clock(), self._usable_until(answer))
         return Outcome.PROGRESS
+
+    def _plan(self, key: TransferKey) -> list[PackDeclaration]:
+        """Plan as many packs as shall wait for the line, as large as the line is fast now; return them."""
+        unplanned = transfers.unplanned_instances(self._journal, key)
+        streams = self._line.streams
+        manifest = transfers.load_manifest(self._journal, key)
+        files = TransferFiles(self._spool, key)
+        count = min(streams + 1, PACKS_PER_PLAN_MAX)
+        packs = plan_next_packs(manifest, unplanned, files, self._line.pack_bytes(), count, streams)
+        planned = sum(len(pack.sop_instance_uids) for pack in packs)
+        transfers.add_planned_packs(self._journal, key, packs, len(unplanned) - planned)
+        return packs
 
     def _usable_until(self, answer: GrantAnswer) -> datetime:
         """Return the end of the grant by our own clock, which may be wrong: only the span is taken from the hub."""
@@ -130,17 +165,40 @@ class TransferSteps:
 
     def _upload(self, work: Work) -> Outcome:
         pack_sha256 = work.pack_sha256s[0]
-        granted = transfers.find_upload(self._journal, work.key, pack_sha256)
+        part = work.parts[0] if work.parts else None
+        granted = transfers.find_upload(self._journal, work.key, pack_sha256, part)
         if granted is None:
             return Outcome.PROGRESS
         manifest = transfers.load_manifest(self._journal, work.key)
         files = TransferFiles(self._spool, work.key)
         started = time.monotonic()
-        with open_pack(manifest, granted.sop_instance_uids, files, self._abort) as body:
-            self._client.put_pack(granted.upload, body, granted.size_bytes)
-        self._speed.observe(granted.size_bytes, time.monotonic() - started)
-        transfers.mark_pack_uploaded(self._journal, work.key, pack_sha256, self._clock())
-        log.info("pack_uploaded", study_uid=work.key.study_uid, pack_sha256=pack_sha256, size_bytes=granted.size_bytes)
+        with self._budget.upload(
+            work.slot,
+            work.key.study_uid,
+            work.lane,
+            granted.size_bytes,
+            host=work.host,
+            urgent_bytes=transfers.waiting_bytes(self._journal, work.lane),
+            bytes_per_s=self._line.bytes_per_s,
+        ) as upload:
+
+            def let_out(stream: PackStream) -> BinaryIO:
+                return cast("BinaryIO", MeteredBody(stream.read, self._budget, upload))
+
+            number = part[1] if part else None
+            log.info("pack_begun", study_uid=work.key.study_uid, pack_sha256=pack_sha256, part=number, lane=work.lane)
+            members, offset_bytes = granted.sop_instance_uids, granted.offset_bytes
+            with open_pack(manifest, members, files, let_out, offset_bytes) as body:
+                self._client.put_pack(granted.upload, body, granted.size_bytes)
+        self._line.observe_upload(granted.size_bytes, time.monotonic() - started)
+        transfers.mark_pack_uploaded(self._journal, work.key, pack_sha256, self._clock(), part)
+        log.info(
+            "pack_uploaded",
+            study_uid=work.key.study_uid,
+            pack_sha256=pack_sha256,
+            part=part[1] if part else None,
+            size_bytes=granted.size_bytes,
+        )
         return Outcome.PROGRESS
 
     def _commit(self, work: Work) -> Outcome:

@@ -1,7 +1,7 @@
 """The gateway's side of the line to the hub: signed requests, uploads, and their errors."""
 
 from gateway.hub.client import HubClient, SigningIdentity
-from gateway.hub.errors import HubBusy, HubError, HubRefused, HubUnreachable, UploadAborted
+from gateway.hub.errors import HubBusy, HubError, HubRefused, HubUnreachable
 
 __all__ = [
     "HubBusy",
@@ -10,5 +10,4 @@ __all__ = [
     "HubRefused",
     "HubUnreachable",
     "SigningIdentity",
-    "UploadAborted",
 ]

@@ -7,7 +7,7 @@ threads. Only silence is timed, never a whole exchange. Volatile: connections an
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -17,15 +17,18 @@ from urllib.parse import quote, urlsplit
 
 import urllib3
 
-from gateway.hub.answers import find_problem, parse_answer, raise_for_status
+from gateway.hub.answers import Model, find_problem, parse_answer, raise_for_status
 from gateway.hub.connections import SEND_BLOCK_BYTES, LinePools
-from gateway.hub.errors import HubRefused, HubUnreachable
+from gateway.hub.errors import HubError, HubRefused, HubUnreachable
 from gateway.hub.nonces import NonceStore
+from gateway.hub.reach import Reach
 from storage.contract.manifest import Manifest, WireModel
+from storage.contract.priors import PriorOutcome, PriorRequestPage
 from storage.contract.signing import RequestSigner, sign_request
 from storage.contract.wire import (
     GATEWAY_TIME_HEADER,
     NONCE_HEADER,
+    AccountsAnswer,
     CommitRequest,
     CustodyAnswer,
     CustodyBatch,
@@ -35,8 +38,15 @@ from storage.contract.wire import (
     GrantAnswer,
     GrantRequest,
     Health,
+    HubEventsAnswer,
     ManifestAnswer,
     NonceAnswer,
+    OrderBatch,
+    OrderPage,
+    OrdersAnswer,
+    ReaderCases,
+    ReaderReceipt,
+    ReaderReport,
     Receipt,
     TransferAnswer,
     Upload,
@@ -44,6 +54,10 @@ from storage.contract.wire import (
 
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 ALREADY_THERE: Final = 412  # a signed If-None-Match: * says that this very pack was put before
+
+
+def _at_once(wanted_bytes: int) -> int:
+    return wanted_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +77,10 @@ class _Answer:
 
 
 class HubClient:
-    """Talks to one hub. `clock` is the gateway's own, sent along so that the hub can measure its offset."""
+    """Talks to one hub. `clock` is the gateway's own, sent along so that the hub can measure its offset.
+
+    `reach` hears of every request whether the hub gave a usable answer; object storage does not count.
+    """
 
     def __init__(
         self,
@@ -74,7 +91,9 @@ class HubClient:
         connect_timeout_s: float,
         read_timeout_s: float,
         ca_file: Path | None = None,
+        reach: Reach | None = None,
     ) -> None:
+        self._reach = reach or Reach()
         self._url = url
         self._identity = identity
         self._clock = clock
@@ -90,55 +109,105 @@ class HubClient:
 
     def enrol(self, request: EnrolmentRequest) -> EnrolmentAnswer:
         """Exchange a one-time code for an identity; not signed, the code is the proof."""
-        answer = self._exchange("POST", "/gateway/v1/enrolments", _to_json(request), signed=False)
-        return parse_answer(EnrolmentAnswer, answer.body)
+        return self._ask(EnrolmentAnswer, "POST", "/gateway/v1/enrolments", _to_json(request), signed=False)
 
     def fetch_health(self) -> Health:
         """Return the hub's own word about its health; not signed."""
-        return parse_answer(Health, self._exchange("GET", "/health", signed=False).body)
+        return self._ask(Health, "GET", "/health", signed=False)
 
     def declare(self, manifest: Manifest) -> ManifestAnswer:
         """Declare what one transfer carries; learn what the hub holds and needs."""
-        answer = self._exchange("POST", "/gateway/v1/manifests", _to_json(manifest))
-        return parse_answer(ManifestAnswer, answer.body)
+        return self._ask(ManifestAnswer, "POST", "/gateway/v1/manifests", _to_json(manifest))
 
     def request_grant(self, transfer_id: str, request: GrantRequest) -> GrantAnswer:
         """Ask for upload addresses."""
         target = f"/gateway/v1/transfers/{quote(transfer_id, safe='')}/grants"
-        return parse_answer(GrantAnswer, self._exchange("POST", target, _to_json(request)).body)
+        return self._ask(GrantAnswer, "POST", target, _to_json(request))
 
     def commit(self, grant_id: str, request: CommitRequest) -> TransferAnswer:
         """Say that these packs of the grant are uploaded."""
         target = f"/gateway/v1/grants/{quote(grant_id, safe='')}/commits"
-        return parse_answer(TransferAnswer, self._exchange("POST", target, _to_json(request)).body)
+        return self._ask(TransferAnswer, "POST", target, _to_json(request))
 
     def fetch_transfer(self, transfer_id: str) -> TransferAnswer:
         """Return where a transfer stands."""
         target = f"/gateway/v1/transfers/{quote(transfer_id, safe='')}"
-        return parse_answer(TransferAnswer, self._exchange("GET", target).body)
+        return self._ask(TransferAnswer, "GET", target)
 
     def report_custody(self, batch: CustodyBatch) -> CustodyAnswer:
         """Hand over custody events in order."""
-        return parse_answer(CustodyAnswer, self._exchange("POST", "/gateway/v1/custody", _to_json(batch)).body)
+        return self._ask(CustodyAnswer, "POST", "/gateway/v1/custody", _to_json(batch))
 
     def fetch_documents(self, after: int, wait_s: int) -> DocumentPage:
         """Return the documents after a cursor; the hub holds the answer back up to `wait_s` until there is one."""
         target = f"/gateway/v1/documents?after={after}&wait_s={wait_s}"
-        answer = self._exchange("GET", target, read_timeout_s=self._read_timeout_s + wait_s)
-        return parse_answer(DocumentPage, answer.body)
+        return self._ask(DocumentPage, "GET", target, read_timeout_s=self._read_timeout_s + wait_s)
 
-    def fetch_content(self, document_id: str, *, size_max: int) -> bytes:
-        """Return a document's bytes.
+    def fetch_content(self, document_id: str, *, size_max: int, pace: Callable[[int], int] = _at_once) -> bytes:
+        """Return a document's bytes; `pace` tells how many of the next so many may be read, and waits before.
 
         Raises:
             HubUnreachable: also when there are more than `size_max` bytes.
         """
         target = f"/gateway/v1/documents/{quote(document_id, safe='')}/content"
-        return self._exchange("GET", target, size_max=size_max).body
+        return self._exchange("GET", target, size_max=size_max, pace=pace).body
 
     def send_receipt(self, document_id: str, receipt: Receipt) -> None:
         """Say how far a document came."""
         self._exchange("POST", f"/gateway/v1/documents/{quote(document_id, safe='')}/receipts", _to_json(receipt))
+
+    def send_reader_report(self, report: ReaderReport) -> None:
+        """Hand in a workstation's text as the draft of the case that its writer holds; for gateways in reader mode."""
+        self._exchange("POST", "/gateway/v1/reader/reports", _to_json(report))
+
+    def fetch_reader_cases(self) -> ReaderCases:
+        """Return every case that a physician of the gateway's organisation holds now."""
+        return self._ask(ReaderCases, "GET", "/gateway/v1/reader/cases")
+
+    def fetch_reader_pack(
+        self, reading_task_id: str, pack_id: str, size_bytes: int, sink: Callable[[bytes], object]
+    ) -> None:
+        """Give a pack's bytes to `sink` as they come, at most `size_bytes`; what they are worth is for the caller.
+
+        Raises:
+            HubRefused: the claim has ended, or there is no such pack.
+            HubUnreachable: also when the answer is longer, or broke off.
+        """
+        target = f"/gateway/v1/reader/tasks/{quote(reading_task_id, safe='')}/packs/{quote(pack_id, safe='')}"
+        self._exchange("GET", target, size_max=size_bytes, sink=sink)
+
+    def send_reader_receipt(self, reading_task_id: str, receipt: ReaderReceipt) -> None:
+        """Say what became of a claimed case at the hospital."""
+        target = f"/gateway/v1/reader/tasks/{quote(reading_task_id, safe='')}/receipts"
+        self._exchange("POST", target, _to_json(receipt))
+
+    def fetch_accounts(self, known: str) -> AccountsAnswer:
+        """Return the accounts of the site's own organisation; without them when `known` is still their version."""
+        target = f"/gateway/v1/accounts?known={quote(known, safe='')}"
+        return parse_answer(AccountsAnswer, self._exchange("GET", target).body)
+
+    def report_orders(self, batch: OrderBatch) -> OrdersAnswer:
+        """Hand over orders in their newest version."""
+        return parse_answer(OrdersAnswer, self._exchange("POST", "/gateway/v1/orders", _to_json(batch)).body)
+
+    def fetch_orders(self, after: int) -> OrderPage:
+        """Return the orders of the site that changed after this number."""
+        return parse_answer(OrderPage, self._exchange("GET", f"/gateway/v1/orders?after={after}").body)
+
+    def fetch_events(self, since: datetime | None) -> HubEventsAnswer:
+        """Return the hub's own events about the site's studies since a time of the hub's clock."""
+        text = since.isoformat() if since is not None else ""
+        answer = self._exchange("GET", f"/gateway/v1/events?since={quote(text, safe='')}")
+        return parse_answer(HubEventsAnswer, answer.body)
+
+    def fetch_prior_requests(self, after: int) -> PriorRequestPage:
+        """Return open requests for earlier studies after a number; asking says that this gateway can fetch them."""
+        answer = self._exchange("GET", f"/gateway/v1/prior-requests?after={after}")
+        return parse_answer(PriorRequestPage, answer.body)
+
+    def send_prior_outcome(self, request_id: str, outcome: PriorOutcome) -> None:
+        """Say how far a request for earlier studies came."""
+        self._exchange("POST", f"/gateway/v1/prior-requests/{quote(request_id, safe='')}/outcome", _to_json(outcome))
 
     def put_pack(self, upload: Upload, body: BinaryIO, size_bytes: int) -> None:
         """PUT `size_bytes` bytes of `body` to a presigned address; a pack that is there already is a success.
@@ -154,6 +223,29 @@ class HubClient:
         if answer.status != ALREADY_THERE:
             raise_for_status(answer.status, answer.headers, answer.body)
 
+    def _ask(
+        self,
+        model: type[Model],
+        method: str,
+        target: str,
+        body: bytes = b"",
+        *,
+        signed: bool = True,
+        read_timeout_s: float | None = None,
+    ) -> Model:
+        """Send one request, return its answer as `model`, and note whether the hub can be reached."""
+        try:
+            answer = self._exchange(method, target, body, signed=signed, read_timeout_s=read_timeout_s)
+            parsed = parse_answer(model, answer.body)
+        except HubUnreachable as exc:
+            self._reach.note_unreachable(str(exc))
+            raise
+        except HubError:
+            self._reach.note_reached()  # a refusal is an answer
+            raise
+        self._reach.note_reached()
+        return parsed
+
     def _exchange(
         self,
         method: str,
@@ -163,11 +255,13 @@ class HubClient:
         signed: bool = True,
         size_max: int = ANSWER_BYTES_MAX,
         read_timeout_s: float | None = None,
+        sink: Callable[[bytes], object] | None = None,
+        pace: Callable[[int], int] = _at_once,
     ) -> _Answer:
         """Send one request; once more with a fresh nonce when the hub did not accept the first."""
         for attempt in (1, 2):
             headers = self._headers(method, target, body, signed=signed)
-            answer = self._send(method, self._url + target, headers, body, size_max, read_timeout_s)
+            answer = self._send(method, self._url + target, headers, body, size_max, read_timeout_s, sink, pace)
             self._learn(answer)
             if signed and attempt == 1 and _is_nonce_refusal(answer):
                 self._nonces.forget()
@@ -218,6 +312,8 @@ class HubClient:
         body: bytes | BinaryIO,
         size_max: int,
         read_timeout_s: float | None,
+        sink: Callable[[bytes], object] | None = None,
+        pace: Callable[[int], int] = _at_once,
     ) -> _Answer:
         timeout = urllib3.Timeout(connect=self._connect_timeout_s, read=read_timeout_s or self._read_timeout_s)
         try:
@@ -233,23 +329,28 @@ class HubClient:
         except (urllib3.exceptions.HTTPError, OSError) as exc:
             raise HubUnreachable(f"{urlsplit(url).netloc} cannot be reached: {_reason(exc)}") from exc
         try:
-            return _Answer(response.status, response.headers, _read_bounded(response, size_max))
+            if sink is not None and response.status == 200:
+                for piece in _pieces(response, size_max, pace):
+                    sink(piece)
+                return _Answer(response.status, response.headers, b"")
+            size_max = size_max if sink is None else ANSWER_BYTES_MAX
+            return _Answer(response.status, response.headers, b"".join(_pieces(response, size_max, pace)))
         except (urllib3.exceptions.HTTPError, OSError) as exc:
             raise HubUnreachable(f"{urlsplit(url).netloc} broke off its answer: {_reason(exc)}") from exc
         finally:
             response.release_conn()
 
 
-def _read_bounded(response: urllib3.BaseHTTPResponse, size_max: int) -> bytes:
-    pieces: list[bytes] = []
+def _pieces(
+    response: urllib3.BaseHTTPResponse, size_max: int, pace: Callable[[int], int] = _at_once
+) -> Iterator[bytes]:
     left = size_max
-    while piece := response.read(min(SEND_BLOCK_BYTES, left + 1)):
+    while piece := response.read(pace(min(SEND_BLOCK_BYTES, left + 1))):
         left -= len(piece)
         if left < 0:
             response.close()
             raise HubUnreachable(f"the answer is longer than {size_max} bytes")
-        pieces.append(piece)
-    return b"".join(pieces)
+        yield piece
 
 
 def _to_json(model: WireModel) -> bytes:

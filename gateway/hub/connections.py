@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import threading
 import weakref
 from pathlib import Path
@@ -16,8 +17,11 @@ from typing import Any, Final
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-CONNECTIONS_MAX: Final = 8  # kept per host
-SEND_BLOCK_BYTES: Final = 32 * 1024
+CONNECTIONS_MAX: Final = 32  # kept per host
+SEND_BLOCK_BYTES: Final = 64 * 1024
+# What the system may take from us before the line does: more would wait before every urgent byte. Linux only.
+UNSENT_BYTES_MAX: Final = 64 * 1024
+TCP_NOTSENT_LOWAT: Final = 25  # linux/tcp.h
 
 
 class LinePools(urllib3.PoolManager):
@@ -53,6 +57,8 @@ class _LiveSockets:
     def adopt(self, connection: HTTPConnection) -> None:
         if isinstance(connection.sock, socket.socket):
             connection.sock.settimeout(self._silence_timeout_s)
+            if sys.platform == "linux":
+                connection.sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
             with self._lock:
                 self._sockets.add(connection.sock)
 

@@ -27,7 +27,3 @@ class HubRefused(HubError):
         self.status = status
         self.code = code
         self.detail = detail
-
-
-class UploadAborted(Exception):
-    """We stopped an upload ourselves; nothing is wrong with pack or line."""

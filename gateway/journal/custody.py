@@ -52,6 +52,15 @@ def mark_unreported(connection: sqlite3.Connection, after_seq: int) -> None:
     connection.execute("UPDATE custody SET reported = 0 WHERE seq > ? AND reported = 1", (after_seq,))
 
 
+def renumber_custody(connection: sqlite3.Connection, after_seq: int) -> None:
+    """Move all events behind those that the hub holds of this gateway from before its journal was lost."""
+    newest = connection.execute("SELECT coalesce(max(seq), 0) FROM custody").fetchone()[0]
+    connection.execute("UPDATE custody SET seq = -seq")  # so that no number is taken twice on the way
+    connection.execute("UPDATE custody SET seq = ? - seq, reported = 0", (after_seq,))
+    connection.execute("DELETE FROM sqlite_sequence WHERE name = 'custody'")
+    connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('custody', ?)", (after_seq + newest,))
+
+
 def _parse(row: sqlite3.Row) -> CustodyEventReport:
     return CustodyEventReport(
         seq=row["seq"],

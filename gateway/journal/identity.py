@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway.journal.custody import renumber_custody
 from gateway.journal.database import Journal, from_text, to_text
 from storage.contract.wire import EnrolmentAnswer
 
@@ -40,8 +41,13 @@ def find_identity(journal: Journal) -> Identity | None:
 
 
 def save_identity(journal: Journal, answer: EnrolmentAnswer, now: datetime) -> None:
-    """Record the hub's answer to this gateway's enrolment."""
+    """Record the hub's answer to this gateway's enrolment.
+
+    A key that the hub knows is that of a gateway whose journal was lost: its events go on behind those of before.
+    """
     with journal.transaction() as connection:
+        if answer.custody_through:
+            renumber_custody(connection, answer.custody_through)
         connection.execute(
             "INSERT INTO identity VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
             (

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
+from enum import StrEnum
+from operator import attrgetter
+from typing import Final
 
 from gateway.journal.custody import add_custody
 from gateway.journal.database import Journal, from_text, to_text
@@ -14,10 +17,23 @@ from gateway.spool.quarantine import QuarantineReason
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Sha256Hex, Uid, parse_uid
 
+NOT_TAKEN: Final = Sha256Hex("")  # `stored_sha256` of what arrived and was not read again yet
+
+
+class Compression(StrEnum):
+    """Whether an instance's lossless compression was tried, and what came of it."""
+
+    DUE = "due"
+    AS_IS = "as_is"
+    COMPRESSED = "compressed"
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceRow:
-    """One instance as the gateway holds it; the digests are those of `storage.contract.manifest.InstanceEntry`."""
+    """One instance as the gateway holds it; the digests are those of `storage.contract.manifest.InstanceEntry`.
+
+    `stored_sha256` is NOT_TAKEN until the study is complete or the instance is compressed (`gateway.stored_digests`).
+    """
 
     sop_instance_uid: Uid
     study_uid: Uid
@@ -33,10 +49,18 @@ class InstanceRow:
     association_id: str
     state: SpoolState
     revision: int | None
+    instance_number: int | None = None
+    received_transfer_syntax_uid: Uid | None = None  # None: stored in the syntax that it came in
+    values_sha256: Sha256Hex | None = None
+    compression: Compression = Compression.DUE
+    compression_note: str | None = None
+    replacement: str | None = None
+    received_size_bytes: int | None = None  # of the file before it was made smaller
 
 
 _COLUMNS = ", ".join(field.name for field in fields(InstanceRow))
 _PLACES = ", ".join("?" for _ in fields(InstanceRow))
+_values_of = attrgetter(*(field.name for field in fields(InstanceRow)))
 
 
 def add_instance(connection: sqlite3.Connection, row: InstanceRow) -> None:
@@ -45,14 +69,34 @@ def add_instance(connection: sqlite3.Connection, row: InstanceRow) -> None:
     Raises:
         sqlite3.IntegrityError: the SOP Instance UID is already held.
     """
-    values = tuple(to_text(value) if isinstance(value, datetime) else value for value in astuple(row))
-    connection.execute(f"INSERT INTO instances ({_COLUMNS}) VALUES ({_PLACES})", values)  # noqa: S608 -- constants
+    add_instances(connection, [row])
+
+
+def add_instances(connection: sqlite3.Connection, rows: Sequence[InstanceRow]) -> None:
+    """Add the rows in one statement.
+
+    Raises:
+        sqlite3.IntegrityError: a SOP Instance UID is already held; none of the rows is added.
+    """
+    values = [to_text(value) if isinstance(value, datetime) else value for row in rows for value in _values_of(row)]
+    places = ", ".join([f"({_PLACES})"] * len(rows))
+    connection.execute(f"INSERT INTO instances ({_COLUMNS}) VALUES {places}", values)  # noqa: S608 -- constants
 
 
 def find_instance(journal: Journal, sop_instance_uid: Uid) -> InstanceRow | None:
     """Return the row of this instance."""
     rows = journal.read("SELECT * FROM instances WHERE sop_instance_uid = ?", (sop_instance_uid,))
     return _parse(rows[0]) if rows else None
+
+
+def find_received_digests(journal: Journal, sop_instance_uids: Sequence[Uid]) -> dict[Uid, Sha256Hex]:
+    """Return `received_sha256` of those of these instances that are held."""
+    places = ", ".join("?" for _ in sop_instance_uids)
+    rows = journal.read(
+        f"SELECT sop_instance_uid, received_sha256 FROM instances WHERE sop_instance_uid IN ({places})",  # noqa: S608
+        tuple(sop_instance_uids),
+    )
+    return {Uid(row["sop_instance_uid"]): Sha256Hex(row["received_sha256"]) for row in rows}
 
 
 def instances_of(
@@ -65,6 +109,24 @@ def instances_of(
         (study_uid, state, revision),
     )
     return [_parse(row) for row in rows]
+
+
+def instances_without_stored_digest(journal: Journal, study_uid: Uid) -> list[InstanceRow]:
+    """Return the study's arriving instances whose file was not read again yet, and that no smaller one replaces."""
+    rows = journal.read(
+        "SELECT * FROM instances WHERE study_uid = ? AND state = 'incoming' AND stored_sha256 = ?"
+        " AND replacement IS NULL ORDER BY sop_instance_uid",
+        (study_uid, NOT_TAKEN),
+    )
+    return [_parse(row) for row in rows]
+
+
+def set_stored_digests(connection: sqlite3.Connection, digests: Iterable[tuple[InstanceRow, Sha256Hex]]) -> None:
+    """Record `stored_sha256` where it was not taken yet; what was replaced meanwhile keeps that of its own file."""
+    connection.executemany(
+        "UPDATE instances SET stored_sha256 = ? WHERE sop_instance_uid = ? AND stored_sha256 = ?",
+        [(digest, row.sop_instance_uid, NOT_TAKEN) for row, digest in digests],
+    )
 
 
 def place_instances(
@@ -109,4 +171,5 @@ def _parse(row: sqlite3.Row) -> InstanceRow:
     values = dict(row)
     values["received_at"] = from_text(values["received_at"])
     values["state"] = SpoolState(values["state"])
+    values["compression"] = Compression(values["compression"])
     return InstanceRow(**values)

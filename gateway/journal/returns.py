@@ -1,4 +1,4 @@
-"""Documents on their way home: announced, fetched, delivered; and the receipts the hub is owed.
+"""Documents on their way home, announced and fetched; and the receipts the hub is owed. `deliveries` has the last step.
 
 Durable: every function commits one transaction. An announcement that could not be verified is kept under the name
 `unverified-<cursor>`, so that it is visible, does not hold up those behind it, and is asked for again.
@@ -6,14 +6,16 @@ Durable: every function commits one transaction. An announcement that could not 
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from gateway.journal.custody import add_custody
 from gateway.journal.database import Journal, from_text, to_text
+from storage.contract.delivery import DeliveryFailure
 from storage.contract.hops import Hop
 from storage.contract.wire import DocumentDescriptor, DocumentKind, Receipt, ReceiptStep, SignedDescriptor
 
@@ -29,15 +31,6 @@ class DocumentRow:
     document_id: str
     cursor: int
     descriptor: DocumentDescriptor | None
-    attempts: int
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryRow:
-    """One document that one target has not taken yet."""
-
-    descriptor: DocumentDescriptor
-    target: str
     attempts: int
 
 
@@ -79,7 +72,7 @@ def list_due_documents(journal: Journal, now: datetime, limit: int) -> list[Docu
         DocumentRow(
             document_id=row["document_id"],
             cursor=row["cursor"],
-            descriptor=None if row["kind"] == UNVERIFIED else _parse_descriptor(row["descriptor"]),
+            descriptor=None if row["kind"] == UNVERIFIED else parse_descriptor(row["descriptor"]),
             attempts=row["attempts"],
         )
         for row in rows
@@ -99,12 +92,24 @@ def note_document_failure(journal: Journal, document: DocumentRow, problem: str,
 
 
 def note_document_damaged(
-    journal: Journal, document: DocumentRow, problem: str, now: datetime, next_attempt_at: datetime
+    journal: Journal, document: DocumentRow, failure: DeliveryFailure, now: datetime, next_attempt_at: datetime
 ) -> None:
-    """Record that what came is not the signed document, and owe the hub that news once."""
+    """Record that what came is not the signed document, or cannot be kept, and owe the hub that news once."""
     with journal.transaction() as connection:
-        _note_document_problem(connection, document.document_id, problem, next_attempt_at)
-        _owe_failure(connection, document.document_id, SPOOL_TARGET, problem, now)
+        _note_document_problem(connection, document.document_id, failure.words(), next_attempt_at)
+        owe_failure(connection, document.document_id, SPOOL_TARGET, failure, now)
+
+
+def find_fetched(
+    journal: Journal, case_id: str, report_version: int, kind: DocumentKind
+) -> tuple[DocumentDescriptor, datetime] | None:
+    """Return the document of this report version and when it was fetched, None before it is here."""
+    rows = journal.read(
+        "SELECT descriptor, fetched_at FROM documents WHERE case_id = ? AND kind = ? AND state = 'fetched'",
+        (case_id, kind),
+    )
+    found = ((parse_descriptor(row["descriptor"]), from_text(row["fetched_at"])) for row in rows)
+    return next((one for one in found if one[0].report_version == report_version), None)
 
 
 def mark_fetched(journal: Journal, descriptor: DocumentDescriptor, targets: Sequence[str], now: datetime) -> None:
@@ -122,54 +127,17 @@ def mark_fetched(journal: Journal, descriptor: DocumentDescriptor, targets: Sequ
             " ON CONFLICT DO NOTHING",
             [(descriptor.document_id, target, to_text(now)) for target in targets],
         )
-        _owe(connection, descriptor.document_id, ReceiptStep.FETCHED, SPOOL_TARGET, now)
-        _add_hop(connection, Hop.FETCHED, descriptor, now, {})
+        owe_receipt(connection, descriptor.document_id, ReceiptStep.FETCHED, SPOOL_TARGET, now)
+        add_document_hop(connection, Hop.FETCHED, descriptor, now, {})
 
 
-def list_due_deliveries(journal: Journal, target: str, now: datetime, limit: int) -> list[DeliveryRow]:
-    """Return what this target should be given now, oldest announcement first."""
-    rows = journal.read(
-        "SELECT d.*, documents.descriptor AS descriptor FROM deliveries d JOIN documents USING (document_id)"
-        " WHERE d.target = ? AND d.state = 'due' AND d.next_attempt_at <= ? ORDER BY documents.cursor LIMIT ?",
-        (target, to_text(now), limit),
-    )
-    return [DeliveryRow(_parse_descriptor(row["descriptor"]), row["target"], row["attempts"]) for row in rows]
-
-
-def find_next_delivery_at(journal: Journal, targets: Iterable[str]) -> datetime | None:
-    """Return when the next delivery to one of these targets is due, None when there is none."""
-    wanted = set(targets)
-    rows = journal.read("SELECT target, min(next_attempt_at) AS at FROM deliveries WHERE state = 'due' GROUP BY target")
-    return min((from_text(row["at"]) for row in rows if row["target"] in wanted), default=None)
-
-
-def mark_delivered(journal: Journal, delivery: DeliveryRow, now: datetime, status: int) -> None:
-    """Record that the target has stored the document, owe the receipt, and write the hop."""
-    descriptor = delivery.descriptor
-    with journal.transaction() as connection:
-        changed = connection.execute(
-            "UPDATE deliveries SET state = 'delivered', delivered_at = ?, problem = NULL"
-            " WHERE document_id = ? AND target = ? AND state = 'due'",
-            (to_text(now), descriptor.document_id, delivery.target),
-        ).rowcount
-        if changed:
-            _owe(connection, descriptor.document_id, ReceiptStep.DELIVERED, delivery.target, now)
-            _add_hop(connection, Hop.DELIVERED, descriptor, now, {"target": delivery.target, "status": f"{status:04X}"})
-
-
-def note_delivery_failure(
-    journal: Journal, delivery: DeliveryRow, problem: str, now: datetime, next_attempt_at: datetime
-) -> None:
-    """Record a failed delivery in words; the hub hears of each distinct reason once."""
-    descriptor = delivery.descriptor
-    with journal.transaction() as connection:
-        connection.execute(
-            "UPDATE deliveries SET attempts = attempts + 1, problem = ?, next_attempt_at = ?"
-            " WHERE document_id = ? AND target = ? AND state = 'due'",
-            (problem[:REASON_CHARACTERS_MAX], to_text(next_attempt_at), descriptor.document_id, delivery.target),
-        )
-        if _owe_failure(connection, descriptor.document_id, delivery.target, problem, now):
-            _add_hop(connection, Hop.DELIVERY_FAILED, descriptor, now, {"target": delivery.target, "reason": problem})
+def requeue_due(connection: sqlite3.Connection, now: datetime, document_id: str | None, target: str | None) -> int:
+    """Have deliveries tried now, all or those of a document or of a target; return how many that are."""
+    return connection.execute(
+        "UPDATE deliveries SET next_attempt_at = ?1, attempts = 0 WHERE state = 'due'"
+        " AND (?2 IS NULL OR document_id = ?2) AND (?3 IS NULL OR target = ?3)",
+        (to_text(now), document_id, target),
+    ).rowcount
 
 
 def list_owed_receipts(journal: Journal, limit: int) -> list[OwedReceipt]:
@@ -184,6 +152,9 @@ def list_owed_receipts(journal: Journal, limit: int) -> list[OwedReceipt]:
                 target=row["target"],
                 at=from_text(row["at"]),
                 reason=row["reason"],
+                code=row["code"],
+                params=json.loads(row["params"]),
+                takes=tuple(json.loads(row["takes"])),
             ),
         )
         for row in rows
@@ -221,30 +192,60 @@ def _note_document_problem(
     )
 
 
-def _owe(
-    connection: sqlite3.Connection, document_id: str, step: ReceiptStep, target: str, now: datetime, reason: str = ""
+def owe_receipt(
+    connection: sqlite3.Connection,
+    document_id: str,
+    step: ReceiptStep,
+    target: str,
+    now: datetime,
+    *,
+    failure: DeliveryFailure | None = None,
+    takes: Sequence[DocumentKind] = (),
 ) -> None:
+    """Owe the hub one receipt, in the transaction of what it tells."""
     connection.execute(
-        "INSERT INTO receipts (document_id, step, target, at, reason) VALUES (?, ?, ?, ?, ?)",
-        (document_id, step, target, to_text(now), reason),
+        "INSERT INTO receipts (document_id, step, target, at, reason, code, params, takes)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            document_id,
+            step,
+            target,
+            to_text(now),
+            failure.words()[:REASON_CHARACTERS_MAX] if failure else "",
+            failure.code if failure else "",
+            params_text(failure) if failure else "{}",
+            json.dumps([str(kind) for kind in takes]),
+        ),
     )
 
 
-def _owe_failure(connection: sqlite3.Connection, document_id: str, target: str, problem: str, now: datetime) -> bool:
-    """Owe the hub this failure unless it was told the same before; return whether it is news."""
-    reason = problem[:REASON_CHARACTERS_MAX]
-    known = connection.execute(
-        "SELECT 1 FROM receipts WHERE document_id = ? AND target = ? AND step = ? AND reason = ?",
-        (document_id, target, ReceiptStep.FAILED, reason),
+def owe_failure(
+    connection: sqlite3.Connection, document_id: str, target: str, failure: DeliveryFailure, now: datetime
+) -> bool:
+    """Owe the hub this failure unless it is the last it was told of this target; return whether it is news."""
+    last = connection.execute(
+        "SELECT step, code, params FROM receipts WHERE document_id = ? AND target = ? ORDER BY seq DESC LIMIT 1",
+        (document_id, target),
     ).fetchone()
-    if known is None:
-        _owe(connection, document_id, ReceiptStep.FAILED, target, now, reason)
-    return known is None
+    if last is not None and tuple(last) == (ReceiptStep.FAILED, failure.code, params_text(failure)):
+        return False
+    owe_receipt(connection, document_id, ReceiptStep.FAILED, target, now, failure=failure)
+    return True
 
 
-def _add_hop(
-    connection: sqlite3.Connection, hop: Hop, descriptor: DocumentDescriptor, now: datetime, detail: dict[str, object]
+def params_text(failure: DeliveryFailure) -> str:
+    """Return the failure's parameters as the journal keeps them."""
+    return json.dumps(failure.params, ensure_ascii=False, sort_keys=True)
+
+
+def add_document_hop(
+    connection: sqlite3.Connection,
+    hop: Hop,
+    descriptor: DocumentDescriptor,
+    now: datetime,
+    detail: Mapping[str, object],
 ) -> None:
+    """Write the hop of each of the document's studies; `detail` has ids, codes and counts only."""
     about = {
         "document_id": descriptor.document_id,
         "kind": DocumentKind(descriptor.kind),
@@ -252,8 +253,36 @@ def _add_hop(
         "report_version": descriptor.report_version,
     }
     for study_uid in descriptor.study_uids:
-        add_custody(connection, hop, study_uid, now, about | detail)
+        add_custody(connection, hop, study_uid, now, {**about, **detail})
 
 
-def _parse_descriptor(signed: str) -> DocumentDescriptor:
+def parse_descriptor(signed: str) -> DocumentDescriptor:
+    """Return the verified descriptor that the journal keeps."""
     return DocumentDescriptor.model_validate_json(SignedDescriptor.model_validate_json(signed).canonical)
+
+
+def list_cases_done_before(journal: Journal, before: datetime, limit: int) -> list[str]:
+    """Return cases whose every document came before this moment, went everywhere and owes the hub no receipt.
+
+    Never the one of the newest announcement: its cursor says from where the hub is asked.
+    """
+    rows = journal.read(
+        "SELECT case_id FROM documents GROUP BY case_id HAVING max(coalesce(fetched_at, '9')) < ?"
+        " AND max(cursor) < (SELECT max(cursor) FROM documents)"
+        " AND NOT EXISTS (SELECT 1 FROM documents d JOIN deliveries v USING (document_id)"
+        " WHERE d.case_id = documents.case_id AND v.state = 'due')"
+        " AND NOT EXISTS (SELECT 1 FROM documents d JOIN receipts r USING (document_id)"
+        " WHERE d.case_id = documents.case_id AND r.reported = 0) LIMIT ?",
+        (to_text(before), limit),
+    )
+    return [row["case_id"] for row in rows]
+
+
+def forget_case(journal: Journal, case_id: str) -> None:
+    """Forget the documents of a case, whose files are gone, with their deliveries."""
+    with journal.transaction() as connection:
+        connection.execute(
+            "DELETE FROM deliveries WHERE document_id IN (SELECT document_id FROM documents WHERE case_id = ?)",
+            (case_id,),
+        )
+        connection.execute("DELETE FROM documents WHERE case_id = ?", (case_id,))

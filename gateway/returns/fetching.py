@@ -21,9 +21,11 @@ from gateway.journal import returns
 from gateway.journal.database import Journal
 from gateway.journal.identity import Identity
 from gateway.journal.returns import DocumentRow
-from gateway.returns.proof import DocumentUntrusted, verify_announcement, verify_content
+from gateway.returns.proof import DocumentAltered, DocumentUntrusted, verify_announcement, verify_content
 from gateway.returns.store import DocumentNameUnsafe, DocumentStore
-from storage.contract.wire import DocumentKind, SignedDescriptor
+from gateway.targets import Target
+from storage.contract.delivery import DeliveryFailure, DeliveryFault
+from storage.contract.wire import SignedDescriptor
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +34,6 @@ DOCUMENT_BYTES_MAX: Final = 128 * 1024 * 1024
 EMPTY_PAGE_PAUSE_S: Final = 0.5  # a hub that does not hold its answer back must not be asked in a circle
 UNTRUSTED_FIRST_S: Final = 5.0
 UNTRUSTED_MAX_S: Final = 900.0
-DELIVERED_KINDS: Final = frozenset({DocumentKind.SR, DocumentKind.PDF})
 
 
 class DocumentFetcher:
@@ -45,11 +46,12 @@ class DocumentFetcher:
         client: HubClient,
         identity: Identity,
         *,
-        targets: Sequence[str],
+        targets: Sequence[Target],
         long_poll_s: int,
         retry_delay_max_s: float,
         clock: Callable[[], datetime],
         on_fetched: Callable[[], None],
+        pace: Callable[[int], int],
     ) -> None:
         self._journal = journal
         self._store = store
@@ -60,6 +62,7 @@ class DocumentFetcher:
         self._retry_delay_max_s = retry_delay_max_s
         self._clock = clock
         self._on_fetched = on_fetched
+        self._pace = pace
         self._failures = 0
 
     def step(self) -> float:
@@ -104,7 +107,9 @@ class DocumentFetcher:
                 self._note_failure(document, str(exc))
             except (SpoolFull, OSError) as exc:
                 log.exception("document_not_stored", document_id=document.document_id)
-                self._note_failure(document, f"the document cannot be stored here: {type(exc).__name__}")
+                full = isinstance(exc, SpoolFull)
+                error = "the disk is full" if full else getattr(exc, "strerror", None) or type(exc).__name__
+                self._note_damaged(document, DeliveryFailure.of(DeliveryFault.DOCUMENT_NOT_STORED, error=error))
 
     def _fetch(self, document: DocumentRow) -> None:
         if document.descriptor is None:
@@ -112,20 +117,16 @@ class DocumentFetcher:
             return
         descriptor = document.descriptor
         size_max = min(descriptor.size_bytes, DOCUMENT_BYTES_MAX)
-        content = self._client.fetch_content(descriptor.document_id, size_max=size_max)
+        content = self._client.fetch_content(descriptor.document_id, size_max=size_max, pace=self._pace)
         try:
             verify_content(descriptor, content)
-        except DocumentUntrusted as exc:
-            log.error("document_untrusted", document_id=descriptor.document_id, reason=str(exc))
+        except DocumentAltered as exc:
+            log.error("document_untrusted", document_id=descriptor.document_id, code=str(exc.failure.code))
             self._store.set_aside(descriptor.document_id, content, str(exc))
-            now = self._clock()
-            returns.note_document_damaged(
-                self._journal, document, str(exc), now, now + timedelta(seconds=self._untrusted_delay_s(document))
-            )
-            self._on_fetched()
+            self._note_damaged(document, exc.failure)
             return
         self._store.save_document(descriptor, content)
-        targets = self._targets if descriptor.kind in DELIVERED_KINDS else ()
+        targets = [target.target for target in self._targets if descriptor.kind in target.takes]
         returns.mark_fetched(self._journal, descriptor, targets, self._clock())
         log.info("document_fetched", document_id=descriptor.document_id, case_id=descriptor.case_id)
         self._on_fetched()
@@ -145,6 +146,12 @@ class DocumentFetcher:
             returns.note_document_failure(self._journal, document, str(exc), next_attempt_at)
             return
         returns.announce(self._journal, signed, descriptor, self._clock())
+
+    def _note_damaged(self, document: DocumentRow, failure: DeliveryFailure) -> None:
+        now = self._clock()
+        next_attempt_at = now + timedelta(seconds=self._untrusted_delay_s(document))
+        returns.note_document_damaged(self._journal, document, failure, now, next_attempt_at)
+        self._on_fetched()
 
     def _note_failure(self, document: DocumentRow, problem: str) -> None:
         next_attempt_at = self._clock() + timedelta(seconds=self._delay_s(document.attempts + 1))

@@ -1,117 +1,139 @@
 """C-STORE and C-ECHO to the clinic's PACS (PS3.4 annexes A and B; the gateway is the SCU).
 
-Nothing is durable here. A status of success or warning counts as stored; everything else is a reason in words.
+Nothing is durable here. A status of success or warning counts as stored; everything else is a reason in words. An
+object sent again has the same SOP Instance UID, which a PACS takes as the same object.
 """
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+import structlog
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import ImplicitVRLittleEndian
-from pynetdicom import AE, _config, build_context, evt
+from pynetdicom import _config, build_context
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from gateway.settings import TargetSettings
+from gateway.peers import CallBack
+from gateway.returns.channel import Delivered, Outcome, Parcel, Refused, TargetUnavailable, Unanswered
+from gateway.returns.reencoding import CharacterSetTooSmall, reencode
+from gateway.scu import Destination, PeerUnavailable, associated, echo
+from gateway.targets import PacsTarget
+from gateway.tls import Credentials
+from storage.contract.delivery import DeliveryFailure, DeliveryFault
+
+log = structlog.get_logger(__name__)
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # the file's own bytes, not pydicom's copy of them
 
 SUCCESS: Final = 0x0000
-NO_ANSWER: Final = -1
+AS_SIGNED: Final = "ISO_IR 192"
+# PS3.8 table 9-21: source and reason of an A-ASSOCIATE-RJ.
 _REJECTIONS: Final = {
-    1: "it does not accept associations from us",
-    2: "it does not know the application context",
-    3: "it does not know our AE title",
-    7: "it does not know its own AE title by the name we use",
+    (1, 1): DeliveryFault.PACS_REJECTS_US,
+    (1, 2): DeliveryFault.PACS_REJECTS_CONTEXT,
+    (1, 3): DeliveryFault.PACS_UNKNOWN_CALLING,
+    (1, 7): DeliveryFault.PACS_UNKNOWN_CALLED,
+    (3, 1): DeliveryFault.PACS_BUSY,
+    (3, 2): DeliveryFault.PACS_BUSY,
 }
 _FAILURES: Final = {
-    0xA7: "is out of resources",
-    0xA9: "says that the data set does not match its SOP class",
-    0xC0: "cannot understand the data set",
+    0xA7: DeliveryFault.PACS_OUT_OF_RESOURCES,
+    0xA9: DeliveryFault.PACS_DATA_SET_MISMATCH,
+    0xC0: DeliveryFault.PACS_CANNOT_UNDERSTAND,
 }
 
 
-class PacsUnavailable(Exception):
-    """No association with the PACS; the message is words for the technician."""
+class PacsChannel:
+    """One PACS; each step of a delivery is one association."""
+
+    def __init__(self, target: PacsTarget, calling_ae_title: str, credentials: Credentials | None) -> None:
+        self._target = target
+        self._destination = _destination(target, credentials)
+        self._calling_ae_title = calling_ae_title
+        self._association: Association | None = None
+        self._ending = ExitStack()
+        self._message_id = 0
+
+    def open(self, parcels: Sequence[Parcel]) -> None:
+        """Associate for these documents; raises TargetUnavailable."""
+        self.close()
+        contexts = _contexts([parcel.path for parcel in parcels])
+        try:
+            self._association = self._ending.enter_context(
+                associated(self._destination, self._calling_ae_title, contexts)
+            )
+        except PeerUnavailable as exc:
+            raise TargetUnavailable(_unavailable(exc, self._destination, self._calling_ae_title)) from exc
+        self._message_id = 0
+
+    def deliver(self, parcel: Parcel) -> Outcome:
+        """Send one document as it was signed, or in the PACS's own character set and transfer syntax."""
+        association = self._association
+        if association is None or not association.is_established:
+            return Unanswered(DeliveryFailure.of(DeliveryFault.PACS_NO_ANSWER))
+        sop_class, syntax = _class_and_syntax(parcel.path)
+        accepted = {(context.abstract_syntax, context.transfer_syntax[0]) for context in association.accepted_contexts}
+        if not {(sop_class, syntax), (sop_class, ImplicitVRLittleEndian)} & accepted:
+            return Refused(DeliveryFailure.of(DeliveryFault.PACS_CLASS_NOT_TAKEN, sop_class=sop_class))
+        copy = self._reencoded(parcel)
+        if copy is None:
+            content: Path | Dataset = parcel.path if (sop_class, syntax) in accepted else dcmread(parcel.path)
+        else:
+            content = copy
+        self._message_id += 1
+        answer = association.send_c_store(content, msg_id=self._message_id)
+        return _outcome(answer, {} if copy is None else {"character_set": self._target.character_set})
+
+    def close(self) -> None:
+        """Release the association."""
+        self._association = None
+        self._ending.close()
+
+    def shut_down(self) -> None:
+        """Nothing is kept between two steps."""
+        self.close()
+
+    def _reencoded(self, parcel: Parcel) -> Dataset | None:
+        """Return the copy in the PACS's character set, None where the signed object goes as it is."""
+        if self._target.character_set == AS_SIGNED:
+            return None
+        try:
+            return reencode(parcel.path, self._target.character_set)
+        except CharacterSetTooSmall:
+            log.warning("report_sent_as_signed", document_id=parcel.descriptor.document_id, target=self._target.target)
+            return None
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What the PACS answered for one file; `problem` is empty when it has stored it."""
-
-    path: Path
-    status: int
-    problem: str
-
-
-def store_files(
-    peer: TargetSettings, calling_ae_title: str, paths: Sequence[Path], on_stored: Callable[[Stored], None]
-) -> None:
-    """Send the Part 10 files over one association, telling `on_stored` of each as soon as it is answered.
-
-    Raises:
-        PacsUnavailable: there is no association, or it broke; files not told of were not stored.
-    """
-    association = _associate(_entity(peer, calling_ae_title), peer, _contexts(paths))
+def try_echo(target: PacsTarget, calling_ae_title: str, credentials: Credentials | None) -> None:
+    """Return when the PACS answers a C-ECHO; raises TargetUnavailable."""
+    destination = _destination(target, credentials)
     try:
-        for message_id, path in enumerate(paths, start=1):
-            stored = _store(association, path, message_id)
-            if stored.status == NO_ANSWER:
-                raise PacsUnavailable("the PACS broke off the association")
-            on_stored(stored)
-    finally:
-        if association.is_established:
-            association.release()
+        echo(destination, calling_ae_title)
+    except PeerUnavailable as exc:
+        raise TargetUnavailable(_unavailable(exc, destination, calling_ae_title)) from exc
 
 
-def echo(peer: TargetSettings, calling_ae_title: str) -> None:
-    """Return when the PACS answers a C-ECHO; raises PacsUnavailable."""
-    association = _associate(_entity(peer, calling_ae_title), peer, [build_context(Verification)])
-    try:
-        status = association.send_c_echo()
-    finally:
-        if association.is_established:
-            association.release()
-    if "Status" not in status or status.Status != SUCCESS:
-        raise PacsUnavailable("the PACS did not answer the C-ECHO with success")
-
-
-def problem_of(status: int) -> str:
-    """Return the reason in words for a C-STORE status (PS3.4 table B.2-1), empty for success and warnings. Pure."""
+def failure_of(status: int) -> DeliveryFailure | None:
+    """Return why a C-STORE status (PS3.4 table B.2-1) means not stored, None for success and warnings. Pure."""
     if status == SUCCESS or 0xB000 <= status <= 0xBFFF or status == 0x0001:
-        return ""
+        return None
     high = status >> 8 if status >> 12 != 0xC else 0xC0
-    return f"the PACS {_FAILURES.get(high, 'refused')} (status {status:04X})"
+    return DeliveryFailure.of(_FAILURES.get(high, DeliveryFault.PACS_REFUSED), status=f"{status:04X}")
 
 
-def _store(association: Association, path: Path, message_id: int) -> Stored:
-    sop_class, syntax = _class_and_syntax(path)
-    accepted = {(context.abstract_syntax, context.transfer_syntax[0]) for context in association.accepted_contexts}
-    if (sop_class, syntax) in accepted:
-        status = association.send_c_store(path, msg_id=message_id)
-    elif (sop_class, ImplicitVRLittleEndian) in accepted:
-        status = association.send_c_store(dcmread(path), msg_id=message_id)
-    else:
-        return Stored(path, 0x0122, f"the PACS does not take objects of class {sop_class}")
-    if "Status" not in status:
-        return Stored(path, NO_ANSWER, "no answer")
-    return Stored(path, int(status.Status), problem_of(int(status.Status)))
-
-
-def _entity(peer: TargetSettings, calling_ae_title: str) -> AE:
-    entity = AE(ae_title=calling_ae_title)
-    entity.connection_timeout = peer.timeout_s
-    entity.acse_timeout = peer.timeout_s
-    entity.dimse_timeout = peer.timeout_s
-    entity.network_timeout = peer.timeout_s
-    return entity
+def _outcome(answer: Dataset, detail: dict[str, str]) -> Outcome:
+    if "Status" not in answer:
+        return Unanswered(DeliveryFailure.of(DeliveryFault.PACS_NO_ANSWER))
+    status = int(answer.Status)
+    failure = failure_of(status)
+    return Refused(failure) if failure is not None else Delivered({"status": f"{status:04X}", **detail})
 
 
 def _contexts(paths: Sequence[Path]) -> list[PresentationContext]:
@@ -121,31 +143,19 @@ def _contexts(paths: Sequence[Path]) -> list[PresentationContext]:
     return [build_context(sop_class, syntax) for sop_class, syntax in sorted(kinds)]
 
 
-def _associate(entity: AE, peer: TargetSettings, contexts: list[PresentationContext]) -> Association:
-    association = entity.associate(
-        peer.host,
-        peer.port,
-        contexts,
-        ae_title=peer.ae_title,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
-    )
-    if association.is_established:
-        return association
-    where = f"{peer.ae_title} at {peer.host}:{peer.port}"
-    if association.is_rejected:
-        primitive = association.acceptor.primitive
-        diagnostic = primitive.diagnostic if primitive is not None else None
-        raise PacsUnavailable(f"{where} refused the association: {_REJECTIONS.get(diagnostic or 0, 'no reason given')}")
-    if association.is_aborted:
-        raise PacsUnavailable(f"{where} cannot be reached or broke off the association")
-    raise PacsUnavailable(f"{where} accepts none of the kinds of object that are offered")
+def _destination(target: PacsTarget, credentials: Credentials | None) -> Destination:
+    call_back = CallBack(target.host, target.port, target.timeout_s, target.tls, target.tls_server_name)
+    return Destination.of(target.ae_title, call_back, credentials)
 
 
-def _send_at_once(event: evt.Event) -> None:
-    """Set TCP_NODELAY: without it every small message waits for the peer's delayed acknowledgement."""
-    transport = event.assoc.dul.socket
-    if transport is not None and transport.socket is not None:
-        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _unavailable(exc: PeerUnavailable, destination: Destination, calling_ae_title: str) -> DeliveryFailure:
+    where = str(destination)
+    if exc.tls is not None:
+        return DeliveryFailure.of(DeliveryFault.PACS_TLS, where=where, error=exc.tls)
+    fault = DeliveryFault.PACS_TAKES_NOTHING if exc.takes_nothing else DeliveryFault.PACS_UNREACHABLE
+    if exc.rejection is not None:
+        fault = _REJECTIONS.get(exc.rejection, DeliveryFault.PACS_REJECTS_US)
+    return DeliveryFailure.of(fault, where=where, calling=calling_ae_title)
 
 
 def _class_and_syntax(path: Path) -> tuple[str, str]:

@@ -7,12 +7,21 @@ import hashlib
 from pydantic import ValidationError
 
 from gateway.journal.identity import Identity
+from storage.contract.delivery import DeliveryFailure, DeliveryFault
 from storage.contract.signing import SignatureInvalid, verify_bytes
 from storage.contract.wire import DocumentDescriptor, SignedDescriptor
 
 
 class DocumentUntrusted(Exception):
     """The announcement or the bytes do not prove; the message is words for the technician."""
+
+
+class DocumentAltered(DocumentUntrusted):
+    """The bytes are not those of the descriptor."""
+
+    def __init__(self, failure: DeliveryFailure) -> None:
+        super().__init__(failure.words())
+        self.failure = failure
 
 
 def verify_announcement(signed: SignedDescriptor, identity: Identity) -> DocumentDescriptor:
@@ -40,9 +49,10 @@ def verify_content(descriptor: DocumentDescriptor, content: bytes) -> None:
     """Return when the bytes are those of the descriptor.
 
     Raises:
-        DocumentUntrusted: other length or digest.
+        DocumentAltered: other length or digest.
     """
     if len(content) != descriptor.size_bytes:
-        raise DocumentUntrusted(f"the document has {len(content)} bytes, {descriptor.size_bytes} are signed")
+        fault = DeliveryFault.DOCUMENT_OTHER_LENGTH
+        raise DocumentAltered(DeliveryFailure.of(fault, bytes=len(content), signed=descriptor.size_bytes))
     if hashlib.sha256(content).hexdigest() != descriptor.sha256:
-        raise DocumentUntrusted("the document does not have the digest that is signed")
+        raise DocumentAltered(DeliveryFailure.of(DeliveryFault.DOCUMENT_OTHER_DIGEST))

@@ -49,6 +49,16 @@ class DocumentStore:
         self._write(path, content)
         return path
 
+    def remove_case(self, case_id: str) -> None:
+        """Remove all documents of a case; harmless to repeat, and for a name that never became a path."""
+        directory = self._root / DOCUMENTS / case_id
+        if _SAFE_NAME.fullmatch(case_id) is None or not directory.is_dir():
+            return
+        for path in directory.iterdir():
+            self._files.remove_file(path)
+        self._files.remove_directory(directory)
+        self._files.fsync_directory(directory.parent)
+
     def set_aside(self, document_id: str, content: bytes, reason: str) -> None:
         """Keep bytes that did not prove in quarantine, with the reason; the same bytes again change nothing."""
         name = hashlib.sha256(document_id.encode() + b"\n" + content).hexdigest()[:32]

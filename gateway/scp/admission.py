@@ -7,8 +7,8 @@ compression last: an original is never made worse on the way in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Collection, Iterable
+from typing import Final
 
 from pydicom.uid import UID, AllTransferSyntaxes
 from pynetdicom.association import Association
@@ -17,7 +17,12 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import ServiceClass, StorageServiceClass, VerificationServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
+from gateway.peers import Peer, Permission, remedy_for
+from gateway.scp.services import ServiceTable
+
 _STORAGE_CLASS_ROOT: Final = "1.2.840.10008.5.1.4.1.1."
+# Stored Print, Hardcopy Grayscale Image and Hardcopy Color Image Storage: retired, with UIDs among those of printing.
+_PRINT_STORAGE_CLASSES: Final = frozenset(f"1.2.840.10008.5.1.1.{number}" for number in (27, 29, 30))
 _WITHOUT_PIXELS: Final = frozenset(  # the pixels stay at a server (JPIP) or travel in another stream (SMPTE ST 2110)
     {
         "1.2.840.10008.1.2.4.204",
@@ -32,6 +37,7 @@ TRANSFER_SYNTAXES: Final = frozenset(str(uid) for uid in AllTransferSyntaxes) - 
     _ENCAPSULATED_UNCOMPRESSED
 }
 _BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
+_DATASETS: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", _BIG_ENDIAN})  # of queries and commands
 _LOSSY: Final = frozenset(
     {
         "1.2.840.10008.1.2.4.50",
@@ -43,52 +49,44 @@ _LOSSY: Final = frozenset(
     }
 )
 
-# PS3.8 section 9.3.4: (source, diagnostic) of an A-ASSOCIATE-RJ → what happened, what to do.
-REJECTIONS: Final[dict[tuple[int, int], tuple[str, str]]] = {
-    (1, 3): (
-        "The calling AE title is not on this gateway's list",
-        "Add the device's AE title to allowed_calling_ae_titles, or correct it on the device.",
-    ),
-    (1, 7): (
-        "The called AE title is not this gateway's",
-        "Set this gateway's AE title as the destination on the device.",
-    ),
-    (3, 2): (
-        "Too many associations are open at once",
-        "The device tries again by itself; raise associations_max if this happens often.",
-    ),
-}
-REJECTED_OTHERWISE: Final = ("The association was rejected", "See the gateway's log at this time.")
 _CONTEXT_REJECTIONS: Final[dict[int, tuple[str, str]]] = {
     3: (
-        "is not a storage class",
-        "This gateway receives images and documents; send queries and printing elsewhere.",
+        "is nothing that this gateway serves",
+        "This gateway receives images and documents, and answers what CONFORMANCE.md lists; send the rest elsewhere.",
     ),
     4: (
         "was offered only in transfer syntaxes that nobody but its maker knows",
         "Set the device to send DICOM's own transfer syntaxes, such as Explicit VR Little Endian.",
     ),
 }
+_NO_ROLE: Final = (
+    "was offered in a role that this gateway does not take",
+    "Set the device to be the user of this service, not its provider.",
+)
 
 
-def tailor_contexts(proposed: Iterable[PresentationContext]) -> list[PresentationContext]:
-    """Return what is supported of what a peer proposed, one context for each abstract syntax."""
+def tailor_contexts(
+    proposed: Iterable[PresentationContext], peer: Peer, services: ServiceTable, receives_back: Collection[str] = ()
+) -> list[PresentationContext]:
+    """Return what is supported of what a device proposed, one context for each abstract syntax.
+
+    `receives_back`: the storage classes for which it proposed to be the SCP, as C-GET needs (PS3.4 section C.4.3).
+    """
     syntaxes: dict[UID, list[str]] = {}
     for context in proposed:
         if context.abstract_syntax is not None:
             offered = syntaxes.setdefault(context.abstract_syntax, [])
             offered += [str(uid) for uid in context.transfer_syntax if str(uid) not in offered]
-    return [
-        _supported(uid, offered)
-        for uid, offered in syntaxes.items()
-        if is_storage_class(uid) or uid_to_service_class(uid) is VerificationServiceClass
+    supported = [
+        _support(uid, offered, peer, services, receives_back=uid in receives_back) for uid, offered in syntaxes.items()
     ]
+    return [context for context in supported if context is not None]
 
 
 def is_storage_class(uid: UID) -> bool:
     """Return whether instances of this SOP class are taken: standard, retired, private and unknown storage classes."""
     service = uid_to_service_class(uid)
-    if service is StorageServiceClass:
+    if service is StorageServiceClass or uid in _PRINT_STORAGE_CLASSES:
         return True
     unknown = uid.name == str(uid)
     return service is ServiceClass and (unknown or uid.is_private or uid.startswith(_STORAGE_CLASS_ROOT))
@@ -107,26 +105,53 @@ def name_storage_service(proposed: Iterable[PresentationContext]) -> dict[UID, S
     return items
 
 
-def explain_rejection(association: Association) -> tuple[str, str]:
-    """Return what happened and what to do about an association that was rejected."""
-    answer: Any = association.acceptor.primitive
-    return REJECTIONS.get((answer.result_source, answer.diagnostic), REJECTED_OTHERWISE)
-
-
-def explain_refused_contexts(association: Association) -> list[tuple[str, str]]:
+def explain_refused_contexts(association: Association, peer: Peer, services: ServiceTable) -> list[tuple[str, str]]:
     """Return what happened and what to do, for each abstract syntax of which no context was accepted."""
     accepted = {context.abstract_syntax for context in association.accepted_contexts}
     words: dict[UID, tuple[str, str]] = {}
     for context in association.rejected_contexts:
         uid = context.abstract_syntax
-        if uid is None or uid in accepted or context.result not in _CONTEXT_REJECTIONS:
-            continue
-        happened, remedy = _CONTEXT_REJECTIONS[context.result]
-        words[uid] = (f"{uid.name} {happened}", remedy)
-    return list(words.values())
+        if uid is not None and uid not in accepted:
+            words[uid] = _explain_refusal(uid, context.result, peer, services)
+    return list(dict.fromkeys(words.values()))
 
 
-def _supported(uid: UID, offered: list[str]) -> PresentationContext:
+def _explain_refusal(uid: UID, result: int | None, peer: Peer, services: ServiceTable) -> tuple[str, str]:
+    service = services.find(uid)
+    explained = service.explain_refusal(peer) if service is not None else None
+    if explained is not None:
+        return explained
+    if is_storage_class(uid) and Permission.STORE not in peer.may:
+        return f"{peer.ae_title} wanted to store images, which it may not", remedy_for(peer, Permission.STORE)
+    happened, remedy = _CONTEXT_REJECTIONS.get(result or 0, _NO_ROLE)
+    return f"{uid.name} {happened}", remedy
+
+
+def _support(
+    uid: UID, offered: list[str], peer: Peer, services: ServiceTable, *, receives_back: bool
+) -> PresentationContext | None:
+    if uid_to_service_class(uid) is VerificationServiceClass:
+        return _context(uid, offered)
+    service = services.find(uid)
+    if service is not None:
+        return (
+            None
+            if service.explain_refusal(peer)
+            else _context(uid, [syntax for syntax in offered if syntax in _DATASETS])
+        )
+    if not is_storage_class(uid):
+        return None
+    may_store = Permission.STORE in peer.may
+    receives_back = receives_back and Permission.RETRIEVE in peer.may
+    if not may_store and not receives_back:
+        return None
+    context = _context(uid, offered)
+    if receives_back:
+        context.scu_role, context.scp_role = may_store, True  # what is granted to the proposer
+    return context
+
+
+def _context(uid: UID, offered: list[str]) -> PresentationContext:
     context = PresentationContext()
     context.abstract_syntax = uid
     context.transfer_syntax = sorted((syntax for syntax in offered if syntax in TRANSFER_SYNTAXES), key=_preference)

@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.errors import CommandMismatch, DuplicateDiffers, ObjectTooLarge, SpoolFull
+from gateway.errors import CommandMismatch, DuplicateDiffers, NotAllowedToStore, ObjectTooLarge, SpoolFull
 from storage.contract.identifiers import InvalidIdentifier
 from storage.dicom.headers import MissingIdentifier, NotDicom
 from storage.dicom.structure import DatasetTruncated, PixelDataShort
@@ -44,6 +44,8 @@ UNEXPECTED: Final = StoreFailure(
     "Look in the gateway's log for instance_refused at this time and send the study again.",
 )
 
+NOT_AUTHORISED: Final = 0x0124  # PS3.7 annex C
+
 C_STORE_FAILURES: Final[tuple[tuple[type[Exception], StoreFailure], ...]] = (
     (SpoolFull, DISK_FULL),
     (
@@ -53,6 +55,16 @@ C_STORE_FAILURES: Final[tuple[tuple[type[Exception], StoreFailure], ...]] = (
             0xA702,
             "Object is larger than this gateway accepts",
             "Raise the largest object size in the gateway's configuration, then send the study again.",
+            keep_in_quarantine=False,
+        ),
+    ),
+    (
+        NotAllowedToStore,
+        StoreFailure(
+            "not_allowed",
+            NOT_AUTHORISED,
+            "A device that may only read sent an image",
+            'Add "store" to what its peer may do ([[dicom.peers]], may). A gateway in reader mode takes no images.',
             keep_in_quarantine=False,
         ),
     ),
@@ -130,3 +142,9 @@ def find_failure(problem: Exception) -> StoreFailure:
         if isinstance(problem, kind):
             return failure
     return UNEXPECTED
+
+
+def find_code(comment: str) -> str:
+    """Return the code of the failure whose comment this is, that of UNEXPECTED where there is none."""
+    failures = (DISK_FULL, *(failure for _, failure in C_STORE_FAILURES))
+    return next((failure.code for failure in failures if failure.comment == comment), UNEXPECTED.code)

@@ -8,45 +8,64 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.pdu_primitives import P_DATA
 
-from gateway.errors import ObjectTooLarge, SpoolFull
+from gateway.errors import NotAllowedToStore, ObjectTooLarge, SpoolFull
+from gateway.peers import Peer
+from gateway.scp.admission import is_storage_class
+from gateway.scp.upper_layer import StoreRequest
+from gateway.spool.inspection import HeadedFile
 from storage.contract.identifiers import Sha256Hex
+from storage.dicom.part10 import file_meta_bytes
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
+    from gateway.scp.store import InstanceReceiver
     from gateway.spool.durable import DurableFile
+
+Found = TypeVar("Found")
+
+HEAD_BYTES: Final = 64 * 1024  # the elements before the pixel data of nearly every object
+# Most slices fit whole. Every system call and digest lets another thread have the interpreter; getting it back costs
+# more than copying a slice: few large pieces are several times faster than many small ones.
+BUFFER_BYTES: Final = 1024 * 1024
 
 log = structlog.get_logger()
 
 
 class ArrivingObject:
-    """One object on its way into tmp, hashed as it comes; stands where pynetdicom would keep a temporary file.
+    """One object on its way into tmp: gathered in a buffer, from there hashed and written in large pieces.
 
-    A full disk or an object over the limit does not interrupt the peer: the rest is read and dropped, and `seal`
-    raises.
+    `begin` returns the file to write; `buffer` may be used again once the object is discarded. A full disk or an object
+    over the limit does not interrupt the peer: the rest is read and dropped, and `seal` raises.
     """
 
-    def __init__(self, begin: Callable[[], DurableFile], file_meta: bytes, *, limit_bytes: int) -> None:
+    def __init__(
+        self,
+        begin: Callable[[], DurableFile],
+        file_meta: bytes,
+        *,
+        limit_bytes: int,
+        buffer: bytearray | None = None,
+    ) -> None:
         self._limit_bytes = limit_bytes
         self._received = hashlib.sha256()
-        self._stored = hashlib.sha256(file_meta)
         self._file: DurableFile | None = None
         self._failure: Exception | None = None
-        self.size_bytes = len(file_meta)
+        self._buffer = memoryview(buffer if buffer is not None else bytearray(BUFFER_BYTES))
+        self._gathered = self._meta_bytes = self.size_bytes = len(file_meta)
+        self._buffer[: self._gathered] = file_meta
+        self._head: bytes | None = None  # once more came than fits into the buffer
         try:
             self._file = begin()
-            self._file.write(file_meta)
-        except (SpoolFull, OSError) as exc:
+        except (SpoolFull, NotAllowedToStore, OSError) as exc:
             self._fail(exc)
 
     @property
@@ -66,35 +85,80 @@ class ArrivingObject:
         """Return the digest of the dataset as received, without file meta."""
         return Sha256Hex(self._received.hexdigest())
 
-    @property
-    def stored_sha256(self) -> Sha256Hex:
-        """Return the digest of the Part 10 file."""
-        return Sha256Hex(self._stored.hexdigest())
-
-    def write(self, data: bytes) -> None:
-        """Take the next fragment of the dataset."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Take the next fragment of the dataset, of which a copy is kept."""
         self.size_bytes += len(data)
-        if self._file is None or self._failure is not None:
+        if self._failure is not None:
             return
         if self.size_bytes > self._limit_bytes:
             self._fail(ObjectTooLarge(f"more than {self._limit_bytes} bytes"))
             return
-        self._received.update(data)
-        self._stored.update(data)
-        try:
-            self._file.write(data)
-        except (SpoolFull, OSError) as exc:
-            self._fail(exc)
+        while len(data) > len(self._buffer) - self._gathered:
+            room = len(self._buffer) - self._gathered
+            self._buffer[self._gathered :] = data[:room]
+            self._gathered += room
+            data = data[room:]
+            try:
+                self._flush()
+            except (SpoolFull, OSError) as exc:
+                self._fail(exc)
+                return
+        self._buffer[self._gathered : self._gathered + len(data)] = data
+        self._gathered += len(data)
 
-    def seal(self) -> None:
-        """Bring the bytes onto the medium.
+    def seal(self, read: Callable[[HeadedFile], Found], helpers: Executor | None = None) -> Found:
+        """Bring the bytes onto the medium and return what `read` finds in them; the digest is there afterwards.
+
+        `helpers`: threads that hash and read meanwhile, None when there is enough to do without them. This thread waits
+        for the disk itself: being woken by another one costs a turn of the processor for each, when others want it too.
 
         Raises:
-            SpoolFull, ObjectTooLarge, OSError: what went wrong as it came, or goes wrong now.
+            SpoolFull, ObjectTooLarge, OSError: what went wrong as it came, or goes wrong now; rather than what `read`
+                raises.
         """
         if self._failure is not None:
             raise self._failure
+        last = self._buffer[: self._gathered]
+        if self._head is not None:  # the end of a large object: what `read` reads must be in the file
+            self._flush()
+            self.durable.seal()
+            return self._read(read, self._head)
+        if helpers is None:
+            self._hash(last)
+            self._write_whole(last)
+            return self._read(read, last)
+        reading = helpers.submit(self._hash_and_read, read, last)
+        try:
+            self._write_whole(last)
+        except BaseException:
+            reading.exception()  # the buffer is in use until then
+            raise
+        return reading.result()
+
+    def _write_whole(self, whole: memoryview) -> None:
+        self.durable.write(whole)
         self.durable.seal()
+
+    def _hash_and_read(self, read: Callable[[HeadedFile], Found], whole: memoryview) -> Found:
+        self._hash(whole)
+        return self._read(read, whole)
+
+    def _read(self, read: Callable[[HeadedFile], Found], head: bytes | memoryview) -> Found:
+        with HeadedFile(self.path, head, self.size_bytes) as file:
+            return read(file)
+
+    def _flush(self) -> None:
+        """Write and hash what was gathered."""
+        piece = self._buffer[: self._gathered]
+        if self._head is None:
+            self._head = bytes(piece[:HEAD_BYTES])
+        self.durable.write(piece)
+        self._hash(piece)
+        self._gathered = 0
+
+    def _hash(self, piece: memoryview) -> None:
+        self._received.update(piece[self._meta_bytes :])
+        self._meta_bytes = 0
 
     def discard(self) -> None:
         """Remove what lies in tmp; harmless when it was published."""
@@ -108,25 +172,6 @@ class ArrivingObject:
         except OSError:  # the start-up scan removes fragments; the first failure is the one to tell
             log.exception("fragment_not_removed")
 
-    # What pynetdicom calls on its own temporary file: flush each fragment, close after the handler, remove by name.
-
-    @property
-    def file(self) -> ArrivingObject:
-        """Return the object whose `flush` pynetdicom calls."""
-        return self
-
-    @property
-    def name(self) -> str:
-        """Return a name that never exists, for pynetdicom to remove."""
-        return ""
-
-    def flush(self) -> None:
-        """Do nothing: `seal` is what counts."""
-
-    def close(self) -> None:
-        """Discard what the handler has not published."""
-        self.discard()
-
 
 @dataclass
 class Reception:
@@ -136,45 +181,74 @@ class Reception:
     peer_address: str
     opened_at: datetime
     calling_ae_title: str = ""
+    peer: Peer | None = None
+    over_tls: bool = False
     accepted: bool = False
     rejected: bool = False
     stored: int = 0
     refused: int = 0
 
 
-class SpoolingDimse(DIMSEServiceProvider):
-    """pynetdicom's DIMSE provider, with an `ArrivingObject` as the place for a C-STORE's dataset."""
+class AssociationObjects:
+    """The `data_phase.ObjectSink` of one association."""
 
     def __init__(
-        self, association: Association, begin_object: Callable[[Association, int | None, Any], ArrivingObject]
+        self,
+        association: Association,
+        reception: Reception,
+        receiver: InstanceReceiver,
+        check_may_store: Callable[[Reception], None],
+        *,
+        limit_bytes: int,
     ) -> None:
-        super().__init__(association)
-        self._begin_object = begin_object
-        self._arriving: ArrivingObject | None = None
+        self._association = association
+        self._reception = reception
+        self._receiver = receiver
+        self._check_may_store = check_may_store
+        self._limit_bytes = limit_bytes
+        self._syntaxes: dict[int, str] = {}
+        self._buffer: bytearray | None = None
+        self._spare: DurableFile | None = None
 
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Feed the values of one P-DATA one by one, so that the place is ready before the first dataset fragment."""
-        values = primitive.presentation_data_value_list
-        if len(values) == 1:
-            self._receive_one(primitive)
-            return
-        for value in values:
-            single = P_DATA()
-            single.presentation_data_value_list = [value]
-            self._receive_one(single)
+    def begin(self, request: StoreRequest) -> ArrivingObject | None:
+        """Return where the request's dataset goes, None when its context is none for storage."""
+        if not self._syntaxes:
+            self._syntaxes = {
+                context.context_id: str(context.transfer_syntax[0])
+                for context in self._association.accepted_contexts
+                if context.context_id is not None
+                and context.abstract_syntax is not None
+                and is_storage_class(context.abstract_syntax)
+            }
+        syntax = self._syntaxes.get(request.context_id)
+        if syntax is None:
+            return None
+        meta = file_meta_bytes(
+            request.sop_class_uid, request.sop_instance_uid, syntax, self._reception.calling_ae_title
+        )
+        self._buffer = self._buffer or bytearray(BUFFER_BYTES)
+        return ArrivingObject(self._begin_file, meta, limit_bytes=self._limit_bytes, buffer=self._buffer)
 
-    def abandon(self) -> bool:
-        """Discard the object that the association left unfinished and return whether there was one.
+    def finish(self, request: StoreRequest, arriving: ArrivingObject) -> tuple[int, str]:
+        """Store the object and return its status and Error Comment; what was not published is gone after it."""
+        try:
+            return self._receiver.receive(self._reception, request, arriving)
+        finally:
+            arriving.discard()
 
-        Only after the association's threads have ended.
-        """
-        if self._arriving is not None:
-            self._arriving.discard()
-        return isinstance(self.message, C_STORE_RQ)
+    def answered(self) -> None:
+        """Make the next object's file while the peer gets its answer: modalities seldom send one object alone."""
+        try:
+            self._spare = self._receiver.begin_file()
+        except (SpoolFull, OSError):  # told when an object comes
+            self._spare = None
 
-    def _receive_one(self, primitive: P_DATA) -> None:
-        super().receive_primitive(primitive)
-        message = self.message
-        if isinstance(message, C_STORE_RQ) and message._data_set_file is None:
-            self._arriving = self._begin_object(self.assoc, message.context_id, message.command_set)
-            message._data_set_file = cast("Any", self._arriving)
+    def close(self) -> None:
+        """Remove what was made ready; only after the association's threads have ended."""
+        if self._spare is not None:
+            self._spare.discard()
+
+    def _begin_file(self) -> DurableFile:
+        self._check_may_store(self._reception)
+        spare, self._spare = self._spare, None
+        return spare or self._receiver.begin_file()

@@ -1,4 +1,4 @@
-"""The DICOM server: C-ECHO and C-STORE of every storage class, from known modalities.
+"""The DICOM server: C-ECHO, C-STORE of every storage class and the services it is given, for known devices.
 
 Durable: what `InstanceReceiver` has answered with Success, the rows of associations and refusals. Volatile: the
 associations themselves; at start-up `gateway.spool.rebuild` closes those that a stop cut off.
@@ -6,30 +6,34 @@ associations themselves; at start-up `gateway.spool.rebuild` closes those that a
 
 from __future__ import annotations
 
+import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
 import structlog
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
 
-from gateway.errors import SpoolFull
+from gateway.errors import NotAllowedToStore
 from gateway.journal.associations import Refusal, close_association, open_association, record_refusal
 from gateway.journal.database import Journal
+from gateway.peers import Call, Load, Peer, PeerTable, Permission, Rejection, Rules, admit, is_visitor
 from gateway.scp import admission
-from gateway.scp.reception import ArrivingObject, Reception, SpoolingDimse
-from gateway.scp.store import InstanceReceiver, StoreCommand
-from gateway.scp.transport import GatewayRequestHandler, GatewayServer, GatewaySocket
+from gateway.scp.data_phase import take_over
+from gateway.scp.reception import AssociationObjects, Reception
+from gateway.scp.services import Caller, DicomService, ServiceTable
+from gateway.scp.store import InstanceReceiver
+from gateway.scp.transport import CONNECTIONS_MAX, GatewayRequestHandler, GatewayServer, GatewaySocket
 from gateway.spool.durable import DurableFile
 from gateway.spool.spool import Spool
 from storage.contract.identifiers import Uid, new_id
-from storage.dicom.part10 import file_meta_bytes
+from storage.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 PDV_BYTES_MAX = 128 * 1024
 STOP_WITHIN_S = 10.0
@@ -39,7 +43,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ScpSettings:
-    """The listener's settings; port 0 takes any free one. `allowed_calling_ae_titles`: None lets everybody in."""
+    """The listener's settings; port 0 takes any free one.
+
+    `peers` may call, and the scanners of `allowed_calling_ae_titles`, from anywhere; None lets everybody in. With `tls`
+    it listens on `tls_port` too.
+    """
 
     ae_title: str
     host: str
@@ -47,14 +55,24 @@ class ScpSettings:
     allowed_calling_ae_titles: frozenset[str] | None
     associations_max: int
     object_bytes_max: int
-    disk_floor_bytes: int
     network_timeout_s: float = 30.0
     acse_timeout_s: float = 5.0
     require_called_ae_title: bool = False
+    peers: tuple[Peer, ...] = ()
+    connections_per_address_max: int = 64
+    tls: ssl.SSLContext | None = None
+    tls_port: int = 0
 
-    def __post_init__(self) -> None:
-        if self.allowed_calling_ae_titles is not None and not self.allowed_calling_ae_titles:
-            raise ValueError("allowed_calling_ae_titles is empty: nobody could send")
+    def to_peer_table(self) -> PeerTable:
+        """Return everybody who may call."""
+        titles = self.allowed_calling_ae_titles
+        short = [Peer(name=title, ae_title=title) for title in sorted(titles or ())]
+        return PeerTable([*short, *self.peers], anybody=titles is None)
+
+    def to_rules(self) -> Rules:
+        """Return what holds for every caller."""
+        called = self.ae_title if self.require_called_ae_title else None
+        return Rules(self.associations_max, max(self.associations_max // 2, 1), called)
 
 
 class DicomServer:
@@ -68,8 +86,13 @@ class DicomServer:
         clock: Callable[[], datetime],
         on_instance: Callable[[Uid], None],
         on_association_end: Callable[[], None],
+        services: Sequence[DicomService] = (),
     ) -> None:
         self._settings = settings
+        self._peers = settings.to_peer_table()
+        self._rules = settings.to_rules()
+        self._services = ServiceTable(services)
+        self._admission_lock = threading.Lock()
         self._spool = spool
         self._journal = journal
         self._clock = clock
@@ -77,44 +100,65 @@ class DicomServer:
         self._receiver = InstanceReceiver(spool, journal, clock, on_instance)
         self._receptions: dict[Association, Reception] = {}  # pynetdicom's events are typed too loosely: Any below
         self._idle = threading.Condition()
-        self._server: GatewayServer | None = None
+        self._stopping = False
+        self._servers: list[GatewayServer] = []
+        self.tls_port: int | None = None
+
+    @property
+    def receiver(self) -> InstanceReceiver:
+        """Return what takes arriving objects, for those that come by another way than DICOM."""
+        return self._receiver
+
+    def begin_file(self) -> DurableFile:
+        """Return a new file in the spool's tmp; raises SpoolFull below the disk's floor."""
+        return self._spool.begin()
 
     def start(self) -> int:
-        """Listen; return the bound port."""
+        """Listen; return the bound port. Raises OSError when a port cannot be had."""
+        settings = self._settings
+        port = self._listen(settings.port, None)
+        if settings.tls is not None:
+            self.tls_port = self._listen(settings.tls_port, settings.tls)
+        return port
+
+    def _listen(self, wanted_port: int, tls: ssl.SSLContext | None) -> int:
         settings = self._settings
         ae = AE(ae_title=settings.ae_title)
-        ae.maximum_associations = settings.associations_max
+        ae.maximum_associations = CONNECTIONS_MAX  # pynetdicom counts silent connections too; `admit` counts better
         ae.maximum_pdu_size = PDV_BYTES_MAX
+        ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.acse_timeout = settings.acse_timeout_s
         ae.network_timeout = settings.network_timeout_s
         ae.dimse_timeout = settings.network_timeout_s
-        ae.require_calling_aet = sorted(settings.allowed_calling_ae_titles or ())
-        ae.require_called_aet = settings.require_called_ae_title
         ae.add_supported_context(Verification)
         server = cast(
             "GatewayServer",
             ae.make_server(
-                (settings.host, settings.port),
+                (settings.host, wanted_port),
                 server_class=GatewayServer,
                 evt_handlers=self._handlers(),
                 request_handler=GatewayRequestHandler,
             ),
         )
-        server.began, server.ended = self._began, self._ended
+        server.began, server.ended, server.turned_away = self._began, self._ended, self._turned_away
+        server.tls, server.connections_per_address_max = tls, settings.connections_per_address_max
         ae._servers.append(server)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="dicom-listener").start()
-        self._server = server
-        port = server.server_address[1]
-        log.info("dicom_listening", ae_title=settings.ae_title, port=port)
+        self._servers.append(server)
+        port: int = server.server_address[1]
+        log.info("dicom_listening", ae_title=settings.ae_title, port=port, tls=tls is not None)
         return port
 
     def stop(self) -> None:
         """Stop listening, abort what is under way, and return when every association has ended."""
-        if self._server is None:
-            return
-        server, self._server = self._server, None
-        server.shutdown()
-        for association in list(self._receptions):
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.shutdown()
+        with self._idle:
+            self._stopping = True
+            under_way = list(self._receptions)
+        for association in under_way:
             association.abort()
         with self._idle:
             if not self._idle.wait_for(lambda: not self._receptions, STOP_WITHIN_S):
@@ -124,31 +168,76 @@ class DicomServer:
         return [
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_SOP_COMMON, self._on_sop_common),
-            (evt.EVT_REJECTED, self._on_rejected),
             (evt.EVT_ACCEPTED, self._on_accepted),
-            (evt.EVT_C_STORE, self._on_c_store),
+            *self._services.handlers(self._find_caller),
         ]
 
     # The events of one association, in the order in which they come.
 
-    def _began(self, association: Any) -> None:
+    def _began(self, association: Any) -> bool:
+        """Fit out the association; return whether it may run, for one that comes while we stop would be missed."""
         peer = association.requestor.address_info
         reception = Reception(new_id(), peer_address=peer.address if peer else "", opened_at=self._clock())
-        association.dimse = SpoolingDimse(association, self._begin_object)
-        self._receptions[association] = reception
+        reception.over_tls = isinstance(association.dul.socket.socket, ssl.SSLSocket)
+        limit_bytes = self._settings.object_bytes_max
+        objects = AssociationObjects(
+            association, reception, self._receiver, self._check_may_store, limit_bytes=limit_bytes
+        )
+        with self._idle:
+            if self._stopping:
+                return False
+            take_over(association, objects, self._settings.network_timeout_s)
+            self._services.attach(association, self._find_caller)
+            self._receptions[association] = reception
+        return True
 
     def _on_requested(self, event: Any) -> None:
-        request = event.assoc.requestor.primitive
-        self._receptions[event.assoc].calling_ae_title = request.calling_ae_title.strip()
-        event.assoc.acceptor.supported_contexts = admission.tailor_contexts(_proposed(event.assoc))
+        association, reception = event.assoc, self._receptions[event.assoc]
+        request = association.requestor.primitive
+        reception.calling_ae_title = request.calling_ae_title.strip()
+        call = Call(
+            reception.calling_ae_title, request.called_ae_title.strip(), reception.peer_address, reception.over_tls
+        )
+        decision = self._admit(call, reception)
+        if isinstance(decision, Rejection):
+            reception.rejected = True
+            self._record_refusals(reception, [(decision.reason, decision.remedy)])
+            association.acse.send_reject(decision.result, decision.source, decision.diagnostic)
+            association.kill()  # returns when the answer is sent and the peer has closed
+            return
+        roles = association.requestor.role_selection
+        association.acceptor.supported_contexts = admission.tailor_contexts(
+            _proposed(association), decision, self._services, {str(uid) for uid, item in roles.items() if item.scp_role}
+        )
+
+    def _admit(self, call: Call, reception: Reception) -> Peer | Rejection:
+        """Decide one call at a time, so that two calls never take the same last place."""
+        with self._admission_lock:
+            open_now = [one.peer for one in list(self._receptions.values()) if one.peer is not None]
+            load = Load(len(open_now), sum(is_visitor(peer) for peer in open_now))
+            decision = admit(call, self._peers, self._rules, load)
+            if isinstance(decision, Peer):
+                reception.peer = decision
+            return decision
+
+    def _find_caller(self, association: Association) -> Caller:
+        reception = self._receptions[association]
+        peer = reception.peer or Peer(reception.calling_ae_title, reception.calling_ae_title, frozenset())
+
+        def refuse(status: int | None, reason: str, remedy: str) -> None:
+            self._record_refusals(reception, [(reason, remedy)], status)
+
+        return Caller(peer, reception.association_id, reception.peer_address, refuse)
+
+    def _turned_away(self, peer_address: str, reason: str, remedy: str) -> None:
+        """Write of a connection that came to no association; within the border, for the accept loop must go on."""
+        try:
+            self._record_refusals(Reception(new_id(), peer_address, self._clock()), [(reason, remedy)])
+        except Exception:
+            log.exception("refusal_not_recorded", code="turned_away")
 
     def _on_sop_common(self, event: Any) -> dict[UID, Any]:
         return {**event.items, **admission.name_storage_service(_proposed(event.assoc))}
-
-    def _on_rejected(self, event: Any) -> None:
-        reception = self._receptions[event.assoc]
-        reception.rejected = True
-        self._record_refusals(reception, [admission.explain_rejection(event.assoc)])
 
     def _on_accepted(self, event: Any) -> None:
         reception = self._receptions[event.assoc]
@@ -161,35 +250,17 @@ class DicomServer:
                 reception.peer_address,
                 reception.opened_at,
             )
-        self._record_refusals(reception, admission.explain_refused_contexts(event.assoc))
+        peer = self._find_caller(event.assoc).peer
+        self._record_refusals(reception, admission.explain_refused_contexts(event.assoc, peer, self._services))
 
-    def _begin_object(self, association: Association, context_id: int | None, command: Any) -> ArrivingObject:
-        syntaxes = {context.context_id: context.transfer_syntax[0] for context in association.accepted_contexts}
-        meta = file_meta_bytes(
-            str(command.get("AffectedSOPClassUID", "")),
-            str(command.get("AffectedSOPInstanceUID", "")),
-            str(syntaxes.get(context_id, ImplicitVRLittleEndian)),  # of an unknown context: pynetdicom aborts
-            self._receptions[association].calling_ae_title,
-        )
-        return ArrivingObject(self._begin_above_floor, meta, limit_bytes=self._settings.object_bytes_max)
-
-    def _begin_above_floor(self) -> DurableFile:
-        if self._spool.free_bytes() < self._settings.disk_floor_bytes:
-            raise SpoolFull(f"less than {self._settings.disk_floor_bytes} bytes are free")
-        return self._spool.begin()
-
-    def _on_c_store(self, event: Any) -> Any:
-        request = event.request
-        command = StoreCommand(str(request.AffectedSOPInstanceUID or ""), str(request.AffectedSOPClassUID or ""))
-        arriving = request._dataset_file
-        if arriving is None:  # a command without a dataset: refused like any that lacks its identifiers
-            arriving = self._begin_object(event.assoc, event.context.context_id, {})
-        return self._receiver.receive(self._receptions[event.assoc], command, arriving)
+    def _check_may_store(self, reception: Reception) -> None:
+        if reception.peer is None or Permission.STORE not in reception.peer.may:
+            raise NotAllowedToStore(f"{reception.calling_ae_title} may not store")
 
     def _ended(self, association: Any) -> None:
         try:
             reception = self._receptions[association]
-            if association.dimse.abandon():
+            if association.dul.abandon():
                 self._record_refusals(reception, [CUT_OFF])
             if reception.accepted:
                 close_association(self._journal, reception.association_id, self._clock())
@@ -209,7 +280,9 @@ class DicomServer:
                 del self._receptions[association]
                 self._idle.notify_all()
 
-    def _record_refusals(self, reception: Reception, explained: list[tuple[str, str]]) -> None:
+    def _record_refusals(
+        self, reception: Reception, explained: list[tuple[str, str]], status: int | None = None
+    ) -> None:
         if not explained:
             return
         with self._journal.transaction() as connection:
@@ -218,7 +291,7 @@ class DicomServer:
                     at=self._clock(),
                     calling_ae_title=reception.calling_ae_title,
                     peer_address=reception.peer_address,
-                    status=None,
+                    status=status,
                     reason=reason,
                     remedy=remedy,
                 )

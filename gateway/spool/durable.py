@@ -17,6 +17,7 @@ from typing import Protocol
 from gateway.errors import SpoolFull
 
 WRITE_BUFFER_BYTES = 256 * 1024
+WRITE_DIRECTLY_BYTES = 32 * 1024
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -26,8 +27,8 @@ class FileOperations(Protocol):
     def open_new(self, path: Path) -> int:
         """Create `path` for writing and return its descriptor; it must not exist."""
 
-    def write(self, descriptor: int, data: bytes) -> None:
-        """Write all of `data`."""
+    def write(self, descriptor: int, data: bytes | memoryview) -> None:
+        """Write all of `data`, of which nothing is kept."""
 
     def fsync(self, descriptor: int) -> None:
         """Return once the file's bytes are on the medium."""
@@ -60,7 +61,7 @@ class RealFiles:
     def open_new(self, path: Path) -> int:  # noqa: D102 -- as FileOperations says, here and below
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
-    def write(self, descriptor: int, data: bytes) -> None:  # noqa: D102
+    def write(self, descriptor: int, data: bytes | memoryview) -> None:  # noqa: D102
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
@@ -113,18 +114,21 @@ class DurableFile:
         self.path = path
         self._files = files
         self._buffer = bytearray()
+        self._published = False
         with full_disk_named(path):
             self._descriptor: int | None = files.open_new(path)
 
-    def write(self, data: bytes) -> None:
-        """Append `data`.
+    def write(self, data: bytes | memoryview) -> None:
+        """Append `data`; small pieces are gathered, large ones go to the disk as they are.
 
         Raises:
             SpoolFull: the disk has no room.
         """
-        self._buffer += data
-        if len(self._buffer) >= WRITE_BUFFER_BYTES:
-            self._flush()
+        if len(data) < WRITE_DIRECTLY_BYTES and len(self._buffer) + len(data) < WRITE_BUFFER_BYTES:
+            self._buffer += data
+            return
+        self._flush()
+        self._write(data)
 
     def seal(self) -> None:
         """Bring the bytes onto the medium and close the file; harmless when it is sealed already.
@@ -141,23 +145,40 @@ class DurableFile:
 
     def publish(self, target: Path) -> None:
         """Seal the file and give it its final name, durably; the target's directory must exist durably."""
+        self.publish_unsynced(target)
+        with full_disk_named(target):
+            self._files.fsync_directory(target.parent)
+
+    def publish_unsynced(self, target: Path) -> None:
+        """Seal the file and give it its final name; durable once the caller has synced the target's directory."""
         self.seal()
         with full_disk_named(target):
             self._files.rename(self.path, target)
+        self._published = True
+
+    def withdraw(self, target: Path) -> None:
+        """Take back what `publish_unsynced` did, durably; harmless when it did nothing."""
+        if self._published:
+            self._files.rename(target, self.path)
             self._files.fsync_directory(target.parent)
+            self._published = False
 
     def discard(self) -> None:
         """Forget the file; harmless when it is published or discarded already."""
         self._close()
-        if self.path.exists():
+        if not self._published and self.path.exists():
             self._files.remove_file(self.path)
 
     def _flush(self) -> None:
+        if self._buffer:
+            self._write(self._buffer)
+            self._buffer = bytearray()
+
+    def _write(self, data: bytes | bytearray | memoryview) -> None:
         if self._descriptor is None:
             raise ValueError("the file is sealed")
         with full_disk_named(self.path):
-            self._files.write(self._descriptor, bytes(self._buffer))
-        self._buffer.clear()
+            self._files.write(self._descriptor, memoryview(data))
 
     def _close(self) -> None:
         if self._descriptor is not None:

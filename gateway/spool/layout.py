@@ -2,9 +2,9 @@
 
 incoming/<study uid>/<sop instance uid>.dcm      acknowledged, the study is still arriving
 ready/<study uid>.<revision>/…                   one transfer of the study, on its way to the hub
-sent/<study uid>.<revision>/…                    the hub has confirmed it
-kept/<study uid>.<revision>/…                    confirmed, held for the configured keep period
+sent/<study uid>.<revision>/…                    the hub has confirmed it; a cache until it is old or room is needed
 quarantine/<id>.dcm and <id>.json                refused or damaged, with the reason
+reader/<reading task id>/<pack id>/…             copies of claimed cases in reader mode, never own studies
 tmp/                                             being written, never acknowledged
 """
 
@@ -19,8 +19,11 @@ from storage.contract.identifiers import Uid, parse_uid
 INSTANCE_SUFFIX: Final = ".dcm"
 REASON_SUFFIX: Final = ".json"
 FRAGMENT_SUFFIX: Final = ".part"
+COPY_SUFFIX: Final = ".copy"  # of a file in tmp that the hub has too
+SMALLER_SUFFIX: Final = ".smaller"  # of a file in tmp that may take the place of a received one
 TMP: Final = "tmp"
 QUARANTINE: Final = "quarantine"
+READER: Final = "reader"  # beside the states, so that the start-up scan takes nothing there for an own study
 
 
 class SpoolState(StrEnum):
@@ -29,7 +32,6 @@ class SpoolState(StrEnum):
     INCOMING = "incoming"
     READY = "ready"
     SENT = "sent"
-    KEPT = "kept"
 
 
 def study_directory(root: Path, state: SpoolState, study_uid: Uid, revision: int | None) -> Path:

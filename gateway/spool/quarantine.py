@@ -39,7 +39,7 @@ def quarantine_file(files: FileOperations, file: Path, directory: Path, reason: 
     Raises:
         SpoolFull: the disk has no room; the file stays where it is.
     """
-    quarantine_id = _identify(file, reason.code)
+    quarantine_id = identify(file, reason.code)
     _write_reason(files, directory, quarantine_id, reason)
     with full_disk_named(directory):
         files.rename(file, directory / f"{quarantine_id}{layout.INSTANCE_SUFFIX}")
@@ -53,7 +53,8 @@ def read_reason(reason_file: Path) -> QuarantineReason:
     return QuarantineReason(**json.loads(reason_file.read_text(encoding="utf-8")))
 
 
-def _identify(file: Path, code: str) -> str:
+def identify(file: Path, code: str) -> str:
+    """Return the id that a file has in quarantine when it is refused for this reason."""
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256")
     digest.update(code.encode())

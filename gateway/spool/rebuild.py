@@ -16,9 +16,11 @@ from pathlib import Path
 import structlog
 
 from gateway.journal.associations import close_association, open_association_ids
+from gateway.journal.compression import finish_replacement, undo_replacement, unfinished_replacements
 from gateway.journal.custody import add_custody
 from gateway.journal.database import Journal, to_text
 from gateway.journal.instances import (
+    Compression,
     InstanceRow,
     add_instance,
     add_quarantine,
@@ -27,8 +29,9 @@ from gateway.journal.instances import (
     instances_of,
     place_instances,
 )
+from gateway.journal.studies import add_study
 from gateway.spool import layout
-from gateway.spool.inspection import UNREADABLE, Inspected, digest_file, inspect
+from gateway.spool.inspection import UNREADABLE, Inspected, digest_file, find_compressed_digests, holds, inspect
 from gateway.spool.layout import SpoolState
 from gateway.spool.quarantine import QuarantineReason, read_reason
 from gateway.spool.spool import Spool
@@ -65,6 +68,7 @@ def rebuild(spool: Spool, journal: Journal, clock: Callable[[], datetime]) -> Re
     """Make journal and spool agree and return what was mended."""
     scan = _Scan(spool, journal, clock)
     scan.finish_moves()
+    scan.finish_replacements()
     for state, study_uid, revision, directory in _directories(spool):
         with spool.locked(study_uid):
             scan.compare_directory(state, study_uid, revision, directory)
@@ -84,19 +88,40 @@ class _Scan:
         self.report = RebuildReport()
 
     def finish_moves(self) -> None:
-        """Undo moves to ready that never reached the journal, finish moves to sent that did."""
-        for state, study_uid, revision, _ in list(_directories(self._spool)):
-            if state is not SpoolState.READY or revision is None:
+        """Undo moves to ready that never reached the journal, finish moves to sent that did.
+
+        A confirmed transfer that the journal does not know means that the journal was lost: it is judged and declared
+        once more, the hub answers that it holds it, and its keep period begins anew.
+        """
+        for state, study_uid, revision, directory in list(_directories(self._spool)):
+            if state is SpoolState.INCOMING or revision is None:
                 continue
             rows = self._journal.read(
                 "SELECT state FROM transfers WHERE study_uid = ? AND revision = ?", (study_uid, revision)
             )
+            if not rows and state is SpoolState.SENT and self._lies_twice(study_uid, directory):
+                continue  # what lies twice is told by the comparison; the rest is taken back the next time
             if not rows:
-                self._spool.move_back_to_incoming(study_uid, revision)
-                log.warning("move_to_ready_undone", study_uid=study_uid, revision=revision)
-            elif rows[0]["state"] == "confirmed":
+                self._spool.move_back_to_incoming(study_uid, revision, state)
+                log.warning("unknown_transfer_taken_back", study_uid=study_uid, revision=revision, state=state)
+            elif state is SpoolState.READY and rows[0]["state"] == "confirmed":
                 self._spool.move_to_sent(study_uid, revision)
                 log.warning("move_to_sent_finished", study_uid=study_uid, revision=revision)
+
+    def _lies_twice(self, study_uid: Uid, directory: Path) -> bool:
+        arriving = layout.study_directory(self._spool.root, SpoolState.INCOMING, study_uid, None)
+        return any((arriving / file.name).exists() for file in directory.iterdir())
+
+    def finish_replacements(self) -> None:
+        """Record which of the two files stands where a smaller one was about to take the received one's place."""
+        for row, replacement in unfinished_replacements(self._journal):
+            is_replaced = holds(self._path_of(row), replacement.size_bytes, replacement.stored_sha256)
+            with self._journal.transaction() as connection:
+                if is_replaced:
+                    finish_replacement(connection, row, replacement)
+                else:
+                    undo_replacement(connection, row.sop_instance_uid)
+            log.warning("replacement_settled", sop_instance_uid=row.sop_instance_uid, replaced=is_replaced)
 
     def compare_directory(self, state: SpoolState, study_uid: Uid, revision: int | None, directory: Path) -> None:
         """Make the rows of one directory agree with its files."""
@@ -122,9 +147,9 @@ class _Scan:
                     self._drop(row)
 
     def clear_tmp(self) -> None:
-        """Quarantine whole files that nobody was told of; remove fragments."""
+        """Quarantine whole files that nobody was told of; remove fragments, smaller forms and copies."""
         for file in (self._spool.root / layout.TMP).iterdir():
-            found = _inspect_or_none(file)
+            found = None if file.suffix in (layout.SMALLER_SUFFIX, layout.COPY_SUFFIX) else _inspect_or_none(file)
             if found is not None:
                 self._quarantine(file, "interrupted", found.study_uid, found.sop_instance_uid)
             else:
@@ -164,7 +189,9 @@ class _Scan:
             self._quarantine(file, "damaged", study_uid, sop_instance_uid)
             return
         with self._journal.transaction() as connection:
-            add_instance(connection, _row_of(file, found, state, revision))
+            row = _row_of(file, found, state, revision)
+            add_study(connection, found.header, row.received_at)
+            add_instance(connection, row)
         log.warning("instance_indexed_again", sop_instance_uid=sop_instance_uid, study_uid=study_uid, state=state)
         self.report.instances_added += 1
 
@@ -218,7 +245,9 @@ def _inspect_or_none(file: Path) -> Inspected | None:
 
 
 def _row_of(file: Path, found: Inspected, state: SpoolState, revision: int | None) -> InstanceRow:
-    digests = digest_file(file)
+    compressed = find_compressed_digests(file)
+    digests = compressed or digest_file(file)
+    due = Compression.DUE if state is SpoolState.INCOMING else Compression.AS_IS
     return InstanceRow(
         sop_instance_uid=found.sop_instance_uid,
         study_uid=found.study_uid,
@@ -227,11 +256,15 @@ def _row_of(file: Path, found: Inspected, state: SpoolState, revision: int | Non
         transfer_syntax_uid=found.transfer_syntax_uid,
         received_sha256=digests.received_sha256,
         stored_sha256=digests.stored_sha256,
-        pixel_sha256=None,
+        pixel_sha256=compressed.pixel_sha256 if compressed else None,
+        values_sha256=compressed.values_sha256 if compressed else None,
+        received_transfer_syntax_uid=compressed.received_transfer_syntax_uid if compressed else None,
         size_bytes=digests.size_bytes,
         received_at=datetime.fromtimestamp(file.stat().st_mtime, UTC),
         calling_ae_title=found.source_ae_title,
         association_id=RECOVERED_ASSOCIATION,
         state=state,
         revision=revision,
+        instance_number=found.header.instance_number,
+        compression=Compression.COMPRESSED if compressed else due,
     )

@@ -1,16 +1,10 @@
-"""The journal's tables.
-
-The spool directory is the truth for instances: `instances` is an index that can be made again from it. Transfers,
-custody events, documents and receipts live here alone and are durable on commit (WAL, synchronous=FULL).
-"""
+"""Version 1: receiving, transfers, custody and returns, as the first gateways had them. Never changed again."""
 
 from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = 1
-
-SCHEMA: Final = """
+STATEMENTS: Final = """
 CREATE TABLE identity (               -- one row after enrolment
     one               INTEGER PRIMARY KEY CHECK (one = 1),
     gateway_id        TEXT NOT NULL,

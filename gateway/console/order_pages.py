@@ -1,0 +1,385 @@
+"""The pages of orders (申请单): the list, the form, one order with its study, the slip for the patient.
+
+Everybody who may log in at the clinic enters orders: physicians write them, technicians type them in. What somebody
+typed is in no address and no log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from gateway import orders as actions
+from gateway.console import order_form
+from gateway.console.errors import Conflict, Invalid, NotFound
+from gateway.console.keys import DESK, Desk, get_viewer, in_thread
+from gateway.console.language import translate, translate_or
+from gateway.console.order_form import FieldFault, Typed
+from gateway.console.orders import SEARCH_CHARACTERS_MAX, OrderFilter, list_order_lines, studies_of_order
+from gateway.console.parsing import Form, id_of
+from gateway.console.parsing import field as text_of
+from gateway.console.rendering import page, screen_zone
+from gateway.console.studies import find_study
+from gateway.journal.accounts import names_of
+from gateway.journal.actions import record_action
+from gateway.journal.identity import find_identity
+from gateway.journal.orders import OPEN_STATES, AccessionTaken, OrderRow, StaleOrder, find_order
+from gateway.orders import AccessionReserved, NotEnrolled, OrderNotOpen
+from gateway.peers import Permission
+from storage.contract.identifiers import new_id
+from storage.contract.lanes import Lane
+from storage.contract.national_id import IdentityKind
+from storage.contract.orders import (
+    CHILDREN_AT_ONCE_MAX,
+    MODALITIES,
+    GreenChannel,
+    Order,
+    OrderGap,
+    OrderOrigin,
+    OrderState,
+    Pregnancy,
+    VisitKind,
+    explain_faults,
+)
+from storage.screens.requests import is_refresh, redirect
+
+LIST: Final = "/orders"
+_TAKEN: Final = FieldFault(order_form.ACCESSION, "accession_taken")
+USUAL_MODALITIES: Final = ("CT", "DX", "CR", "MR", "US", "MG", "RF", "XA", "ECG", "ES")
+CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "sex": ("M", "F", "O"),
+    "identity_kind": tuple(IdentityKind),
+    "lane": tuple(Lane),
+    "green_channel": tuple(GreenChannel),
+    "visit_kind": tuple(VisitKind),
+    "pregnancy": tuple(answer for answer in Pregnancy if answer),
+    "modality": (*USUAL_MODALITIES, *sorted(MODALITIES - set(USUAL_MODALITIES))),
+    "birth_order": tuple(str(number) for number in range(1, CHILDREN_AT_ONCE_MAX + 1)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The form as it is shown: what was typed, what is wrong with it, what is asked back."""
+
+    text: Mapping[str, str]
+    order_id: str
+    faults: tuple[FieldFault, ...] = ()
+    gaps: tuple[OrderGap, ...] = ()
+    saved: Mapping[str, str] = field(default_factory=dict)  # fields that somebody else has saved otherwise meanwhile
+    order: Order | None = None  # the one that is changed, None for a new one
+
+
+class OrderClosed(Conflict):
+    """The examination is over, or the order was cancelled; it cannot be changed any more."""
+
+    code = "order_closed"
+
+
+class OrderChanged(Conflict):
+    """Somebody else changed the order meanwhile; look at it again."""
+
+    code = "order_changed"
+
+
+async def orders(request: web.Request) -> web.StreamResponse:
+    """Show today's orders and what is still open, or those of a day or a state."""
+    get_viewer(request)
+    return await _list(request, _wanted(request.query))
+
+
+async def search(request: web.Request) -> web.StreamResponse:
+    """Show the orders that hold the words of the form: a name belongs in no address. Without words, the plain list."""
+    get_viewer(request)
+    form: Form = await request.post()
+    wanted = _wanted(form, with_text=True)
+    return await _list(request, wanted) if wanted.text else redirect(_address(wanted))
+
+
+async def new(request: web.Request) -> web.StreamResponse:
+    """Show an empty form."""
+    get_viewer(request)
+    desk = request.config_dict[DESK]
+    return await _form(request, Sheet(order_form.empty_form(desk.clock(), screen_zone(request)), new_id()))
+
+
+async def enter(request: web.Request) -> web.StreamResponse:
+    """Make an order of what was typed, or show the form again with what is wrong with it."""
+    viewer, desk = get_viewer(request), request.config_dict[DESK]
+    form: Form = await request.post()
+    now = desk.clock()
+    typed = order_form.read_form(form, screen_zone(request), now)
+    sheet = Sheet(typed.text, text_of(form, "order_id") or new_id())
+    order, faults = await in_thread(request, _check, desk, typed, viewer.account_id, sheet.order_id)
+    if order is None:
+        return await _form(request, _with(sheet, faults=faults), status=Invalid.status)
+    gaps = order_form.gaps_to_ask(order, text_of(form, "confirmed").split(","))
+    if gaps:
+        return await _form(request, _with(sheet, gaps=gaps))
+    make = partial(
+        actions.enter_order,
+        entered_by=viewer.account_id,
+        origin=OrderOrigin.CONSOLE,
+        now=now,
+        order_id=sheet.order_id,
+    )
+    try:
+        made = await in_thread(request, make, desk.journal, typed.fields)
+    except AccessionTaken:
+        return await _form(request, _with(sheet, faults=(_TAKEN,)), status=Invalid.status)
+    except NotEnrolled:
+        return await _form(request, _with(sheet, faults=(FieldFault("", "not_enrolled"),)), status=Conflict.status)
+    return redirect(f"{LIST}/{made.order_id}?done=order_entered")
+
+
+async def check(request: web.Request) -> web.StreamResponse:
+    """Answer as JSON what is wrong with what has been typed so far, and what a resident's number says."""
+    viewer, desk = get_viewer(request), request.config_dict[DESK]
+    form: Form = await request.post()
+    now = desk.clock()
+    typed = order_form.read_form(form, screen_zone(request), now)
+    _, faults = await in_thread(request, _check, desk, typed, viewer.account_id, new_id())
+    resident = order_form.find_resident(typed.fields["identity_kind"], typed.fields["identity_number"], now)
+    says = {"birth_date": resident.birth_date.isoformat(), "sex": resident.sex} if resident is not None else {}
+    return web.json_response(
+        {"faults": {fault.field: words_of(fault) for fault in faults if fault.field}, "says": says}
+    )
+
+
+async def order_page(request: web.Request) -> web.StreamResponse:
+    """Show one order, and the study that came of it. A look is a line of the audit trail."""
+    viewer, desk, row = get_viewer(request), request.config_dict[DESK], await _row(request)
+    if not is_refresh(request):
+        await in_thread(request, _note, desk, viewer.account_id, "order_viewed", row.order.order_id)
+    return await _order(request, row, reason="")
+
+
+async def change_form(request: web.Request) -> web.StreamResponse:
+    """Show the form with what the order holds."""
+    get_viewer(request)
+    row = await _row(request)
+    _require_open(row)
+    text = order_form.form_of(row.order, screen_zone(request))
+    return await _form(request, Sheet(text, row.order.order_id, order=row.order))
+
+
+async def change(request: web.Request) -> web.StreamResponse:
+    """Save what was typed as the order's next version, or show the form again with what stands against it."""
+    viewer, desk, row = get_viewer(request), request.config_dict[DESK], await _row(request)
+    form: Form = await request.post()
+    zone, now = screen_zone(request), desk.clock()
+    typed = order_form.read_form(form, zone, now)
+    sheet = Sheet(typed.text, row.order.order_id, order=row.order)
+    _require_open(row)
+    saved = order_form.form_of(row.order, zone)
+    fields = {name: value for name, value in typed.fields.items() if name in order_form.NAMES}
+    if typed.text["scheduled_at"].strip() in {"", saved["scheduled_at"]}:
+        fields.pop("scheduled_at", None)  # the form knows no seconds
+    version = _version(form)
+    if version != row.order.version:
+        return await _form(
+            request, _with(sheet, saved=order_form.differences(typed.text, saved)), status=Conflict.status
+        )
+    wanted, faults = _checked(row.order.model_dump() | fields, typed)
+    if wanted is None:
+        return await _form(request, _with(sheet, faults=faults), status=Invalid.status)
+    gaps = order_form.gaps_to_ask(wanted, text_of(form, "confirmed").split(","))
+    if gaps:
+        return await _form(request, _with(sheet, gaps=gaps))
+    amend = partial(actions.amend_order, changed_by=viewer.account_id, now=now)
+    await _ask(request, partial(amend, desk.journal, row.order.order_id, version, fields))
+    return redirect(f"{LIST}/{row.order.order_id}?done=order_changed")
+
+
+async def cancel(request: web.Request) -> web.StreamResponse:
+    """Cancel the order with a reason; it leaves the worklist."""
+    viewer, desk, row = get_viewer(request), request.config_dict[DESK], await _row(request)
+    form: Form = await request.post()
+    reason = text_of(form, "reason")
+    end = partial(actions.cancel_order, cancelled_by=viewer.account_id, now=desk.clock())
+    try:
+        await _ask(request, partial(end, desk.journal, row.order.order_id, _version(form), reason))
+    except ValidationError as exc:
+        faults = order_form.place_faults(explain_faults(exc))
+        words = words_of(faults[0]) if faults else translate("fault.other")
+        return await _order(request, row, reason=reason, problem=words, status=Invalid.status)
+    return redirect(f"{LIST}/{row.order.order_id}?done=order_cancelled")
+
+
+async def slip(request: web.Request) -> web.StreamResponse:
+    """Show a small sheet with the accession number, for the patient to bring to the scanner."""
+    viewer, desk, row = get_viewer(request), request.config_dict[DESK], await _row(request)
+    await in_thread(request, _note, desk, viewer.account_id, "order_printed", row.order.order_id)
+    identity = await in_thread(request, find_identity, desk.journal)
+    site_name = identity.site_name if identity is not None else row.order.site_id
+    return page(request, "order_slip.html", order=row.order, site_name=site_name, now=desk.clock())
+
+
+def words_of(fault: FieldFault) -> str:
+    """Return a fault in words of the request's language."""
+    if fault.code == "too_long":
+        return translate("fault.too_long", limit=fault.limit)
+    return translate_or(f"fault.{fault.code}", translate("fault.other"))
+
+
+def stations(desk: Desk) -> tuple[tuple[str, str], ...]:
+    """Return the devices that may ask for the worklist: AE title and name."""
+    dicom = desk.settings.dicom
+    return tuple((peer.ae_title, peer.name) for peer in dicom.to_peers() if Permission.WORKLIST in peer.may)
+
+
+def _check(desk: Desk, typed: Typed, account_id: str, order_id: str) -> tuple[Order | None, tuple[FieldFault, ...]]:
+    """Return the order that would be entered, or what is wrong with it."""
+    identity, now = find_identity(desk.journal), desk.clock()
+    own = {
+        "order_id": order_id,
+        "version": 1,
+        "site_id": identity.site_id if identity is not None else "site",
+        "study_uid": "1.2.3",
+        "origin": OrderOrigin.CONSOLE,
+        "entered_by": account_id,
+        "entered_at": now,
+        "changed_at": now,
+    }
+    values = {"scheduled_at": now, order_form.ACCESSION: "0"} | dict(typed.fields) | own
+    order, faults = _checked(values, typed)
+    if order_form.ACCESSION in typed.fields and all(fault.field != order_form.ACCESSION for fault in faults):
+        faults += _accession_faults(
+            desk, str(own["site_id"]), str(typed.fields[order_form.ACCESSION]).strip(), order_id
+        )
+    return (None, faults) if faults else (order, ())
+
+
+def _accession_faults(desk: Desk, site_id: str, number: str, order_id: str) -> tuple[FieldFault, ...]:
+    try:
+        actions.require_free(desk.journal, site_id, number, order_id=order_id)
+    except AccessionTaken:
+        return (_TAKEN,)
+    except AccessionReserved:
+        return (FieldFault(order_form.ACCESSION, "accession_reserved"),)
+    return ()
+
+
+def _checked(values: Mapping[str, Any], typed: Typed) -> tuple[Order | None, tuple[FieldFault, ...]]:
+    order, faults = order_form.check(values)
+    return (None, (*typed.faults, *faults)) if typed.faults or faults else (order, ())
+
+
+def _with(sheet: Sheet, **changes: Any) -> Sheet:
+    values = {name: getattr(sheet, name) for name in Sheet.__slots__}
+    return Sheet(**(values | changes))
+
+
+def _wanted(values: Form, *, with_text: bool = False) -> OrderFilter:
+    """Return which orders a query or a form asks for. Raises Invalid."""
+    day, state = text_of(values, "day"), text_of(values, "state")
+    try:
+        return OrderFilter(
+            text=text_of(values, "text")[:SEARCH_CHARACTERS_MAX] if with_text else "",
+            day=date.fromisoformat(day) if day else None,
+            state=OrderState(state) if state else None,
+        )
+    except ValueError as exc:
+        raise Invalid from exc
+
+
+def _address(wanted: OrderFilter) -> str:
+    """Return the address of the list with this filter; the words of a search are not part of it."""
+    query = urlencode({name: value for name, value in (("state", wanted.state), ("day", wanted.day)) if value})
+    return f"{LIST}?{query}" if query else LIST
+
+
+def _version(form: Form) -> int:
+    text = text_of(form, "version")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 7):
+        raise Invalid
+    return int(text)
+
+
+def _require_open(row: OrderRow) -> None:
+    if row.order.state not in OPEN_STATES:
+        raise OrderClosed
+
+
+def _note(desk: Desk, account_id: str, verb: str, order_id: str) -> None:
+    with desk.journal.transaction() as connection:
+        record_action(connection, desk.clock(), account_id, verb, order_id)
+
+
+async def _row(request: web.Request) -> OrderRow:
+    row = await in_thread(request, find_order, request.config_dict[DESK].journal, id_of(request, "order_id"))
+    if row is None:
+        raise NotFound
+    return row
+
+
+async def _ask(request: web.Request, operation: Callable[[], object]) -> None:
+    try:
+        await in_thread(request, operation)
+    except StaleOrder as exc:
+        raise OrderChanged from exc
+    except OrderNotOpen as exc:
+        raise OrderClosed from exc
+
+
+async def _list(request: web.Request, wanted: OrderFilter) -> web.Response:
+    desk = request.config_dict[DESK]
+    days = desk.settings.dicom.worklist_days
+    listed = await in_thread(request, list_order_lines, desk.journal, wanted, desk.clock(), screen_zone(request), days)
+    return page(
+        request,
+        "_orders.html" if is_refresh(request) else "orders.html",
+        listed=listed,
+        wanted=wanted,
+        is_filtered=wanted != OrderFilter(),
+        here=_address(wanted),
+        states=tuple(OrderState),
+        text_max=SEARCH_CHARACTERS_MAX,
+        now=desk.clock(),
+    )
+
+
+async def _form(request: web.Request, sheet: Sheet, *, status: int = 200) -> web.Response:
+    desk = request.config_dict[DESK]
+    identity = await in_thread(request, find_identity, desk.journal)
+    return page(
+        request,
+        "order_form.html",
+        status=status,
+        sheet=sheet,
+        faults={fault.field: words_of(fault) for fault in reversed(sheet.faults)},
+        choices=CHOICES,
+        stations=stations(desk),
+        limits={name: order_form.limit_of(name) for name in (order_form.ACCESSION, *order_form.TEXTS)},
+        is_enrolled=identity is not None,
+    )
+
+
+async def _order(
+    request: web.Request, row: OrderRow, *, reason: str, problem: str = "", status: int = 200
+) -> web.Response:
+    desk = request.config_dict[DESK]
+    uids = await in_thread(request, studies_of_order, desk.journal, row)
+    studies = [await in_thread(request, find_study, desk.journal, uid) for uid in uids]
+    names = await in_thread(request, names_of, desk.journal)
+    return page(
+        request,
+        "_order.html" if is_refresh(request) else "order.html",
+        status=status,
+        row=row,
+        order=row.order,
+        is_open=row.order.state in OPEN_STATES,
+        studies=[line for line in studies if line is not None],
+        entered_by=names.get(row.order.entered_by, ""),
+        reason=reason,
+        problem=problem,
+        done=text_of(request.query, "done"),
+        now=desk.clock(),
+    )

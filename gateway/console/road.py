@@ -1,0 +1,141 @@
+"""Where a study is on its road, and when it will be at the hub. Pure.
+
+The gateway's own facts come first: what is not safe at the hub is here. After that the hub's events say who has it, as
+far as they have been heard; the report's arrival here ends the road.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from storage.contract.hops import Hop
+
+
+class Stage(StrEnum):
+    """Where a study is, in the order of its road."""
+
+    ARRIVING = "arriving"
+    WAITING = "waiting"
+    UPLOADING = "uploading"
+    CHECKING = "checking"
+    AT_HUB = "at_hub"
+    NOBODY = "nobody"
+    OFFERED = "offered"
+    READING = "reading"
+    REVIEW = "review"
+    REVIEWING = "reviewing"
+    SIGNED = "signed"
+    REPORT_HERE = "report_here"
+    DELIVERED = "delivered"
+    CANCELLED = "cancelled"
+
+
+class Progress(StrEnum):
+    """What a list is asked for: several stages in one word."""
+
+    HERE = "here"
+    AT_HUB = "at_hub"
+    REPORTED = "reported"
+    CANCELLED = "cancelled"
+
+
+STEPS: Final = (
+    Stage.ARRIVING,
+    Stage.WAITING,
+    Stage.UPLOADING,
+    Stage.CHECKING,
+    Stage.AT_HUB,
+    Stage.READING,
+    Stage.REVIEWING,
+    Stage.SIGNED,
+    Stage.REPORT_HERE,
+    Stage.DELIVERED,
+)
+_BESIDE: Final = {
+    Stage.NOBODY: Stage.AT_HUB,
+    Stage.OFFERED: Stage.AT_HUB,
+    Stage.REVIEW: Stage.READING,
+}
+_OF_TRANSFER: Final = {
+    "ready": Stage.WAITING,
+    "declared": Stage.UPLOADING,
+    "uploaded": Stage.CHECKING,
+    "confirmed": Stage.AT_HUB,
+}
+_AFTER_HOP: Final = {
+    Hop.OFFERED: Stage.OFFERED,
+    Hop.CLAIMED: Stage.READING,
+    Hop.RELEASED: Stage.AT_HUB,
+    Hop.UNROUTABLE: Stage.NOBODY,
+    Hop.SUBMITTED: Stage.REVIEW,
+    Hop.REVIEW_OFFERED: Stage.REVIEW,
+    Hop.REVIEW_CLAIMED: Stage.REVIEWING,
+    Hop.RETURNED_TO_AUTHOR: Stage.READING,
+    Hop.SIGNED: Stage.SIGNED,
+    Hop.RENDERED: Stage.SIGNED,
+}
+_IN_PROGRESS: Final = {
+    Progress.HERE: (Stage.ARRIVING, Stage.WAITING, Stage.UPLOADING, Stage.CHECKING),
+    Progress.AT_HUB: (
+        Stage.AT_HUB,
+        Stage.NOBODY,
+        Stage.OFFERED,
+        Stage.READING,
+        Stage.REVIEW,
+        Stage.REVIEWING,
+        Stage.SIGNED,
+    ),
+    Progress.REPORTED: (Stage.REPORT_HERE, Stage.DELIVERED),
+    Progress.CANCELLED: (Stage.CANCELLED,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFacts:
+    """What the journal knows of one study. `hub_hops`: the hub's events in order, as heard.
+
+    `transfers`: the state of each of its transfers. `report_delivered`: every target of the newest report has it.
+    """
+
+    arriving: int
+    transfers: Sequence[str]
+    hub_hops: Sequence[str]
+    report_here: bool
+    report_delivered: bool
+    cancelled: bool
+
+
+def stage_of(facts: StudyFacts) -> Stage:
+    """Return where the study is."""
+    if facts.cancelled and any(state != "confirmed" for state in facts.transfers):
+        return Stage.CANCELLED
+    if facts.arriving:
+        return Stage.ARRIVING
+    under_way = [_OF_TRANSFER[state] for state in facts.transfers if state != "confirmed"]
+    if under_way:
+        return min(under_way, key=STEPS.index)
+    if facts.report_here:
+        return Stage.DELIVERED if facts.report_delivered else Stage.REPORT_HERE
+    known = [_AFTER_HOP[Hop(hop)] for hop in facts.hub_hops if hop in _AFTER_HOP]
+    return known[-1] if known else Stage.AT_HUB
+
+
+def step_of(stage: Stage) -> int:
+    """Return how many of STEPS the study has behind it, itself included; 0 for a cancelled one."""
+    stage = _BESIDE.get(stage, stage)
+    return STEPS.index(stage) + 1 if stage in STEPS else 0
+
+
+def is_in(stage: Stage, progress: Progress) -> bool:
+    """Return whether a list of this progress holds studies of this stage."""
+    return stage in _IN_PROGRESS[progress]
+
+
+def seconds_left(bytes_left: int, bytes_before: int, bytes_per_s: float | None) -> float | None:
+    """Return when a study will be uploaded, after `bytes_before` of more urgent or older ones; None: not known."""
+    if not bytes_per_s or bytes_left <= 0:
+        return None
+    return (bytes_left + bytes_before) / bytes_per_s

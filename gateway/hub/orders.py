@@ -1,0 +1,74 @@
+"""Tells the hub the clinic's orders, and fetches what changed elsewhere.
+
+Durable: which versions the hub has, which it refuses and why, and how far its own were fetched, in the journal. Days
+offline cost nothing: orders are made and used here all the same. Volatile: how often in a row it failed.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from gateway.backoff import delay_s
+from gateway.hub.client import HubClient
+from gateway.hub.errors import HubError
+from gateway.journal import orders
+from gateway.journal.database import Journal
+from storage.contract.orders import Order
+from storage.contract.wire import ORDERS_PER_BATCH_MAX, OrderBatch, OrdersAnswer
+
+log = structlog.get_logger(__name__)
+
+FETCH_EVERY_S: Final = 15.0
+
+
+class OrderSync:
+    """One step of a `Loop`. `wake` it when an order was entered."""
+
+    def __init__(self, journal: Journal, client: HubClient, *, retry_delay_max_s: float) -> None:
+        self._journal = journal
+        self._client = client
+        self._retry_delay_max_s = retry_delay_max_s
+        self._failures = 0
+
+    def step(self) -> float:
+        """Report what is due, fetch what is new; return the seconds to wait."""
+        try:
+            self._report()
+            self._fetch()
+        except HubError as exc:
+            self._failures += 1
+            log.info("orders_delayed", reason=str(exc), failures=self._failures)
+            return delay_s(self._failures, timedelta(0), random.random(), max_s=self._retry_delay_max_s)  # noqa: S311
+        self._failures = 0
+        return FETCH_EVERY_S
+
+    def _report(self) -> None:
+        while due := orders.unreported_orders(self._journal, ORDERS_PER_BATCH_MAX):
+            answer = self._client.report_orders(OrderBatch(orders=tuple(due)))
+            if not self._note(due, answer):
+                raise HubError("the hub said nothing of the orders that it was given")
+
+    def _note(self, reported: list[Order], answer: OrdersAnswer) -> bool:
+        """Write down what became of each order; return whether the answer speaks of any of them."""
+        held = set(answer.accepted)
+        told = [order for order in reported if order.order_id in held]
+        with self._journal.transaction() as connection:
+            for order in told:
+                orders.mark_order_reported(connection, order)
+            for refusal in answer.refused:
+                orders.note_order_refused(connection, refusal.order_id, refusal.version, refusal.reason)
+        for refusal in answer.refused:
+            log.warning("order_refused", order_id=refusal.order_id, code=refusal.code)
+        return bool(told or answer.refused)
+
+    def _fetch(self) -> None:
+        while True:
+            after = orders.fetched_through(self._journal)
+            page = self._client.fetch_orders(after)
+            orders.take_over_orders(self._journal, page.orders, page.through)
+            if not page.orders or page.through <= after:
+                return

@@ -1,0 +1,61 @@
+"""What stands beside a document for targets that put several things into one: the other documents of the same report
+version, and the site's orders that it answers. Reads only.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+from pydicom import dcmread
+
+from gateway.journal.database import Journal
+from gateway.journal.orders import find_by_accession, find_by_study_uid
+from gateway.journal.returns import find_fetched
+from gateway.returns.proof import DocumentAltered, verify_content
+from gateway.returns.store import DocumentStore
+from storage.contract.identifiers import Uid
+from storage.contract.orders import Order
+from storage.contract.signed_report import SignedReport
+from storage.contract.wire import DocumentDescriptor, DocumentKind
+
+
+class Companions:
+    """Finds what was fetched of one report version."""
+
+    def __init__(self, journal: Journal, store: DocumentStore) -> None:
+        self._journal = journal
+        self._store = store
+
+    def find(self, beside: DocumentDescriptor, kind: DocumentKind) -> bytes | None:
+        """Return the proved bytes of the document of this kind, None while it is not here or no longer whole."""
+        found = find_fetched(self._journal, beside.case_id, beside.report_version, kind)
+        if found is None:
+            return None
+        try:
+            content = self._store.path_of(found[0]).read_bytes()
+            verify_content(found[0], content)
+        except (FileNotFoundError, DocumentAltered):
+            return None
+        return content
+
+    def find_pdf(self, beside: DocumentDescriptor) -> bytes | None:
+        """Return the printable PDF itself, out of its DICOM object."""
+        content = self.find(beside, DocumentKind.PDF)
+        return None if content is None else pdf_of(content)
+
+    def find_orders(self, report: SignedReport) -> dict[str, Order]:
+        """Return the site's orders that the report answers, by study UID; one of another patient is none."""
+        found: dict[str, Order] = {}
+        for study in report.studies:
+            row = find_by_accession(self._journal, study.accession_number) if study.accession_number else None
+            row = row or find_by_study_uid(self._journal, Uid(study.study_uid))
+            if row is not None and row.order.patient_number == report.patient.patient_number:
+                found[study.study_uid] = row.order
+        return found
+
+
+def pdf_of(part10: bytes) -> bytes:
+    """Return the PDF inside an Encapsulated PDF object, without the pad byte (PS3.3 section C.24.2)."""
+    dataset = dcmread(BytesIO(part10))
+    data = bytes(dataset.EncapsulatedDocument)
+    return data[: int(dataset.get("EncapsulatedDocumentLength", len(data)))]

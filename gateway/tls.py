@@ -1,0 +1,180 @@
+"""TLS for DICOM (PS3.15 annex B, BCP 195) and for HL7: contexts for both directions, and certificate trouble in words.
+
+Never below TLS 1.2, only ciphers with forward secrecy. A device's certificate is proved by the configured CA. Its host
+name is compared only where a name is configured: clinics address their devices by number.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from gateway.settings import TlsSettings
+
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL"
+HANDSHAKE_S_MAX: Final = 5.0
+EXPIRES_SOON: Final = timedelta(days=30)
+
+
+class CertificateUnusable(Exception):
+    """A certificate, key or CA file cannot be used; the message says why in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """PEM files: this gateway's certificate (with its chain) and key, and the CA that signs the devices' ones."""
+
+    certificate_file: Path
+    key_file: Path
+    ca_file: Path | None = None
+
+    @classmethod
+    def of(cls, settings: TlsSettings) -> Credentials:
+        """Return the configured files."""
+        return cls(settings.certificate_file, settings.key_file, settings.ca_file)
+
+
+def server_context(credentials: Credentials, *, require_client_certificate: bool) -> ssl.SSLContext:
+    """Return the context of a listener. Raises CertificateUnusable."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _fit_out(context, credentials)
+    if credentials.ca_file is not None:
+        context.verify_mode = ssl.CERT_REQUIRED if require_client_certificate else ssl.CERT_OPTIONAL
+    return context
+
+
+def client_context(credentials: Credentials, *, check_server_name: bool) -> ssl.SSLContext:
+    """Return the context for calling a device; without a CA file the system's certificates are trusted.
+
+    Raises CertificateUnusable.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = check_server_name
+    if credentials.ca_file is None:
+        context.load_default_certs()
+    _fit_out(context, credentials)
+    return context
+
+
+def receiver_context(ca_file: Path | None, own: Credentials | None) -> ssl.SSLContext:
+    """Return the context for calling a receiver that is no DICOM device, and whose name is always compared.
+
+    Without `ca_file` the system's certificates are trusted; `own` is shown to a receiver that asks for it. Raises
+    CertificateUnusable.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    if ca_file is None:
+        context.load_default_certs()
+    else:
+        _trust(context, ca_file)
+    if own is not None:
+        _show(context, own)
+    return context
+
+
+def explain_credentials(credentials: Credentials, now: datetime) -> str:
+    """Return until when the certificate is good, in words.
+
+    Raises:
+        CertificateUnusable: a file cannot be read, is no PEM, does not belong to the other, or the time is not right.
+    """
+    certificate = _load_certificate(credentials.certificate_file)
+    _compare_key(certificate, credentials)
+    if now < certificate.not_valid_before_utc:
+        raise CertificateUnusable(
+            f"{credentials.certificate_file} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
+        )
+    if now > certificate.not_valid_after_utc:
+        raise CertificateUnusable(
+            f"{credentials.certificate_file} expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
+        )
+    if credentials.ca_file is not None:
+        _load_certificate(credentials.ca_file)
+    return f"certificate is good until {certificate.not_valid_after_utc:%Y-%m-%d}"
+
+
+def find_expiry(credentials: Credentials) -> datetime:
+    """Return when the certificate ends. Raises CertificateUnusable."""
+    return _load_certificate(credentials.certificate_file).not_valid_after_utc
+
+
+def explain_handshake(problem: OSError) -> str:
+    """Return in words why a TLS handshake failed. Pure."""
+    if isinstance(problem, TimeoutError):
+        return "it did not finish the TLS handshake in time"
+    if isinstance(problem, ConnectionError | ssl.SSLEOFError):
+        return "it broke off the TLS handshake; perhaps it does not speak TLS"
+    text = str(problem).upper()
+    known = (
+        ("PEER_DID_NOT_RETURN", "it showed no certificate"),
+        ("CERTIFICATE_REQUIRED", "it asks for a certificate of ours"),
+        ("UNKNOWN_CA", "it does not trust our certificate"),
+        ("HAS EXPIRED", "its certificate has expired"),
+        ("CERTIFICATE_EXPIRED", "it says that our certificate has expired"),
+        ("HOSTNAME MISMATCH", "its certificate bears another name"),
+        ("IP ADDRESS MISMATCH", "its certificate bears another name"),
+        ("CERTIFICATE_VERIFY_FAILED", "its certificate is not signed by the configured CA"),
+        ("UNSUPPORTED_PROTOCOL", "it speaks only TLS below 1.2"),
+        ("PROTOCOL_VERSION", "it speaks only TLS below 1.2"),
+        ("NO_SHARED_CIPHER", "it has no cipher in common with us"),
+        ("WRONG_VERSION_NUMBER", "it does not speak TLS"),
+        ("HTTP_REQUEST", "it speaks HTTP"),
+    )
+    return next((words for mark, words in known if mark in text), "the TLS handshake failed")
+
+
+def _fit_out(context: ssl.SSLContext, credentials: Credentials) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    _show(context, credentials)
+    if credentials.ca_file is not None:
+        _trust(context, credentials.ca_file)
+
+
+def _show(context: ssl.SSLContext, credentials: Credentials) -> None:
+    certificate = _load_certificate(credentials.certificate_file)
+    _compare_key(certificate, credentials)
+    try:
+        context.load_cert_chain(credentials.certificate_file, credentials.key_file)
+    except (ssl.SSLError, OSError) as exc:
+        raise CertificateUnusable(f"the TLS files cannot be used ({type(exc).__name__})") from exc
+
+
+def _trust(context: ssl.SSLContext, ca_file: Path) -> None:
+    _load_certificate(ca_file)
+    try:
+        context.load_verify_locations(ca_file)
+    except (ssl.SSLError, OSError) as exc:
+        raise CertificateUnusable(f"the TLS files cannot be used ({type(exc).__name__})") from exc
+
+
+def _load_certificate(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except OSError as exc:
+        raise CertificateUnusable(f"{path} cannot be read ({exc.strerror})") from exc
+    except ValueError as exc:
+        raise CertificateUnusable(f"{path} holds no certificate in PEM form") from exc
+
+
+def _compare_key(certificate: x509.Certificate, credentials: Credentials) -> None:
+    path = credentials.key_file
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as exc:
+        raise CertificateUnusable(f"{path} cannot be read ({exc.strerror})") from exc
+    except TypeError as exc:
+        raise CertificateUnusable(f"{path} is locked by a password; store the key without one") from exc
+    except ValueError as exc:
+        raise CertificateUnusable(f"{path} holds no private key in PEM form") from exc
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if key.public_key().public_bytes(*form) != certificate.public_key().public_bytes(*form):
+        raise CertificateUnusable(f"{path} is not the key of the certificate {credentials.certificate_file}")
