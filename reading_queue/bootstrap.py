@@ -103,6 +103,7 @@ def build_objects(settings: HubSettings, keys: KeyFile, public_url: str) -> Obje
         clock=utc_now,
         secure=objects.secure,
         public_endpoint=objects.public_endpoint,
+        encryption=objects.encryption,
     )
 
 
@@ -167,20 +168,31 @@ def health_checks(hub: Hub, settings: HubSettings) -> dict[str, Callable[[], str
 async def build_web(settings: HubSettings, hub: Hub) -> web.Application:
     """Return the whole web application: desks and API, and beside them what is mounted here."""
     from reading_queue.web.app import build_app
+    from reading_queue.web.deposit_access import DepositAccess
     from reading_queue.web.gateway_api import PREFIX, build_gateway_api
     from reading_queue.web.health import health_route
     from reading_queue.web.image_access import ImageAccess
     from reading_queue.web.objects import build_objects_app
-    from reading_queue.web.offload import Offload
+    from reading_queue.web.offload import THREADS_DEFAULT
     from reading_queue.web.viewer import build_viewer
+    from storage.dicomweb.addresses import ROOT
     from storage.dicomweb.app import build_dicomweb
+    from storage.dicomweb.reception import ReceptionRoom
+    from storage.dicomweb.stow import AT_ONCE_MAX, Stow
     from storage.objects.directory import DirectoryStore
+    from storage.screens.offload import Offload
 
-    run = Offload()
+    run, run_deposits = Offload(THREADS_DEFAULT), Offload(AT_ONCE_MAX, name="deposits")
+    room = ReceptionRoom(
+        settings.deposits_dir,
+        bytes_max=hub.policy.deposit_bytes_max,
+        floor_bytes=hub.policy.deposit_disk_floor_bytes,
+    )
+    stow = Stow(DepositAccess(), room, run_deposits)
     # Everything that answers below a prefix of its own, by its own rules of access.
     mounts: list[tuple[str, web.Application]] = [
         (PREFIX, build_gateway_api(hub, run)),
-        ("/dicomweb", build_dicomweb(hub.engine, hub.objects, run, ImageAccess())),
+        (ROOT, build_dicomweb(hub.engine, hub.objects, run, ImageAccess(), stow)),
         ("/viewer", build_viewer(settings.assets_dir)),
     ]
     if isinstance(hub.objects, DirectoryStore):
@@ -190,6 +202,8 @@ async def build_web(settings: HubSettings, hub: Hub) -> web.Application:
 
     async def close(_app: web.Application) -> None:
         run.close()
+        run_deposits.close()
+        room.close()
         hub.engine.dispose()
 
     app.on_cleanup.append(close)

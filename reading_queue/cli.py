@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reading_queue.commands.storing import storage_app
 from reading_queue.domain.roles import Role
 from reading_queue.log import configure_logging
 from reading_queue.settings import HubSettings, load_settings
@@ -44,6 +45,7 @@ app.add_typer(network_app, name="network")
 app.add_typer(site_app, name="site")
 app.add_typer(account_app, name="account")
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(storage_app, name="storage")
 
 
 class RoleName(StrEnum):
@@ -185,6 +187,17 @@ def site_enrol(
     from reading_queue.services.enrolment import issue_enrolment_code
 
     typer.echo(issue_enrolment_code(_hub(context), site_id, "command line"))
+
+
+@site_app.command("enrol-reader")
+def site_enrol_reader(
+    context: typer.Context,
+    organisation_id: Annotated[str, typer.Argument(help="The assisting hospital, as in the network.")],
+) -> None:
+    """Print a one-time code for a gateway in reader mode, at a hospital whose physicians read on their workstations."""
+    from reading_queue.services.enrolment import issue_reader_code
+
+    typer.echo(issue_reader_code(_hub(context), organisation_id, "command line"))
 
 
 @account_app.command("create")

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 from pydantic import with_config as with_pydantic_config
 from pydantic_settings import SettingsConfigDict
 
+from reading_queue.domain.retention import Rules
 from reading_queue.services.policy import Policy
 from storage.configuration import Configuration
 from storage.contract.lanes import Lane
@@ -90,11 +91,16 @@ class ObjectsSettings(_Section):
     region: str = "us-east-1"
     secure: bool = True
     public_endpoint: Address | None = None  # how gateways reach the store; presigned URLs carry this name
+    encryption: str = Field(default="none", pattern=r"^(none|sse-s3|sse-kms:\S{1,256})$")  # asked of the S3 server
 
     @model_validator(mode="after")
     def _s3_is_complete(self) -> Self:
         if self.kind == "directory":
+            if self.encryption != "none":
+                raise ValueError("a directory does not encrypt: use an encrypted file system, or kind s3")
             return self
+        if self.encryption.startswith("sse-kms:") and not self.secure:
+            raise ValueError("encryption sse-kms needs secure = true")
         needed = ("endpoint", "bucket", "access_key", "secret_key_file")
         missing = [name for name in needed if not getattr(self, name)]
         if missing:
@@ -142,6 +148,7 @@ class PolicySettings(Policy):
         wrong = [name for name, value in values.items() if value < 1]
         if wrong:
             raise ValueError(f"must be positive: {', '.join(wrong)}")
+        Rules(self.keep_outpatient_years, self.keep_inpatient_years)  # never shorter than the law demands
 
 
 def default_data_dir() -> Path:
@@ -195,6 +202,11 @@ class HubSettings(Configuration):
     def fonts_dir(self) -> Path:
         """Return where the fonts of documents are."""
         return self.assets_dir / "fonts"
+
+    @property
+    def deposits_dir(self) -> Path:
+        """Return where instances lie that people store over DICOMweb, while they come."""
+        return self.data_dir / "deposits"
 
     @property
     def objects_dir(self) -> Path:

@@ -23,7 +23,12 @@ from storage.tables import Base
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_ID = 7_310_052_024  # any constant: only upgrades of this schema take it
-_TABLE_MODULES = ("storage.ledger.tables", "storage.catalogue.tables", "reading_queue.db.tables")
+_TABLE_MODULES = (
+    "storage.ledger.tables",
+    "storage.catalogue.tables",
+    "storage.catalogue.keeping_tables",
+    "reading_queue.db.tables",
+)
 
 
 class SchemaOutdated(Exception):

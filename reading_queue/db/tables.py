@@ -10,6 +10,7 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Date, ForeignKey, Identity, Index, LargeBinary, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from storage.tables import Base
@@ -237,6 +238,7 @@ class Draft(Base):
     recommendation: Mapped[str]
     author_id: Mapped[str] = mapped_column(ForeignKey("physicians.physician_id"))
     saved_at: Mapped[datetime]
+    source: Mapped[str] = mapped_column(server_default="desk")  # or "workstation": it came by HL7 from the hospital
     version: Mapped[int] = mapped_column()
 
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 -- SQLAlchemy declares it so
@@ -250,7 +252,7 @@ class Submission(Base):
     submission_id: Mapped[str] = mapped_column(primary_key=True)
     case_id: Mapped[str] = mapped_column(ForeignKey("cases.case_id"), index=True)
     reading_task_id: Mapped[str] = mapped_column(ForeignKey("reading_tasks.reading_task_id"), unique=True)
-    author_id: Mapped[str] = mapped_column(ForeignKey("physicians.physician_id"))
+    author_id: Mapped[str] = mapped_column(ForeignKey("physicians.physician_id"), index=True)
     content: Mapped[bytes] = mapped_column(LargeBinary)  # RFC 8785 canonical JSON
     content_sha256: Mapped[str]
     signature: Mapped[dict[str, Any]]
@@ -272,7 +274,7 @@ class Report(Base):
     case_id: Mapped[str] = mapped_column(ForeignKey("cases.case_id"))
     report_version: Mapped[int]
     submission_id: Mapped[str] = mapped_column(ForeignKey("submissions.submission_id"))
-    verifier_id: Mapped[str] = mapped_column(ForeignKey("physicians.physician_id"))
+    verifier_id: Mapped[str] = mapped_column(ForeignKey("physicians.physician_id"), index=True)
     content: Mapped[bytes] = mapped_column(LargeBinary)  # RFC 8785 canonical JSON of the final text
     content_sha256: Mapped[str]
     signatures: Mapped[list[dict[str, Any]]]
@@ -318,7 +320,35 @@ class DocumentReceipt(Base):
     target: Mapped[str]
     at: Mapped[datetime]
     received_at: Mapped[datetime]
-    reason: Mapped[str]
+    reason: Mapped[str]  # in English
+    code: Mapped[str] = mapped_column(server_default="")  # storage.contract.delivery.DeliveryFault, or a newer one
+    params: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    takes: Mapped[list[str]] = mapped_column(server_default="[]")  # kinds of documents that the target is given
+
+
+class PriorRequest(Base):
+    """One case's wish for earlier studies from its site's own PACS. `number` orders a site's requests.
+
+    The patient is that of the case's study; open, taken (by `gateway_id`), done or failed.
+    """
+
+    __tablename__ = "prior_requests"
+    __table_args__ = (Index("ix_prior_requests_site_number", "site_id", "number"),)
+
+    request_id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(Identity(always=True), unique=True)
+    site_id: Mapped[str] = mapped_column(ForeignKey("sites.site_id"))
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.case_id"), unique=True)
+    study_uid: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default="open")
+    gateway_id: Mapped[str | None] = mapped_column(ForeignKey("gateways.gateway_id"))
+    found: Mapped[int] = mapped_column(server_default="0")
+    fetched: Mapped[int] = mapped_column(server_default="0")
+    left_out: Mapped[int] = mapped_column(server_default="0")
+    code: Mapped[str] = mapped_column(server_default="")
+    reason: Mapped[str] = mapped_column(server_default="")
+    requested_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
 
 
 class SigningKey(Base):
@@ -333,3 +363,30 @@ class SigningKey(Base):
     wrapped_private_key: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime]
     retired_at: Mapped[datetime | None]
+
+
+class ClinicOrder(Base):
+    """An order (申请单) in its newest version. `change_number` orders the changes of a site.
+
+    `differs`: which facts of the patient the images and the order do not agree on; None before images came.
+    """
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        UniqueConstraint("site_id", "accession_number"),
+        Index("ix_orders_site_changes", "site_id", "change_number"),
+        Index("ix_orders_site_study", "site_id", "study_uid"),
+    )
+
+    order_id: Mapped[str] = mapped_column(primary_key=True)
+    site_id: Mapped[str] = mapped_column(ForeignKey("sites.site_id"))
+    accession_number: Mapped[str]
+    study_uid: Mapped[str]
+    order_version: Mapped[int]
+    state: Mapped[str]  # storage.contract.orders.OrderState
+    lane: Mapped[str]
+    content: Mapped[dict[str, Any]]  # storage.contract.orders.Order
+    gateway_id: Mapped[str] = mapped_column(ForeignKey("gateways.gateway_id"))  # that brought this version
+    received_at: Mapped[datetime]
+    change_number: Mapped[int] = mapped_column(unique=True)
+    differs: Mapped[list[str] | None] = mapped_column(JSONB)

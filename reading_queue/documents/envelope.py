@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from reading_queue.domain.canonical import canonical_bytes, sha256_hex
-
-FORMAT: Final = "counterpart-signed-report/1"
+from storage.contract.signed_report import ENVELOPE_FORMAT
 
 
 def build_signed_report(content: bytes, signatures: Sequence[Mapping[str, Any]]) -> bytes:
     """Return the canonical JSON (RFC 8785) that carries the signed bytes, their SHA-256 and the signatures."""
     return canonical_bytes(
         {
-            "format": FORMAT,
+            "format": ENVELOPE_FORMAT,
             "content": base64.urlsafe_b64encode(content).rstrip(b"=").decode("ascii"),
             "content_sha256": sha256_hex(content),
             "signatures": [dict(signature) for signature in signatures],

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from reading_queue.documents.fonts import FontSet, FontsUnusable, load_fonts
-from reading_queue.domain.person_name import display_name, patient_display_name
 from reading_queue.domain.report import ReportContent, Signatory
 from reading_queue.domain.roles import Title
 from storage.contract.lanes import Lane
+from storage.dicom.person_name import display_name, patient_display_name
 
 MISSING_MARK: Final = "〓"  # U+3013: what Chinese typesetters have always put where a character is wanting
 STANDARD: Final = "a-2b"

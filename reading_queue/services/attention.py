@@ -6,8 +6,8 @@ nothing in the database can ever settle are shown for FORGET_AFTER and stay in t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -16,24 +16,26 @@ from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, t
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased
 
-from reading_queue.db.tables import Case, CaseStudy, ReadingTask, Report
+from reading_queue.db.tables import Case, CaseStudy, Document, DocumentReceipt, PriorRequest, ReadingTask, Report
 from reading_queue.domain.transitions import CaseState
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name, why_nobody
 from reading_queue.services.statistics import WITH_OVERSIGHT
 from reading_queue.services.study_list import UNSIGNED
 from reading_queue.services.visibility import Viewer, require, visible_sites
-from storage.catalogue.tables import Grant, GrantedPack, Instance, Pack, Transfer
+from storage.catalogue.tables import SOUND, Grant, GrantedPack, Instance, Pack, Patient, Study, Transfer
 from storage.contract.hops import Hop
-from storage.contract.wire import TransferState
+from storage.contract.wire import ReceiptStep, TransferState
 from storage.ledger.tables import CustodyEvent, DeadJob, Site
 
 UNDELIVERED_AFTER: Final = timedelta(minutes=15)  # a signed report should be home long before
 STALLED_AFTER: Final = timedelta(minutes=30)  # without a new grant or commit; the slowest line brings a pack sooner
 FORGET_AFTER: Final = timedelta(days=14)
+PRIORS_FAIL_AFTER: Final = timedelta(days=1)  # before, it is the clinic's own matter
 STUCK_MAX: Final = 100
 SIGNED: Final = (CaseState.FINAL, CaseState.DELIVERED, CaseState.ACKNOWLEDGED)
 PLACE_GATEWAY: Final = "gateway:"
+SPOOL_TARGET: Final = "spool"
 
 
 class StuckKind(StrEnum):
@@ -45,8 +47,11 @@ class StuckKind(StrEnum):
     LATE_IMAGES = "late_images"  # after the signature
     STALLED = "stalled"  # a transfer that has begun and does not go on
     REFUSED_PACK = "refused_pack"
-    QUARANTINED = "quarantined"  # set aside by the clinic's gateway
+    QUARANTINED = "quarantined"  # set aside by the clinic's gateway, or by the hub out of a deposit
     DEAD_JOB = "dead_job"
+    IDENTITY = "identity"  # one patient number, two birth dates or sexes
+    DAMAGED = "damaged"  # stored bytes are not what they were, and nothing whole has come in their place
+    PRIORS = "priors"  # the clinic's PACS cannot be searched for earlier studies
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,8 @@ class Stuck:
     """One thing that does not move.
 
     `reason` is in words and may be empty when the kind says it all. `code` is the constant name of the reason, or the
-    state of a case that is stuck in it; `instance_count` is how many images it is about, 0 where they are not counted.
+    state of a case that is stuck in it, `params` what its words quote; `instance_count` is how many images it is about,
+    0 where they are not counted.
     """
 
     kind: StuckKind
@@ -64,6 +70,7 @@ class Stuck:
     since: datetime
     reason: str = ""
     code: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
     instance_count: int = 0
     case_id: str | None = None  # None while nothing of the study was declared to the hub
 
@@ -76,11 +83,15 @@ def stuck(hub: Hub, viewer: Viewer) -> tuple[Stuck, ...]:
         sites = visible_sites(session, viewer, now)
         found = [
             *_stuck_cases(session, sites, viewer.language, now),
+            *_missing_targets(session, sites, viewer.language, now),
             *_late_images(session, sites, viewer.language, now),
             *_stalled_transfers(session, sites, viewer.language, now),
             *_refused_packs(session, sites, viewer.language),
             *_quarantined(session, sites, viewer.language, now),
             *_dead_jobs(session, sites, viewer.language),
+            *_priors(session, sites, viewer.language, now),
+            *_identities(session, sites, viewer.language, now),
+            *_damaged(session, sites, viewer.language),
         ]
         longest = sorted(found, key=lambda item: item.since)[:STUCK_MAX]
         cases = _load_cases(session, longest)
@@ -112,16 +123,57 @@ def _stuck_cases(session: Session, sites: frozenset[str], language: str, now: da
         ).all()
         reasons = why_nobody(session, [row[4] for row in rows], language)
         if kind is StuckKind.UNDELIVERED:
-            reasons = {row[4].case_id: _why_undelivered(session, row[4]) for row in rows}
+            for site_id, name, study_uid, moment, case in rows:
+                yield Stuck(kind, site_id, name, study_uid, moment, *_why_undelivered(session, case))
+            continue
         for site_id, name, study_uid, moment, case in rows:
             yield Stuck(kind, site_id, name, study_uid, moment, reasons.get(case.case_id, ""), code=case.state)
 
 
-def _why_undelivered(session: Session, case: Case) -> str:
-    """Return the clinic's own words about the last failed delivery, if it sent any."""
-    failed = select(CustodyEvent.detail["reason"].as_string())
-    failed = failed.where(CustodyEvent.case_id == case.case_id, CustodyEvent.hop == Hop.DELIVERY_FAILED)
-    return session.scalar(failed.order_by(CustodyEvent.event_id.desc()).limit(1)) or ""
+def _why_undelivered(session: Session, case: Case) -> tuple[str, str, Mapping[str, str]]:
+    """Return the last failed delivery of the newest report: in English, its code and parameters; empty without one."""
+    failed = (
+        select(DocumentReceipt.reason, DocumentReceipt.code, DocumentReceipt.params)
+        .join(Document, Document.document_id == DocumentReceipt.document_id)
+        .join(Report, Report.report_id == Document.report_id)
+        .where(Document.case_id == case.case_id, DocumentReceipt.step == ReceiptStep.FAILED)
+        .order_by(Report.report_version.desc(), DocumentReceipt.received_at.desc())
+        .limit(1)
+    )
+    found = session.execute(failed).first()
+    return (found[0], found[1], found[2]) if found is not None else ("", "", {})
+
+
+def _missing_targets(session: Session, sites: frozenset[str], language: str, now: datetime) -> Iterator[Stuck]:
+    """Yield reports that are at home, while another of the clinic's systems does not take them."""
+    delivered = aliased(DocumentReceipt)
+    got_since = exists().where(
+        delivered.document_id == DocumentReceipt.document_id,
+        delivered.target == DocumentReceipt.target,
+        delivered.step == ReceiptStep.DELIVERED,
+    )
+    rows = session.execute(
+        select(Site.site_id, site_name(language), CaseStudy.study_uid, DocumentReceipt)
+        .join(Case, Case.site_id == Site.site_id)
+        .join(CaseStudy, CaseStudy.case_id == Case.case_id)
+        .join(Document, Document.case_id == Case.case_id)
+        .join(DocumentReceipt, DocumentReceipt.document_id == Document.document_id)
+        .where(
+            Site.site_id.in_(sites),
+            Case.state == CaseState.ACKNOWLEDGED,
+            DocumentReceipt.step == ReceiptStep.FAILED,
+            DocumentReceipt.target != SPOOL_TARGET,
+            DocumentReceipt.received_at > now - FORGET_AFTER,
+            Case.signed_at < now - UNDELIVERED_AFTER,
+            ~got_since,
+        )
+        .ext(distinct_on(CaseStudy.study_uid, DocumentReceipt.target))
+        .order_by(CaseStudy.study_uid, DocumentReceipt.target, DocumentReceipt.received_at)
+        .limit(STUCK_MAX)
+    )
+    for site_id, name, study_uid, receipt in rows:
+        why = (receipt.reason, receipt.code, receipt.params)
+        yield Stuck(StuckKind.UNDELIVERED, site_id, name, study_uid, receipt.received_at, *why)
 
 
 def _late_images(session: Session, sites: frozenset[str], language: str, now: datetime) -> Iterator[Stuck]:
@@ -210,7 +262,7 @@ def _is_not_whole() -> ColumnElement[bool]:
 
 
 def _quarantined(session: Session, sites: frozenset[str], language: str, now: datetime) -> Iterator[Stuck]:
-    """Yield by study and reason what gateways have set aside or refused and the hub has not got since."""
+    """Yield by study and reason what was set aside or refused, by gateways or here, and has not come since."""
     code = func.coalesce(CustodyEvent.detail["code"].as_string(), "")
     rows = session.execute(
         _set_aside(sites, language, now, code)
@@ -242,11 +294,68 @@ def _set_aside(
         .where(
             Site.site_id.in_(sites),
             CustodyEvent.hop.in_((Hop.QUARANTINED, Hop.REFUSED)),
-            CustodyEvent.place.startswith(PLACE_GATEWAY, autoescape=True),
+            # The hub's own lines without an instance are about packs, which are listed by themselves.
+            or_(
+                CustodyEvent.place.startswith(PLACE_GATEWAY, autoescape=True),
+                CustodyEvent.sop_instance_uid.is_not(None),
+            ),
             CustodyEvent.received_at > now - FORGET_AFTER,
             or_(CustodyEvent.sop_instance_uid.is_(None), ~got_since),
         )
     )
+
+
+def _priors(session: Session, sites: frozenset[str], language: str, now: datetime) -> Iterator[Stuck]:
+    """Yield one line for each site whose PACS has failed for a day: the request that has waited longest."""
+    rows = session.execute(
+        select(Site.site_id, site_name(language), PriorRequest)
+        .join(PriorRequest, PriorRequest.site_id == Site.site_id)
+        .where(
+            Site.site_id.in_(sites),
+            PriorRequest.state == "failed",
+            PriorRequest.requested_at < now - PRIORS_FAIL_AFTER,
+            PriorRequest.changed_at > now - FORGET_AFTER,
+        )
+        .ext(distinct_on(Site.site_id))
+        .order_by(Site.site_id, PriorRequest.requested_at)
+    )
+    for site_id, name, request in rows:
+        yield Stuck(
+            StuckKind.PRIORS, site_id, name, request.study_uid, request.requested_at, request.reason, request.code
+        )
+
+
+def _identities(session: Session, sites: frozenset[str], language: str, now: datetime) -> Iterator[Stuck]:
+    """Yield the study that contradicts what was said before of its patient number, for each such number."""
+    since: Any = Patient.contradicted_at  # rows without one are left out
+    rows = session.execute(
+        select(Site.site_id, site_name(language), Patient.contradicting_study_uid, since)
+        .join(Patient, Patient.site_id == Site.site_id)
+        .where(Site.site_id.in_(sites), since > now - FORGET_AFTER)
+        .order_by(since)
+        .limit(STUCK_MAX)
+    )
+    for site_id, name, study_uid, contradicted_at in rows:
+        yield Stuck(StuckKind.IDENTITY, site_id, name, study_uid, contradicted_at)
+
+
+def _damaged(session: Session, sites: frozenset[str], language: str) -> Iterator[Stuck]:
+    """Yield the studies of which stored instances cannot be given any more, with how many they are."""
+    since: Any = func.min(Pack.condition_since)
+    lost = func.jsonb_array_length(Pack.damaged_uids)
+    rows = session.execute(
+        select(Site.site_id, site_name(language), Study.study_uid, since, func.sum(lost), func.max(Pack.condition))
+        .join(Study, Study.site_id == Site.site_id)
+        .join(Pack, Pack.study_id == Study.study_id)
+        .where(Site.site_id.in_(sites), Pack.condition != SOUND, lost > 0)
+        .group_by(Site.site_id, Study.study_uid)
+        .order_by(since)
+        .limit(STUCK_MAX)
+    )
+    for site_id, name, study_uid, at, count, condition in rows:
+        yield Stuck(
+            StuckKind.DAMAGED, site_id, name, study_uid, at, code=f"stored_{condition}", instance_count=int(count)
+        )
 
 
 def _dead_jobs(session: Session, sites: frozenset[str], language: str) -> Iterator[Stuck]:

@@ -6,7 +6,7 @@ instances counts once, whatever arrives twice.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -17,6 +17,7 @@ from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import Actor, CaseEvent, CaseState
 from reading_queue.errors import NotFound
 from reading_queue.services.casework import (
+    find_case_of,
     get_case_locked,
     launch_route,
     move_case,
@@ -24,6 +25,9 @@ from reading_queue.services.casework import (
     record_custody,
 )
 from reading_queue.services.hub import Hub
+from reading_queue.services.lanes import count_limit, raise_lane, time_limit
+from reading_queue.services.orders import match_study
+from reading_queue.services.priors import ask_for_priors
 from storage.catalogue.tables import Study, Transfer
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
@@ -37,7 +41,7 @@ WAITING_FOR_IMAGES = frozenset({CaseState.RECEIVING, CaseState.RETURNED})
 def declare_case(session: Session, hub: Hub, now: datetime, *, manifest: Manifest) -> str:
     """Return the id of the case that reads the manifest's study, creating it in RECEIVING the first time.
 
-    Later manifests of the study only move the clock of the last instance.
+    Later manifests of the study only move the clock of the last instance, and hurry the case when they are more urgent.
 
     Raises:
         NotFound: the site belongs to no organisation.
@@ -48,6 +52,7 @@ def declare_case(session: Session, hub: Hub, now: datetime, *, manifest: Manifes
     if case_id is not None:
         case = get_case_locked(session, case_id)
         case.last_instance_at = max(case.last_instance_at, last_instance_at)
+        raise_lane(session, hub, case, manifest.lane, now, uids=[manifest.study_uid])
         return case_id
     organisation_id = session.scalar(
         select(Organisation.organisation_id).where(Organisation.site_id == manifest.site_id)
@@ -65,7 +70,7 @@ def declare_case(session: Session, hub: Hub, now: datetime, *, manifest: Manifes
         first_instance_at=first_instance_at,
         last_instance_at=last_instance_at,
         created_at=now,
-        due_at=first_instance_at + _time_limit(hub, manifest.lane),
+        due_at=first_instance_at + time_limit(hub, manifest.lane),
     )
     session.add(case)
     session.flush()
@@ -96,18 +101,18 @@ def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study,
         case.images_unacknowledged = case.images_unacknowledged or state in BEING_READ
         return
     _copy_facts(hub, case, study)
+    match_study(session, hub, case, study, now)
     if state in WAITING_FOR_IMAGES:
         move_case(case, CaseEvent.IMAGES_VERIFIED, Actor.SYSTEM)
         case.ready_at = now
         task = open_reading_task(session, case, Phase.INTERPRETATION, now)
         launch_route(session, now, task.reading_task_id)
+        ask_for_priors(session, now, case, study)
 
 
-def find_case_of(session: Session, site_id: str, study_uid: str) -> str | None:
-    """Return the id of the case that reads this study, if one was declared."""
-    return session.scalar(
-        select(CaseStudy.case_id).where(CaseStudy.site_id == site_id, CaseStudy.study_uid == study_uid)
-    )
+def revision_key(case_id: str, revision: int) -> str:
+    """Return the key of the one ledger line that tells a case of a revision of its study."""
+    return f"revision:{case_id}:{revision}"
 
 
 def _record_revision(
@@ -118,7 +123,7 @@ def _record_revision(
         session,
         case,
         Hop.LATE_IMAGES if late else Hop.CATALOGUED,
-        f"revision:{case.case_id}:{study.revision}",
+        revision_key(case.case_id, study.revision),
         now,
         uids=[study.study_uid],
         detail={
@@ -134,12 +139,7 @@ def _copy_facts(hub: Hub, case: Case, study: Study) -> None:
     case.modality = most_telling(study.modalities)
     case.body_region = study.body_part
     case.exam_started_at = study.exam_started_at
-    # The norm counts from the start of the exam; an implausible start falls back on the first instance.
-    case.due_at = (study.exam_started_at or case.first_instance_at) + _time_limit(hub, case.lane)
-
-
-def _time_limit(hub: Hub, lane: str) -> timedelta:
-    return timedelta(minutes=hub.policy.time_limit_default_min[lane])
+    count_limit(hub, case)  # an implausible start of the exam falls back on the first instance
 
 
 def _lock_study(session: Session, site_id: str, study_uid: str) -> None:

@@ -71,6 +71,13 @@ def get_task_locked(session: Session, reading_task_id: str) -> tuple[ReadingTask
     return found
 
 
+def find_case_of(session: Session, site_id: str, study_uid: str) -> str | None:
+    """Return the id of the case that reads this study, if one was declared."""
+    return session.scalar(
+        select(CaseStudy.case_id).where(CaseStudy.site_id == site_id, CaseStudy.study_uid == study_uid)
+    )
+
+
 def find_open_task(session: Session, case_id: str) -> ReadingTask | None:
     """Return the reading task of the case that is scheduled or in progress; there is at most one."""
     is_open = ReadingTask.state.in_((ReadingTaskState.SCHEDULED, ReadingTaskState.IN_PROGRESS))

@@ -20,7 +20,7 @@ from reading_queue.services.custody import CustodyLine, ledger_of
 from reading_queue.services.hub import Hub
 from reading_queue.services.report_documents import find_pdf
 from reading_queue.services.study_list import StudyLine, select_lines, view_lines
-from reading_queue.services.visibility import Viewer, may_see_study, require_case, require_study
+from reading_queue.services.visibility import Viewer, may_follow_study, require_case, require_study
 from storage.ledger.tables import CustodyEvent
 
 EXPORT: Final = "110106"  # DCM audit event
@@ -65,7 +65,7 @@ def custody_of(hub: Hub, viewer: Viewer, study_uid: str, site_id: str | None) ->
     lines = ledger_of(hub, study_uid, site_id)
     with hub.transaction() as session:
         sites = {line.site_id for line in lines}
-        seen = {site for site in sites if may_see_study(session, viewer, site, study_uid, now)}
+        seen = {site for site in sites if may_follow_study(session, viewer, site, study_uid, now)}
     if not seen:
         raise NotFound("there is no such study, or you may not see it")
     return tuple(line for line in lines if line.site_id in seen)

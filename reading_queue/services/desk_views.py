@@ -13,8 +13,18 @@ from typing import Any, Final
 from sqlalchemy import Select, case, select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Account, Case, CaseStudy, Draft, Offer, Physician, ReadingTask, Report, Submission
-from reading_queue.domain.person_name import patient_display_name
+from reading_queue.db.tables import (
+    Account,
+    Case,
+    CaseStudy,
+    ClinicOrder,
+    Draft,
+    Offer,
+    Physician,
+    ReadingTask,
+    Report,
+    Submission,
+)
 from reading_queue.domain.report import ReportContent, ReportText, SubmissionContent
 from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Phase
@@ -25,11 +35,16 @@ from reading_queue.services.claims import ReadingTaskView, view_task
 from reading_queue.services.drafts import DraftView, view_draft
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name, why_nobody
+from reading_queue.services.orders import orders_of_case
+from reading_queue.services.priors import PriorsView, list_priors
 from reading_queue.services.routing_facts import load_local_date
 from reading_queue.services.visibility import Viewer, require_case
-from storage.catalogue.patient_numbers import shown_number
+from storage.catalogue.indexing import PatientFacts
+from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
 from storage.contract.lanes import Lane
+from storage.contract.orders import GreenChannel, Order, Pregnancy, VisitKind
+from storage.dicom.person_name import patient_display_name
 from storage.ledger.tables import Site
 
 LANE_ORDER: Final = {lane.value: place for place, lane in enumerate(Lane)}
@@ -143,6 +158,26 @@ class ReportView:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderView:
+    """What the clinic asked, for the reader. `differs`: facts that the images do not agree on."""
+
+    order_id: str
+    order_version: int
+    accession_number: str
+    procedure_name: str
+    history: str
+    question: str
+    allergies: str
+    pregnancy: Pregnancy
+    visit_kind: VisitKind
+    green_channel: GreenChannel | None
+    requesting_physician: str
+    requesting_department: str
+    contact_phone: str
+    differs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CaseView:
     """Everything the reading desk shows of a case.
 
@@ -159,6 +194,8 @@ class CaseView:
     submissions: tuple[SubmissionView, ...]  # newest first
     report: ReportView | None
     unroutable_reason: str | None
+    priors: PriorsView
+    orders: tuple[OrderView, ...] = ()  # newest first
 
     @property
     def submission(self) -> SubmissionView | None:
@@ -214,6 +251,8 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
             submissions=_load_submissions(session, case_id) if reads else (),
             report=_load_report(session, case_id),
             unroutable_reason=why_nobody(session, [found], viewer.language).get(case_id),
+            orders=tuple(_view_order(row) for row in orders_of_case(session, case_id)),
+            priors=list_priors(session, case_id),
         )
 
 
@@ -236,7 +275,7 @@ def summarise(session: Session, found: Case, language: str, now: datetime) -> Ca
         body_region=found.body_region,
         site_id=found.site_id,
         site_name=session.scalars(select(site_name(language)).where(Site.site_id == found.site_id)).one(),
-        patient=_view_patient(rows[0][1], today, language) if rows else None,
+        patient=_view_patient(facts_of(*rows[0]), today, language) if rows else None,
         studies=tuple(_view_study(study) for study, _ in rows),
         exam_started_at=found.exam_started_at,
         due_at=found.due_at,
@@ -288,9 +327,9 @@ def _view_offer(
     )
 
 
-def _view_patient(patient: Patient, today: date, language: str) -> PatientView:
+def _view_patient(patient: PatientFacts, today: date, language: str) -> PatientView:
     return PatientView(
-        patient_number=shown_number(patient.patient_number),
+        patient_number=patient.number,
         name=patient.name,
         patient_display_name=patient_display_name(patient.name, language),
         sex=patient.sex,
@@ -347,6 +386,26 @@ def _load_submissions(session: Session, case_id: str) -> tuple[SubmissionView, .
             return_reason=row.return_reason,
         )
         for row, content in contents
+    )
+
+
+def _view_order(row: ClinicOrder) -> OrderView:
+    order = Order.model_validate(row.content)
+    return OrderView(
+        order_id=order.order_id,
+        order_version=order.version,
+        accession_number=order.accession_number,
+        procedure_name=order.procedure_name,
+        history=order.history,
+        question=order.question,
+        allergies=order.allergies,
+        pregnancy=order.pregnancy,
+        visit_kind=order.visit_kind,
+        green_channel=order.green_channel,
+        requesting_physician=order.requesting_physician,
+        requesting_department=order.requesting_department,
+        contact_phone=order.contact_phone,
+        differs=tuple(row.differs or ()),
     )
 
 

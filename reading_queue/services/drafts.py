@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy.orm import Session
 
@@ -19,6 +20,9 @@ from reading_queue.services.casework import get_task_locked
 from reading_queue.services.claims import extend_lease, require_holder
 from reading_queue.services.hub import Hub
 from reading_queue.services.visibility import Viewer
+
+DESK: Final = "desk"
+WORKSTATION: Final = "workstation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,9 @@ def save_draft(hub: Hub, viewer: Viewer, reading_task_id: str, text: ReportText,
         return view_draft(draft, lease_expires_at)
 
 
-def write_draft(session: Session, case_id: str, physician_id: str, text: ReportText, now: datetime) -> Draft:
+def write_draft(
+    session: Session, case_id: str, physician_id: str, text: ReportText, now: datetime, *, source: str = DESK
+) -> Draft:
     """Make `text` the case's draft; the caller has locked the case."""
     draft = session.get(Draft, case_id) or Draft(case_id=case_id)
     draft.findings = text.findings
@@ -68,6 +74,7 @@ def write_draft(session: Session, case_id: str, physician_id: str, text: ReportT
     draft.recommendation = text.recommendation
     draft.author_id = physician_id
     draft.saved_at = now
+    draft.source = source
     session.add(draft)
     session.flush()
     return draft

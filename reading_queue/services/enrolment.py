@@ -11,11 +11,14 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Final
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from reading_queue.db.tables import Organisation, Physician
 from reading_queue.errors import Forbidden, Invalid, NotFound
 from reading_queue.services.hub import Hub
 from reading_queue.services.keys import hub_key
+from storage.contract.accession_numbers import mark_of
 from storage.contract.identifiers import SiteId
 from storage.contract.signing import SignatureInvalid, key_id_of, parse_base64url
 from storage.contract.wire import EnrolmentAnswer, EnrolmentRequest
@@ -51,6 +54,12 @@ class KeyBelongsElsewhere(EnrolmentRefused):
     code = "enrolment_key_known"
 
 
+class OrderNumbersCollide(EnrolmentRefused):
+    """Another gateway of this site gives the same order numbers. Let this one make a new key: the code stays good."""
+
+    code = "enrolment_mark_taken"
+
+
 class PublicKeyInvalid(Invalid):
     """The public key is not a raw Ed25519 key in base64url."""
 
@@ -63,22 +72,42 @@ def issue_enrolment_code(hub: Hub, site_id: str, issued_by: str) -> str:
     Raises:
         NotFound: there is no such site.
     """
-    code = "-".join(_random_group() for _ in range(CODE_GROUPS))
-    now = hub.clock()
     with hub.transaction() as session:
         if session.get(Site, site_id) is None:
             raise NotFound(f"there is no site {site_id!r}; load the network description first")
-        session.add(
-            Enrolment(
-                code_sha256=_digest(code),
-                site_id=site_id,
-                issued_by=issued_by,
-                created_at=now,
-                expires_at=now + timedelta(seconds=hub.policy.enrolment_ttl_s),
-                used_at=None,
-                used_by_gateway_id=None,
-            )
+        return _issue(session, hub, issued_by, site_id=site_id)
+
+
+def issue_reader_code(hub: Hub, organisation_id: str, issued_by: str) -> str:
+    """Return a fresh code for a gateway at an assisting hospital, which serves the physicians of that organisation.
+
+    Raises:
+        NotFound: there is no such organisation, or it has no physicians.
+    """
+    with hub.transaction() as session:
+        physicians = select(Physician.physician_id).where(Physician.organisation_id == organisation_id)
+        if session.scalar(physicians.limit(1)) is None:
+            raise NotFound(f"there is no organisation {organisation_id!r} with physicians in the network")
+        return _issue(session, hub, issued_by, reads_for=organisation_id)
+
+
+def _issue(
+    session: Session, hub: Hub, issued_by: str, *, site_id: str | None = None, reads_for: str | None = None
+) -> str:
+    code = "-".join(_random_group() for _ in range(CODE_GROUPS))
+    now = hub.clock()
+    session.add(
+        Enrolment(
+            code_sha256=_digest(code),
+            site_id=site_id,
+            reads_for=reads_for,
+            issued_by=issued_by,
+            created_at=now,
+            expires_at=now + timedelta(seconds=hub.policy.enrolment_ttl_s),
+            used_at=None,
+            used_by_gateway_id=None,
         )
+    )
     return code
 
 
@@ -94,51 +123,71 @@ def enrol(hub: Hub, request: EnrolmentRequest) -> EnrolmentAnswer:
     now = hub.clock()
     key_id, key_text = hub_key(hub)
     with hub.transaction() as session:
-        site_id = spend_enrolment(session, digest, gateway_id, now)
-        if site_id is None:
-            site_id = _site_of_repeated(session, digest, gateway_id)
-        _write_gateway(session, gateway_id, site_id, request, now)
-        site = session.get_one(Site, site_id)
+        spend_enrolment(session, digest, gateway_id, now)
+        enrolment = _get_spent(session, digest, gateway_id)
+        custody_through = _write_gateway(session, gateway_id, enrolment, request, now)
+        place = enrolment.site_id or str(enrolment.reads_for)
+        if enrolment.reads_for is None:
+            name = session.get_one(Site, place).name
+        else:
+            name = session.get_one(Organisation, place).name
     return EnrolmentAnswer(
         gateway_id=gateway_id,
-        site_id=SiteId(site_id),
-        site_name=site.name,
+        site_id=SiteId(place),
+        site_name=name,
         audience=hub.audience,
         hub_key_id=key_id,
         hub_public_key=key_text,
         hub_time=now,
+        custody_through=custody_through,
+        role="site" if enrolment.reads_for is None else "reader",
     )
 
 
-def _site_of_repeated(session: Session, digest: str, gateway_id: str) -> str:
-    """Return the site of a code that this very key has spent before; refuse anything else."""
-    enrolment = session.get(Enrolment, digest)
+def _get_spent(session: Session, digest: str, gateway_id: str) -> Enrolment:
+    """Return the code that this very key has spent, now or before; refuse anything else."""
+    enrolment = session.get(Enrolment, digest, populate_existing=True)
     if enrolment is None:
         raise EnrolmentRefused
     if enrolment.used_at is None:
         raise EnrolmentCodeExpired
     if enrolment.used_by_gateway_id != gateway_id:
         raise EnrolmentCodeUsed
-    return enrolment.site_id
+    return enrolment
 
 
-def _write_gateway(session: Session, gateway_id: str, site_id: str, request: EnrolmentRequest, now: datetime) -> None:
+def _write_gateway(
+    session: Session, gateway_id: str, enrolment: Enrolment, request: EnrolmentRequest, now: datetime
+) -> int:
+    """Write who the gateway is, and return the last custody event that the hub holds of it."""
     known = session.get(Gateway, gateway_id)
     if known is None:
+        if enrolment.site_id is not None:
+            _check_order_numbers(session, enrolment.site_id, gateway_id)
         session.add(
             Gateway(
                 gateway_id=gateway_id,
-                site_id=site_id,
+                site_id=enrolment.site_id,
+                reads_for=enrolment.reads_for,
                 public_key=parse_base64url(request.public_key),
                 software_version=request.software_version,
                 enrolled_at=now,
                 last_seen_at=now,
             )
         )
-    elif known.site_id != site_id or known.revoked_at is not None:
+        return 0
+    if (known.site_id, known.reads_for) != (enrolment.site_id, enrolment.reads_for) or known.revoked_at is not None:
         raise KeyBelongsElsewhere
-    else:
-        known.software_version = request.software_version
+    known.software_version = request.software_version
+    return known.custody_through
+
+
+def _check_order_numbers(session: Session, site_id: str, gateway_id: str) -> None:
+    """Keep two gateways of one site, revoked ones too, from giving the same accession numbers."""
+    session.get_one(Site, site_id, with_for_update=True)  # two enrolments at once wait for each other
+    others = session.scalars(select(Gateway.gateway_id).where(Gateway.site_id == site_id))
+    if mark_of(gateway_id) in {mark_of(other) for other in others}:
+        raise OrderNumbersCollide
 
 
 def _digest(code: str) -> str:

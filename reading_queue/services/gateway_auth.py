@@ -72,7 +72,8 @@ class GatewayIdentity:
     """Who a proved request comes from."""
 
     gateway_id: str
-    site_id: str
+    site_id: str  # empty for a reader: it has a right to nothing of any site
+    reads_for: str | None = None  # the organisation whose physicians it serves
 
 
 def authenticate(hub: Hub, method: str, target: str, headers: Mapping[str, str], body: bytes) -> GatewayIdentity:
@@ -96,7 +97,7 @@ def authenticate(hub: Hub, method: str, target: str, headers: Mapping[str, str],
         offset_ms = clock_offset_ms(headers.get(GATEWAY_TIME_HEADER), now)
         if _is_news(gateway, now, offset_ms):
             note_seen(session, gateway.gateway_id, now, offset_ms)
-    return GatewayIdentity(gateway_id=gateway.gateway_id, site_id=gateway.site_id)
+    return GatewayIdentity(gateway.gateway_id, gateway.site_id or "", gateway.reads_for)
 
 
 def fresh_nonce(hub: Hub) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import func, select, text
 
 from reading_queue.services.hub import Hub
+from reading_queue.services.scrubbing import report
 from storage.ledger.tables import DeadJob, OutboxMessage
 
 OUTBOX_LATE_S = 30.0  # a launch that waits longer than this shows that the relay or the broker stands still
@@ -23,8 +24,7 @@ def check_database(hub: Hub) -> str:
 
 def check_objects(hub: Hub) -> str:
     """Return words; raises ObjectStoreError when the store does not answer."""
-    hub.objects.check()
-    return "answers"
+    return hub.objects.check()
 
 
 def check_outbox(hub: Hub) -> str:
@@ -47,3 +47,20 @@ def count_dead_jobs(hub: Hub) -> int:
     with hub.transaction() as session:
         dead = select(func.count()).select_from(DeadJob).where(DeadJob.retried_at.is_(None))
         return session.scalars(dead).one()
+
+
+def check_stored_bytes(hub: Hub) -> str:
+    """Return how many packs there are and how long ago each was read at the latest; raises Unhealthy for damage."""
+    found = report(hub)
+    words = f"{found.packs} packs, each read within the last {found.oldest_check_days + 1} days"
+    if found.is_halted:
+        raise Unhealthy(
+            f"{words}; so many were damaged or missing within an hour that no more are read: is [objects] the right "
+            "store, and is it whole?"
+        )
+    if found.unsound_packs:
+        raise Unhealthy(
+            f"{words}; {found.lost_instances} instances in {found.unsound_packs} packs cannot be given any more: "
+            "`counterpart-hub storage verify` names them"
+        )
+    return words

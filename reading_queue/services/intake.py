@@ -8,15 +8,17 @@ there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
 from reading_queue.errors import Forbidden, HubError, Invalid, NotFound
-from reading_queue.services import cases, custody
+from reading_queue.services import cases, casework, custody, staging
 from reading_queue.services.gateway_auth import GatewayIdentity
 from reading_queue.services.hub import Hub, launch
-from reading_queue.services.settling import VERIFY_JOB, settle
+from reading_queue.services.retention import refuse_deleted
+from reading_queue.services.settling import VERIFY_JOB, VERIFY_LARGE_JOB, settle
 from storage.catalogue import transfers
 from storage.catalogue.holdings import Holdings, compare_with_catalogue
 from storage.catalogue.tables import Grant, GrantedPack, Transfer
@@ -24,6 +26,7 @@ from storage.contract.hops import Hop
 from storage.contract.identifiers import Sha256Hex, new_id
 from storage.contract.manifest import InstanceEntry, Manifest
 from storage.contract.wire import (
+    UPLOADS_PER_GRANT_MAX,
     CommitRequest,
     GrantAnswer,
     GrantRequest,
@@ -35,12 +38,19 @@ from storage.contract.wire import (
     Upload,
 )
 from storage.packs.layout import PACK_BYTES_MAX, PackMember, layout_of
+from storage.packs.parts import find_fault_of_parts
 
 
 class OtherSite(Forbidden):
     """The manifest names another site than the one this gateway belongs to."""
 
     code = "other_site"
+
+
+class NotForGateways(Invalid):
+    """A gateway declares studies to be read and earlier studies, nothing else."""
+
+    code = "not_for_gateways"
 
 
 class GrantExpired(HubError):
@@ -68,6 +78,18 @@ class PackTooLarge(Invalid):
     code = "pack_too_large"
 
 
+class PartsWrong(Invalid):
+    """A large pack is not cut into parts as packs are."""
+
+    code = "parts_wrong"
+
+
+class TooManyUploads(Invalid):
+    """One request asks for more addresses than a grant has."""
+
+    code = "too_many_uploads"
+
+
 class PackNotGranted(Invalid):
     """The commit names a pack that this grant does not cover."""
 
@@ -85,15 +107,22 @@ def declare(hub: Hub, gateway: GatewayIdentity, manifest: Manifest) -> ManifestA
 
     Raises:
         OtherSite: the manifest is not of the gateway's own site.
+        NotForGateways: it declares evidence, which nobody would be asked to read.
+        StudyDeleted: two persons let the study go when its time was over.
     """
     if manifest.site_id != gateway.site_id:
         raise OtherSite
+    if manifest.purpose == "evidence":
+        raise NotForGateways
     now = hub.clock()
     with hub.transaction() as session:
+        refuse_deleted(session, manifest.site_id, manifest.study_uid)
         transfer = transfers.lock_declared_transfer(session, manifest, gateway.gateway_id, now)
         holdings = compare_with_catalogue(session, manifest)
+        if holdings.needed:
+            transfer.state = TransferState.RECEIVING  # again, when what was verified has been damaged since
         if holdings.held or holdings.needed:
-            case_id = cases.declare_case(session, hub, now, manifest=manifest)
+            case_id = _declare_case(session, hub, now, manifest)
             _record(session, now, Hop.DECLARED, transfer, case_id)
         settle(session, hub, transfer, manifest, holdings)
     return ManifestAnswer(
@@ -110,6 +139,7 @@ def grant(hub: Hub, gateway: GatewayIdentity, transfer_id: str, request: GrantRe
     Raises:
         NotFound: the site has no such transfer.
         NotInManifest, PackSizeWrong, PackTooLarge, PackNamedTwice: a pack does not fit the manifest.
+        PartsWrong, TooManyUploads: a pack is not cut as it should be, or too much is asked for at once.
     """
     grant_id = new_id()
     now = hub.clock()
@@ -120,7 +150,7 @@ def grant(hub: Hub, gateway: GatewayIdentity, transfer_id: str, request: GrantRe
         session.add(Grant(grant_id=grant_id, transfer_id=transfer_id, created_at=now, expires_at=expires_at))
         session.flush()
         session.add_all(_granted_pack(grant_id, pack) for pack in request.packs)
-    uploads = tuple(_presign(hub, grant_id, pack) for pack in request.packs)
+    uploads = tuple(upload for pack in request.packs for upload in _presign(hub, grant_id, pack))
     return GrantAnswer(grant_id=grant_id, expires_at=expires_at, uploads=uploads)
 
 
@@ -142,7 +172,8 @@ def commit(hub: Hub, gateway: GatewayIdentity, grant_id: str, request: CommitReq
         if not packs.keys() >= set(request.pack_sha256s):
             raise PackNotGranted
         fresh = [packs[name] for name in set(request.pack_sha256s) if packs[name].state == transfers.GRANTED]
-        if fresh and granted.expires_at <= now:
+        swept = any(packs[name].state == transfers.EXPIRED for name in request.pack_sha256s)
+        if swept or (fresh and granted.expires_at <= now):
             raise GrantExpired
         _commit_packs(session, now, fresh)
         manifest = Manifest.model_validate(transfer.manifest)
@@ -165,6 +196,13 @@ def transfer_answer(hub: Hub, gateway: GatewayIdentity, transfer_id: str) -> Tra
         return _answer(session, transfer, holdings)
 
 
+def _declare_case(session: Session, hub: Hub, now: datetime, manifest: Manifest) -> str | None:
+    """Return the case that reads the study. An earlier study of a patient makes none, and hurries none."""
+    if manifest.purpose == "prior":
+        return casework.find_case_of(session, manifest.site_id, manifest.study_uid)
+    return cases.declare_case(session, hub, now, manifest=manifest)
+
+
 def _get_transfer(session: Session, gateway: GatewayIdentity, transfer_id: str) -> Transfer:
     transfer = transfers.find_transfer_locked(session, transfer_id)
     if transfer is None or transfer.site_id != gateway.site_id:
@@ -176,6 +214,8 @@ def _check_packs(request: GrantRequest, manifest: Manifest) -> None:
     entries = {entry.sop_instance_uid: entry for entry in manifest.instances}
     if len({pack.pack_sha256 for pack in request.packs}) != len(request.packs):
         raise PackNamedTwice
+    if sum(len(pack.parts_wanted) if pack.parts else 1 for pack in request.packs) > UPLOADS_PER_GRANT_MAX:
+        raise TooManyUploads
     for pack in request.packs:
         uids = set(pack.sop_instance_uids)
         if len(uids) != len(pack.sop_instance_uids) or not uids <= entries.keys():
@@ -194,6 +234,18 @@ def _check_size(pack: PackDeclaration, manifest: Manifest, entries: list[Instanc
         raise PackSizeWrong
     if len(members) > 1 and size_bytes > PACK_BYTES_MAX:
         raise PackTooLarge
+    _check_parts(pack)
+
+
+def _check_parts(pack: PackDeclaration) -> None:
+    numbers = [part.number for part in pack.parts]
+    fault = find_fault_of_parts(pack.size_bytes, numbers, [part.size_bytes for part in pack.parts])
+    if fault is None and not set(pack.parts_wanted) <= set(numbers):
+        fault = "a part is asked for that the pack does not have"
+    if fault is None and len(set(pack.parts_wanted)) != len(pack.parts_wanted):
+        fault = "a part is asked for twice"
+    if fault is not None:
+        raise PartsWrong(f"This pack is not cut into parts as packs are: {fault}.")
 
 
 def _granted_pack(grant_id: str, pack: PackDeclaration) -> GrantedPack:
@@ -202,31 +254,39 @@ def _granted_pack(grant_id: str, pack: PackDeclaration) -> GrantedPack:
         grant_id=grant_id,
         pack_sha256=pack.pack_sha256,
         size_bytes=pack.size_bytes,
-        staging_key=_staging_key(grant_id, pack.pack_sha256),
+        staging_key=staging.whole_key(grant_id, pack.pack_sha256),
         sop_instance_uids=list(pack.sop_instance_uids),
+        parts=[{"size_bytes": part.size_bytes, "sha256": part.sha256} for part in pack.parts] or None,
+        parts_granted=list(pack.parts_wanted) if pack.parts else None,
         state=transfers.GRANTED,
     )
 
 
-def _staging_key(grant_id: str, pack_sha256: str) -> str:
-    return f"incoming/{grant_id}/{pack_sha256}.tar"
+def _presign(hub: Hub, grant_id: str, pack: PackDeclaration) -> Iterator[Upload]:
+    """Yield the address of a whole pack, or of each part of it that is wanted."""
+    if not pack.parts:
+        key = staging.whole_key(grant_id, pack.pack_sha256)
+        yield _presign_one(hub, key, pack.pack_sha256, None, pack.size_bytes, pack.pack_sha256)
+        return
+    for part in pack.parts:
+        if part.number in pack.parts_wanted:
+            key = staging.part_key(grant_id, pack.pack_sha256, part.number)
+            yield _presign_one(hub, key, pack.pack_sha256, part.number, part.size_bytes, part.sha256)
 
 
-def _presign(hub: Hub, grant_id: str, pack: PackDeclaration) -> Upload:
-    request = hub.objects.presign_put(
-        _staging_key(grant_id, pack.pack_sha256),
-        size_bytes=pack.size_bytes,
-        sha256=pack.pack_sha256,
-        expires_s=hub.policy.grant_ttl_s,
-    )
-    return Upload(pack_sha256=pack.pack_sha256, url=request.url, headers=request.headers)
+def _presign_one(
+    hub: Hub, key: str, pack_sha256: Sha256Hex, part: int | None, size_bytes: int, sha256: Sha256Hex
+) -> Upload:
+    request = hub.objects.presign_put(key, size_bytes=size_bytes, sha256=sha256, expires_s=hub.policy.grant_ttl_s)
+    return Upload(pack_sha256=pack_sha256, part=part, url=request.url, headers=request.headers)
 
 
 def _commit_packs(session: Session, now: datetime, fresh: list[GrantedPack]) -> None:
     for pack in fresh:
         pack.state = transfers.COMMITTED
         pack.committed_at = now
-        launch(session, now, VERIFY_JOB, granted_pack_id=pack.granted_pack_id)
+        job = VERIFY_LARGE_JOB if pack.parts else VERIFY_JOB
+        launch(session, now, job, granted_pack_id=pack.granted_pack_id)
     session.flush()
 
 
@@ -239,7 +299,7 @@ def _record_committed(session: Session, now: datetime, transfer: Transfer, holdi
         for uid in pack.sop_instance_uids
     }
     if on_the_way.issuperset(holdings.needed):
-        case_id = cases.find_case_of(session, transfer.site_id, transfer.study_uid)
+        case_id = casework.find_case_of(session, transfer.site_id, transfer.study_uid)
         _record(session, now, Hop.COMMITTED, transfer, case_id)
 
 
@@ -273,6 +333,7 @@ def _open_refusals(session: Session, transfer: Transfer, holdings: Holdings) -> 
         if pack.state == transfers.REFUSED and not settled.issuperset(pack.sop_instance_uids):
             digest = Sha256Hex(pack.pack_sha256)
             code, reason = pack.refusal_code or "", pack.refusal_reason or ""
-            refusals.append(PackRefusal(pack_sha256=digest, code=code, reason=reason))
+            parts = tuple(pack.refused_parts or ())
+            refusals.append(PackRefusal(pack_sha256=digest, code=code, reason=reason, parts=parts))
         settled.update(pack.sop_instance_uids)
     return tuple(reversed(refusals))

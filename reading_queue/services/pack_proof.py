@@ -12,32 +12,61 @@ from datetime import datetime
 from typing import BinaryIO, Final
 
 from storage.catalogue.exam_start import find_exam_start
+from storage.catalogue.header_facts import (
+    BITS_ALLOCATED,
+    PERFORMED_DATE,
+    PERFORMED_TIME,
+    requests_of,
+    text_of,
+    unsigned_of,
+)
 from storage.catalogue.indexing import MemberFacts, PatientFacts, SeriesFacts, StudyFacts
+from storage.catalogue.pack_records import headers_key, pack_key, record_key
 from storage.catalogue.patient_numbers import invent_number
 from storage.contract.identifiers import InvalidIdentifier
-from storage.contract.manifest import InstanceEntry
-from storage.dicom.digests import digest_instance
-from storage.dicom.headers import InstanceHeader, MissingIdentifier, NotDicom, read_header
+from storage.contract.manifest import InstanceEntry, Purpose
+from storage.dicom.digests import InstanceDigests, digest_instance
+from storage.dicom.headers import InstanceHeader, MissingIdentifier, NotDicom, parse_date, read_header
 from storage.dicom.json_model import DicomJson, instance_json
 from storage.dicom.structure import DatasetTruncated, PixelDataShort, Structure, check_structure
+from storage.dicom.transcoding import NotRestorable
 from storage.dicomweb.bulkdata import stored_address
 from storage.packs import PackDamaged, PackedFile, ScannedPack, scan_pack
+from storage.packs.reading import Reopen
 
 UNREADABLE: Final = (NotDicom, DatasetTruncated, PixelDataShort, MissingIdentifier, InvalidIdentifier)
 
 
 class PackRefused(Exception):
-    """The pack does not prove; `code` is constant, `reason` is words for a person and names UIDs only."""
+    """The pack does not prove; `code` is constant, `reason` is words for a person and names UIDs only.
 
-    def __init__(self, code: str, reason: str) -> None:
+    `parts`: the numbers of those parts that must come again; empty when it is the whole pack.
+    """
+
+    def __init__(self, code: str, reason: str, parts: tuple[int, ...] = ()) -> None:
         self.code = code
         self.reason = reason
+        self.parts = parts
         super().__init__(f"{code}: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
+class PartClaim:
+    """What a gateway said of one part of a large pack, and where it may lie, its newest upload first."""
+
+    number: int
+    offset_bytes: int  # in the pack
+    size_bytes: int
+    sha256: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PackClaim:
-    """What a gateway said of one pack, and where its bytes lie; `entries` are those that the pack should hold."""
+    """What a gateway said of one pack, and where its bytes lie; `entries` are those that the pack should hold.
+
+    `parts` are all parts of a large pack in order, empty for one that was uploaded whole.
+    """
 
     granted_pack_id: str
     grant_id: str
@@ -50,16 +79,23 @@ class PackClaim:
     staging_key: str
     entries: dict[str, InstanceEntry]
     first_received_at: datetime
+    parts: tuple[PartClaim, ...] = ()
+    purpose: Purpose = "read"
 
     @property
     def object_key(self) -> str:
         """Where the pack lies for good."""
-        return f"studies/{self.site_id}/{self.study_uid}/packs/{self.pack_sha256}.tar"
+        return pack_key(self.site_id, self.study_uid, self.pack_sha256)
 
     @property
     def headers_key(self) -> str:
         """Where the DICOM JSON of its members lies."""
-        return f"studies/{self.site_id}/{self.study_uid}/packs/{self.pack_sha256}.json"
+        return headers_key(self.site_id, self.study_uid, self.pack_sha256)
+
+    @property
+    def record_key(self) -> str:
+        """Where its record lies."""
+        return record_key(self.site_id, self.study_uid, self.pack_sha256)
 
     @property
     def quarantine_key(self) -> str:
@@ -77,8 +113,10 @@ class ProvedPack:
     headers_json: bytes
 
 
-def prove_pack(chunks: Iterable[bytes], claim: PackClaim) -> ProvedPack:
+def prove_pack(chunks: Iterable[bytes], claim: PackClaim, reopen: Reopen) -> ProvedPack:
     """Return what a pack holds once everything claimed of it is proved by its bytes.
+
+    `reopen` reads a stretch of the same pack again; see `scan_pack`.
 
     Raises:
         PackRefused: it is damaged, has another digest, holds another study, or an instance that is not as declared.
@@ -89,14 +127,14 @@ def prove_pack(chunks: Iterable[bytes], claim: PackClaim) -> ProvedPack:
 
     def on_member(found: PackedFile, file: BinaryIO) -> None:
         entry = _entry_of(claim, found)
-        structure, header, dataset = _read(entry, file)
+        structure, header, dataset, digests = _read(entry, file)
         _check_identity(claim, entry, header)
-        members.append(_member_facts(entry, header, structure, found.offset_bytes))
+        members.append(_member_facts(_proved(entry, digests), header, dataset, structure, found.offset_bytes))
         headers.append(header)
         datasets.append(dataset)
 
     try:
-        scanned = scan_pack(chunks, on_member)
+        scanned = scan_pack(chunks, on_member, reopen=reopen)
     except PackDamaged as exc:
         raise PackRefused("damaged", str(exc)) from exc
     _check_whole(claim, scanned)
@@ -121,21 +159,39 @@ def _entry_of(claim: PackClaim, found: PackedFile) -> InstanceEntry:
     return entry
 
 
-def _read(entry: InstanceEntry, file: BinaryIO) -> tuple[Structure, InstanceHeader, DicomJson]:
-    """Return what the instance itself says, once its digests are those of the manifest."""
+def _read(entry: InstanceEntry, file: BinaryIO) -> tuple[Structure, InstanceHeader, DicomJson, InstanceDigests]:
+    """Return what the instance itself says, once its digests are those of the manifest.
+
+    One that the gateway compressed must give back the dataset that it received.
+    """
     uid = entry.sop_instance_uid
     try:
         structure = check_structure(file)
         header = read_header(file)
-        digests = digest_instance(file, structure)
+        digests = digest_instance(file, structure, compressed_here=entry.received_transfer_syntax_uid is not None)
         dataset = instance_json(file, bulk_data_uri=stored_address)
     except UNREADABLE as exc:
         raise PackRefused("damaged", f"instance {uid} cannot be read: {exc}") from exc
+    except NotRestorable as exc:
+        raise PackRefused("not_restorable", f"instance {uid} does not give back what was received: {exc}") from exc
     if digests.received_sha256 != entry.received_sha256:
         raise PackRefused("hash_differs", f"the dataset of instance {uid} has another SHA-256 than declared")
-    if None not in (digests.pixel_sha256, entry.pixel_sha256) and digests.pixel_sha256 != entry.pixel_sha256:
+    if digests.received_transfer_syntax_uid != entry.received_transfer_syntax_uid:
+        raise PackRefused("uid_differs", f"instance {uid} came in another transfer syntax than declared")
+    if _differ(digests.pixel_sha256, entry.pixel_sha256):
         raise PackRefused("hash_differs", f"the pixels of instance {uid} have another SHA-256 than declared")
-    return structure, header, dataset
+    if _differ(digests.values_sha256, entry.values_sha256):
+        raise PackRefused("hash_differs", f"the element values of instance {uid} have another SHA-256 than declared")
+    return structure, header, dataset, digests
+
+
+def _differ(proved: str | None, declared: str | None) -> bool:
+    return proved is not None and declared is not None and proved != declared
+
+
+def _proved(entry: InstanceEntry, digests: InstanceDigests) -> InstanceEntry:
+    """Return the entry with the digests that the bytes gave, where the gateway gave none or nothing here takes them."""
+    return entry.model_copy(update={"pixel_sha256": digests.pixel_sha256, "values_sha256": digests.values_sha256})
 
 
 def _check_identity(claim: PackClaim, entry: InstanceEntry, header: InstanceHeader) -> None:
@@ -157,7 +213,9 @@ def _check_whole(claim: PackClaim, scanned: ScannedPack) -> None:
         raise PackRefused("instance_missing", f"the pack lacks {len(absent)} of the instances declared for it")
 
 
-def _member_facts(entry: InstanceEntry, header: InstanceHeader, structure: Structure, offset_bytes: int) -> MemberFacts:
+def _member_facts(
+    entry: InstanceEntry, header: InstanceHeader, dataset: DicomJson, structure: Structure, offset_bytes: int
+) -> MemberFacts:
     return MemberFacts(
         entry=entry,
         series=SeriesFacts(
@@ -166,10 +224,14 @@ def _member_facts(entry: InstanceEntry, header: InstanceHeader, structure: Struc
             number=header.series_number,
             description=header.series_description,
             body_part=header.body_part,
+            performed_date=parse_date(text_of(dataset, PERFORMED_DATE)),
+            performed_time=text_of(dataset, PERFORMED_TIME),
+            requests=requests_of(dataset),
         ),
         number=header.instance_number,
         rows=header.rows,
         columns=header.columns,
+        bits_allocated=unsigned_of(dataset, BITS_ALLOCATED),
         frame_count=header.frame_count,
         offset_bytes=offset_bytes,
         frame_spans=structure.frame_spans(),

@@ -23,6 +23,14 @@ class Policy:
     failed_logins_max: int = 8
     login_lock_s: int = 300
     page_size_max: int = 200
+    priors_max: int = 5  # earlier studies that a site's gateway is asked to fetch for one case
+    prior_years_max: int = 5  # and how old they may be
+    scrub_every_days: int = 30  # how often all stored bytes are read and compared with their digests
+    scrub_gib_per_hour: int = 50  # and how much of them at most in one hour
+    deposit_bytes_max: int = 2 * 1024**3  # one request that stores instances over DICOMweb
+    deposit_disk_floor_bytes: int = 2 * 1024**3  # of data_dir's disk, which deposits never take
+    keep_outpatient_years: int = 15  # after the patient's last visit; emergencies too
+    keep_inpatient_years: int = 30  # and of whom it is not known how they came
     time_limit_default_min: dict[str, int] = field(
         default_factory=lambda: {"stat": 120, "urgent": 240, "routine": 1440, "background": 4320}
     )

@@ -6,8 +6,9 @@ again as often as it likes. A site learns of no document but its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -18,11 +19,12 @@ from reading_queue.domain.transitions import Actor, CaseEvent, CaseState
 from reading_queue.errors import NotFound
 from reading_queue.services.casework import get_case_locked, move_case, record_custody
 from reading_queue.services.hub import Hub
+from storage.contract.delivery import SAID
 from storage.contract.hops import Hop
 from storage.contract.wire import DOCUMENTS_PER_PAGE_MAX, DocumentKind, Receipt, ReceiptStep, SignedDescriptor
 
-# The clinic has its report when its own systems hold both; the signed JSON stays with the gateway.
-NEEDED_AT_HOME: Final = frozenset({DocumentKind.SR, DocumentKind.PDF})
+# What a gateway needs to deliver that does not say yet what its targets take: those knew PACS only.
+NEEDED_UNSAID: Final = frozenset({DocumentKind.SR, DocumentKind.PDF})
 
 
 def documents_for_site(hub: Hub, site_id: str, after: int, limit: int) -> tuple[SignedDescriptor, ...]:
@@ -84,10 +86,13 @@ def _write_receipt(session: Session, document_id: str, receipt: Receipt, now: da
         at=receipt.at,
         received_at=now,
         reason=receipt.reason,
+        code=receipt.code,
+        params=receipt.params,
+        takes=list(receipt.takes),
     )
     key = [DocumentReceipt.document_id, DocumentReceipt.step, DocumentReceipt.target]
     if receipt.step is ReceiptStep.FAILED:
-        latest = {column: row.excluded[column] for column in ("at", "received_at", "reason")}
+        latest = {column: row.excluded[column] for column in ("at", "received_at", "reason", "code", "params")}
         session.execute(row.on_conflict_do_update(index_elements=key, set_=latest))
     else:
         session.execute(row.on_conflict_do_nothing(index_elements=key))
@@ -96,16 +101,19 @@ def _write_receipt(session: Session, document_id: str, receipt: Receipt, now: da
 def _record_failure(session: Session, case: Case, document: Document, receipt: Receipt, now: datetime) -> None:
     """Write one line of the ledger per failure; the failure's own time tells a repeated word from a new failure."""
     key = f"delivery_failed:{document.document_id}:{receipt.target}:{receipt.at.isoformat()}"
-    detail = {"kind": document.kind, "target": receipt.target, "reason": receipt.reason}
+    detail: dict[str, Any] = {"kind": document.kind, "target": receipt.target}
+    # A gateway's own code and its parameters, but for the other system's words: the ledger quotes nobody.
+    told = {name: value for name, value in receipt.params.items() if name != SAID}
+    detail |= {"fault": receipt.code, "params": told} if receipt.code else {"reason": receipt.reason}
     record_custody(session, case, Hop.DELIVERY_FAILED, key, now, detail=detail)
 
 
 def _acknowledge_if_home(session: Session, case: Case, document: Document, receipt: Receipt, now: datetime) -> None:
-    """Acknowledge the case when every needed document of its newest report was delivered somewhere."""
+    """Acknowledge the case when one of the clinic's systems has all that it takes of the newest report."""
     versions = select(Report.report_id).where(Report.case_id == case.case_id).order_by(Report.report_version.desc())
     if session.scalar(versions.limit(1)) != document.report_id:
         return
-    if not _delivered_kinds(session, document.report_id) >= NEEDED_AT_HOME:
+    if not _is_home(session, document.report_id):
         return
     if not record_custody(session, case, Hop.ACKNOWLEDGED, f"acknowledged:{document.report_id}", now):
         return
@@ -116,13 +124,27 @@ def _acknowledge_if_home(session: Session, case: Case, document: Document, recei
         case.acknowledged_at = now
 
 
-def _delivered_kinds(session: Session, report_id: str) -> set[str]:
-    delivered = (
-        select(Document.kind)
-        .join(DocumentReceipt, DocumentReceipt.document_id == Document.document_id)
+def _is_home(session: Session, report_id: str) -> bool:
+    """Return whether some target has everything that it takes, by the newest word of its gateway."""
+    delivered = session.execute(
+        select(DocumentReceipt.target, Document.kind, DocumentReceipt.takes)
+        .join(Document, Document.document_id == DocumentReceipt.document_id)
         .where(Document.report_id == report_id, DocumentReceipt.step == ReceiptStep.DELIVERED)
-    )
-    return set(session.scalars(delivered))
+        .order_by(DocumentReceipt.receipt_id)
+    ).all()
+    return is_home([(target, kind, frozenset(takes)) for target, kind, takes in delivered])
+
+
+def is_home(delivered: Sequence[tuple[str, str, frozenset[str]]]) -> bool:
+    """Return whether these deliveries (target, kind, kinds that the target takes), oldest first, bring a report home.
+
+    Pure. Targets of gateways that do not say what they take count together, as they did.
+    """
+    takes = {target: wanted for target, _, wanted in delivered}
+    held: dict[str, set[str]] = {}
+    for target, kind, _ in delivered:
+        held.setdefault(target if takes[target] else "", set()).add(kind)
+    return any(kinds >= (takes[target] if target else NEEDED_UNSAID) for target, kinds in held.items())
 
 
 def _plausible(at: datetime, case: Case, now: datetime) -> datetime:

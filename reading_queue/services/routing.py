@@ -6,7 +6,7 @@ for which nobody is eligible is marked on its case in words and tried again; it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -110,7 +110,7 @@ def _offer(
     case.unroutable_reason = None
     if task.phase == Phase.INTERPRETATION:
         case.offered_at = case.offered_at or now
-        _tighten_due(session, case, candidates[0])
+        _tighten_due(session, case, {candidates[0].agreement_id})
     hop = Hop.OFFERED if task.phase == Phase.INTERPRETATION else Hop.REVIEW_OFFERED
     record_custody(
         session,
@@ -123,14 +123,19 @@ def _offer(
     log.info("reading_task_offered", reading_task_id=task.reading_task_id, case_id=case.case_id, offers=len(candidates))
 
 
-def _tighten_due(session: Session, case: Case, first: Candidate) -> None:
-    """Set when the report is due by the agreement's own limit, where it has one for this lane."""
-    limits = session.scalars(
-        select(Agreement.time_limits_min).where(Agreement.agreement_id == first.agreement_id)
-    ).one()
-    if case.lane in limits:
+def tighten_due_by_offers(session: Session, case: Case, task: ReadingTask) -> None:
+    """Set when the report is due by the agreements under which the task is offered now: the earliest counts."""
+    offered = select(Offer.agreement_id).where(Offer.reading_task_id == task.reading_task_id, Offer.state == "open")
+    _tighten_due(session, case, set(session.scalars(offered)))
+
+
+def _tighten_due(session: Session, case: Case, agreement_ids: Collection[str]) -> None:
+    """Set when the report is due by the agreements' own limits, where they have one for this lane."""
+    limits = session.scalars(select(Agreement.time_limits_min).where(Agreement.agreement_id.in_(agreement_ids)))
+    minutes = [int(limit[case.lane]) for limit in limits if case.lane in limit]
+    if minutes:
         started_at = case.exam_started_at or case.first_instance_at
-        case.due_at = started_at + timedelta(minutes=int(limits[case.lane]))
+        case.due_at = started_at + timedelta(minutes=min(minutes))
 
 
 def _mark_unroutable(

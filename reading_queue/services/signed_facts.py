@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from reading_queue.db.tables import Account, Case, CaseStudy, Organisation, Physician
 from reading_queue.domain.report import PatientIdentity, ReportedStudy, Signatory
 from reading_queue.errors import WrongState
-from storage.catalogue.patient_numbers import shown_number
+from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
 
 
@@ -45,9 +45,9 @@ def load_subject(session: Session, case: Case) -> tuple[PatientIdentity, tuple[R
     ).all()
     if len({patient.patient_id for _, patient in rows}) != 1:
         raise WrongState("the case's studies do not belong to exactly one patient; it cannot be signed")
-    patient = rows[0][1]
+    patient = facts_of(*rows[0])
     identity = PatientIdentity(
-        patient_number=shown_number(patient.patient_number),
+        patient_number=patient.number,
         name=patient.name,
         sex=patient.sex,
         birth_date=patient.birth_date,

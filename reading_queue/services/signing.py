@@ -217,13 +217,15 @@ def _sign_report(
     now: datetime,
 ) -> Report:
     patient, studies = load_subject(session, case)
+    site = session.get_one(Site, case.site_id)
     content = ReportContent(
         report_id=new_id(),
         case_id=case.case_id,
         report_version=1,
         network_name=hub.network_name,
         site_id=case.site_id,
-        site_name=session.get_one(Site, case.site_id).name,
+        site_name=site.name,
+        time_zone=site.time_zone,
         organisation_id=case.organisation_id,
         organisation_name=session.get_one(Organisation, case.organisation_id).name,
         lane=Lane(case.lane),

@@ -15,14 +15,16 @@ from sqlalchemy import ColumnElement, Date, Row, Select, and_, cast, func, liter
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from reading_queue.db.tables import Case, CaseStudy
-from reading_queue.domain.person_name import patient_display_name
 from reading_queue.domain.transitions import CaseState
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name, why_nobody
-from reading_queue.services.visibility import Viewer, may_see
-from storage.catalogue.patient_numbers import NO_NUMBER_PATTERN, shown_number
+from reading_queue.services.visibility import Viewer, may_follow
+from storage.catalogue.name_keys import keys_of_search
+from storage.catalogue.patient_facts import facts_of
+from storage.catalogue.patient_numbers import NO_NUMBER_PATTERN
 from storage.catalogue.tables import Patient, Study
 from storage.contract.hops import ROAD
+from storage.dicom.person_name import patient_display_name
 from storage.ledger.tables import CustodyEvent, Site
 
 SEARCH_CHARACTERS_MAX: Final = 64
@@ -129,7 +131,7 @@ def studies_of(
     """
     now = hub.clock()
     with hub.transaction() as session:
-        listed = select_lines(viewer.language).where(may_see(viewer, CaseStudy.site_id, CaseStudy.study_uid, now))
+        listed = select_lines(viewer.language).where(may_follow(viewer, CaseStudy.site_id, CaseStudy.study_uid, now))
         listed = listed.where(*_conditions(wanted or StudyFilter()))
         start = session.get(Case, before) if before else None
         if start is not None:
@@ -155,7 +157,7 @@ def counts_of(hub: Hub, viewer: Viewer) -> StudyCounts:
         .select_from(CaseStudy)
         .join(Case, Case.case_id == CaseStudy.case_id)
         .join(Site, Site.site_id == CaseStudy.site_id)
-        .where(may_see(viewer, CaseStudy.site_id, CaseStudy.study_uid, now), or_(recent, read))
+        .where(may_follow(viewer, CaseStudy.site_id, CaseStudy.study_uid, now), or_(recent, read))
     )
     with hub.transaction() as session:
         arrived_today, being_read, reported_today = session.execute(counted).one()
@@ -194,15 +196,17 @@ def _conditions(wanted: StudyFilter) -> list[ColumnElement[bool]]:
 
 
 def _names_or_numbers_hold(text: str) -> ColumnElement[bool]:
-    """A name is found whatever stands between its parts; a number that the catalogue invented never is."""
+    """A name is found whatever stands between its parts, and by its pinyin; an invented number never is."""
     name = text.translate(dict.fromkeys(map(ord, _NOT_IN_A_NAME)))
     of_site = Patient.patient_number.regexp_match(NO_NUMBER_PATTERN).is_(False)
     conditions = [
         and_(of_site, Patient.patient_number.icontains(text, autoescape=True)),
         Study.accession_number.icontains(text, autoescape=True),
     ]
+    if keys := keys_of_search(text):
+        conditions.append(Study.name_keys.contains(keys))
     if name:
-        conditions.append(func.translate(Patient.name, _NOT_IN_A_NAME, "").icontains(name, autoescape=True))
+        conditions.append(func.translate(Study.patient_name, _NOT_IN_A_NAME, "").icontains(name, autoescape=True))
     return or_(*conditions)
 
 
@@ -217,7 +221,8 @@ def _line(
     language: str,
     now: datetime,
 ) -> StudyLine:
-    of_case, case, study, patient, site, name_of_site = row
+    of_case, case, study, patient_row, site, name_of_site = row
+    patient = facts_of(study, patient_row) if study and patient_row else None
     hops = reached.get((of_case.site_id, of_case.study_uid), frozenset())
     return StudyLine(
         case_id=case.case_id,
@@ -230,7 +235,7 @@ def _line(
         modality=case.modality,
         patient_name=patient.name if patient else "",
         patient_display_name=patient_display_name(patient.name, language) if patient else "",
-        patient_number=shown_number(patient.patient_number) if patient else "",
+        patient_number=patient.number if patient else "",
         patient_sex=patient.sex if patient else "",
         patient_birth_date=patient.birth_date if patient else None,
         description=study.description if study else "",

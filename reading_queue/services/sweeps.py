@@ -21,9 +21,10 @@ from reading_queue.domain.transitions import Actor, CaseState, ReadingTaskState
 from reading_queue.services.casework import RENDER_JOB, ROUTE_JOB, find_task_locked, launch_route
 from reading_queue.services.claims import end_claim, note_exhausted_offers
 from reading_queue.services.hub import Hub, launch
+from reading_queue.services.prepared_metadata import PREPARE_JOB
 from reading_queue.services.routing import expire_offers_of
-from reading_queue.services.settling import VERIFY_JOB
-from storage.catalogue.tables import GrantedPack
+from reading_queue.services.settling import VERIFY_JOB, VERIFY_LARGE_JOB
+from storage.catalogue.tables import GrantedPack, Study
 from storage.ledger.tables import DeadJob, OutboxMessage, Redelivery, UsedNonce
 
 log = structlog.get_logger(__name__)
@@ -78,12 +79,13 @@ def expire_offers(hub: Hub) -> int:
 
 
 def relaunch_lost(hub: Hub) -> int:
-    """Launch again what should be in motion and is not: routing, verification of packs, rendering. Return how many.
+    """Launch again what should be in motion and is not: routing, verification, rendering, headers. Return how many.
 
     What failed for good rests first, so that a person can look; see `Policy.dead_job_rest_s`.
     """
     now = hub.clock()
-    return _relaunch_routing(hub, now) + _relaunch_verification(hub, now) + _relaunch_rendering(hub, now)
+    relaunches = (_relaunch_routing, _relaunch_verification, _relaunch_rendering, _relaunch_metadata)
+    return sum(relaunch(hub, now) for relaunch in relaunches)
 
 
 def prune_expired(hub: Hub) -> int:
@@ -130,36 +132,56 @@ def _relaunch_routing(hub: Hub, now: datetime) -> int:
             ReadingTask.state == ReadingTaskState.SCHEDULED,
             Case.state.in_((CaseState.READY, CaseState.OFFERED, CaseState.PENDING_REVIEW)),
             ~offered,
-            ~_in_hand(hub, ROUTE_JOB, ReadingTask.reading_task_id, now),
+            ~in_hand(hub, ROUTE_JOB, ReadingTask.reading_task_id, now),
         )
         .order_by(ReadingTask.created_at)
     )
-    return _launch_all(hub, now, waiting, ROUTE_JOB, "reading_task_id")
+    return launch_all(hub, now, waiting, ROUTE_JOB, "reading_task_id")
 
 
 def _relaunch_verification(hub: Hub, now: datetime) -> int:
+    return sum(
+        _relaunch_verification_by(hub, now, job, of_kind)
+        for job, of_kind in (
+            (VERIFY_JOB, GrantedPack.parts.is_(None)),
+            (VERIFY_LARGE_JOB, GrantedPack.parts.is_not(None)),
+        )
+    )
+
+
+def _relaunch_verification_by(hub: Hub, now: datetime, job: str, of_kind: ColumnElement[bool]) -> int:
     committed = (
         select(GrantedPack.granted_pack_id)
         .where(
             GrantedPack.state == "committed",
+            of_kind,
             GrantedPack.committed_at < now - GRACE,
-            ~_in_hand(hub, VERIFY_JOB, GrantedPack.granted_pack_id, now),
+            ~in_hand(hub, job, GrantedPack.granted_pack_id, now),
         )
         .order_by(GrantedPack.committed_at)
     )
-    return _launch_all(hub, now, committed, VERIFY_JOB, "granted_pack_id")
+    return launch_all(hub, now, committed, job, "granted_pack_id")
 
 
 def _relaunch_rendering(hub: Hub, now: datetime) -> int:
     unrendered = (
         select(Report.report_id)
-        .where(Report.rendered_at.is_(None), ~_in_hand(hub, RENDER_JOB, Report.report_id, now))
+        .where(Report.rendered_at.is_(None), ~in_hand(hub, RENDER_JOB, Report.report_id, now))
         .order_by(Report.signed_at)
     )
-    return _launch_all(hub, now, unrendered, RENDER_JOB, "report_id")
+    return launch_all(hub, now, unrendered, RENDER_JOB, "report_id")
 
 
-def _in_hand(hub: Hub, job: str, subject_id: InstrumentedAttribute[str], now: datetime) -> ColumnElement[bool]:
+def _relaunch_metadata(hub: Hub, now: datetime) -> int:
+    unprepared = (
+        select(Study.study_id)
+        .where(Study.metadata_due_at < now - GRACE, ~in_hand(hub, PREPARE_JOB, Study.study_id, now))
+        .order_by(Study.metadata_due_at)
+    )
+    return launch_all(hub, now, unprepared, PREPARE_JOB, "study_id")
+
+
+def in_hand(hub: Hub, job: str, subject_id: InstrumentedAttribute[str], now: datetime) -> ColumnElement[bool]:
     """Return the condition that `job` needs no launch.
 
     One waits, or was published so recently that it may be running; or the job failed for good and rests.
@@ -178,12 +200,16 @@ def _in_hand(hub: Hub, job: str, subject_id: InstrumentedAttribute[str], now: da
     return or_(on_its_way, resting)
 
 
-def _launch_all(hub: Hub, now: datetime, ids: Select[str], job: str, argument: str) -> int:
+def launch_all(
+    hub: Hub, now: datetime, ids: Select[str], job: str, argument: str, *, limit: int = BATCH, is_lost: bool = True
+) -> int:
+    """Launch `job` for each of these ids, at most `limit` of them, and return how many; `is_lost`: and say so."""
     with hub.transaction() as session:
-        lost = session.scalars(ids.limit(BATCH).with_for_update(skip_locked=True)).all()
+        lost = session.scalars(ids.limit(limit).with_for_update(skip_locked=True)).all()
         for one in lost:
             launch(session, now, job, due_at=now, attempt=1, **{argument: one})
-            log.warning("lost_job_relaunched", job=job, id=one)
+            if is_lost:
+                log.warning("lost_job_relaunched", job=job, id=one)
         rested = update(DeadJob).where(DeadJob.job == job, DeadJob.subject_id.in_(lost), DeadJob.retried_at.is_(None))
         session.execute(rested.values(retried_at=now))
     return len(lost)

@@ -1,39 +1,50 @@
 """How an uploaded pack is proved and catalogued: the body of the job `transfers.verify_pack`.
 
-Durable: the pack at its final key, its headers beside it, and one transaction that catalogues it. Every step may be
-repeated: keys follow from contents, and only a pack that is still `committed` is worked on. A process killed anywhere
-leaves at most a copy that the next run makes again. Nothing that arrived is thrown away: a pack that does not prove
-lies in `quarantine/` with its reason in the database.
+Durable: the pack at its final key, its headers and its record beside it, and one transaction that catalogues it. Every
+step may be repeated: keys follow from contents, and only a pack that is still `committed` is worked on. A process
+killed anywhere leaves at most a copy that the next run makes again. Nothing that arrived is thrown away: a pack that
+does not prove lies in `quarantine/` with its reason in the database.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import BinaryIO, Final
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from reading_queue.services import cases, custody
-from reading_queue.services.hub import Hub
+from reading_queue.services import casework, custody
+from reading_queue.services.cataloguing import catalogue
+from reading_queue.services.hub import Hub, launch
+from reading_queue.services.large_packs import (
+    claims_of_parts,
+    compose_parts,
+    find_wrong_parts,
+    remove_parts,
+    set_aside,
+)
 from reading_queue.services.pack_proof import PackClaim, PackRefused, ProvedPack, prove_pack
-from reading_queue.services.settling import settle
+from reading_queue.services.scrubbing import note_healed
+from reading_queue.services.settling import VERIFY_LARGE_JOB, settle
+from reading_queue.services.turns import Turn, alone_if_free, alone_with
 from storage.catalogue import transfers
 from storage.catalogue.holdings import compare_with_catalogue
-from storage.catalogue.indexing import (
-    InstanceConflict,
-    PackFacts,
-    find_pack,
-    index_pack,
-)
-from storage.catalogue.tables import Grant, GrantedPack, Transfer
+from storage.catalogue.indexing import find_pack
+from storage.catalogue.tables import SOUND, Grant, GrantedPack, Transfer
+from storage.catalogue.transfers import grants_of_pack
 from storage.contract.hops import Hop
 from storage.contract.manifest import Manifest
 from storage.ledger.tables import Site
 from storage.objects.protocol import ObjectMissing
+from storage.objects.ranged import open_range
 
 _log = structlog.get_logger(__name__)
+
+LARGE_PACKS: Final = "large packs"  # the name of the lock that lets one of them be verified at a time
+LARGE_RETRY_AFTER: Final = timedelta(seconds=5)
 
 
 def verify_pack(hub: Hub, granted_pack_id: str) -> None:
@@ -45,10 +56,42 @@ def verify_pack(hub: Hub, granted_pack_id: str) -> None:
     claim = _load_claim(hub, granted_pack_id)
     if claim is None:
         return
-    with _alone_with(hub, claim.object_key):
-        if _is_committed(hub, claim):
-            _prove_and_catalogue(hub, claim)
-        _clean_up(hub, claim)
+    with alone_with(hub, claim.object_key) as turn:
+        _bring_home(hub, claim, turn)
+
+
+def verify_large_pack(hub: Hub, granted_pack_id: str) -> None:
+    """Do for a pack that came in parts what `verify_pack` does, one of them at a time in the whole hub.
+
+    It takes minutes, and brokers deliver again what takes long: who finds another process at the same pack leaves it to
+    that one, who finds one at another pack asks to be launched again. What a killed process leaves, the sweep launches.
+
+    Raises:
+        StoreUnavailable: run it again later.
+    """
+    claim = _load_claim(hub, granted_pack_id)
+    if claim is None:
+        return
+    with alone_if_free(hub, claim.object_key) as turn:
+        if turn is None:
+            return
+        with alone_if_free(hub, LARGE_PACKS) as first:
+            if first is not None:
+                _bring_home(hub, claim, turn)
+            else:
+                _launch_later(hub, granted_pack_id)
+
+
+def _bring_home(hub: Hub, claim: PackClaim, turn: Turn) -> None:
+    if _is_committed(hub, claim):
+        _prove_and_catalogue(hub, claim, turn)
+    _clean_up(hub, claim)
+
+
+def _launch_later(hub: Hub, granted_pack_id: str) -> None:
+    now = hub.clock()
+    with hub.transaction() as session:
+        launch(session, now, VERIFY_LARGE_JOB, due_at=now + LARGE_RETRY_AFTER, granted_pack_id=granted_pack_id)
 
 
 def _load_claim(hub: Hub, granted_pack_id: str) -> PackClaim | None:
@@ -62,7 +105,8 @@ def _load_claim(hub: Hub, granted_pack_id: str) -> PackClaim | None:
     )
     with hub.transaction() as session:
         found = session.execute(query).one_or_none()
-    if found is None or found[0].state == transfers.GRANTED:
+        grants = () if found is None or found[0].parts is None else _grants_up_to(session, found[0], found[1])
+    if found is None or found[0].state in (transfers.GRANTED, transfers.EXPIRED):
         _log.warning("pack_not_committed", granted_pack_id=granted_pack_id)
         return None
     pack, transfer, time_zone = found
@@ -80,23 +124,16 @@ def _load_claim(hub: Hub, granted_pack_id: str) -> PackClaim | None:
         staging_key=pack.staging_key,
         entries={entry.sop_instance_uid: entry for entry in manifest.instances if entry.sop_instance_uid in named},
         first_received_at=min(entry.received_at for entry in manifest.instances),
+        parts=claims_of_parts(pack, grants),
+        purpose=manifest.purpose,
     )
 
 
-@contextmanager
-def _alone_with(hub: Hub, object_key: str) -> Iterator[None]:
-    """Let one process at a time work on an object; the lock goes with the connection if the process is killed.
-
-    No transaction is open meanwhile: the store may be slow.
-    """
-    lock = func.hashtextextended(object_key, 0)
-    with hub.engine.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT")
-        connection.execute(select(func.pg_advisory_lock(lock)))
-        try:
-            yield
-        finally:
-            connection.execute(select(func.pg_advisory_unlock(lock)))
+def _grants_up_to(session: Session, pack: GrantedPack, transfer: Transfer) -> Sequence[GrantedPack]:
+    """Return the grants of the pack that were given no later than this one, newest first."""
+    grants = grants_of_pack(session, transfer.transfer_id, pack.pack_sha256)
+    own = next(number for number, one in enumerate(grants) if one.granted_pack_id == pack.granted_pack_id)
+    return grants[own:]
 
 
 def _is_committed(hub: Hub, claim: PackClaim) -> bool:
@@ -104,60 +141,88 @@ def _is_committed(hub: Hub, claim: PackClaim) -> bool:
         return session.get_one(GrantedPack, claim.granted_pack_id).state == transfers.COMMITTED
 
 
-def _prove_and_catalogue(hub: Hub, claim: PackClaim) -> None:
+def _prove_and_catalogue(hub: Hub, claim: PackClaim, turn: Turn) -> None:
     try:
-        if not _in_catalogue(hub, claim):  # what was proved once is never overwritten
+        condition = _condition(hub, claim)
+        if condition is None:
             _bring_in(hub, claim)
-        proved = _prove(hub, claim)
+        elif condition != SOUND:
+            _bring_in_again(hub, claim)
+        proved = _prove(hub, claim)  # what was proved once and is sound is never overwritten
         hub.objects.put(claim.headers_key, proved.headers_json, len(proved.headers_json))
-        _catalogue(hub, claim, proved)
+        catalogue(hub, turn, claim, proved, lambda session, now: _settle(session, hub, claim, now))
         _log.info("pack_verified", granted_pack_id=claim.granted_pack_id, transfer_id=claim.transfer_id)
     except PackRefused as refusal:
-        _quarantine(hub, claim)
+        _set_aside(hub, claim, refusal)
         _refuse(hub, claim, refusal)
         _log.warning("pack_refused", granted_pack_id=claim.granted_pack_id, code=refusal.code)
 
 
 def _in_catalogue(hub: Hub, claim: PackClaim) -> bool:
+    return _condition(hub, claim) is not None
+
+
+def _condition(hub: Hub, claim: PackClaim) -> str | None:
+    """Return how the pack was last found; None when it is not in the catalogue."""
     with hub.transaction() as session:
-        return find_pack(session, claim.site_id, claim.study_uid, claim.pack_sha256) is not None
+        pack = find_pack(session, claim.site_id, claim.study_uid, claim.pack_sha256)
+        return None if pack is None else pack.condition
 
 
 def _bring_in(hub: Hub, claim: PackClaim) -> None:
+    if claim.parts:
+        compose_parts(hub, claim)
+        return
     try:
         hub.objects.copy(claim.staging_key, claim.object_key)
     except ObjectMissing as exc:
         raise PackRefused("missing", "the pack was committed but never arrived in object storage") from exc
 
 
+def _bring_in_again(hub: Hub, claim: PackClaim) -> None:
+    """Let what came take the place of a pack whose bytes were damaged, once it has proved where it lies now."""
+    if claim.parts:
+        hub.objects.erase(claim.object_key)  # its one instance is damaged, and a copy lies in quarantine
+    else:
+        try:
+            _prove_at(hub, claim, claim.staging_key)
+        except ObjectMissing as exc:
+            raise PackRefused("missing", "the pack was committed but never arrived in object storage") from exc
+    _bring_in(hub, claim)
+
+
 def _prove(hub: Hub, claim: PackClaim) -> ProvedPack:
-    size_bytes = hub.objects.stat(claim.object_key).size_bytes
+    try:
+        return _prove_at(hub, claim, claim.object_key)
+    except PackRefused as refusal:
+        wrong = find_wrong_parts(hub, claim)
+        if not wrong:
+            raise
+        words = f"{len(wrong)} of {len(claim.parts)} parts have another SHA-256 than declared"
+        raise PackRefused(refusal.code, words, wrong) from refusal
+
+
+def _prove_at(hub: Hub, claim: PackClaim, key: str) -> ProvedPack:
+    size_bytes = hub.objects.stat(key).size_bytes
     if size_bytes != claim.size_bytes:
         raise PackRefused("size_differs", f"declared with {claim.size_bytes} bytes, arrived with {size_bytes}")
-    with hub.objects.open(claim.object_key) as chunks:
-        return prove_pack(chunks, claim)
+
+    def reopen(offset: int, length: int) -> BinaryIO:
+        return open_range(hub.objects, key, offset, length)
+
+    with hub.objects.open(key) as chunks:
+        return prove_pack(chunks, claim, reopen)
 
 
-def _catalogue(hub: Hub, claim: PackClaim, proved: ProvedPack) -> None:
-    now = hub.clock()
-    facts = PackFacts(
-        pack_sha256=claim.pack_sha256,
-        object_key=claim.object_key,
-        headers_key=claim.headers_key,
-        size_bytes=claim.size_bytes,
-        members=proved.members,
-    )
-    with hub.transaction() as session:
-        transfer, pack = _lock(session, claim)
-        try:
-            index_pack(session, site_id=claim.site_id, patient=proved.patient, study=proved.study, pack=facts, now=now)
-        except InstanceConflict as exc:
-            raise PackRefused("conflicting_instance", str(exc)) from exc
-        pack.state = transfers.VERIFIED
-        pack.verified_at = now
-        session.flush()
-        manifest = Manifest.model_validate(transfer.manifest)
-        settle(session, hub, transfer, manifest, compare_with_catalogue(session, manifest))
+def _settle(session: Session, hub: Hub, claim: PackClaim, now: datetime) -> None:
+    """The pack is catalogued in this transaction: so say its grant and, when it was the last, its transfer."""
+    transfer, pack = _lock(session, claim)
+    note_healed(session, hub, claim.site_id, claim.study_uid, claim.pack_sha256)
+    manifest = Manifest.model_validate(transfer.manifest)
+    pack.state = transfers.VERIFIED
+    pack.verified_at = now
+    session.flush()
+    settle(session, hub, transfer, manifest, compare_with_catalogue(session, manifest))
 
 
 def _lock(session: Session, claim: PackClaim) -> tuple[Transfer, GrantedPack]:
@@ -167,7 +232,11 @@ def _lock(session: Session, claim: PackClaim) -> tuple[Transfer, GrantedPack]:
     return transfer, session.get_one(GrantedPack, claim.granted_pack_id)
 
 
-def _quarantine(hub: Hub, claim: PackClaim) -> None:
+def _set_aside(hub: Hub, claim: PackClaim, refusal: PackRefused) -> None:
+    if claim.parts:
+        if not _in_catalogue(hub, claim):
+            set_aside(hub, claim, refusal)
+        return
     try:
         hub.objects.copy(claim.staging_key, claim.quarantine_key)
     except ObjectMissing:
@@ -180,6 +249,7 @@ def _refuse(hub: Hub, claim: PackClaim, refusal: PackRefused) -> None:
         pack.state = transfers.REFUSED
         pack.refusal_code = refusal.code
         pack.refusal_reason = refusal.reason
+        pack.refused_parts = list(refusal.parts) or None
         custody.record(
             session,
             hub.clock(),
@@ -187,14 +257,19 @@ def _refuse(hub: Hub, claim: PackClaim, refusal: PackRefused) -> None:
             event_key=f"hub:{Hop.REFUSED}:{claim.granted_pack_id}",
             site_id=claim.site_id,
             study_uid=claim.study_uid,
-            case_id=cases.find_case_of(session, claim.site_id, claim.study_uid),
+            case_id=casework.find_case_of(session, claim.site_id, claim.study_uid),
             detail={"pack_sha256": claim.pack_sha256, "code": refusal.code, "reason": refusal.reason},
         )
 
 
 def _clean_up(hub: Hub, claim: PackClaim) -> None:
     """Remove what is not needed any more: the upload, and a final copy that did not prove."""
-    hub.objects.delete(claim.staging_key)
+    if claim.parts:
+        with hub.transaction() as session:
+            refused = session.get_one(GrantedPack, claim.granted_pack_id).refused_parts
+        remove_parts(hub, claim, refused or ())
+    else:
+        hub.objects.erase(claim.staging_key)
     if not _in_catalogue(hub, claim):
-        hub.objects.delete(claim.object_key)
-        hub.objects.delete(claim.headers_key)
+        for key in (claim.object_key, claim.headers_key, claim.record_key):
+            hub.objects.erase(key)

@@ -1,22 +1,27 @@
 """Who may see what: the one authorisation function of pages, JSON API, DICOMweb and objects.
 
-The rule is a single SQL condition, `may_see`, so that a list and a look at one study can never disagree. What a viewer
-may not see does not exist for them: `require_study` and `require_case` raise NotFound, not Forbidden.
+The rule is a single SQL condition, so that a list and a look at one study can never disagree: `may_see` for images,
+`may_follow` for cases, reports and the ledger. They differ in one thing: who may see the images of a case may see those
+of the same patient's other studies. What a viewer may not see does not exist for them: `require_study` and
+`require_case` raise NotFound, not Forbidden.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, Date, Select, cast, exists, false, func, literal, null, or_, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, Date, Select, and_, cast, exists, false, func, literal, null, or_, select, union
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from reading_queue.db.tables import Agreement, CaseStudy, Offer, Organisation, ReadingTask, Report, Submission
+from reading_queue.db.tables import Agreement, Case, CaseStudy, Offer, Organisation, ReadingTask, Report, Submission
 from reading_queue.domain.roles import Role
 from reading_queue.errors import Forbidden, NotFound
+from reading_queue.services.priors import same_person
+from storage.catalogue.tables import Study
 from storage.ledger.tables import Site
 
+_WHOSE = ("study_id", "study_date", "site_id", "patient_id", "patient_birth_date", "patient_sex")  # of a study
 HELD_STATES = ("in_progress", "completed")
 ColumnOrValue = ColumnElement[str] | InstrumentedAttribute[str] | str
 
@@ -37,7 +42,52 @@ class Viewer:
 
 
 def may_see(viewer: Viewer, site_id: ColumnOrValue, study_uid: ColumnOrValue, now: datetime) -> ColumnElement[bool]:
-    """Return the condition under which `viewer` may see a study; the arguments are columns or values.
+    """Return the condition under which `viewer` may see the images of a study; the arguments are columns or values.
+
+    What `may_follow` allows, and the other studies of the same patient at the same site: one patient record, and no
+    birth date or sex in their own headers that differs.
+    """
+    follows = may_follow(viewer, site_id, study_uid, now)
+    if viewer.role is not Role.PHYSICIAN:
+        return follows
+    asked, own = aliased(Study), aliased(Study)
+    beside_theirs = (
+        select(asked.study_id)
+        .join(own, same_person(asked, own))
+        .where(
+            asked.site_id == _expression(site_id),
+            asked.study_uid == _expression(study_uid),
+            may_follow(viewer, own.site_id, own.study_uid, now),
+        )
+        .exists()
+    )
+    return or_(follows, beside_theirs)
+
+
+def select_seen(viewer: Viewer, now: datetime) -> Select[str, date | None] | None:
+    """Select id and date of all studies whose images a physician may see: those that `may_see` allows, and no other.
+
+    A physician sees few of all studies, so that a search is quicker that begins with these. None for everybody else:
+    their right is to whole sites.
+    """
+    if viewer.role is not Role.PHYSICIAN:
+        return None
+    cases = union(*_their_cases(viewer, now)).cte("their_cases")
+    followed = (
+        select(*(getattr(Study, name) for name in _WHOSE))
+        .join(CaseStudy, and_(CaseStudy.site_id == Study.site_id, CaseStudy.study_uid == Study.study_uid))
+        .join(cases, cases.c.case_id == CaseStudy.case_id)
+        .cte("followed")
+        .prefix_with("MATERIALIZED")  # found once, by its keys, whatever comes of it
+    )
+    own, other = aliased(Study, followed), aliased(Study)
+    beside_theirs = select(other.study_id, other.study_date).join(own, same_person(other, own))
+    seen = union(select(own.study_id, own.study_date), beside_theirs).subquery("seen")
+    return select(seen.c.study_id, seen.c.study_date)
+
+
+def may_follow(viewer: Viewer, site_id: ColumnOrValue, study_uid: ColumnOrValue, now: datetime) -> ColumnElement[bool]:
+    """Return the condition under which `viewer` may see a study's cases, with their reports, and its ledger.
 
     Technician: the studies of their own site. Physician: studies of cases offered to them, held by them, or written
     or signed by them; that their organisation reads it is not enough. Coordinator and administrator: the studies of
@@ -53,9 +103,9 @@ def may_see(viewer: Viewer, site_id: ColumnOrValue, study_uid: ColumnOrValue, no
             return site.in_(_overseen(viewer, now))
 
 
-def may_see_study(session: Session, viewer: Viewer, site_id: str, study_uid: str, now: datetime) -> bool:
-    """Return whether `viewer` may see the study of this site."""
-    return bool(session.scalar(select(may_see(viewer, site_id, study_uid, now))))
+def may_follow_study(session: Session, viewer: Viewer, site_id: str, study_uid: str, now: datetime) -> bool:
+    """Return whether `viewer` may follow the study of this site."""
+    return bool(session.scalar(select(may_follow(viewer, site_id, study_uid, now))))
 
 
 def visible_sites(session: Session, viewer: Viewer, now: datetime) -> frozenset[str]:
@@ -77,14 +127,14 @@ def require(viewer: Viewer, *roles: Role) -> None:
 
 def require_study(session: Session, viewer: Viewer, site_id: str, study_uid: str, now: datetime) -> None:
     """Raise NotFound unless `viewer` may see the study."""
-    if not may_see_study(session, viewer, site_id, study_uid, now):
+    if not may_follow_study(session, viewer, site_id, study_uid, now):
         raise NotFound("there is no such study, or you may not see it")
 
 
 def require_case(session: Session, viewer: Viewer, case_id: str, now: datetime) -> None:
     """Raise NotFound unless `viewer` may see a study of the case."""
     its_study_is_seen = exists().where(
-        CaseStudy.case_id == case_id, may_see(viewer, CaseStudy.site_id, CaseStudy.study_uid, now)
+        CaseStudy.case_id == case_id, may_follow(viewer, CaseStudy.site_id, CaseStudy.study_uid, now)
     )
     if not session.scalar(select(its_study_is_seen)):
         raise NotFound("there is no such case, or you may not see it")
@@ -97,9 +147,15 @@ def _expression(column_or_value: ColumnOrValue) -> ColumnElement[str]:
 def _case_is_theirs(
     viewer: Viewer, site: ColumnElement[str], uid: ColumnElement[str], now: datetime
 ) -> ColumnElement[bool]:
-    """Return the condition that a case of the study is offered to, held by or signed by the physician."""
+    """Return the condition that a case of the study is theirs."""
+    theirs = (CaseStudy.case_id.in_(cases) for cases in _their_cases(viewer, now))
+    return exists().where(CaseStudy.site_id == site, CaseStudy.study_uid == uid, or_(*theirs))
+
+
+def _their_cases(viewer: Viewer, now: datetime) -> tuple[Select[str], ...]:
+    """Select the cases that are offered to, held by, written or signed by the physician."""
     if viewer.physician_id is None:
-        return false()
+        return (select(Case.case_id).where(false()),)
     offered = select(ReadingTask.case_id).join(Offer, Offer.reading_task_id == ReadingTask.reading_task_id)
     offered = offered.where(
         Offer.physician_id == viewer.physician_id,
@@ -112,8 +168,7 @@ def _case_is_theirs(
     )
     written = select(Submission.case_id).where(Submission.author_id == viewer.physician_id)
     signed = select(Report.case_id).where(Report.verifier_id == viewer.physician_id)
-    theirs = (CaseStudy.case_id.in_(cases) for cases in (offered, held, written, signed))
-    return exists().where(CaseStudy.site_id == site, CaseStudy.study_uid == uid, or_(*theirs))
+    return offered, held, written, signed
 
 
 def _overseen(viewer: Viewer, now: datetime) -> Select[str]:

@@ -13,8 +13,8 @@ from typing import Final
 from aiohttp import web
 
 from reading_queue.services.hub import Hub
-from reading_queue.web import api, clinic, coordinator, login, radiologist, static_files
-from reading_queue.web.keys import ASSETS_DIR, HUB, MOUNTS, RUN, TEMPLATES
+from reading_queue.web import api, clinic, coordinator, login, radiologist
+from reading_queue.web.keys import HUB, MOUNTS, RUN, TEMPLATES
 from reading_queue.web.middlewares import (
     answer_errors,
     limit_bodies,
@@ -23,15 +23,12 @@ from reading_queue.web.middlewares import (
     refuse_forgery,
     secure_headers,
 )
-from reading_queue.web.offload import Offload
-from reading_queue.web.rendering import build_templates
+from reading_queue.web.offload import THREADS_DEFAULT
+from reading_queue.web.rendering import FILES, build_templates
+from storage.screens.offload import Offload
+from storage.screens.static_files import ASSETS_DIR
 
 MOUNTED_BODY_BYTES_MAX: Final = 16 * 1024 * 1024  # a gateway's largest manifest; uploads do not pass through memory
-
-STATIC_ROUTES: Final = (
-    web.get("/static/vendor/{name}", static_files.vendored_file, name="static.vendor"),
-    web.get("/static/{version}/{name}", static_files.own_file, name="static.own"),
-)
 
 
 def build_app(
@@ -54,7 +51,7 @@ def build_app(
     app[MOUNTS] = tuple(f"{prefix.rstrip('/')}/" for prefix, _ in mounts)
     app[RUN] = run if run is not None else _own_pool(app)
     app.on_response_prepare.append(secure_headers)
-    app.add_routes([*login.ROUTES, *STATIC_ROUTES])
+    app.add_routes([*login.ROUTES, *FILES.routes])
     desks = (
         ("/clinic", clinic.ROUTES),
         ("/radiologist", radiologist.ROUTES),
@@ -75,7 +72,7 @@ def _sub_application(routes: Iterable[web.RouteDef]) -> web.Application:
 
 
 def _own_pool(app: web.Application) -> Offload:
-    pool = Offload()
+    pool = Offload(THREADS_DEFAULT)
 
     async def close(_app: web.Application) -> None:
         pool.close()

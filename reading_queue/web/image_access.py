@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from aiohttp import web
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from reading_queue.services.visibility import may_see
+from reading_queue.services.visibility import may_see, select_seen
 from reading_queue.web.keys import HUB, get_viewer
 from storage.dicomweb.catalogue_queries import MaySee
 from storage.ledger.tables import AuditEvent
@@ -25,6 +27,10 @@ class ImageAccess:
             return may_see(viewer, site_id, study_uid, now)
 
         return condition
+
+    def select_seen(self, request: web.Request) -> Select[str, date | None] | None:
+        """Return what selects the studies of a caller who sees few of all. Raises NotAuthenticated for nobody."""
+        return select_seen(get_viewer(request), request.config_dict[HUB].clock())
 
     def record(self, session: Session, request: web.Request, event_code: str, site_id: str, study_uid: str) -> None:
         """Write that the caller opened the study's images."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import jinja2
@@ -13,18 +12,16 @@ from reading_queue.errors import NotAuthenticated
 from reading_queue.services.accounts import LiveSession
 from reading_queue.services.hub import Hub
 from reading_queue.services.visibility import Viewer
-from reading_queue.web.offload import Offload
+from storage.screens.offload import Offload
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 HUB = web.AppKey("HUB", Hub)
-ASSETS_DIR = web.AppKey("ASSETS_DIR", Path)
 MOUNTS = web.AppKey("MOUNTS", tuple[str, ...])  # prefixes answered by other parts' applications
 TEMPLATES = web.AppKey("TEMPLATES", jinja2.Environment)
 RUN = web.AppKey("RUN", Offload)
 
-REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 SESSION = web.RequestKey("SESSION", LiveSession)
 TOKEN = web.RequestKey("TOKEN", str)
 
@@ -41,11 +38,6 @@ def get_viewer(request: web.Request) -> Viewer:
     if viewer is None:
         raise NotAuthenticated
     return viewer
-
-
-def is_refresh(request: web.Request) -> bool:
-    """Return whether a page asks for a part of itself again, by itself: nobody's activity and nobody's look."""
-    return request.headers.get("HX-Request") == "true"
 
 
 async def in_thread(request: web.Request, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -5,37 +5,45 @@ Logs carry the route's pattern, never the address itself, a query or a body: tho
 
 from __future__ import annotations
 
-import hmac
-import time
-from collections.abc import Awaitable, Callable
+import logging
 from typing import Final
-from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import hdrs, web
 
 from reading_queue.errors import HubError
 from reading_queue.services import accounts
-from reading_queue.web.keys import HUB, REQUEST_ID, SESSION, TOKEN, in_thread, is_refresh
+from reading_queue.web.keys import HUB, SESSION, TOKEN, in_thread
 from reading_queue.web.language import choose_language
 from reading_queue.web.problems import FOR_PROGRAMS, error_page, is_mounted, problem, refusal
-from storage.contract.identifiers import new_id
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from storage.screens.requests import (
+    REQUEST_ID,
+    SAFE_METHODS,
+    Handler,
+    bears_token,
+    comes_from_our_page,
+    is_refresh,
+    logged,
+    refuse_large_body,
+    tell_browser,
+)
 
 COOKIE: Final = "counterpart"
 COOKIE_SECURE: Final = "__Host-counterpart"  # a browser takes it over TLS only, for this host only
 BODY_BYTES_MAX: Final = 1024 * 1024
-CSRF_FIELD: Final = "csrf_token"
-CSRF_HEADER: Final = "X-CSRF-Token"
-SAFE_METHODS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
 FORM_TYPES: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
-CONTENT_SECURITY_POLICY: Final = (
-    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'self'"
-)
+BROWSER_POLICY: Final = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'self'"
+    ),
+    "X-Frame-Options": "SAMEORIGIN",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
 
 log = structlog.get_logger(__name__)
+log_requests = logged(log, logging.INFO, "request_answered")
 
 
 class ForgeryRefused(HubError):
@@ -50,31 +58,6 @@ class BodyUnreadable(HubError):
 
     code = "body_unreadable"
     status = 400
-
-
-@web.middleware
-async def log_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request an id and log one line when it is answered."""
-    request[REQUEST_ID] = new_id()
-    started = time.monotonic()
-    status = 500
-    with structlog.contextvars.bound_contextvars(request_id=request[REQUEST_ID]):
-        try:
-            response = await handler(request)
-            status = response.status
-            return response
-        except web.HTTPException as exc:
-            status = exc.status
-            raise
-        finally:
-            resource = request.match_info.route.resource
-            log.info(
-                "request_answered",
-                method=request.method,
-                route=resource.canonical if resource is not None else "unknown",
-                status=status,
-                elapsed_ms=round((time.monotonic() - started) * 1000),
-            )
 
 
 @web.middleware
@@ -121,9 +104,13 @@ async def refuse_forgery(request: web.Request, handler: Handler) -> web.StreamRe
     """Let an unsafe request of a browser pass only when it came from a page of ours and carries that page's token."""
     if request.method not in SAFE_METHODS:
         session = request.get(SESSION)
-        if not _from_our_page(request):
+        if not comes_from_our_page(request, request.config_dict[HUB].public_url):
             raise ForgeryRefused
-        if session is not None and session.kind == "browser" and not await _has_token(request, session.csrf_token):
+        if (
+            session is not None
+            and session.kind == "browser"
+            and not await bears_token(request, session.csrf_token, FORM_TYPES)
+        ):
             raise ForgeryRefused
     return await handler(request)
 
@@ -131,28 +118,14 @@ async def refuse_forgery(request: web.Request, handler: Handler) -> web.StreamRe
 @web.middleware
 async def limit_bodies(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse what is larger than any form or JSON of ours; a mounted application sets its own limits."""
-    if request.body_exists and not is_mounted(request):
-        if request.content_length is None:
-            raise web.HTTPLengthRequired
-        if request.content_length > BODY_BYTES_MAX:
-            raise web.HTTPRequestEntityTooLarge(max_size=BODY_BYTES_MAX, actual_size=request.content_length)
+    if not is_mounted(request):
+        refuse_large_body(request, BODY_BYTES_MAX)
     return await handler(request)
 
 
 async def secure_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Tell browsers what our pages may do; a mounted application decides its own content policy."""
-    headers = response.headers
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["Referrer-Policy"] = "same-origin"
-    if REQUEST_ID in request:
-        headers["X-Request-Id"] = request[REQUEST_ID]
-    if is_secure(request):
-        headers["Strict-Transport-Security"] = "max-age=31536000"
-    if not is_mounted(request):
-        headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-        headers.setdefault("X-Frame-Options", "SAMEORIGIN")
-        headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
-        headers.setdefault("Cache-Control", "no-store")
+    tell_browser(request, response, {} if is_mounted(request) else BROWSER_POLICY, tls=is_secure(request))
 
 
 def is_secure(request: web.Request) -> bool:
@@ -170,22 +143,3 @@ def _credentials(request: web.Request) -> tuple[str, str]:
     if scheme.lower() == "bearer":
         return value.strip(), "api"
     return request.cookies.get(cookie_name(request), ""), "browser"
-
-
-def _from_our_page(request: web.Request) -> bool:
-    """Judge by what only a browser sends and no page can forge; a program sends neither header."""
-    if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-        return False
-    origin = request.headers.get(hdrs.ORIGIN)
-    if origin is None:
-        return True
-    ours = {request.host, urlsplit(request.config_dict[HUB].public_url).netloc}
-    return urlsplit(origin).netloc in ours
-
-
-async def _has_token(request: web.Request, expected: str) -> bool:
-    given = request.headers.get(CSRF_HEADER)
-    if given is None and request.content_type in FORM_TYPES:
-        field = (await request.post()).get(CSRF_FIELD)
-        given = field if isinstance(field, str) else None
-    return given is not None and hmac.compare_digest(given.encode(), expected.encode())

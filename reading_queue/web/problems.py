@@ -9,9 +9,10 @@ from urllib.parse import quote
 from aiohttp import web
 
 from reading_queue.errors import ConfirmationNeeded, HubError, NotAuthenticated, TextNotAcceptable
-from reading_queue.web.keys import MOUNTS, REQUEST_ID, is_refresh
+from reading_queue.web.keys import MOUNTS
 from reading_queue.web.language import translate_or
-from reading_queue.web.rendering import page, redirect
+from reading_queue.web.rendering import page
+from storage.screens.requests import REQUEST_ID, is_refresh, redirect
 
 PROBLEM_JSON: Final = "application/problem+json"
 FOR_PROGRAMS: Final = ("/api/",)

@@ -1,17 +1,19 @@
 """The image viewer (OHIF) under /viewer/: built files, one page for every address inside it, its own content policy.
 
-Only people who are logged in get it; the images themselves come from /dicomweb, which asks for each study's right.
+Only people who are logged in get it; the images themselves come from /dicomweb, which asks for each study's right. The
+page carries its session's token, which `start.js` sends with whatever the viewer stores: no other page can read it.
 """
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from aiohttp import web
 
-from reading_queue.web.keys import find_viewer, get_viewer
+from reading_queue.web.keys import SESSION, find_viewer, get_viewer
 
 # Inline styles and workers made from blobs are how the viewer is built; nothing from elsewhere.
 PAGE_POLICY: Final = (
@@ -24,6 +26,7 @@ PAGE_POLICY: Final = (
 WORKER_POLICY: Final = (
     "default-src 'none'; script-src 'self' 'unsafe-eval' 'wasm-unsafe-eval' blob:; connect-src 'self' blob: data:"
 )
+HEAD_ANCHOR: Final = '<meta name="viewport"'  # before this, which every page of the viewer has
 CACHE_BUILT_FILES: Final = "private, max-age=86400"
 FOLDER = web.AppKey("FOLDER", Path)
 
@@ -46,7 +49,16 @@ async def show(request: web.Request) -> web.StreamResponse:
     if path.is_relative_to(folder) and path.is_file() and path.name != "index.html":
         policy = WORKER_POLICY if path.suffix in (".js", ".mjs") else PAGE_POLICY
         return web.FileResponse(path, headers={"Content-Security-Policy": policy, "Cache-Control": CACHE_BUILT_FILES})
-    if not (folder / "index.html").is_file():
-        raise web.HTTPNotFound(text="The image viewer is not installed: run `make prepare`, or set assets_dir.")
-    headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
-    return web.FileResponse(folder / "index.html", headers=headers)
+    return _page(folder / "index.html", request[SESSION].csrf_token)
+
+
+def _page(file: Path, token: str) -> web.Response:
+    """Answer the viewer's page with the token of who opens it."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as exc:
+        words = "The image viewer is not installed: run `make prepare`, or set assets_dir."
+        raise web.HTTPNotFound(text=words) from exc
+    text = text.replace(HEAD_ANCHOR, f'<meta name="csrf-token" content="{escape(token)}">{HEAD_ANCHOR}', 1)
+    headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store"}
+    return web.Response(text=text, content_type="text/html", headers=headers)

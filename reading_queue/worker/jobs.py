@@ -16,6 +16,8 @@ from reading_queue.worker.failures import count_delivery, forget_deliveries, rec
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
 
 RECORDED_MAX: Final = 100  # ids of messages that were cut off, kept to know a signal that comes twice
+LARGE_TIME_LIMIT_S: Final = 1800  # 8 GiB composed and read twice at 20 MB/s
+SOFT_BEFORE_HARD_S: Final = 30
 REQUEUE_PAUSE_S: Final = 1.0  # before a job is given back because not even its failure could be recorded
 
 _log = structlog.get_logger(__name__)
@@ -23,10 +25,15 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A kind of job: the queue it waits in and the service call it makes with its arguments."""
+    """A kind of job: the queue it waits in and the service call it makes with its arguments.
+
+    `time_limit_s` is the hard limit of a job that may take longer than others. A broker delivers such a job again while
+    it runs, so its service must see that and return at once.
+    """
 
     queue: str
     run: Callable[..., object]
+    time_limit_s: int | None = None
 
 
 def verify_pack(runtime: Runtime, *, granted_pack_id: str) -> None:
@@ -34,6 +41,13 @@ def verify_pack(runtime: Runtime, *, granted_pack_id: str) -> None:
     from reading_queue.services import verification
 
     verification.verify_pack(runtime.hub, granted_pack_id)
+
+
+def verify_large_pack(runtime: Runtime, *, granted_pack_id: str) -> None:
+    """Compose, prove and catalogue one pack that came in parts."""
+    from reading_queue.services import verification
+
+    verification.verify_large_pack(runtime.hub, granted_pack_id)
 
 
 def route_case(runtime: Runtime, *, reading_task_id: str) -> None:
@@ -50,24 +64,54 @@ def render_report(runtime: Runtime, *, report_id: str) -> None:
     reports.render(runtime.hub, report_id, runtime.fonts_dir)
 
 
+def prepare_metadata(runtime: Runtime, *, study_id: str) -> None:
+    """Put the headers of one study into one object."""
+    from reading_queue.services import prepared_metadata
+
+    prepared_metadata.prepare(runtime.hub, study_id)
+
+
+def scrub_pack(runtime: Runtime, *, pack_id: str) -> None:
+    """Read one stored pack again and compare it with its digests."""
+    from reading_queue.services import scrubbing
+
+    scrubbing.scrub(runtime.hub, pack_id)
+
+
+def erase_study(runtime: Runtime, *, request_id: str) -> None:
+    """Delete one study that two persons let go."""
+    from reading_queue.services import erasing
+
+    erasing.erase(runtime.hub, request_id)
+
+
 # What the jobs will need, imported before the worker forks: its children share it and start at once. None of these
 # starts a thread when it is imported.
-PRELOADED: Final = tuple(f"reading_queue.services.{name}" for name in ("routing", "verification", "reports"))
+PRELOADED: Final = tuple(
+    f"reading_queue.services.{name}" for name in ("routing", "verification", "reports", "prepared_metadata")
+)
 
 # Queues in the order in which a worker looks at them.
-QUEUES: Final = ("routing", "transfers", "documents")
+QUEUES: Final = ("routing", "transfers", "documents", "metadata", "large", "background")
 
 JOBS: Final[Mapping[str, Job]] = {
     "cases.route": Job("routing", route_case),
     "transfers.verify_pack": Job("transfers", verify_pack),
+    "transfers.verify_large_pack": Job("large", verify_large_pack, time_limit_s=LARGE_TIME_LIMIT_S),
     "reports.render": Job("documents", render_report),
+    "studies.prepare_metadata": Job("metadata", prepare_metadata),
+    "packs.scrub": Job("background", scrub_pack),
+    "studies.erase": Job("background", erase_study),
+    "packs.scrub_large": Job("large", scrub_pack, time_limit_s=LARGE_TIME_LIMIT_S),
 }
 
 
 def register_jobs(app: Celery, process: RuntimePerProcess, jobs: Mapping[str, Job] = JOBS) -> None:
     """Make `app` able to run `jobs`."""
     for name, job in jobs.items():
-        app.task(name=name, bind=True)(_runner(name, job, process))
+        task = app.task(name=name, bind=True)(_runner(name, job, process))
+        if job.time_limit_s is not None:
+            task.time_limit, task.soft_time_limit = job.time_limit_s, job.time_limit_s - SOFT_BEFORE_HARD_S
 
     recorded: deque[str] = deque(maxlen=RECORDED_MAX)
 

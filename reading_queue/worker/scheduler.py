@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from reading_queue.services import sweeps
+from reading_queue.services import deposit_leftovers, erasing, recording, retention, scrubbing, staging, sweeps
 from reading_queue.services.hub import Hub
 from reading_queue.worker.relay import Relay
 
@@ -26,6 +26,13 @@ SWEEPS: Final[Mapping[str, Sweep]] = {
     "relaunch_lost": sweeps.relaunch_lost,
     "prune_expired": sweeps.prune_expired,
     "prune_outbox": sweeps.prune_outbox,
+    "sweep_abandoned": staging.sweep_abandoned,
+    "complete_records": recording.complete_records,
+    "record_revisions": recording.record_revisions,
+    "record_holds": retention.record_holds,
+    "relaunch_erasures": erasing.relaunch_erasures,
+    "plan_scrubbing": scrubbing.plan,
+    "sweep_deposits": deposit_leftovers.sweep_deposits,
 }
 
 _log = structlog.get_logger(__name__)

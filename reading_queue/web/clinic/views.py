@@ -11,10 +11,11 @@ from reading_queue.errors import NotFound
 from reading_queue.services import clinic, study_list
 from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyFilter
 from reading_queue.services.visibility import Viewer
-from reading_queue.web.keys import HUB, in_thread, is_refresh
+from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import Form, field, site_of, study_of, wanted_studies
-from reading_queue.web.rendering import page, redirect
+from reading_queue.web.rendering import page
 from storage.contract.hops import ROAD
+from storage.screens.requests import is_refresh, redirect
 
 ROWS: Final = 50
 LIST: Final = "/clinic/"

@@ -6,8 +6,9 @@ from aiohttp import web
 
 from reading_queue.services import attention, statistics
 from reading_queue.services.visibility import Viewer
-from reading_queue.web.keys import HUB, in_thread, is_refresh
+from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.rendering import page
+from storage.screens.requests import is_refresh
 
 
 async def overview(request: web.Request, viewer: Viewer) -> web.StreamResponse:

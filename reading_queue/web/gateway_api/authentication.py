@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 from pydantic import ValidationError
 
-from reading_queue.errors import HubError, Unavailable
+from reading_queue.errors import Forbidden, HubError, Unavailable
 from reading_queue.services.gateway_auth import GatewayIdentity, authenticate, fresh_nonce
 from reading_queue.services.hub import Hub
 from reading_queue.web.gateway_api.problems import (
@@ -40,6 +40,12 @@ _log = structlog.get_logger(__name__)
 def unsigned(handler: Handler) -> Handler:
     """Mark a handler that anybody may call: the code of an enrolment proves itself, a nonce proves nothing."""
     handler.__dict__["unsigned"] = True
+    return handler
+
+
+def for_readers(handler: Handler) -> Handler:
+    """Mark a handler for gateways that serve an assisting hospital's physicians; all others are for those of sites."""
+    handler.__dict__["for_readers"] = True
     return handler
 
 
@@ -78,6 +84,8 @@ async def prove(request: web.Request, handler: Handler) -> web.StreamResponse:
         request[GATEWAY] = await run(
             authenticate, hub, request.method, request.raw_path, request.headers, request[BODY]
         )
+        if (request[GATEWAY].reads_for is not None) != getattr(request.match_info.handler, "for_readers", False):
+            raise Forbidden("This gateway's enrolment is for another role: check `mode` in its configuration.")
     return await handler(request)
 
 

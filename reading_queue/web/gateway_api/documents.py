@@ -6,8 +6,6 @@ Volatile: who is waiting. A gateway that is cut off asks again from its own curs
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from typing import Final
 
 from aiohttp import web
@@ -15,7 +13,7 @@ from aiohttp import web
 from reading_queue.services import returns
 from reading_queue.web.gateway_api.authentication import GATEWAY, HUB, RUN
 from reading_queue.web.gateway_api.handlers import query_number
-from reading_queue.web.offload import Run
+from reading_queue.web.gateway_api.streaming import stream_object
 from reading_queue.web.wakeups import Wakeups
 from storage.contract.wire import DOCUMENTS_PER_PAGE_MAX, LONG_POLL_S_MAX, DocumentPage, SignedDescriptor
 
@@ -43,18 +41,7 @@ async def content(request: web.Request) -> web.StreamResponse:
     """GET /documents/{document_id}/content: the bytes, streamed from object storage."""
     hub, run = request.app[HUB], request.app[RUN]
     document = await run(returns.open_document, hub, request[GATEWAY].site_id, request.match_info["document_id"])
-    opened = hub.objects.open(document.object_key)
-    chunks = await run(opened.__enter__)
-    try:
-        response = web.StreamResponse()
-        response.content_type = document.media_type
-        response.content_length = document.size_bytes
-        await response.prepare(request)
-        await _copy(run, chunks, response)
-        await response.write_eof()
-        return response
-    finally:
-        await run(_close, opened)
+    return await stream_object(request, document.object_key, document.media_type, document.size_bytes)
 
 
 def wake_all(app: web.Application) -> None:
@@ -81,12 +68,3 @@ async def _wait(app: web.Application, woken: asyncio.Event, deadline: float) -> 
             wait.cancel()
     woken.clear()
     return True
-
-
-async def _copy(run: Run, chunks: Iterator[bytes], response: web.StreamResponse) -> None:
-    while (chunk := await run(next, chunks, None)) is not None:
-        await response.write(chunk)
-
-
-def _close(opened: AbstractContextManager[Iterator[bytes]]) -> None:
-    opened.__exit__(None, None, None)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from aiohttp import web
 
 from reading_queue.errors import Invalid
-from reading_queue.services import custody, enrolment, intake, returns
+from reading_queue.services import custody, enrolment, intake, priors, returns, site_news
+from reading_queue.services import orders as order_services
 from reading_queue.services.gateway_auth import fresh_nonce
 from reading_queue.web.gateway_api.authentication import BODY, GATEWAY, HUB, RUN, unsigned
 from storage.contract.manifest import Manifest, WireModel
-from storage.contract.wire import CommitRequest, CustodyBatch, EnrolmentRequest, GrantRequest, NonceAnswer, Receipt
+from storage.contract.priors import PriorOutcome
+from storage.contract.wire import (
+    CommitRequest,
+    CustodyBatch,
+    EnrolmentRequest,
+    GrantRequest,
+    NonceAnswer,
+    OrderBatch,
+    Receipt,
+)
 
 
 @unsigned
@@ -67,12 +79,63 @@ async def receive_receipt(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+async def prior_requests(request: web.Request) -> web.Response:
+    """GET /prior-requests?after=N."""
+    after = query_number(request, "after")
+    return _answer(await request.app[RUN](priors.requests_for, request.app[HUB], request[GATEWAY], after))
+
+
+async def prior_outcome(request: web.Request) -> web.Response:
+    """POST /prior-requests/{request_id}/outcome."""
+    outcome = PriorOutcome.model_validate_json(request[BODY])
+    request_id = request.match_info["request_id"]
+    await request.app[RUN](priors.record_outcome, request.app[HUB], request[GATEWAY], request_id, outcome)
+    return web.Response(status=204)
+
+
+async def accounts(request: web.Request) -> web.Response:
+    """GET /accounts?known=VERSION."""
+    gateway, known = request[GATEWAY], request.query.get("known", "")
+    run = request.app[RUN]
+    return _answer(await run(site_news.accounts_for_site, request.app[HUB], gateway.gateway_id, gateway.site_id, known))
+
+
+async def events(request: web.Request) -> web.Response:
+    """GET /events?since=TIME."""
+    since = _query_time(request, "since")
+    return _answer(await request.app[RUN](site_news.events_for_site, request.app[HUB], request[GATEWAY].site_id, since))
+
+
+async def accept_orders(request: web.Request) -> web.Response:
+    """POST /orders."""
+    batch = OrderBatch.model_validate_json(request[BODY])
+    return _answer(await request.app[RUN](order_services.accept_orders, request.app[HUB], request[GATEWAY], batch))
+
+
+async def orders(request: web.Request) -> web.Response:
+    """GET /orders?after=N."""
+    after = query_number(request, "after")
+    run = request.app[RUN]
+    return _answer(await run(order_services.orders_for_site, request.app[HUB], request[GATEWAY].site_id, after))
+
+
 def query_number(request: web.Request, name: str) -> int:
     """Return a whole number of the query, 0 when it is absent. Raises Invalid for anything else."""
     text = request.query.get(name, "0")
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
         raise Invalid(f"{name} must be a whole number")
     return int(text)
+
+
+def _query_time(request: web.Request, name: str) -> datetime:
+    """Return a time of the query, the beginning of time when it is absent. Raises Invalid for anything else."""
+    try:
+        moment = datetime.fromisoformat(request.query.get(name) or "0001-01-02T00:00:00+00:00")
+    except ValueError as exc:
+        raise Invalid(f"{name} must be a time in ISO 8601") from exc
+    if moment.tzinfo is None:
+        raise Invalid(f"{name} must have its offset from UTC")
+    return moment.astimezone(UTC)
 
 
 def _answer(model: WireModel, status: int = 200) -> web.Response:

@@ -9,7 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from reading_queue.services.hub import Hub
-from reading_queue.web.gateway_api import documents, handlers
+from reading_queue.web.gateway_api import documents, handlers, readers
 from reading_queue.web.gateway_api.authentication import HUB, RUN, give_nonce, prove, refuse_in_words
 from reading_queue.web.offload import Run
 from reading_queue.web.wakeups import Wakeups
@@ -27,6 +27,16 @@ ROUTES: Final = (
     web.get("/documents", documents.page),
     web.get("/documents/{document_id}/content", documents.content),
     web.post("/documents/{document_id}/receipts", handlers.receive_receipt),
+    web.get("/prior-requests", handlers.prior_requests),
+    web.post("/prior-requests/{request_id}/outcome", handlers.prior_outcome),
+    web.get("/accounts", handlers.accounts),
+    web.get("/events", handlers.events),
+    web.get("/reader/cases", readers.cases),
+    web.get("/reader/tasks/{reading_task_id}/packs/{pack_id}", readers.pack),
+    web.post("/reader/tasks/{reading_task_id}/receipts", readers.receipt),
+    web.post("/reader/reports", readers.report),
+    web.post("/orders", handlers.accept_orders),
+    web.get("/orders", handlers.orders),
 )
 
 

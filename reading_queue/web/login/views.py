@@ -10,10 +10,12 @@ from reading_queue.domain.roles import Role
 from reading_queue.services import accounts
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, TOKEN, find_viewer, in_thread
-from reading_queue.web.language import LANGUAGE_COOKIE, translate
+from reading_queue.web.language import translate
 from reading_queue.web.middlewares import cookie_name, is_secure
 from reading_queue.web.parsing import field
-from reading_queue.web.rendering import local_address, page, redirect
+from reading_queue.web.rendering import page
+from storage.screens.requests import local_address, redirect
+from storage.screens.words import LANGUAGE_COOKIE
 
 YEAR_S: Final = 365 * 24 * 3600
 DESKS: Final = {

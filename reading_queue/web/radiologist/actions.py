@@ -18,7 +18,7 @@ from reading_queue.web.keys import HUB, TOKEN, in_thread
 from reading_queue.web.parsing import Form, field
 from reading_queue.web.problems import problem, words_of
 from reading_queue.web.radiologist.views import Attempt, case_page
-from reading_queue.web.rendering import redirect
+from storage.screens.requests import redirect
 
 DESK: Final = "/radiologist/"
 

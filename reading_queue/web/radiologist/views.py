@@ -13,9 +13,10 @@ from reading_queue.errors import ConfirmationNeeded, HubError, ReauthenticationN
 from reading_queue.services import reading
 from reading_queue.services.accounts import LoginRefused
 from reading_queue.services.visibility import Viewer
-from reading_queue.web.keys import HUB, in_thread, is_refresh
-from reading_queue.web.language import current_language
+from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.rendering import page
+from storage.screens.requests import is_refresh
+from storage.screens.words import current_language
 
 DONE: Final = frozenset({"submitted", "signed", "returned", "released", "declined"})
 # What a physician may say when they give work back or do not take it (a choice from CID 9303).
@@ -88,6 +89,7 @@ async def case_page(request: web.Request, viewer: Viewer, attempt: Attempt) -> w
         view=view,
         editor=_editor(view, attempt, needs_password=recent_s > hub.policy.reauthentication_s),
         images_url=images_url(view.summary.study_uids),
+        beside_url=lambda study_uid: images_url((*view.summary.study_uids, study_uid)),
         reasons=REASONS,
         heartbeat_s=hub.policy.lease_s // 3,
         now=hub.clock(),
