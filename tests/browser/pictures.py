@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.pixels import convert_color_space
+from pydicom.pixels import apply_color_lut, convert_color_space
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from storage.contract.identifiers import new_uid
@@ -46,11 +46,13 @@ def expected_picture(file: Path) -> Picture:
     """Return what a screen shows of the file's first frame, in its own window."""
     dataset = pydicom.dcmread(file)
     pixels = dataset.pixel_array
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        return apply_color_lut(pixels, dataset) / 257.0  # 16 bits each
     if dataset.SamplesPerPixel == 3:
         if dataset.PhotometricInterpretation.startswith("YBR_FULL"):
             pixels = convert_color_space(pixels, dataset.PhotometricInterpretation, "RGB")
         return pixels.astype(float)
-    hounsfield = pixels * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
+    hounsfield = pixels * float(dataset.get("RescaleSlope", 1)) + float(dataset.get("RescaleIntercept", 0))
     darkest = float(dataset.WindowCenter) - float(dataset.WindowWidth) / 2
     grey = np.clip((hounsfield - darkest) / float(dataset.WindowWidth), 0, 1) * 255
     return np.repeat(grey[:, :, np.newaxis], 3, axis=2)

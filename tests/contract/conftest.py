@@ -34,13 +34,21 @@ def clock() -> SteerableClock:
     return SteerableClock(datetime.now(UTC))
 
 
-@pytest.fixture(params=["directory", "s3"])
+@pytest.fixture(params=["directory", "s3", "s3-versioned", "s3-encrypted"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: SteerableClock) -> Iterator[ObjectStore]:
-    """One of both stores, empty."""
-    if request.param == "s3":
+    """One of both stores, empty; of S3 with a plain bucket, one that keeps versions, and encryption."""
+    if request.param.startswith("s3"):
         server: S3Server = request.getfixturevalue("s3_server")
-        s3 = S3Store(server.endpoint, f"bucket-{new_id()}", server.credentials, clock=clock, secure=False)
-        s3.ensure_bucket()
+        encryption = "sse-s3" if request.param == "s3-encrypted" else "none"
+        s3 = S3Store(
+            server.endpoint,
+            f"bucket-{new_id()}",
+            server.credentials,
+            clock=clock,
+            secure=False,
+            encryption=encryption,
+        )
+        s3.ensure_bucket(versioned=request.param == "s3-versioned")
         yield s3
         return
     with _serving(tmp_path / "objects", clock) as directory:

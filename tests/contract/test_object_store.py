@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
+from collections.abc import Callable
 
 import pytest
 import urllib3
 
-from storage.objects.protocol import ObjectMissing, ObjectRejected, ObjectStore, PresignedRequest
-from storage.objects.s3 import S3Store
+from storage.contract.identifiers import new_id
+from storage.objects.protocol import ObjectMissing, ObjectRejected, ObjectStore, PresignedRequest, StoreUnavailable
+from storage.objects.ranged import open_range
+from storage.objects.s3 import Patience, S3Store
 from storage.objects.sigv4 import S3Credentials
+from tests.support.faulty_line import FaultyLine, Line
 from tests.support.s3_server import S3Server
 
 MIB = 1024 * 1024
@@ -89,6 +94,38 @@ def test_parts_are_composed_in_order(store: ObjectStore, sizes):
     assert sha256(store.read("whole")) == sha256(b"".join(parts))
 
 
+def test_parts_are_composed_again_as_a_repeated_job_does(store: ObjectStore):
+    parts = [b"a" * (5 * MIB), b"b" * 10]
+    for index, part in enumerate(parts):
+        store.put(f"parts/{index}", part, len(part))
+    for _ in range(2):
+        store.compose(["parts/0", "parts/1"], "whole")
+    store.compose(["parts/1"], "single")
+    assert sha256(store.read("whole")) == sha256(b"".join(parts))
+    assert store.read("single") == parts[1]
+
+
+def test_missing_part_composes_nothing(store: ObjectStore):
+    store.put("parts/0", b"a" * (5 * MIB), 5 * MIB)
+    with pytest.raises(ObjectMissing):
+        store.compose(["parts/0", "parts/1"], "whole")
+    with pytest.raises(ObjectMissing):
+        store.stat("whole")
+
+
+def test_a_stretch_of_an_object_is_a_file(store: ObjectStore):
+    data = bytes(range(251)) * 40_000  # 10 MB
+    store.put("a/b", data, len(data))
+    stretch = data[1000:-1000]
+    with open_range(store, "a/b", 1000, len(stretch)) as file:
+        for offset, length in [(0, 300), (5_000_000, 8), (200, 8), (len(stretch) - 5, 100), (9, 3 * MIB), (4 * MIB, 1)]:
+            file.seek(offset)
+            assert file.read(length) == stretch[offset : offset + length]
+        assert file.seek(0, io.SEEK_END) == len(stretch)
+        file.seek(0)
+        assert sha256(file.read()) == sha256(stretch)
+
+
 def test_keys_are_listed_sorted_and_by_prefix(store: ObjectStore):
     for key in ("s/b/2", "s/a/1", "s/a/10", "t/1"):
         store.put(key, b"x", 1)
@@ -148,8 +185,22 @@ def test_a_presigned_get_gives_the_object(store: ObjectStore):
 
 
 def test_check_passes_on_a_store_that_works(store: ObjectStore):
-    store.check()
+    assert store.check().startswith("answers")
     assert list(store.list_keys("check/")) == []
+
+
+def test_what_is_erased_is_gone_for_good_and_nothing_beside_it(store: ObjectStore):
+    for body in (b"one", b"two"):
+        store.put("a/b", body, 3)
+        store.put("a/bc", body, 3)
+        store.put("a/d", body, 3)
+    store.delete("a/b")
+    store.erase("a/b")
+    store.erase("a/b")
+    with pytest.raises(ObjectMissing):
+        store.read("a/b")
+    assert store.read("a/bc") == b"two"
+    assert len(list(store.list_keys("a/"))) == 2
 
 
 def test_check_names_the_missing_bucket(s3_server: S3Server, clock):
@@ -158,8 +209,53 @@ def test_check_names_the_missing_bucket(s3_server: S3Server, clock):
         s3.check()
 
 
-def test_a_wrong_key_is_refused_in_words(s3_server: S3Server, clock):
+def test_a_wrong_key_is_a_matter_of_the_configuration_and_not_of_what_is_asked_for(s3_server: S3Server, clock):
+    bucket = f"bucket-{new_id()}"
+    S3Store(s3_server.endpoint, bucket, s3_server.credentials, clock=clock, secure=False).ensure_bucket()
     wrong = S3Credentials(s3_server.credentials.access_key, "not the secret", s3_server.credentials.region)
-    s3 = S3Store(s3_server.endpoint, "bucket", wrong, clock=clock, secure=False)
-    with pytest.raises(ObjectRejected, match="refuses"):
-        s3.check()
+    s3 = S3Store(s3_server.endpoint, bucket, wrong, clock=clock, secure=False)
+    asked: list[Callable[[], object]] = [
+        s3.check,
+        lambda: s3.put("a/b", b"x", 1),
+        lambda: s3.stat("a/b"),
+        lambda: s3.read("a/b"),
+        lambda: s3.copy("a/b", "a/c"),
+        lambda: s3.delete("a/b"),
+        lambda: list(s3.list_keys("a/")),
+    ]
+    for ask in asked:
+        with pytest.raises(StoreUnavailable, match="does not let the hub in"):
+            ask()
+
+
+def test_a_server_that_drips_is_given_up(s3_server: S3Server, clock):
+    with FaultyLine(Line(mbit_s=1), int(s3_server.endpoint.rpartition(":")[2])) as line:
+        patience = Patience(answer_s=0.5, bytes_per_s_min=10**9)
+        bucket = f"bucket-{new_id()}"
+        near = S3Store(s3_server.endpoint, bucket, s3_server.credentials, clock=clock, secure=False)
+        near.ensure_bucket()
+        near.put("a/b", BODY * 2, len(BODY) * 2)
+        far = S3Store(
+            f"127.0.0.1:{line.port}", bucket, s3_server.credentials, clock=clock, secure=False, patience=patience
+        )
+        with pytest.raises(StoreUnavailable, match="too slowly"):
+            far.read("a/b")
+
+
+def test_time_that_the_reader_takes_is_not_the_servers(s3_server: S3Server, clock):
+    s3 = S3Store(
+        s3_server.endpoint,
+        f"bucket-{new_id()}",
+        s3_server.credentials,
+        clock=clock,
+        secure=False,
+        patience=Patience(answer_s=2),
+    )
+    s3.ensure_bucket()
+    s3.put("a/b", BODY * 4, len(BODY) * 4)
+    received = b""
+    with s3.open("a/b") as chunks:
+        for chunk in chunks:
+            received += chunk
+            threading.Event().wait(0.6)
+    assert received == BODY * 4

@@ -24,6 +24,8 @@ from pathlib import Path
 
 import pydicom
 
+from storage.dicom.transcoding import is_compressed_here, prove_restorable
+
 ROOT = Path(__file__).parents[2]
 PIXEL_FREE_TAGS = ["StudyInstanceUID", "Modality"]
 VICTIMS = ("gateway", "web", "worker")
@@ -143,8 +145,11 @@ def lost_instances(folder: Path) -> list[str]:
 
 
 def dataset_sha256(part10: bytes) -> str:
-    """Return the digest of a file's dataset: what follows the file meta group (PS3.10 section 7.1)."""
+    """Return the digest of the dataset as it was received: what follows the file meta group (PS3.10 section 7.1)."""
     file = io.BytesIO(part10)
+    if is_compressed_here(file):
+        return prove_restorable(file).received_sha256
+    file.seek(0)
     pydicom.filereader.read_preamble(file, force=False)
     pydicom.filereader._read_file_meta_info(file)
     return hashlib.sha256(part10[file.tell() :]).hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -51,7 +52,9 @@ SECRETS = [*PATIENT, "墨白", DESCRIPTION, FINDING, PASSWORD_TRIED, "qinghe-dem
 
 # Where the hub's database holds patients and texts, and must.
 HOLDING = {"patients", "studies", "submissions", "reports"}
-MAY_HOLD = HOLDING | {"drafts", "series"}
+MAY_HOLD = HOLDING | {"drafts", "series", "orders"}
+# Where the journal of the clinic's box does: what the technician's page and the scanners' queries ask for.
+JOURNAL_MAY_HOLD = {"studies", "series", "orders"}
 
 
 @dataclass
@@ -307,8 +310,22 @@ def test_the_clinics_box_names_the_patient_only_in_images_and_documents(day: Day
     files = files_under(day.network.folder / "gateway")
     images = [file for file in files if file.suffix == ".dcm" or "documents" in file.parts]
     assert {FAMILY, FINDING} <= set().union(*(traces(SECRETS, file.read_bytes()) for file in images))
-    assert any("journal" in file.name for file in files)
-    assert_clean([file for file in files if file not in images])
+    journal = [file for file in files if file.name.startswith("journal.sqlite")]
+    assert journal
+    assert_clean([file for file in files if file not in images and file not in journal])
+
+
+def test_only_the_tables_of_the_journal_that_must_hold_patients_do(day: Day) -> None:
+    connection = sqlite3.connect(day.network.folder / "gateway" / "spool" / "journal.sqlite")
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    holding = {
+        table: found
+        for table in tables
+        if (found := traces(SECRETS, repr(connection.execute(f'SELECT * FROM "{table}"').fetchall()).encode()))
+    }
+    connection.close()
+    assert "studies" in holding, "the search finds what is there"
+    assert set(holding) <= JOURNAL_MAY_HOLD
 
 
 def test_no_file_is_named_after_the_patient(day: Day) -> None:

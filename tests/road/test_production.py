@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage.contract.hops import ROAD, Hop
+from storage.dicom.transcoding import is_compressed_here, prove_restorable, write_in_syntax
 from tests.support.network import SITE
 from tests.support.road import Production, production, read_by_two, storescu
 from tests.support.waiting import eventually
@@ -55,8 +56,18 @@ def images_in_s3(hub: Production, study_uid: str) -> list[pydicom.Dataset]:
         if key.endswith(".tar"):
             with tarfile.open(fileobj=io.BytesIO(hub.objects.read(key))) as archive:
                 files = [archive.extractfile(member) for member in archive if member.name.endswith(".dcm")]
-                held += [pydicom.dcmread(io.BytesIO(file.read())) for file in files if file is not None]
+                held += [as_received(file.read()) for file in files if file is not None]
     return held
+
+
+def as_received(part10: bytes) -> pydicom.Dataset:
+    """Return the instance as its scanner sent it."""
+    held = io.BytesIO(part10)
+    if not is_compressed_here(held):
+        return pydicom.dcmread(io.BytesIO(part10))
+    received = io.BytesIO()
+    write_in_syntax(held, prove_restorable(held).received_transfer_syntax_uid, received)
+    return pydicom.dcmread(io.BytesIO(received.getvalue()))
 
 
 def as_dcmtk_sends(file: Path) -> pydicom.Dataset:

@@ -9,7 +9,7 @@ from typing import Self
 
 from aiohttp import web
 
-from reading_queue.web.offload import Offload
+from storage.screens.offload import Offload
 
 
 class AppServer:

@@ -96,6 +96,11 @@ class RunningNetwork:
         """The port of the gateway's DICOM listener."""
         return int((self.folder / "gateway" / "dicom.port").read_text())
 
+    @property
+    def console_url(self) -> str:
+        """The address of the clinic's own page."""
+        return f"http://127.0.0.1:{(self.folder / 'gateway' / 'console.port').read_text().strip()}"
+
     def password_of(self, login: str) -> str:
         """Return the password that the county's document gives this person."""
         people = (one for kind in ("physicians", "technicians", "coordinators") for one in self.county[kind])
@@ -156,6 +161,7 @@ def running_network(folder: Path) -> Iterator[RunningNetwork]:
         gateway = start_gateway(folder, url, pacs.port)
         stack.callback(stop_process, gateway)
         gateway.wait_until((folder / "gateway" / "dicom.port").exists, within_s=30)
+        gateway.wait_until((folder / "gateway" / "console.port").exists, within_s=30)
         county = yaml.safe_load(COUNTY.read_text(encoding="utf-8"))
         yield RunningNetwork(folder, url, pacs, hub, gateway, county)
 
@@ -181,6 +187,8 @@ def start_gateway(folder: Path, hub_url: str, pacs_port: int) -> RunningProcess:
         f'[hub]\nurl = "{hub_url}"\nretry_delay_max_s = 2\ncustody_report_s = 1\n\n'
         f'[dicom]\nae_title = "{GATEWAY_AE}"\nhost = "127.0.0.1"\nport = 0\n'
         f'allowed_calling_ae_titles = ["{SCANNER_AE}"]\n\n'
+        f'[console]\nhost = "127.0.0.1"\nport = 0\nport_file = "{own / "console.port"}"\n'
+        f'assets_dir = "{ASSETS}"\n\n'
         f'[[targets]]\nname = "clinic"\nhost = "127.0.0.1"\nport = {pacs_port}\nae_title = "{PACS_AE}"\n',
         encoding="utf-8",
     )

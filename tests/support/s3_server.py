@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -27,35 +28,81 @@ ROOT = S3Credentials("test", "test", "us-east-1")  # what the server takes befor
 POLICY = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class S3Server:
-    """Where it listens and whom it lets in."""
+    """Where it listens and whom it lets in; `kill` and `start` as often as a test likes, on the same port.
+
+    Objects are on disk when a request is answered, keys are not: after a kill only the root's is known.
+    """
 
     endpoint: str
     credentials: S3Credentials
-    process: subprocess.Popen[bytes]
+    _folder: Path
+    _environment: dict[str, str]
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server; it answers when this returns."""
+        with (self._folder / "s3.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ministack"], stdout=log, stderr=log, env={**os.environ, **self._environment}
+            )
+        eventually(self._answers, within_s=20)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def freeze(self) -> None:
+        """Let it hold its connections and say nothing any more, until it is killed."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def stop(self) -> None:
+        """End it in order."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+
+    def _answers(self) -> None:
+        host, _, port = self.endpoint.partition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError as exc:
+            raise AssertionError("the S3 server does not answer yet") from exc
 
 
 @contextmanager
 def running_s3_server(folder: Path) -> Iterator[S3Server]:
     """Start the server and make a key of its own; stop it at the end."""
+    with _server_in(folder) as server:
+        server.credentials = eventually(lambda: _create_key(server.endpoint), within_s=20)
+        yield server
+
+
+@contextmanager
+def killable_s3_server(folder: Path) -> Iterator[S3Server]:
+    """Start a server that is used with its root's key, which it knows after a kill too."""
+    with _server_in(folder) as server:
+        yield server
+
+
+@contextmanager
+def _server_in(folder: Path) -> Iterator[S3Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     settings = {"AUTH": "true", "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "LOG_LEVEL": "WARNING"}
-    settings |= {"SERVICES": "s3,iam,sts", "S3_DATA_DIR": str(folder / "s3"), "TMPDIR": str(folder)}
+    settings |= {"SERVICES": "s3,iam,sts", "S3_DATA_DIR": str(folder / "s3"), "TMPDIR": str(folder), "S3_PERSIST": "1"}
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "s3.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ministack"], stdout=log, stderr=log, env={**os.environ, **settings}
-        )
+    server = S3Server(f"127.0.0.1:{port}", ROOT, folder, settings)
     try:
-        endpoint = f"127.0.0.1:{port}"
-        credentials = eventually(lambda: _create_key(endpoint), within_s=20)
-        yield S3Server(endpoint, credentials, process)
+        server.start()
+        yield server
     finally:
-        process.terminate()
-        process.wait(10)
+        server.stop()
 
 
 def _create_key(endpoint: str) -> S3Credentials:

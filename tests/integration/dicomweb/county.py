@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import pydicom
 from argon2 import PasswordHasher
@@ -16,10 +18,11 @@ from reading_queue.services import accounts, intake, routing
 from reading_queue.services.gateway_auth import GatewayIdentity
 from reading_queue.services.hub import Hub
 from reading_queue.services.network import load_network
+from reading_queue.services.prepared_metadata import PREPARE_JOB, prepare
 from reading_queue.services.settling import VERIFY_JOB
 from reading_queue.services.verification import verify_pack
 from storage.contract.identifiers import Sha256Hex, SiteId, Uid
-from storage.contract.manifest import InstanceEntry, Manifest
+from storage.contract.manifest import InstanceEntry, Manifest, Purpose
 from storage.contract.wire import CommitRequest, GrantRequest, PackDeclaration
 from storage.ledger.tables import Gateway, OutboxMessage
 from storage.packs import PackMember, PackStream, layout_of, pack_sha256
@@ -101,19 +104,20 @@ class County:
             self.tokens[login] = accounts.login(self.hub, login, PASSWORD, "api").token
         return self.tokens[login]
 
-    def arrive(self, site: str, files: list[bytes]) -> str:
-        """Bring in Part 10 files of one study, each in a pack of its own, and return the study's UID."""
+    def arrive(self, site: str, files: list[bytes], purpose: Purpose = "read", *, in_one_pack: bool = False) -> str:
+        """Bring in Part 10 files of one study, each in a pack of its own or all in one; return the study's UID."""
         gateway = GatewayIdentity(gateway_id=f"gateway-{site}", site_id=site)
-        manifest, by_uid = self._manifest(site, files)
+        manifest, by_uid = self._manifest(site, files, purpose)
         transfer_id = intake.declare(self.hub, gateway, manifest).transfer_id
-        for entry in manifest.instances:
-            self._upload(gateway, transfer_id, manifest, entry, by_uid[entry.sop_instance_uid])
-        self._run_jobs()
+        entries = manifest.instances
+        for packed in [entries] if in_one_pack else [(entry,) for entry in entries]:
+            self._upload(gateway, transfer_id, manifest, packed, by_uid)
+        self.run_jobs()
         answer = intake.transfer_answer(self.hub, gateway, transfer_id)
         assert answer.state == "verified", answer.refused
         return manifest.study_uid
 
-    def _manifest(self, site: str, files: list[bytes]) -> tuple[Manifest, dict[str, bytes]]:
+    def _manifest(self, site: str, files: list[bytes], purpose: Purpose) -> tuple[Manifest, dict[str, bytes]]:
         by_uid = {header_of(file).SOPInstanceUID: file for file in files}
         now = self.hub.clock()
         manifest = Manifest(
@@ -123,6 +127,7 @@ class County:
             calling_ae_title="SCANNER",
             complete_because="test",
             completed_at=now,
+            purpose=purpose,
             instances=tuple(
                 InstanceEntry(
                     sop_instance_uid=Uid(uid),
@@ -140,26 +145,35 @@ class County:
         return manifest, by_uid
 
     def _upload(
-        self, gateway: GatewayIdentity, transfer_id: str, manifest: Manifest, entry: InstanceEntry, file: bytes
+        self,
+        gateway: GatewayIdentity,
+        transfer_id: str,
+        manifest: Manifest,
+        entries: Sequence[InstanceEntry],
+        by_uid: Mapping[str, bytes],
     ) -> None:
-        member = PackMember(entry.sop_instance_uid, entry.size_bytes, entry.stored_sha256)
-        layout = layout_of(manifest.site_id, manifest.study_uid, [member])
-        digest = pack_sha256(layout, lambda _: io.BytesIO(file))
-        pack = PackDeclaration(
-            pack_sha256=digest, size_bytes=layout.size_bytes, sop_instance_uids=(entry.sop_instance_uid,)
-        )
+        def open_member(member: PackMember) -> BinaryIO:
+            return io.BytesIO(by_uid[member.sop_instance_uid])
+
+        members = [PackMember(entry.sop_instance_uid, entry.size_bytes, entry.stored_sha256) for entry in entries]
+        layout = layout_of(manifest.site_id, manifest.study_uid, members)
+        digest = pack_sha256(layout, open_member)
+        uids = tuple(entry.sop_instance_uid for entry in entries)
+        pack = PackDeclaration(pack_sha256=digest, size_bytes=layout.size_bytes, sop_instance_uids=uids)
         granted = intake.grant(self.hub, gateway, transfer_id, GrantRequest(packs=(pack,)))
-        with PackStream(layout, lambda _: io.BytesIO(file)) as stream:
+        with PackStream(layout, open_member) as stream:
             self.hub.objects.put(f"incoming/{granted.grant_id}/{digest}.tar", stream.read(), layout.size_bytes)
         intake.commit(self.hub, gateway, granted.grant_id, CommitRequest(pack_sha256s=(digest,)))
 
-    def _run_jobs(self) -> None:
+    def run_jobs(self) -> None:
         """Do what the outbox asks for, as relay and worker would."""
         while (message := self._take_message()) is not None:
             if message.job == VERIFY_JOB:
                 verify_pack(self.hub, message.arguments["granted_pack_id"])
             elif message.job == "cases.route":
                 routing.route(self.hub, message.arguments["reading_task_id"])
+            elif message.job == PREPARE_JOB:
+                prepare(self.hub, message.arguments["study_id"])
 
     def _take_message(self) -> OutboxMessage | None:
         waiting = select(OutboxMessage).where(OutboxMessage.published_at.is_(None)).order_by(OutboxMessage.message_id)
@@ -186,6 +200,16 @@ def with_own_uids(file: bytes, number: int) -> bytes:
         file = file.replace(uid.encode(), own.encode())
     header_of.cache_clear()
     return file
+
+
+def with_header(file: bytes, **attributes: str) -> bytes:
+    """Return the file with these attributes set."""
+    dataset = pydicom.dcmread(io.BytesIO(file))
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
 
 
 @cache

@@ -15,9 +15,9 @@ from aiohttp import web
 from reading_queue.services.hub import Hub
 from reading_queue.web.app import build_app
 from reading_queue.web.image_access import ImageAccess
-from reading_queue.web.offload import Offload
 from reading_queue.web.viewer import build_viewer
 from storage.dicomweb.app import build_dicomweb
+from storage.screens.offload import Offload
 from tests.support.app_server import AppServer
 
 
@@ -29,8 +29,8 @@ class ImageServer(AppServer):
         self._hub, self._assets_dir = hub, assets_dir
 
     def build(self, run: Offload) -> web.Application:
-        images = build_dicomweb(self._hub.engine, self._hub.objects, run, ImageAccess())
-        mounts = [("/dicomweb", images), ("/viewer", build_viewer(self._assets_dir))]
+        self.images = build_dicomweb(self._hub.engine, self._hub.objects, run, ImageAccess())
+        mounts = [("/dicomweb", self.images), ("/viewer", build_viewer(self._assets_dir))]
         return build_app(self._hub, assets_dir=self._assets_dir, mounts=mounts, run=run)
 
 

@@ -22,6 +22,7 @@ from gateway.identity import enrol, load_signing_identity
 from gateway.journal.database import Journal
 from gateway.journal.instances import InstanceRow, add_instance
 from gateway.link import HubLink
+from gateway.operations import Asker, change_study_lane
 from gateway.settings import GatewaySettings
 from gateway.spool.durable import RealFiles
 from gateway.spool.layout import SpoolState
@@ -41,6 +42,7 @@ def make_settings(spool_dir: Path, url: str, **changes: object) -> GatewaySettin
             "hub": {"url": url, "long_poll_s": 1, "retry_delay_max_s": 0.3, "custody_report_s": 0.5},
             "dicom": {"port": 0, "host": "127.0.0.1", "allowed_calling_ae_titles": ["CT1"], "disk_floor_bytes": 0},
             "quiet_period_s": 0.2,
+            "console": {"enabled": False},
             **changes,
         }
     )
@@ -78,19 +80,32 @@ class Clinic:
         self.links.clear()
 
     def add_study(
-        self, *, instances: int = 3, size_bytes: int = 4000, lane: Lane = Lane.ROUTINE, wake: HubLink | None = None
+        self,
+        *,
+        instances: int = 3,
+        size_bytes: int = 4000,
+        lane: Lane = Lane.ROUTINE,
+        chosen: Lane | None = None,
+        complete: bool = True,
+        wake: HubLink | None = None,
     ) -> Uid:
-        """Put a complete study into the spool the way the receiving side does."""
+        """Put a study into the spool the way the receiving side does; `lane` is the scanner's, `chosen` a person's."""
         study_uid, series_uid = new_uid(), new_uid()
         for _ in range(instances):
             self._add_instance(study_uid, series_uid, size_bytes)
-        settings = CompletionSettings(Patience(60, 60), {"CT1": lane})
-        watcher = CompletionWatcher(
-            self.spool, self.journal, settings, utc_now, wake.study_became_ready if wake else lambda: None
-        )
-        watcher.force(study_uid)
-        watcher.evaluate_all()
+        if chosen is not None:
+            change_study_lane(self.journal, Asker("technician-1", utc_now()), study_uid, chosen)
+        if complete:
+            watcher = self.new_watcher(lane, wake)
+            watcher.force(study_uid)
+            watcher.evaluate_all()
         return study_uid
+
+    def new_watcher(self, lane: Lane = Lane.ROUTINE, wake: HubLink | None = None) -> CompletionWatcher:
+        """Return a watcher that knows only what the journal says."""
+        settings = CompletionSettings(Patience(60, 60), {"CT1": lane})
+        on_ready = wake.study_became_ready if wake else lambda: None
+        return CompletionWatcher(self.spool, self.journal, settings, utc_now, on_ready)
 
     def state_of(self, study_uid: Uid) -> str:
         rows = self.journal.read("SELECT state FROM transfers WHERE study_uid = ?", (study_uid,))

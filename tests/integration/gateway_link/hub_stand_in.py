@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +19,7 @@ from storage.contract.manifest import Manifest, WireModel
 from storage.contract.signing import GatewayKey, SignatureInvalid, sign_text, verify_request
 from storage.contract.wire import (
     NONCE_HEADER,
+    AccountsAnswer,
     CommitRequest,
     ConflictingInstance,
     CustodyAnswer,
@@ -30,6 +32,7 @@ from storage.contract.wire import (
     GrantAnswer,
     GrantRequest,
     Health,
+    HubEventsAnswer,
     ManifestAnswer,
     NonceAnswer,
     PackDeclaration,
@@ -93,9 +96,13 @@ class HubStandIn:
         self.grants: dict[str, Grant] = {}
         self.conflicts: dict[str, str] = {}
         self.refuse_once: set[str] = set()  # "any": the next committed pack
+        self.refuse_parts_once: set[int] = set()
+        self.largest_put = 0
         self.custody: dict[int, CustodyEventReport] = {}
         self.documents: list[tuple[SignedDescriptor, bytes]] = []
         self.receipts: list[tuple[str, Receipt]] = []
+        self.accounts: AccountsAnswer | None = None
+        self.events: list[HubEventsAnswer] = []  # each answered once, the last for ever
         self.new_document = threading.Condition(self.lock)
         self.grant_ttl_s = 600.0
         self.hold_verification = False
@@ -292,6 +299,7 @@ class _Handler(BaseHTTPRequestHandler):
             hub_key_id="hub-key-1",
             hub_public_key=hub.key.public_text(),
             hub_time=datetime.now(UTC),
+            custody_through=max(hub.custody, default=0),
         )
 
     def _signed(self, path: str, body: bytes) -> None:
@@ -307,23 +315,38 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(self._commit(parts[1], CommitRequest.model_validate_json(body)), status=202)
         elif parts == ["custody"]:
             batch = CustodyBatch.model_validate_json(body)
-            hub.custody.update({event.seq: event for event in batch.events})
+            hub.custody = {event.seq: event for event in batch.events} | hub.custody  # what is held is never changed
             through = 0
             while through + 1 in hub.custody:
                 through += 1
             self._reply(CustodyAnswer(accepted_through=through))
         elif parts == ["documents"]:
             self._reply(self._documents())
+        elif parts in (["accounts"], ["events"]):
+            self._news(parts[0])
         elif parts[-1] == "content":
             self._answer(200, next(c for s, c in hub.documents if parts[1] in s.canonical))
         else:
             hub.receipts.append((parts[1], Receipt.model_validate_json(body)))
             self._answer(204, b"")
 
+    def _news(self, what: str) -> None:
+        """Answer what is news for a console; a hub of an earlier version does not know the question."""
+        hub = self.stand_in
+        answer: WireModel | None = hub.accounts
+        if what == "events":
+            answer = hub.events.pop(0) if len(hub.events) > 1 else next(iter(hub.events), None)
+        if answer is None:
+            raise _Refused(404, "http_404")
+        self._reply(answer)
+
     def _declare(self, manifest: Manifest) -> ManifestAnswer:
         hub = self.stand_in
         transfer = hub.transfers.setdefault(manifest.sha256(), Transfer(manifest.sha256(), manifest))
+        transfer.manifest = manifest  # perhaps in another lane
         uids = [entry.sop_instance_uid for entry in manifest.instances]
+        for other in hub.transfers.values():
+            transfer.verified |= other.verified & set(uids)
         conflicting = tuple(
             ConflictingInstance(sop_instance_uid=uid, reason=hub.conflicts[uid]) for uid in uids if uid in hub.conflicts
         )
@@ -347,12 +370,38 @@ class _Handler(BaseHTTPRequestHandler):
             uploads=tuple(
                 Upload(
                     pack_sha256=sha,
-                    url=f"{hub.url}/objects/{grant.grant_id}/{sha}",
-                    headers={"x-test-digest": sha, "If-None-Match": "*"},
+                    part=number,
+                    url=f"{hub.url}/objects/{grant.grant_id}/{name}",
+                    headers={"x-test-digest": name, "If-None-Match": "*"},
                 )
-                for sha in grant.packs
+                for sha, number, name in self._names(request)
             ),
         )
+
+    def _names(self, request: GrantRequest) -> Iterator[tuple[str, int | None, str]]:
+        for pack in request.packs:
+            if not pack.parts:
+                yield pack.pack_sha256, None, pack.pack_sha256
+            for number in pack.parts_wanted:
+                yield pack.pack_sha256, number, f"{pack.pack_sha256}.{number}"
+
+    def _bring_together(self, grant: Grant, sha: str) -> list[int]:
+        """Compose a large pack from the parts of its grants, newest first; return the numbers of those that lack."""
+        hub = self.stand_in
+        grants = [one for one in reversed(hub.grants.values()) if one.transfer is grant.transfer and sha in one.packs]
+        bodies, missing = [], []
+        for part in grant.packs[sha].parts:
+            paths = [hub.objects / f"{one.grant_id}-{sha}.{part.number}" for one in grants]
+            body = next((path.read_bytes() for path in paths if path.exists()), b"")
+            if hashlib.sha256(body).hexdigest() != part.sha256 or part.number in hub.refuse_parts_once:
+                missing.append(part.number)
+                for path in paths:
+                    path.unlink(missing_ok=True)
+            bodies.append(body)
+        hub.refuse_parts_once.clear()
+        if not missing and grant.packs[sha].parts:
+            (hub.objects / f"{grant.grant_id}-{sha}").write_bytes(b"".join(bodies))
+        return missing
 
     def _put(self, path: str, body: bytes) -> None:
         hub = self.stand_in
@@ -369,13 +418,22 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             target.write_bytes(body)
             hub.uploads[sha] += 1
+            hub.largest_put = max(hub.largest_put, len(body))
         self._answer(200, b"")
 
     def _commit(self, grant_id: str, request: CommitRequest) -> TransferAnswer:
         hub = self.stand_in
         grant = hub.grants[grant_id]
+        if grant.expired:
+            raise _Refused(410, "grant_expired")
         for sha in request.pack_sha256s:
             path = hub.objects / f"{grant_id}-{sha}"
+            missing = self._bring_together(grant, sha)
+            if missing:
+                words = f"{len(missing)} parts differ"
+                refusal = PackRefusal(pack_sha256=sha, code="part_missing", reason=words, parts=tuple(missing))
+                grant.transfer.refused[sha] = refusal
+                continue
             if not path.exists():
                 raise _Refused(409, "pack_not_uploaded")
             sound = hashlib.sha256(path.read_bytes()).hexdigest() == sha

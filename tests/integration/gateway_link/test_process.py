@@ -11,15 +11,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, build_context
 
+from gateway.clock import utc_now
+from gateway.journal.database import JOURNAL_NAME, Journal, to_text
+from gateway.operations import Asker, limit_line
 from storage.contract.identifiers import Uid, new_id, new_uid
 from storage.contract.wire import DocumentKind
+from tests.benchmarks.clinic import resent_after
 from tests.integration.gateway_link.hub_stand_in import CODE, HubStandIn
 from tests.integration.gateway_link.pacs_stand_in import PacsStandIn
 from tests.integration.gateway_link.test_returns import make_document
@@ -81,6 +87,7 @@ def gateway(tmp_path: Path, hub: HubStandIn, pacs: PacsStandIn) -> Iterator[Gate
         f'spool_dir = "{tmp_path / "spool"}"\nquiet_period_s = 0.2\nport_file = "{tmp_path / "port"}"\n'
         f'[hub]\nurl = "{hub.url}"\nretry_delay_max_s = 0.5\n'
         '[dicom]\nhost = "127.0.0.1"\nport = 0\nallowed_calling_ae_titles = ["CT1"]\ndisk_floor_bytes = 0\n'
+        '[console]\nhost = "127.0.0.1"\nport = 0\n'
         f'[[targets]]\nname = "main"\nhost = "127.0.0.1"\nport = {pacs.port}\nae_title = "PACS"\n',
         encoding="utf-8",
     )
@@ -89,7 +96,10 @@ def gateway(tmp_path: Path, hub: HubStandIn, pacs: PacsStandIn) -> Iterator[Gate
     process.stop(signal.SIGKILL)
 
 
-def send_study(port: int, instances: int = 3, calling: str = "CT1") -> Uid:
+def send_study(
+    port: int, instances: int = 3, calling: str = "CT1", frames: int = 1, pixels: bytes | None = None
+) -> Uid:
+    """Send slices of noise, or of these pixels."""
     study, series = new_uid(), new_uid()
     entity = AE(ae_title=calling)
     association = entity.associate("127.0.0.1", port, [build_context(CT, ExplicitVRLittleEndian)])
@@ -104,7 +114,9 @@ def send_study(port: int, instances: int = 3, calling: str = "CT1") -> Uid:
         dataset.BitsAllocated = dataset.BitsStored = 16
         dataset.HighBit, dataset.PixelRepresentation = 15, 0
         dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-        dataset.PixelData = os.urandom(512)
+        if frames > 1:
+            dataset.NumberOfFrames = frames
+        dataset.PixelData = os.urandom(512 * frames) if pixels is None else pixels
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         assert association.send_c_store(dataset).Status == 0x0000
@@ -114,6 +126,21 @@ def send_study(port: int, instances: int = 3, calling: str = "CT1") -> Uid:
 
 def status(gateway: GatewayProcess) -> dict[str, list[dict[str, str]]]:
     return json.loads(gateway.run("status", "--json").stdout)
+
+
+def log_events(gateway: GatewayProcess, name: str) -> list[dict[str, Any]]:
+    """Return the log's whole lines of this event, in order."""
+    lines = (gateway.directory / "log").read_text().splitlines(keepends=True)
+    found = [json.loads(line) for line in lines if f'"{name}"' in line and line.endswith("\n")]
+    return [event for event in found if event["event"] == name]
+
+
+def journal_of(gateway: GatewayProcess) -> Journal:
+    return Journal(gateway.directory / "spool" / JOURNAL_NAME)
+
+
+def study_is_confirmed(gateway: GatewayProcess, study: Uid) -> Callable[[], None]:
+    return lambda: _assert(study in {event["study_uid"] for event in log_events(gateway, "transfer_confirmed")})
 
 
 def study_is(gateway: GatewayProcess, study: Uid, state: str) -> Callable[[], None]:
@@ -165,6 +192,107 @@ def test_killed_gateway_goes_on_where_it_was(gateway: GatewayProcess, hub: HubSt
     eventually(study_is(gateway, study, "confirmed"), within_s=20)
     transfer = next(iter(hub.transfers.values()))
     assert len(transfer.verified) == 5
+
+
+def test_gateway_killed_in_the_middle_of_uploads_sends_only_those_again(
+    gateway: GatewayProcess, hub: HubStandIn
+) -> None:
+    assert gateway.run("enrol", "--code", CODE).returncode == 0
+    limit_line(journal_of(gateway), Asker("technician-1", utc_now()), 60)
+    gateway.config.write_text("line_seconds_per_pack = 0.2\n" + gateway.config.read_text(), encoding="utf-8")
+    study = send_study(gateway.start(), instances=6, frames=4096)  # of 2 MiB of noise each, one pack
+
+    def in_the_middle() -> None:
+        uploaded = len(log_events(gateway, "pack_uploaded"))
+        assert uploaded >= 2
+        assert len(log_events(gateway, "pack_begun")) > uploaded
+
+    eventually(in_the_middle, within_s=20)
+    gateway.stop(signal.SIGKILL)
+    killed_at = time.time()
+    limit_line(journal_of(gateway), Asker("technician-1", utc_now()), None)
+    gateway.start()
+    eventually(study_is_confirmed(gateway, study), within_s=20)
+    resent = resent_after(killed_at, log_events(gateway, "pack_begun"), log_events(gateway, "pack_uploaded"))
+    assert resent.in_flight >= 1
+    assert resent.per_stream <= 1
+    assert len(next(iter(hub.transfers.values())).verified) == 6
+
+
+def test_clock_that_ran_a_year_ahead_holds_no_study_back_once_it_is_put_right(
+    gateway: GatewayProcess, hub: HubStandIn
+) -> None:
+    assert gateway.run("enrol", "--code", CODE).returncode == 0
+    hub.stop()
+    study = send_study(gateway.start())
+    eventually(lambda: _assert(log_events(gateway, "study_completed") != []), within_s=20)
+    gateway.stop(signal.SIGKILL)
+    with journal_of(gateway).transaction() as connection:
+        next_year = to_text(utc_now() + timedelta(days=365))
+        connection.execute("UPDATE transfers SET completed_at = ?1, next_attempt_at = ?1", (next_year,))
+    hub.start()
+    gateway.start()
+    eventually(study_is_confirmed(gateway, study), within_s=20)
+
+
+def test_second_process_on_the_same_spool_is_refused_until_the_first_is_gone(gateway: GatewayProcess) -> None:
+    gateway.start()
+    second = gateway.run("serve")
+    assert second.returncode == 1
+    assert "another gateway already serves" in second.stderr
+    gateway.stop(signal.SIGKILL)
+    gateway.start()
+
+
+def test_commands_of_another_process_take_effect_while_the_gateway_serves(
+    gateway: GatewayProcess, hub: HubStandIn
+) -> None:
+    assert gateway.run("enrol", "--code", CODE).returncode == 0
+    port = gateway.start()
+    assert "paused" in gateway.run("line", "pause").stdout
+    study = send_study(port)
+    eventually(study_is(gateway, study, "declared"), within_s=20)
+    assert "all uploads are paused" in gateway.run("line", "status").stdout
+    cancelled = gateway.run("study", "cancel", study)
+    assert "3 images that the hub has not confirmed stay in the spool" in cancelled.stdout
+    assert gateway.run("line", "resume").returncode == 0
+    other = send_study(port)
+    eventually(study_is(gateway, other, "confirmed"), within_s=20)
+    study_is(gateway, study, "declared")()
+    assert ", cancelled" in gateway.run("status").stdout
+    assert gateway.run("study", "requeue", study).returncode == 0
+    eventually(study_is(gateway, study, "confirmed"), within_s=20)
+    refused = gateway.run("study", "pause", study)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "confirmed every image" in refused.stderr
+
+
+def test_a_delivery_is_cancelled_and_made_after_all_by_commands_of_another_process(
+    gateway: GatewayProcess, hub: HubStandIn, pacs: PacsStandIn
+) -> None:
+    pacs.status = 0xA700
+    assert gateway.run("enrol", "--code", CODE).returncode == 0
+    descriptor, content = make_document(DocumentKind.SR, new_uid(), new_id())
+    hub.publish(descriptor, content)
+    gateway.start()
+    one = ("--document", descriptor.document_id, "--target", "pacs:main")
+
+    def told(code: str) -> None:
+        with hub.lock:
+            assert code in [receipt.code or str(receipt.step) for _, receipt in hub.receipts]
+
+    eventually(lambda: told("pacs_out_of_resources"))
+    assert descriptor.document_id in gateway.run("status").stdout
+    assert "The hub is told" in gateway.run("deliveries", "cancel", *one).stdout
+    eventually(lambda: told("delivery_cancelled"))
+    again = gateway.run("deliveries", "cancel", *one)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "does not wait" in again.stderr
+    pacs.status = 0x0000
+    assert "0 deliveries" in gateway.run("deliveries", "requeue").stdout
+    assert "1 deliveries" in gateway.run("deliveries", "requeue", *one).stdout
+    eventually(lambda: told("delivered"))
+    assert list(pacs.received) == [descriptor.sop_instance_uid]
 
 
 def test_wrong_code_is_refused_in_words_and_a_right_one_works_after(gateway: GatewayProcess) -> None:
@@ -219,3 +347,7 @@ def test_unusable_key_file_is_named_and_does_not_keep_scanners_out(gateway: Gate
     study = send_study(gateway.start())
     eventually(study_is(gateway, study, "ready"))
     assert "chmod 600" in gateway.run("check").stdout
+
+
+def _assert(condition: bool) -> None:
+    assert condition

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,16 +23,18 @@ from gateway.bootstrap import Gateway, open_journal
 from gateway.clock import utc_now
 from gateway.identity import enrol
 from gateway.link import build_client
+from gateway.operations import Asker, change_study_lane
 from gateway.settings import GatewaySettings
 from gateway.status import read_status
-from reading_queue.db.tables import Organisation
+from reading_queue.db.tables import Case, Organisation
 from reading_queue.services import custody
 from reading_queue.services.enrolment import issue_enrolment_code
 from reading_queue.services.hub import Hub
-from reading_queue.services.settling import VERIFY_JOB
-from reading_queue.services.verification import verify_pack
-from storage.catalogue.tables import Grant, GrantedPack
+from reading_queue.services.settling import VERIFY_JOB, VERIFY_LARGE_JOB
+from reading_queue.services.verification import verify_large_pack, verify_pack
+from storage.catalogue.tables import Grant, GrantedPack, Instance, Transfer
 from storage.contract.identifiers import Uid, new_id
+from storage.contract.lanes import Lane
 from storage.ledger.tables import OutboxMessage, Site
 from storage.objects.directory import DirectoryStore, Upload
 from tests.integration.gateway_link.conftest import make_settings
@@ -40,6 +45,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.postgres
 SITE = "qinghe"
+VERIFICATIONS = {VERIFY_JOB: verify_pack, VERIFY_LARGE_JOB: verify_large_pack}
 PATIENCE_S = 40  # on a machine that does much else
 WAY_IN = {"received", "completed", "declared", "uploaded", "committed", "verified", "catalogued", "confirmed"}
 
@@ -78,9 +84,9 @@ class RealHub:
     def verify(self) -> None:
         """Do the jobs of the worker."""
         with self.hub.transaction() as session:
-            jobs = session.scalars(select(OutboxMessage).where(OutboxMessage.job == VERIFY_JOB)).all()
+            jobs = session.scalars(select(OutboxMessage).where(OutboxMessage.job.in_(VERIFICATIONS))).all()
         for job in jobs:
-            verify_pack(self.hub, job.arguments["granted_pack_id"])
+            VERIFICATIONS[job.job](self.hub, job.arguments["granted_pack_id"])
 
     def holds(self, *studies: Uid) -> Callable[[], None]:
         """Return an assertion that the whole way in of these studies is in the ledger; only uploads are repeated."""
@@ -95,8 +101,9 @@ class RealHub:
         return whole_ledger
 
 
-@pytest.fixture
-def real(database: sa.Engine, tmp_path: Path) -> Iterator[RealHub]:
+@contextmanager
+def running_hub(database: sa.Engine, tmp_path: Path) -> Iterator[RealHub]:
+    """Run a hub with one site."""
     store = HeldStore(tmp_path / "hub-objects")
     hub = make_hub(database, store, tmp_path / "hub.key", utc_now)
     with hub.transaction() as session:
@@ -110,8 +117,18 @@ def real(database: sa.Engine, tmp_path: Path) -> Iterator[RealHub]:
 
 
 @pytest.fixture
+def real(database: sa.Engine, tmp_path: Path) -> Iterator[RealHub]:
+    with running_hub(database, tmp_path) as real:
+        yield real
+
+
+@pytest.fixture
 def enrolled(real: RealHub, tmp_path: Path) -> GatewaySettings:
-    settings = make_settings(tmp_path / "clinic", real.url)
+    return enrol_at(real, make_settings(tmp_path / "clinic", real.url))
+
+
+def enrol_at(real: RealHub, settings: GatewaySettings) -> GatewaySettings:
+    """Enrol the gateway of these settings for the site, and return them."""
     client = build_client(settings, None)
     code = issue_enrolment_code(real.hub, SITE, issued_by="admin")
     identity = enrol(open_journal(settings), settings.spool_dir, client, code, clock=utc_now)
@@ -145,6 +162,28 @@ def told(settings: GatewaySettings, study: Uid, words: str) -> Callable[[], None
 def test_study_travels_from_the_scanner_into_the_hubs_catalogue(real: RealHub, dicom_port: int) -> None:
     study = send_study(dicom_port, instances=4)
     eventually(real.holds(study), within_s=PATIENCE_S)
+
+
+def test_images_travel_smaller_and_the_hub_proves_that_nothing_of_them_changed(real: RealHub, dicom_port: int) -> None:
+    study = send_study(dicom_port, instances=4, frames=8, pixels=bytes(range(256)) * 16)
+    eventually(real.holds(study), within_s=PATIENCE_S)
+    with real.hub.transaction() as session:
+        rows = session.scalars(select(Instance)).all()
+        assert len(rows) == 4
+        for row in rows:
+            assert row.received_transfer_syntax_uid == "1.2.840.10008.1.2.1"
+            assert row.transfer_syntax_uid in ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.80")
+            assert row.pixel_sha256 == hashlib.sha256(bytes(range(256)) * 16).hexdigest()
+            assert len(row.frame_spans) == 8
+
+
+def test_instance_larger_than_a_pack_travels_in_parts_into_the_hubs_catalogue(real: RealHub, dicom_port: int) -> None:
+    study = send_study(dicom_port, instances=1, frames=70_000)
+    eventually(real.holds(study), within_s=PATIENCE_S)
+    with real.hub.transaction() as session:
+        packs = session.scalars(select(GrantedPack)).all()
+    assert {len(pack.parts or ()) for pack in packs} == {7}
+    assert list(real.store.list_keys("incoming/")) == []
 
 
 def test_studies_that_arrive_while_the_hub_is_down_reach_it_when_it_is_back(
@@ -217,6 +256,26 @@ def test_manifest_that_lies_about_a_digest_costs_that_instance_a_place_in_quaran
     (aside,) = journal.read("SELECT * FROM quarantine")
     assert aside["sop_instance_uid"] == liar
     assert aside["reason"]
+
+
+def test_raised_lane_hurries_the_case_and_uploads_nothing_again(
+    real: RealHub, enrolled: GatewaySettings, dicom_port: int
+) -> None:
+    study = send_study(dicom_port)
+    eventually(real.holds(study), within_s=PATIENCE_S)
+    journal = open_journal(enrolled)
+    change_study_lane(journal, Asker("technician-1", utc_now()), study, Lane.STAT)
+
+    limit = timedelta(minutes=real.hub.policy.time_limit_default_min[Lane.STAT])
+
+    def hurried() -> None:
+        with real.hub.transaction() as session:
+            case = session.scalars(sa.select(Case)).one()
+            assert (case.lane, case.due_at - case.first_instance_at) == ("stat", limit)
+            assert session.scalars(select(Transfer.lane)).all() == ["stat"]
+            assert len(session.scalars(select(GrantedPack)).all()) == 1
+
+    eventually(hurried, within_s=PATIENCE_S)
 
 
 def tamper_with_a_file(spool_dir: Path, study: Uid) -> str:

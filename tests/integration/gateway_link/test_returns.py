@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from collections.abc import Iterator
 from io import BytesIO
 
@@ -11,6 +13,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from gateway.clock import utc_now
+from gateway.operations import Asker, limit_line
 from storage.contract.identifiers import Uid, new_id, new_uid
 from storage.contract.wire import DocumentDescriptor, DocumentKind, ReceiptStep
 from tests.integration.gateway_link.conftest import Clinic
@@ -98,6 +102,18 @@ def test_report_is_kept_delivered_and_receipted(clinic: Clinic, hub: HubStandIn,
         assert content.endswith(pacs.received[descriptor.sop_instance_uid])  # the very bytes that were signed
         kept = clinic.spool_dir / "documents" / descriptor.case_id / f"{descriptor.document_id}.dcm"
         assert kept.read_bytes() == content
+
+
+def test_limit_of_the_line_counts_for_documents_too(clinic: Clinic, hub: HubStandIn) -> None:
+    limit_line(clinic.journal, Asker("technician-1", utc_now()), 2.0)
+    descriptor, _ = make_document(DocumentKind.REPORT_JSON, new_uid(), new_id())
+    content = os.urandom(300_000)
+    larger = descriptor.model_copy(update={"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
+    clinic.connect()
+    hub.publish(larger, content)
+    started = time.monotonic()
+    eventually(lambda: _assert(steps(hub, larger.document_id) == [("fetched", "spool")]))
+    assert time.monotonic() - started > 0.9 * len(content) / 250_000
 
 
 def test_pacs_down_then_up_gets_everything_and_the_failure_is_told_once(

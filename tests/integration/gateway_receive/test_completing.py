@@ -9,8 +9,9 @@ import pytest
 
 from gateway.completeness import Patience
 from gateway.journal.custody import custody_of
-from gateway.journal.instances import instances_of
+from gateway.journal.instances import find_instance, instances_of
 from gateway.spool import SpoolState
+from gateway.spool.inspection import digest_file
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Uid
 from storage.contract.manifest import Manifest
@@ -85,6 +86,34 @@ def test_forced_study_does_not_wait(patient_gateway: ReceivingGateway, tmp_path:
     patient_gateway.watcher.force(Uid(STUDY))
     (manifest,) = manifests(patient_gateway, 1)
     assert manifest.complete_because == "forced"
+
+
+def test_manifest_names_both_digests_of_what_lies_in_the_spool(gateway: ReceivingGateway, tmp_path: Path) -> None:
+    gateway.enrol()
+    send(gateway.port, write_slice(tmp_path / "sent", 1))
+    (manifest,) = manifests(gateway, 1)
+    found = digest_file(gateway.spool.path_of(Uid(instance_uid(1)), Uid(STUDY), 1, SpoolState.READY))
+    (entry,) = manifest.instances
+    assert (entry.received_sha256, entry.stored_sha256) == (found.received_sha256, found.stored_sha256)
+
+
+def test_file_that_the_disk_has_damaged_since_it_arrived_is_set_aside_and_the_rest_goes_on(
+    patient_gateway: ReceivingGateway, tmp_path: Path
+) -> None:
+    gateway = patient_gateway
+    gateway.enrol()
+    send(gateway.port, *(write_slice(tmp_path / "sent", number) for number in (1, 2)))
+    damaged = gateway.spool.path_of(Uid(instance_uid(1)), Uid(STUDY), None, SpoolState.INCOMING)
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    gateway.watcher.force(Uid(STUDY))
+    (manifest,) = manifests(gateway, 1)
+    assert [entry.sop_instance_uid for entry in manifest.instances] == [instance_uid(2)]
+    (told,) = gateway.journal.read("SELECT sop_instance_uid, reason FROM quarantine")
+    assert told["sop_instance_uid"] == instance_uid(1)
+    assert "no longer has the bytes" in told["reason"]
+    assert find_instance(gateway.journal, Uid(instance_uid(1))) is None
+    assert Hop.QUARANTINED in [event.hop for event in custody_of(gateway.journal, Uid(STUDY))]
 
 
 def test_study_with_its_expected_count_does_not_wait(patient_gateway: ReceivingGateway, tmp_path: Path) -> None:

@@ -10,16 +10,21 @@ from pathlib import Path
 from gateway.completeness import Patience
 from gateway.completion import CompletionSettings, CompletionWatcher
 from gateway.journal.database import Journal
-from gateway.journal.instances import find_instance, instances_of
+from gateway.journal.instances import InstanceRow, find_instance, instances_of
+from gateway.scp.publishing import Arrival, Publisher
 from gateway.scp.reception import ArrivingObject, Reception
-from gateway.scp.store import InstanceReceiver, StoreCommand
+from gateway.scp.store import InstanceReceiver
+from gateway.scp.upper_layer import StoreRequest
 from gateway.spool import RealFiles, Spool, SpoolState
+from gateway.spool.inspection import digest_file, inspect
 from gateway.spool.rebuild import rebuild
 from storage.contract.identifiers import Uid
 from storage.dicom.part10 import file_meta_bytes
 from tests.integration.gateway_receive.instances import CT, EXPLICIT_LITTLE, STUDY, dataset_bytes, instance_uid
 from tests.integration.gateway_receive.receiving import utc_now
 from tests.unit.gateway.spool.forgetful_files import ForgetfulFiles, PowerCut
+
+OTHER_STUDY = f"{STUDY}.77"
 
 
 class Clinic:
@@ -46,6 +51,7 @@ class Clinic:
         with self.journal.transaction() as connection:
             connection.execute("UPDATE transfers SET state = 'confirmed' WHERE revision = 1")
         self.spool.move_to_sent(Uid(STUDY), 1)
+        self.receive_together([(5, STUDY), (6, STUDY), (7, OTHER_STUDY)])
 
     def receive(self, number: int) -> None:
         receiver = InstanceReceiver(self.spool, self.journal, utc_now, on_instance=lambda _: None)
@@ -54,14 +60,51 @@ class Clinic:
         arriving = ArrivingObject(self.spool.begin, meta, limit_bytes=2**30)
         arriving.write(dataset_bytes(number))
         reception = Reception("a1", "127.0.0.1", utc_now(), "CT1")
-        if receiver.receive(reception, StoreCommand(uid, CT), arriving) == 0x0000:
+        if receiver.receive(reception, StoreRequest(1, 1, CT, uid, has_dataset=True), arriving).status == 0x0000:
             self.acknowledged.append(uid)
+
+    def receive_together(self, numbers: list[tuple[int, str]]) -> None:
+        """Have instances whose rows wait for each other become durable, as those of several associations do."""
+        publisher = Publisher(self.spool, self.journal)
+        arrivals = [self.seal(number, study) for number, study in numbers]
+        for arrival in arrivals:
+            self.spool.store_incoming(arrival.file, arrival.row.study_uid, arrival.row.sop_instance_uid)
+        publisher._waiting += arrivals[1:]
+        publisher._commit(arrivals[0])
+        for arrival in arrivals:
+            assert arrival.settled
+            assert arrival.problem is None
+            self.acknowledged.append(arrival.row.sop_instance_uid)
+
+    def seal(self, number: int, study: str) -> Arrival:
+        content = file_meta_bytes(CT, instance_uid(number, study), EXPLICIT_LITTLE, "CT1")
+        file = self.spool.begin()
+        file.write(content + dataset_bytes(number, study))
+        file.seal()
+        found = inspect(file.path)
+        row = InstanceRow(
+            sop_instance_uid=found.sop_instance_uid,
+            study_uid=found.study_uid,
+            series_uid=found.series_uid,
+            sop_class_uid=found.sop_class_uid,
+            transfer_syntax_uid=found.transfer_syntax_uid,
+            received_sha256=(digests := digest_file(file.path)).received_sha256,
+            stored_sha256=digests.stored_sha256,
+            pixel_sha256=None,
+            size_bytes=digests.size_bytes,
+            received_at=utc_now(),
+            calling_ae_title="CT1",
+            association_id="a1",
+            state=SpoolState.INCOMING,
+            revision=None,
+        )
+        return Arrival(file, row, found.header)
 
 
 def count_operations(directory: Path) -> int:
     clinic = Clinic(directory, None)
     clinic.live()
-    assert len(clinic.acknowledged) == 4
+    assert len(clinic.acknowledged) == 7
     return clinic.files.operations
 
 
@@ -103,7 +146,7 @@ def test_nothing_acknowledged_is_lost_wherever_power_goes(tmp_path: Path) -> Non
             row = find_instance(journal, Uid(uid))
             assert row is not None, f"cut after {operations} operations: {uid} is lost"
             content = spool.path_of(row.sop_instance_uid, row.study_uid, row.revision, row.state).read_bytes()
-            assert content.endswith(dataset_bytes(int(uid.rpartition(".")[2])))
+            assert content.endswith(dataset_bytes(int(uid.rpartition(".")[2]), row.study_uid))
         transfers = journal.read("SELECT revision FROM transfers")
         ready_or_later = [row for row in instances_of(journal, Uid(STUDY)) if row.state is not SpoolState.INCOMING]
         assert bool(transfers) == bool(ready_or_later)

@@ -13,6 +13,7 @@ from gateway.journal.custody import custody_of
 from gateway.journal.instances import find_instance, instances_of
 from gateway.spool import SpoolState
 from gateway.spool.rebuild import RebuildReport, rebuild
+from gateway.stored_digests import take_stored_digests
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Uid
 from tests.integration.gateway_receive.instances import STUDY, instance_uid, write_slice
@@ -55,6 +56,7 @@ def test_orderly_stop_needs_no_mending(stopped: ReceivingGateway) -> None:
 
 
 def test_lost_row_is_read_again_from_the_file(stopped: ReceivingGateway) -> None:
+    assert take_stored_digests(stopped.spool, stopped.journal, Uid(STUDY)) == []
     before = find_instance(stopped.journal, UIDS[0])
     forget(stopped, UIDS[0])
     assert mend(stopped).instances_added == 1

@@ -26,7 +26,7 @@ from tests.integration.gateway_receive.instances import (
     write_slice,
 )
 from tests.integration.gateway_receive.modality import answers, dataset_sha256, dcmtk, send
-from tests.integration.gateway_receive.receiving import ReceivingGateway
+from tests.integration.gateway_receive.receiving import ReceivingGateway, tmp_is_empty
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.services
@@ -68,7 +68,7 @@ def test_acknowledged_instance_is_durable_journalled_and_verbatim(gateway: Recei
     assert dataset_sha256(stored) == row.received_sha256
     assert stored.stat().st_size == row.size_bytes
     assert dcmread(stored).file_meta.SourceApplicationEntityTitle == "CT1"
-    assert list((gateway.spool.root / "tmp").iterdir()) == []
+    eventually(lambda: tmp_is_empty(gateway))
 
 
 def test_end_of_the_association_tells_what_was_received(gateway: ReceivingGateway, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -29,8 +30,10 @@ def rendered(hub: Hub, signed_case: SignedCase, fonts_dir: Path) -> SignedCase:
     return signed_case
 
 
-def receipt(step: ReceiptStep, at: datetime, *, target: str = "pacs:main", reason: str = "", seq: int = 1) -> Receipt:
-    return Receipt(seq=seq, step=step, target=target, at=at, reason=reason)
+def receipt(
+    step: ReceiptStep, at: datetime, *, target: str = "pacs:main", reason: str = "", seq: int = 1, **said: Any
+) -> Receipt:
+    return Receipt(seq=seq, step=step, target=target, at=at, reason=reason, **said)
 
 
 def tell(hub: Hub, case: SignedCase, kind: DocumentKind, said: Receipt) -> None:
@@ -128,6 +131,35 @@ def test_a_failure_is_in_the_ledger_with_its_reason_once_per_failure(
         {"kind": "sr", "target": "pacs:main", "reason": "no answer"},
     ]
     assert case_row(hub, rendered).state == "final"
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ("hl7:his", DocumentKind.REPORT_JSON),
+        ("print:console", DocumentKind.REPORT_JSON),
+        ("folder:share", DocumentKind.PDF),
+        ("pacs:old", DocumentKind.SR),
+    ],
+)
+def test_a_clinic_whose_only_target_takes_one_document_has_its_report_with_that(
+    hub: Hub, rendered: SignedCase, target: str, kind: DocumentKind
+) -> None:
+    tell(hub, rendered, kind, receipt(ReceiptStep.DELIVERED, hub.clock(), target=target, takes=(kind,)))
+    assert case_row(hub, rendered).state == "acknowledged"
+
+
+def test_a_coded_failure_keeps_the_other_systems_words_out_of_the_ledger(hub: Hub, rendered: SignedCase) -> None:
+    params = {"code": "AE", "said": "患者张三不存在"}
+    failed = receipt(
+        ReceiptStep.FAILED, hub.clock(), target="hl7:his", reason="the HIS ...", code="his_error", params=params
+    )
+    tell(hub, rendered, DocumentKind.REPORT_JSON, failed)
+    with hub.transaction() as session:
+        event = session.scalars(select(CustodyEvent).where(CustodyEvent.hop == "delivery_failed")).one()
+        kept = session.scalars(select(DocumentReceipt)).one()
+    assert event.detail == {"kind": "report_json", "target": "hl7:his", "fault": "his_error", "params": {"code": "AE"}}
+    assert (kept.code, kept.params) == ("his_error", params)
 
 
 def test_a_wrong_clock_at_the_clinic_cannot_date_delivery_before_the_signature(

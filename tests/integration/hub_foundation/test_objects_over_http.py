@@ -16,9 +16,9 @@ import pytest
 from aiohttp import web
 
 from reading_queue.web.objects import READ_BYTES, build_objects_app
-from reading_queue.web.offload import Offload
 from storage.objects.directory import DirectoryStore
 from storage.objects.protocol import ObjectMissing, PresignedRequest
+from storage.screens.offload import Offload
 from tests.support.clock import SteerableClock
 from tests.support.waiting import eventually
 

@@ -172,17 +172,19 @@ def test_a_dead_job_is_shown_and_launched_again(hub: ServedHub) -> None:
     url = find_postgres_url(hub.data_dir)
     assert url is not None
     engine = sa.create_engine(url)
+    # Launched again it ends well. One that fails would be dead anew within seconds, perhaps before the last look.
     with Session(engine) as session, session.begin():
         now = session.scalars(sa.select(sa.func.now())).one()
-        arguments = {"report_id": "no-such-report"}
-        dead = {"subject_id": "no-such-report", "arguments": arguments, "failed_at": now, "reason": "probe.Failure"}
-        session.add(DeadJob(job="reports.render", **dead, retried_at=None))
+        arguments = {"reading_task_id": "dead-once"}
+        dead = {"subject_id": "dead-once", "arguments": arguments, "failed_at": now, "reason": "probe.Failure"}
+        session.add(DeadJob(job="cases.route", **dead, retried_at=None))
     engine.dispose()
     told = hub.cli("jobs", "dead")
     assert "probe.Failure" in told
     assert "1 jobs failed for good" in hub.cli("status", expected=1)
     number = told.split()[0]
     assert f"job {number} is launched again" in hub.cli("jobs", "retry", number)
+    eventually(lambda: assert_in("dead-once", hub.process.log()), BACK_S)
     assert "none" in hub.cli("jobs", "dead")
 
 

@@ -7,8 +7,8 @@ from aiohttp import web
 from reading_queue.services.hub import Hub
 from reading_queue.web.gateway_api import PREFIX, build_gateway_api
 from reading_queue.web.objects import build_objects_app
-from reading_queue.web.offload import Offload
 from storage.objects.directory import URL_PREFIX, DirectoryStore
+from storage.screens.offload import Offload
 from tests.support.app_server import AppServer
 
 

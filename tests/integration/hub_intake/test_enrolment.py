@@ -5,20 +5,23 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from datetime import date
 
 import pytest
 import urllib3
 from sqlalchemy import select
 
+from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.errors import NotFound
-from reading_queue.services.enrolment import issue_enrolment_code
+from reading_queue.services.enrolment import issue_enrolment_code, issue_reader_code
 from reading_queue.services.hub import Hub
 from reading_queue.services.keys import hub_key
+from storage.contract.accession_numbers import mark_of
 from storage.contract.signing import GatewayKey, key_id_of
-from storage.contract.wire import EnrolmentAnswer, EnrolmentRequest
+from storage.contract.wire import EnrolmentAnswer, EnrolmentRequest, ReaderCases
 from storage.ledger.tables import Enrolment, Gateway
 from tests.integration.hub_intake.conftest import OTHER_SITE, SITE
-from tests.integration.hub_intake.gateway_stand_in import Reply, send
+from tests.integration.hub_intake.gateway_stand_in import GatewayStandIn, Reply, enrol_stand_in, send
 from tests.integration.hub_intake.http_server import HubServer
 from tests.support.clock import SteerableClock
 
@@ -115,3 +118,71 @@ def test_key_that_is_not_base64url_is_refused(network: Hub, server: HubServer) -
     with urllib3.PoolManager(retries=False) as http:
         reply = send(http, "POST", f"{server.url}/gateway/v1/enrolments", request.model_dump_json().encode())
     assert (reply.status, reply.problem().code) == (422, "public_key_invalid")
+
+
+def test_gateway_that_lost_its_journal_learns_how_far_its_events_are_known(network: Hub, server: HubServer) -> None:
+    key = GatewayKey.generate()
+    first = enrol(server, issue_enrolment_code(network, SITE, "admin"), key).into(EnrolmentAnswer)
+    assert first.custody_through == 0
+    with network.transaction() as session:
+        session.get_one(Gateway, first.gateway_id).custody_through = 41
+    again = enrol(server, issue_enrolment_code(network, SITE, "admin"), key).into(EnrolmentAnswer)
+    assert (again.gateway_id, again.custody_through) == (first.gateway_id, 41)
+
+
+def test_a_readers_gateway_and_a_sites_gateway_have_nothing_of_each_others(network: Hub, server: HubServer) -> None:
+    with network.transaction() as session:
+        session.add(Organisation(organisation_id="city-first", kind="municipal", name="市第一人民医院"))
+        session.flush()
+        session.add(
+            Account(
+                account_id="wang",
+                login="wang",
+                display_name="王",
+                password_hash="-",
+                role="physician",
+                organisation_id="city-first",
+                created_at=network.clock(),
+            )
+        )
+        session.flush()
+        session.add(
+            Physician(
+                physician_id="wang",
+                account_id="wang",
+                organisation_id="city-first",
+                title="attending",
+                licence_number="1",
+                licence_valid_until=date(2040, 1, 1),
+                modalities=[],
+                specialties=[],
+                wip_max=5,
+            )
+        )
+    with pytest.raises(NotFound):
+        issue_reader_code(network, f"{SITE}-01", "admin")  # nobody reads there
+    key = GatewayKey.generate()
+    answer = enrol(server, issue_reader_code(network, "city-first", "admin"), key).into(EnrolmentAnswer)
+    assert (answer.role, answer.site_id, answer.site_name) == ("reader", "city-first", "市第一人民医院")
+    reader = GatewayStandIn(server.url, key, answer.gateway_id, "", answer.audience, network.clock())
+    assert reader.call("GET", "/gateway/v1/reader/cases").into(ReaderCases).cases == ()
+    for target in ("/gateway/v1/documents?after=0&wait_s=0", "/gateway/v1/accounts"):
+        assert reader.call("GET", target).status == 403
+    site = enrol_stand_in(network, server.url, SITE)
+    assert site.call("GET", "/gateway/v1/reader/cases").status == 403
+    assert site.call("GET", "/gateway/v1/documents?after=0&wait_s=0").status == 200
+
+
+def test_second_gateway_of_a_site_never_gives_the_order_numbers_of_the_first(network: Hub, server: HubServer) -> None:
+    by_mark: dict[str, GatewayKey] = {}
+    while True:  # one in a million pairs: some thousand keys
+        second = GatewayKey.generate()
+        first = by_mark.setdefault(mark_of(key_id_of(second.public_text())), second)
+        if first is not second:
+            break
+    enrol(server, issue_enrolment_code(network, SITE, "admin"), first).into(EnrolmentAnswer)
+    code = issue_enrolment_code(network, SITE, "admin")
+    refused = enrol(server, code, second)
+    assert (refused.status, refused.problem().code) == (403, "enrolment_mark_taken")
+    enrol(server, code, GatewayKey.generate()).into(EnrolmentAnswer)
+    enrol(server, issue_enrolment_code(network, OTHER_SITE, "admin"), second).into(EnrolmentAnswer)

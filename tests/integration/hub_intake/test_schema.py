@@ -76,3 +76,20 @@ def test_check_current_refuses_an_unknown_revision(empty_database: Engine) -> No
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(schema.SchemaOutdated, match="9999"):
         schema.check_current(empty_database)
+
+
+def test_names_of_an_older_hub_get_their_keys(empty_database: Engine) -> None:
+    schema.upgrade(empty_database)
+    schema.downgrade(empty_database, "0013")
+    with empty_database.begin() as connection:
+        connection.execute(text("INSERT INTO sites (site_id, name, created_at) VALUES ('qinghe', 'x', now())"))
+        patient = "(patient_id, site_id, patient_number, name, sex) VALUES ('p', 'qinghe', '', '', '')"
+        connection.execute(text(f"INSERT INTO patients {patient}"))
+        columns = "study_id, site_id, study_uid, patient_id, patient_name, modalities, series_count, instance_count, "
+        columns += "size_bytes, revision, first_received_at, catalogued_at"
+        values = "'s' || n, 'qinghe', '1.' || n, 'p', '王^芳', '[]', 0, 0, 0, 0, now(), now()"
+        connection.execute(text(f"INSERT INTO studies ({columns}) SELECT {values} FROM generate_series(1, 1001) n"))
+    schema.upgrade(empty_database)
+    with empty_database.connect() as connection:
+        found = "SELECT count(*) FROM studies WHERE name_keys @> ARRAY['wangfang', '王芳', 'wf']"
+        assert connection.execute(text(found)).scalar() == 1001

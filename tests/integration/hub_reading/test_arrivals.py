@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select, text
@@ -11,10 +12,12 @@ from reading_queue.db.tables import Case, ReadingTask, Report
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import ImagesUnacknowledged
 from reading_queue.services import reading
+from reading_queue.services.casework import ROUTE_JOB
 from reading_queue.services.hub import Hub
 from reading_queue.services.visibility import Viewer
 from storage.catalogue.tables import Study
 from storage.contract.hops import Hop
+from storage.contract.lanes import Lane
 from tests.integration.hub_reading.world import TEXT, World
 from tests.support.clock import SteerableClock
 from tests.support.waiting import eventually
@@ -41,6 +44,50 @@ def test_a_later_manifest_moves_only_the_clock_of_the_last_instance(world: World
         before.due_at,
         before.state,
     )
+
+
+def test_a_more_urgent_manifest_hurries_a_case_that_is_offered(world: World, hub: Hub, wang: Viewer):
+    case_id = world.arrive()
+    before = world.case(case_id)
+    assert world.declare("1.2.3", lane=Lane.URGENT) == case_id
+    hurried = world.case(case_id)
+    assert (hurried.lane, hurried.state) == (Lane.URGENT, CaseState.OFFERED)
+    assert before.due_at - hurried.due_at == timedelta(minutes=600 - 90), "the agreement's limits for the lanes"
+    assert world.waiting_jobs().count(ROUTE_JOB) == 1
+    assert world.hops(case_id).count(Hop.DECLARED) == 1
+    world.declare("1.2.3", lane=Lane.URGENT)
+    assert world.hops(case_id).count(Hop.DECLARED) == 1
+
+
+def test_a_stat_manifest_keeps_whom_the_case_is_offered_to_and_sets_the_clock_of_its_lane(
+    world: World, hub: Hub, wang: Viewer
+):
+    case_id = world.arrive()
+    asked = world.offered_to(case_id, wang)
+    before = world.case(case_id)
+    world.declare("1.2.3", lane=Lane.STAT)
+    world.run_jobs()
+    assert set(world.offered_to(case_id, wang)) >= set(asked) != set()
+    limit = timedelta(minutes=hub.policy.time_limit_default_min[Lane.STAT])
+    assert before.due_at - world.case(case_id).due_at == timedelta(minutes=600) - limit
+
+
+def test_late_routine_images_do_not_slow_a_stat_case_down(world: World, hub: Hub):
+    case_id = world.declare("1.2.3", lane=Lane.STAT)
+    before = world.case(case_id)
+    world.declare("1.2.3", revision=2)
+    after = world.case(case_id)
+    assert (after.lane, after.due_at) == (Lane.STAT, before.due_at)
+
+
+def test_signed_case_is_not_hurried_any_more(world: World, hub: Hub, wang: Viewer, zhao: Viewer):
+    case_id = world.arrive()
+    world.submit(wang, case_id)
+    verification = world.open_task(case_id).reading_task_id
+    reading.claim(hub, zhao, verification)
+    reading.sign(hub, zhao, verification, None)
+    world.declare("1.2.3", lane=Lane.STAT)
+    assert world.case(case_id).lane == Lane.ROUTINE
 
 
 def test_declaring_waits_for_a_study_being_catalogued_before_it_takes_the_case(world: World, hub: Hub):

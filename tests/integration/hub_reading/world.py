@@ -90,7 +90,7 @@ class World:
                     body_regions=[],
                     services=["interpretation", "verification"],
                     stage=stage,
-                    time_limits_min={"routine": 600},
+                    time_limits_min={"routine": 600, "urgent": 90},
                     valid_from=date(2020, 1, 1),
                     valid_until=date(2030, 1, 1),
                     recorded_at=self.hub.clock(),

@@ -17,6 +17,8 @@ from reading_queue.domain.roles import Role
 from reading_queue.services import cases, network, reading, routing
 from reading_queue.services.hub import Hub
 from reading_queue.services.visibility import Viewer
+from storage.catalogue.name_keys import keys_of_name
+from storage.catalogue.pinyin import readings
 from storage.catalogue.tables import Patient, Study, Transfer
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
@@ -115,7 +117,7 @@ class County:
                 sex="F",
                 birth_date=date(1958, 4, 12),
             )
-            study = _study(study_uid, site, row.patient_id, modality, what, arrived)
+            study = _study(study_uid, site, row, modality, what, arrived)
             transfer = _transfer(study_uid, site, arrived)
             session.add_all([row, transfer])
             session.flush()
@@ -202,12 +204,16 @@ def _gateway_event(hop: Hop, site: str, study_uid: str, at: Any) -> CustodyEvent
     )
 
 
-def _study(study_uid: str, site: str, patient_id: str, modality: str, what: str, arrived: Any) -> Study:
+def _study(study_uid: str, site: str, patient: Patient, modality: str, what: str, arrived: Any) -> Study:
     return Study(
         study_id=new_id(),
         site_id=site,
         study_uid=study_uid,
-        patient_id=patient_id,
+        patient_id=patient.patient_id,
+        patient_name=patient.name,
+        name_keys=keys_of_name(patient.name, readings),
+        patient_birth_date=patient.birth_date,
+        patient_sex=patient.sex,
         accession_number="A1",
         description=what,
         body_part="CHEST",

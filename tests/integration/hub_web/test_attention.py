@@ -190,7 +190,7 @@ def test_refused_pack_says_why_and_how_many(hub: Hub, county: County, found: Cal
         pytest.param(
             "zh",
             (
-                "网关已隔离",
+                "已隔离",
                 "双桥镇中心卫生院",
                 "文件在中途截断（1 幅）",
                 "请该机构技师查看网关隔离区的说明",
@@ -202,7 +202,7 @@ def test_refused_pack_says_why_and_how_many(hub: Hub, county: County, found: Cal
         pytest.param(
             "en",
             (
-                "Set aside by the gateway",
+                "Set aside",
                 "Shuangqiao Central Health Centre",
                 "The file ends in the middle (images: 1)",
                 "read the note in the gateway&#39;s quarantine",

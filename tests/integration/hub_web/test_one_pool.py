@@ -1,4 +1,7 @@
-"""The web role has one pool of threads: it bounds how many database connections all of its parts use at once."""
+"""The web role has one pool of threads for all that is answered: it bounds how many database connections are in use.
+
+Beside it only what stores uploads, which may take long, and what decodes images have threads of their own.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,25 @@ import pytest
 from reading_queue.bootstrap import build_web
 from reading_queue.services.hub import Hub
 from reading_queue.settings import load_settings
-from reading_queue.web import offload
 from reading_queue.web.keys import RUN
+from storage.screens import offload
 
 
 def test_all_parts_of_the_web_role_share_one_pool(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[offload.Offload] = []
+    made: dict[str, list[offload.Offload]] = {}
 
     class Counted(offload.Offload):
-        def __init__(self) -> None:
-            super().__init__()
-            made.append(self)
+        def __init__(self, threads: int, *, name: str = "offload") -> None:
+            super().__init__(threads, name=name)
+            made.setdefault(name, []).append(self)
 
     monkeypatch.setattr(offload, "Offload", Counted)
-    monkeypatch.setattr("reading_queue.web.app.Offload", Counted)
+    for module in ("reading_queue.web.app", "storage.dicomweb.app"):
+        monkeypatch.setattr(f"{module}.Offload", Counted)
     config = tmp_path / "hub.toml"
     config.write_text(f'data_dir = "{tmp_path / "data"}"\n[broker]\nurl = "redis://127.0.0.1:1/0"\n')
     app = asyncio.run(build_web(load_settings(config), dataclasses.replace(hub)))
-    assert made == [app[RUN]]
-    made[0].close()
+    assert {name: len(pools) for name, pools in made.items()} == {"offload": 1, "deposits": 1, "transcode": 1}
+    assert made["offload"] == [app[RUN]]
+    for pools in made.values():
+        pools[0].close()

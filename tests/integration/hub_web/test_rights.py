@@ -15,7 +15,7 @@ from sqlalchemy import func, select, update
 from reading_queue.db.tables import Agreement
 from reading_queue.domain.roles import Role
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import may_see_study, visible_sites
+from reading_queue.services.visibility import may_follow_study, visible_sites
 from reading_queue.web.app import build_app
 from storage.ledger.tables import AuditEvent
 from tests.integration.hub_web.county import (
@@ -177,7 +177,7 @@ def test_physician_sees_what_is_offered_held_or_signed_by_them_and_no_more(
             return {
                 login
                 for login in (AUTHOR, VERIFIER, "zheng.an", "gu.ming")
-                if may_see_study(session, county.viewer(login), FIRST_SITE, STUDY, hub.clock())
+                if may_follow_study(session, county.viewer(login), FIRST_SITE, STUDY, hub.clock())
             }
 
     assert who_sees() == {AUTHOR, VERIFIER, "zheng.an"}  # offered; gu.ming stands behind, at stage 3
@@ -192,7 +192,7 @@ def test_offer_that_ran_out_gives_no_right(
 ) -> None:
     hub_clock.advance(hub.policy.offer_ttl_s)
     with hub.transaction() as session:
-        assert not may_see_study(session, county.viewer(AUTHOR), FIRST_SITE, STUDY, hub.clock())
+        assert not may_follow_study(session, county.viewer(AUTHOR), FIRST_SITE, STUDY, hub.clock())
 
 
 def test_every_look_at_a_study_is_audited_once_however_long_the_page_refreshes_itself(

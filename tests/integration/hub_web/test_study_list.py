@@ -83,6 +83,17 @@ def test_study_is_found_by_part_of_a_name_or_of_a_number(
     assert find(text=text) == (["1.2.3.1"] if found else [])
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("wangxiaodong", True), ("wang dong", True), ("WXD", True), ("东", True), ("xia", False), ("wxl", False)],
+)
+def test_study_is_found_by_the_pinyin_of_a_chinese_name(
+    county: County, find: Callable[..., list[str]], text: str, found: bool
+) -> None:
+    county.arrive("1.2.3.1", patient="王^小东")
+    assert find(text=text) == (["1.2.3.1"] if found else [])
+
+
 def test_invented_number_is_neither_shown_nor_found(
     hub: Hub, county: County, find: Callable[..., list[str]], browser_of: Callable[[str], Visitor]
 ) -> None:

@@ -54,7 +54,8 @@ def test_all_errors_are_reported_together(tmp_path: Path, monkeypatch: pytest.Mo
 def test_missing_keys_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_settings(write(tmp_path, 'spool_dir = "/x"\n[hub]\n[dicom]\n'))
-    assert caught.value.problems == ["hub.url: is missing", "dicom.allowed_calling_ae_titles: is missing"]
+    assert caught.value.problems[0] == "hub.url: is missing"
+    assert "nobody could send" in caught.value.problems[1]
 
 
 @pytest.mark.parametrize("text", ["spool_dir = ", "\x00"])
@@ -79,6 +80,36 @@ def test_targets_need_different_names(tmp_path: Path) -> None:
     target = '[[targets]]\nname = "main"\nhost = "pacs"\nport = 104\nae_title = "PACS"\n'
     with pytest.raises(ConfigurationError, match="same name"):
         load_settings(write(tmp_path, MINIMAL + target + target))
+
+
+PEER = '[[dicom.peers]]\nname = "ws"\nae_title = "WS"\n'
+
+
+@pytest.mark.parametrize(
+    ("peers", "problem"),
+    [
+        (PEER + PEER, "named twice"),
+        (PEER.replace('"WS"', '"CT1"'), "named twice"),
+        (PEER + PEER.replace('"WS"', '"WS2"'), "same name"),
+        (PEER + 'host = "h"\n', "both host and port"),
+        (PEER + "tls_required = true\n", r"\[dicom.tls\] must name"),
+        (PEER + 'may = ["print"]\n', "may"),
+        (PEER + 'addresses = ["192.168.1.300"]\n', "addresses"),
+        (PEER + 'character_set = "BIG5"\n', "character_set"),
+    ],
+)
+def test_peers_that_contradict_each_other_are_refused_in_words(tmp_path: Path, peers: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        load_settings(write(tmp_path, MINIMAL + peers))
+
+
+def test_short_form_and_peers_together_are_everybody_who_may_call(tmp_path: Path) -> None:
+    text = MINIMAL + 'lanes = { CT1 = "urgent" }\n' + PEER + 'lane = "stat"\nhost = "10.0.0.5"\nport = 104\n'
+    dicom = load_settings(write(tmp_path, text)).dicom
+    assert {peer.ae_title for peer in dicom.to_peers()} == {"CT1", "WS"}
+    assert dicom.to_lanes() == {"CT1": "urgent", "WS": "stat"}
+    (called_back,) = [peer.call_back for peer in dicom.to_peers() if peer.call_back is not None]
+    assert (called_back.host, called_back.port) == ("10.0.0.5", 104)
 
 
 def test_example_file_is_valid() -> None:

@@ -1,37 +1,10 @@
 from __future__ import annotations
 
-import pytest
-
-from gateway.forwarder.pace import (
-    PACK_BYTES_MAX,
-    PACK_BYTES_MIN,
-    PACK_BYTES_UNMEASURED,
-    POLL_IDLE_MAX_S,
-    POLL_WORKING_MAX_S,
-    LineSpeed,
-    Polls,
-    poll_delay_s,
-)
+from gateway.forwarder.pace import POLL_IDLE_MAX_S, POLL_WORKING_MAX_S, Polls, poll_delay_s
 from gateway.journal.transfers import TransferKey
 from storage.contract.identifiers import Uid
 
 KEY = TransferKey(Uid("1.2"), 1)
-
-
-@pytest.mark.parametrize(
-    ("bytes_per_s", "pack_bytes"), [(10_000, PACK_BYTES_MIN), (500_000, 2_500_000), (10**9, PACK_BYTES_MAX)]
-)
-def test_pack_takes_the_configured_seconds_of_the_line(bytes_per_s: int, pack_bytes: int) -> None:
-    speed = LineSpeed(5)
-    assert speed.pack_bytes() == PACK_BYTES_UNMEASURED
-    speed.observe(bytes_per_s * 10, 10)
-    assert speed.pack_bytes() == pack_bytes
-
-
-def test_tiny_upload_says_nothing_of_the_line() -> None:
-    speed = LineSpeed(5)
-    speed.observe(1000, 0.2)
-    assert speed.pack_bytes() == PACK_BYTES_UNMEASURED
 
 
 def test_polls_begin_fast_and_slow_down_when_the_hub_is_away() -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway.journal.identity import Identity
-from gateway.returns.pacs import problem_of
+from gateway.returns.pacs import failure_of
 from gateway.returns.proof import DocumentUntrusted, verify_announcement, verify_content
 from storage.contract.signing import GatewayKey, sign_text
 from storage.contract.wire import DocumentDescriptor, DocumentKind, SignedDescriptor
@@ -72,7 +72,7 @@ def test_content_must_have_the_signed_length_and_digest() -> None:
 
 @pytest.mark.parametrize("status", [0x0000, 0xB000, 0xB006, 0xBFFF])
 def test_success_and_warnings_count_as_stored(status: int) -> None:
-    assert problem_of(status) == ""
+    assert failure_of(status) is None
 
 
 @pytest.mark.parametrize(
@@ -80,4 +80,6 @@ def test_success_and_warnings_count_as_stored(status: int) -> None:
     [(0xA700, "out of resources"), (0xA900, "does not match"), (0xC123, "cannot understand"), (0x0124, "0124")],
 )
 def test_failures_are_words_with_the_status(status: int, words: str) -> None:
-    assert words in problem_of(status)
+    failure = failure_of(status)
+    assert failure is not None
+    assert words in failure.words()

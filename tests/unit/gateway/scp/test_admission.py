@@ -6,11 +6,18 @@ import pytest
 from pydicom.uid import UID
 from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext
 
+from gateway.peers import EVERYTHING, Peer, Permission
 from gateway.scp.admission import TRANSFER_SYNTAXES, is_storage_class, name_storage_service, tailor_contexts
+from gateway.scp.services import DicomService, ServiceTable
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 JPEG_LOSSY, JPEG_LOSSLESS, HTJ2K = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.201"
+
+
+SCANNER = Peer("ct1", "CT1")
+FIND = DicomService("Query", Permission.QUERY, frozenset({"1.2.840.10008.5.1.4.1.2.2.1"}))
+SERVICES = ServiceTable([FIND])
 
 
 def proposal(uid: str, *syntaxes: str) -> PresentationContext:
@@ -33,7 +40,7 @@ def proposal(uid: str, *syntaxes: str) -> PresentationContext:
     ],
 )
 def test_the_proposers_order_counts_and_loss_comes_last(offered: list[str], preferred: list[str]) -> None:
-    (context,) = tailor_contexts([proposal(CT, *offered)])
+    (context,) = tailor_contexts([proposal(CT, *offered)], SCANNER, SERVICES)
     assert context.transfer_syntax == preferred
 
 
@@ -52,6 +59,7 @@ def not_media(context: PresentationContext) -> bool:
     ("uid", "taken"),
     [
         ("1.2.840.10008.5.1.4.1.1.3", True),  # Ultrasound Multi-frame, retired
+        ("1.2.840.10008.5.1.1.27", True),  # Stored Print, retired
         ("1.3.12.2.1107.5.9.1", True),  # private
         ("1.2.840.10008.5.1.4.1.1.999", True),  # newer than this software
         ("1.2.840.10008.1.1", False),  # Verification is no storage
@@ -64,9 +72,24 @@ def test_storage_classes_of_every_kind_and_nothing_else(uid: str, taken: bool) -
     assert is_storage_class(UID(uid)) is taken
 
 
-def test_verification_is_supported_and_queries_are_not() -> None:
-    contexts = tailor_contexts([proposal("1.2.840.10008.1.1", IMPLICIT), proposal("1.2.840.10008.5.1.4.31", IMPLICIT)])
-    assert [context.abstract_syntax for context in contexts] == ["1.2.840.10008.1.1"]
+def supported(peer: Peer, *uids: str, receives_back: tuple[str, ...] = ()) -> list[str]:
+    contexts = tailor_contexts([proposal(uid, IMPLICIT) for uid in uids], peer, SERVICES, receives_back)
+    return [str(context.abstract_syntax) for context in contexts]
+
+
+def test_a_device_gets_what_it_may_use_and_verification_always() -> None:
+    asked = ("1.2.840.10008.1.1", CT, "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.31")
+    assert supported(SCANNER, *asked) == ["1.2.840.10008.1.1", CT]
+    reader = Peer("ws", "WS", frozenset({Permission.QUERY}))
+    assert supported(reader, *asked) == ["1.2.840.10008.1.1", "1.2.840.10008.5.1.4.1.2.2.1"]
+    assert supported(Peer("all", "ALL", EVERYTHING), *asked) == list(asked[:3])
+
+
+def test_a_reader_takes_images_by_c_get_only_where_it_proposed_to_receive_them() -> None:
+    reader = Peer("ws", "WS", frozenset({Permission.RETRIEVE}))
+    assert supported(reader, CT) == []
+    (context,) = tailor_contexts([proposal(CT, IMPLICIT)], reader, SERVICES, {CT})
+    assert (context.scu_role, context.scp_role) == (False, True)
 
 
 def test_unknown_storage_classes_are_named_to_the_storage_service() -> None:

@@ -11,6 +11,7 @@ from gateway.scp.c_store_status import (
     C_STORE_FAILURES,
     DISK_FULL,
     ERROR_COMMENT_CHARACTERS_MAX,
+    NOT_AUTHORISED,
     UNEXPECTED,
     StoreFailure,
     find_failure,
@@ -64,4 +65,4 @@ def test_words_fit_into_an_error_comment_and_name_a_remedy(failure: StoreFailure
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.code)
 def test_every_status_is_a_failure_of_the_storage_service(failure: StoreFailure) -> None:
-    assert failure.status >> 8 in {0xA7, 0xA9} or failure.status >> 12 == 0xC
+    assert failure.status >> 8 in {0xA7, 0xA9} or failure.status >> 12 == 0xC or failure.status == NOT_AUTHORISED

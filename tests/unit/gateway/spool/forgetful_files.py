@@ -6,6 +6,7 @@ fsynced, a rename between directories is two changes.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class ForgetfulFiles(RealFiles):
         self._tree = DirectoryNode()
         self._open: dict[int, FileNode] = {}
         self._left = operations_left
+        self._counting = threading.Lock()
         self.operations = 0
 
     def open_new(self, path: Path) -> int:
@@ -93,9 +95,10 @@ class ForgetfulFiles(RealFiles):
         _write_durable(self._tree, target)
 
     def _spend(self) -> None:
-        if self._left is not None and self.operations >= self._left:
-            raise PowerCut
-        self.operations += 1
+        with self._counting:  # directories are synced by several threads
+            if self._left is not None and self.operations >= self._left:
+                raise PowerCut
+            self.operations += 1
 
     def _parent(self, path: Path) -> DirectoryNode:
         return self._directory(path.parent)

@@ -114,9 +114,7 @@ def test_repeated_move_changes_nothing(spool: Spool) -> None:
         spool.move_to_ready(STUDY, 1, [FIRST])
     for _ in range(2):
         spool.move_to_sent(STUDY, 1)
-    for _ in range(2):
-        spool.move_to_kept(STUDY, 1)
-    assert spool.path_of(FIRST, STUDY, 1, SpoolState.KEPT).read_bytes() == b"content"
+    assert spool.path_of(FIRST, STUDY, 1, SpoolState.SENT).read_bytes() == b"content"
 
 
 def test_half_done_move_is_finished_by_repeating_it(spool: Spool) -> None:

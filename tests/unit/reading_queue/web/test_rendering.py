@@ -6,8 +6,10 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from reading_queue.web.language import WORDS
 from reading_queue.web.radiologist.views import images_url
-from reading_queue.web.rendering import age_at, clock, local_address, moment, span
+from reading_queue.web.rendering import clock, moment
+from storage.screens.requests import local_address
 
 AT = datetime(2026, 3, 1, 16, 5, 9, 876_000, tzinfo=UTC)
 
@@ -31,7 +33,7 @@ def test_times_are_those_of_the_site() -> None:
     ],
 )
 def test_span_is_in_words(seconds: float | None, words: str) -> None:
-    assert span(seconds) == words
+    assert WORDS.span(seconds) == words
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,7 @@ def test_span_is_in_words(seconds: float | None, words: str) -> None:
     ],
 )
 def test_age_is_in_completed_years(born: date | None, words: str) -> None:
-    assert age_at(born, AT) == words
+    assert WORDS.age_at(born, AT) == words
 
 
 @pytest.mark.parametrize("elsewhere", ["//evil", "https://evil", "/\\evil", "", "clinic", "/a\nb", "/\t/evil"])

@@ -212,7 +212,20 @@ def test_the_same_pixels_have_the_same_digest_in_implicit_and_explicit_files() -
     assert len(seen) == 1
 
 
-def test_only_native_little_endian_pixels_have_a_digest() -> None:
-    for name in ("MR_small_bigendian", "MR_small_RLE", "image_dfl", "test-SR"):
+def test_the_same_pixels_have_the_same_digest_in_every_lossless_syntax() -> None:
+    seen = set()
+    for name in (
+        "MR_small",
+        "MR_small_bigendian",
+        "MR_small_RLE",
+        "MR_small_jp2klossless",
+        "MR_small_jpeg_ls_lossless",
+    ):
         with (TEST_FILES / f"{name}.dcm").open("rb") as file:
-            assert digest_instance(file, check_structure(file)).pixel_sha256 is None
+            seen.add(digest_instance(file, check_structure(file)).pixel_sha256)
+    assert len(seen) == 1
+
+
+def test_lossy_pixels_have_no_digest() -> None:
+    with (TEST_FILES / "SC_rgb_jpeg_dcmtk.dcm").open("rb") as file:
+        assert digest_instance(file, check_structure(file)).pixel_sha256 is None

@@ -27,13 +27,17 @@ def file_with_waveform(syntax: UID) -> bytes:
     return stream.getvalue()
 
 
+def opened(syntax: UID) -> io.BytesIO:
+    return io.BytesIO(file_with_waveform(syntax))
+
+
 def test_value_inside_a_sequence_is_found_by_its_path() -> None:
-    assert read_value(file_with_waveform(ExplicitVRLittleEndian), "54000100/1/54001010") == SAMPLES
+    assert read_value(opened(ExplicitVRLittleEndian), "54000100/1/54001010") == SAMPLES
 
 
 def test_value_of_a_big_endian_file_is_given_in_little_endian() -> None:
     swapped = bytes(SAMPLES[index ^ 1] for index in range(len(SAMPLES)))
-    assert read_value(file_with_waveform(ExplicitVRBigEndian), "54000100/1/54001010") == swapped
+    assert read_value(opened(ExplicitVRBigEndian), "54000100/1/54001010") == swapped
 
 
 @pytest.mark.parametrize(
@@ -42,7 +46,7 @@ def test_value_of_a_big_endian_file_is_given_in_little_endian() -> None:
 )
 def test_path_that_leads_nowhere_is_refused(path: str) -> None:
     with pytest.raises(BulkDataNotFound):
-        read_value(file_with_waveform(ExplicitVRLittleEndian), path)
+        read_value(opened(ExplicitVRLittleEndian), path)
 
 
 def test_stored_addresses_are_completed_at_every_depth_and_others_stay() -> None:

@@ -7,7 +7,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, HTJ2KLossless, ImplicitVRLittl
 
 from storage.catalogue.tables import Instance
 from storage.dicomweb.errors import BadQuery
-from storage.dicomweb.frames import FRAMES_PER_REQUEST_MAX, little_endian_words, media_type_of, parse_frame_numbers
+from storage.dicomweb.frames import FRAMES_PER_REQUEST_MAX, little_endian_words, parse_frame_numbers, stored_offer
 
 
 def test_frame_list_keeps_its_order() -> None:
@@ -36,7 +36,7 @@ def test_more_frames_than_one_request_may_ask_are_refused() -> None:
     ],
 )
 def test_frames_name_the_syntax_in_which_they_are_given(stored_as: UID, given_as: str) -> None:
-    assert media_type_of(Instance(transfer_syntax_uid=stored_as)) == given_as
+    assert stored_offer(Instance(transfer_syntax_uid=stored_as)).content_type == given_as
 
 
 def test_big_endian_words_are_swapped_as_wide_as_they_are() -> None:

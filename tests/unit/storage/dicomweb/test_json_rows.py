@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from storage.catalogue.patient_numbers import invent_number
 from storage.catalogue.tables import Patient, Study
-from storage.dicomweb.catalogue_queries import StudyRow
-from storage.dicomweb.json_rows import DicomJson, study_json
+from storage.dicomweb.json_rows import DicomJson, FoundRow, attributes_of, rows_json
+from storage.dicomweb.searching.keys import Level
 
 
 def found(patient_number: str) -> DicomJson:
-    patient = Patient(site_id="qinghe-t01", patient_number=patient_number, name="Wang^XiaoDong=王^小东", sex="M")
-    study = Study(study_uid="1.2.3", modalities=["CT"], referring_physician="")
-    return study_json(StudyRow(study, patient))
+    name = "Wang^XiaoDong=王^小东"
+    patient = Patient(site_id="qinghe-t01", patient_number=patient_number, name="Wang^Er", sex="M")
+    study = Study(study_uid="1.2.3", modalities=["CT"], referring_physician="", patient_name=name)
+    (row,) = rows_json([FoundRow(study, patient)], attributes_of(Level.STUDY, from_level=Level.STUDY))
+    return row
 
 
 def test_number_of_the_site_comes_with_its_issuer() -> None:

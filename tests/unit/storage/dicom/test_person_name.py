@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reading_queue.domain.person_name import display_name, patient_display_name
+from storage.dicom.person_name import display_name, patient_display_name
 
 
 @pytest.mark.parametrize(
