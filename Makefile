@@ -31,6 +31,10 @@ check: prepare-dev ## Format, lint, types, import contracts, architecture tests
 drills: prepare-dev ## Kill things at random moments, many seeds (ONLY=road SEEDS=30)
 	@$(PYTHON) -m tests.drills $(if $(ONLY),--only '$(ONLY)') $(if $(SEEDS),--seeds '$(SEEDS)')
 
+.PHONY: bench
+bench: prepare-bench ## Measure against DCMTK and Orthanc: a table and build/bench.json (ONLY=PREFIX BENCH_DATA=DIR)
+	@$(if $(BENCH_DATA),BENCH_DATA='$(BENCH_DATA)') $(PYTHON) -m tests.benchmarks $(if $(ONLY),--only '$(ONLY)')
+
 .PHONY: format
 format: prepare-dev ## Format and mend what ruff can mend
 	@.venv/bin/ruff format .
@@ -43,6 +47,10 @@ prepare: ## What the demo needs: Python packages, viewer
 .PHONY: prepare-dev
 prepare-dev: ## What the tests need: the same, test tools, Debian packages
 	@deploy/prepare.sh dev
+
+.PHONY: prepare-bench
+prepare-bench: ## What the benchmarks need: the same as the tests, and the peers to compare with
+	@deploy/prepare.sh bench
 
 LOCK := .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate \

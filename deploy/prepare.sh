@@ -2,6 +2,7 @@
 # Prepares this checkout: Python packages into .venv, what browsers are served into build/web, Debian packages for tests.
 #   deploy/prepare.sh runtime   what `make demo` needs
 #   deploy/prepare.sh dev       what `make test` and `make check` need as well
+#   deploy/prepare.sh bench     what `make bench` needs as well: the programs to compare with
 # Everything comes from locked lists. What is already there is not fetched again, so the second time works offline.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -48,7 +49,7 @@ make_venv() {
 }
 
 install_python() {
-    local lock="deploy/requirements/$1.txt" stamp="$venv/.$1.sha256" want
+    local lock="deploy/requirements/$1.txt" stamp="$venv/.$1.sha256" want missing
     want=$(sha256sum "$lock" pyproject.toml | sha256sum)
     [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && return
     # A machine that ran `make test` already has everything that the demo needs.
@@ -58,6 +59,8 @@ install_python() {
         || die "pip could not install $lock" "is there a network, and a reachable package index?"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . \
         || die "pip could not install this checkout" "look at its message above"
+    missing=$("$venv/bin/python" -m pip check --disable-pip-version-check) \
+        || die "$lock does not hold all that $("$venv/bin/python" -V) needs" "$missing"
     printf '%s' "$want" >"$stamp"
 }
 
@@ -88,11 +91,26 @@ install_debian_for_tests() {
     [ ${#missing[@]} = 0 ] || need_debian "${missing[@]}"
 }
 
+# Programs that the benchmarks compare with. Installing Orthanc must not leave its service enabled or running here.
+install_debian_for_benchmarks() {
+    local missing=()
+    command -v storescp >/dev/null || missing+=(dcmtk)
+    command -v Orthanc >/dev/null || [ -x /usr/sbin/Orthanc ] || missing+=(orthanc)
+    [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing+=(orthanc-dicomweb)
+    [ ${#missing[@]} = 0 ] && return
+    need_debian "${missing[@]}"
+    case " ${missing[*]} " in *" orthanc"*)
+        if [ -d /run/systemd/system ]; then systemctl --quiet disable --now orthanc.service
+        elif command -v systemctl >/dev/null; then systemctl --quiet disable orthanc.service; fi ;;
+    esac
+}
+
 make_venv
 case $kind in
     runtime) install_python runtime; build_assets ;;
     dev) install_debian_for_tests; install_python dev; build_assets ;;
-    *) die "unknown word: $kind" "deploy/prepare.sh runtime|dev" ;;
+    bench) install_debian_for_tests; install_debian_for_benchmarks; install_python dev; build_assets ;;
+    *) die "unknown word: $kind" "deploy/prepare.sh runtime|dev|bench" ;;
 esac
 if [ $((SECONDS - started)) -ge 5 ]; then
     say "Prepared in $((SECONDS - started)) s"

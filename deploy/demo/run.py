@@ -144,6 +144,7 @@ class Demo:
             '[dicom]\nae_title = "COUNTERPART"\nhost = "127.0.0.1"\n'
             f"port = {self.dicom_ports[site]}\n"
             'allowed_calling_ae_titles = ["DEMO_SCANNER"]\n\n'
+            f'[console]\nhost = "127.0.0.1"\nport = 0\nport_file = "{folder / "console"}"\n\n'
             f'[[targets]]\nname = "clinic"\nhost = "127.0.0.1"\nport = {self.pacs_ports[site]}\n'
             'ae_title = "CLINIC_PACS"\n',
             encoding="utf-8",
@@ -298,6 +299,11 @@ class Demo:
             self.screen.say(
                 f"  {person['login']:18} {person['name']}  reading desk, {person['organisation']}, {waiting}"
             )
+        for site in SITES:
+            people = [person for person in self.county["technicians"] if person["organisation"] == site]
+            who = ", ".join(f"{person['login']} {person['name']}" for person in people)
+            port = (self._folder(site) / "console").read_text(encoding="ascii").strip()
+            self.screen.say(f"The clinic's own console of {site}: http://127.0.0.1:{port}/  ({who})")
         for site in SITES:
             address = f"127.0.0.1 {self.dicom_ports[site]}"
             self.screen.say(f"Send more to {site}: storescu -aet DEMO_SCANNER -aec COUNTERPART {address} FILE")

@@ -27,7 +27,7 @@ window.config = {
         supportsReject: false,
         supportsFuzzyMatching: false,
         supportsWildcard: true,
-        supportsStow: false,
+        supportsStow: true,
         imageRendering: 'wadors',
         thumbnailRendering: 'wadors',
         enableStudyLazyLoad: true,
