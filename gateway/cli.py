@@ -86,9 +86,11 @@ def serve(context: typer.Context) -> None:
     from gateway.bootstrap import serve as run_gateway
     from gateway.journal.database import JournalTooNew
     from gateway.log_output import configure_logs
+    from storage.open_files import allow_many_open_files
 
     settings = load_or_fail(context.obj)
     configure_logs()
+    allow_many_open_files()
     try:
         run_gateway(settings)
     except JournalTooNew as exc:

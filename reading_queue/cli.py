@@ -88,8 +88,11 @@ def serve(
     role: Annotated[RoleName | None, typer.Argument(help="One role alone, for machines that share the work.")] = None,
 ) -> None:
     """Run the hub until Ctrl-C: the embedded servers where no others are configured, and every role."""
+    from storage.open_files import allow_many_open_files
+
     invocation: Invocation = context.obj
     settings = invocation.settings
+    allow_many_open_files()  # and those of the processes it starts
     if role is None:
         _serve_everything(invocation)
         return

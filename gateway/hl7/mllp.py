@@ -147,10 +147,11 @@ class MllpConnection:
     def is_stale(self) -> bool:
         """Return whether the peer has closed the connection, or said something that nobody asked for, meanwhile."""
         try:
-            readable, _, _ = select.select([self._socket], [], [], 0)
+            poll = select.poll()  # select() cannot watch a file with a number of 1,024 or more
+            poll.register(self._socket, select.POLLIN)
+            return bool(poll.poll(0))
         except (OSError, ValueError):
             return True
-        return bool(readable)
 
     def close(self) -> None:
         """Close the connection; harmless when it is closed."""

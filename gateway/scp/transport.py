@@ -18,8 +18,9 @@ from typing import Any
 import structlog
 from pynetdicom import evt
 from pynetdicom.association import Association
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
+from gateway.polled_socket import PolledSocket
 from gateway.scp.upper_layer import PDU_BYTES_MAX
 from gateway.tls import HANDSHAKE_S_MAX, explain_handshake
 
@@ -32,7 +33,7 @@ class PduTooLong(OSError):
     """A peer announced a PDU longer than any that it may send; pynetdicom closes the connection on an OSError."""
 
 
-class GatewaySocket(AssociationSocket):
+class GatewaySocket(PolledSocket):
     """Reads a PDU whole, within the network timeout, and never more than a PDU may have."""
 
     received_bytes = 0

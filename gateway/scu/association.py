@@ -16,6 +16,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
 
 from gateway.peers import CallBack
+from gateway.polled_socket import PolledSocket
 from gateway.tls import CertificateUnusable, Credentials, client_context, explain_handshake
 from storage.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -157,7 +158,8 @@ class _CallingEntity(AE):
         self.network_timeout = timeout_s
 
     def _create_socket(self, assoc: Association, address: Any, tls_args: Any) -> Any:
-        created = super()._create_socket(assoc, address, tls_args)
+        created = PolledSocket(assoc, address=address)
+        created.tls_args = tls_args
         if created.socket is not None:
             self.sockets.append(created.socket)
         return created

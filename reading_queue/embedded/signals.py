@@ -36,8 +36,9 @@ class SignalWaiter:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for a signal or the time; return whether SIGTERM or SIGINT has ever come."""
-        readable, _, _ = select.select([self._reader], [], [], 0 if self._told_to_stop else timeout_s)
-        if readable:
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)
+        if poll.poll(0 if self._told_to_stop else timeout_s * 1000):
             received = os.read(self._reader, 512)
             self._told_to_stop |= any(number in received for number in STOP_SIGNALS)
         return self._told_to_stop

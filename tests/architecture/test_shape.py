@@ -95,6 +95,17 @@ def test_tests_neither_sleep_nor_skip():
     assert found == []
 
 
+def test_nothing_waits_by_select():
+    """select() cannot watch a file with a number of 1,024 or more; poll() can."""
+    calls = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in python_files(*PACKAGES)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "select" and ast.unparse(node.value) == "select"
+    ]
+    assert calls == []
+
+
 def test_no_work_is_left_unfinished_in_the_packages():
     found = [
         f"{path.relative_to(ROOT)}:{number}"

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pynetdicom import AE
+from pynetdicom import AE, build_context
 from pynetdicom.sop_class import Verification
 
 from gateway.journal.associations import latest_refusals, open_association_ids
 from gateway.journal.instances import find_instance
+from gateway.scu import Destination, associated
 from storage.contract.identifiers import Uid
+from storage.open_files import allow_many_open_files
 from tests.benchmarks.sender import _read_pdu, _status, associate_request, store_message
 from tests.integration.gateway_receive.instances import CT, EXPLICIT_LITTLE, dataset_bytes, instance_uid, write_slice
 from tests.integration.gateway_receive.modality import association, send
@@ -145,9 +149,11 @@ def test_two_hundred_associations_at_once_keep_the_limit_and_are_all_answered(
     start: Callable[..., ReceivingGateway], tmp_path: Path
 ) -> None:
     gateway = start(settings=with_settings(connections_per_address_max=400, acse_timeout_s=60, network_timeout_s=60))
-    with ThreadPoolExecutor(200) as pool:
-        opened = list(pool.map(lambda _: connect(gateway), range(200)))
+    opened: list[tuple[socket.socket, int]] = []
     try:
+        with ThreadPoolExecutor(200) as pool:
+            for calling in [pool.submit(lambda: opened.append(connect(gateway))) for _ in range(200)]:
+                calling.result()
         assert Counter(answer for _, answer in opened) == {ACCEPTED: 10, REJECTED: 190}
 
         def told() -> None:
@@ -163,6 +169,23 @@ def test_two_hundred_associations_at_once_keep_the_limit_and_are_all_answered(
             connection.close()
     eventually(lambda: nothing_is_open(gateway))
     assert send(gateway.port, write_slice(tmp_path / "sent", 99)) == [0x0000]
+
+
+def test_connections_beyond_the_thousandth_open_file_are_served(
+    start: Callable[..., ReceivingGateway],
+) -> None:
+    allow_many_open_files()
+    with ExitStack() as held:
+        for _ in range(1_100):  # those of other peers, studies and uploads
+            held.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        gateway = start()
+        with connect(gateway)[0] as calling:
+            calling.sendall(message(1))
+            assert _status(_read_pdu(calling)[1]) == 0x0000
+        called = Destination("GATEWAY", "127.0.0.1", gateway.port)
+        with associated(called, "CT1", [build_context(VERIFICATION)]) as opened:
+            assert opened.send_c_echo().Status == 0x0000
+        gateway.stop()
 
 
 def test_wall_clock_that_jumps_ends_no_association(gateway: ReceivingGateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from sqlalchemy import create_engine
 
 from reading_queue.bootstrap import build_web
 from reading_queue.services.hub import Hub
@@ -31,8 +33,14 @@ def test_all_parts_of_the_web_role_share_one_pool(hub: Hub, tmp_path: Path, monk
         monkeypatch.setattr(f"{module}.Offload", Counted)
     config = tmp_path / "hub.toml"
     config.write_text(f'data_dir = "{tmp_path / "data"}"\n[broker]\nurl = "redis://127.0.0.1:1/0"\n')
-    app = asyncio.run(build_web(load_settings(config), dataclasses.replace(hub)))
+    engine = create_engine(hub.engine.url)
+
+    async def build_and_end() -> web.Application:
+        app = await build_web(load_settings(config), dataclasses.replace(hub, engine=engine))
+        app.freeze()
+        await app.cleanup()
+        return app
+
+    app = asyncio.run(build_and_end())
     assert {name: len(pools) for name, pools in made.items()} == {"offload": 1, "deposits": 1, "transcode": 1}
     assert made["offload"] == [app[RUN]]
-    for pools in made.values():
-        pools[0].close()
