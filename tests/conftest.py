@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from gateway.journal.database import Journal
 from reading_queue.db.schema import upgrade
 from reading_queue.embedded.directories import make_socket_directory, owned, remove_socket_directory
 from reading_queue.embedded.postgres import MAINTENANCE_DATABASE, EmbeddedPostgres
@@ -30,6 +31,22 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if os.environ.get("CI") and skipped:
         reporter.write_line(f"{len(skipped)} skipped: nothing may be skipped in CI", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def _journals_end_with_their_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close the journals that a test opened in this process: each is some files, and there are thousands of tests."""
+    opened: list[Journal] = []
+    initialise = Journal.__init__
+
+    def noted(journal: Journal, path: Path) -> None:
+        opened.append(journal)
+        initialise(journal, path)
+
+    monkeypatch.setattr(Journal, "__init__", noted)
+    yield
+    for journal in opened:
+        journal.close()
 
 
 # A test's database need not survive a power cut.
