@@ -329,6 +329,7 @@ class Gateway:
         self._watcher.notice_change()
 
     def _association_ended(self) -> None:
+        self._compressor.notice_silence()
         self._watcher.notice_change()
         link = self._link
         if link is not None:

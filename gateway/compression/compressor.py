@@ -48,7 +48,7 @@ class Compressor:
         self._journal = journal
         self._on_study_settled = on_study_settled
         self._changed = threading.Condition()
-        self._wanted: dict[Uid, None] = {}  # complete studies, the most urgent first
+        self._wanted: dict[Uid, tuple[bool, int]] = {}  # complete studies, as they are worth: not stat, instances due
         self._busy: dict[Uid, InstanceRow] = {}
         self._arrived_at = float("-inf")
         self._stopping = False
@@ -79,22 +79,25 @@ class Compressor:
         """An instance has just arrived; cheap."""
         self._arrived_at = time.monotonic()
 
+    def notice_silence(self) -> None:
+        """An association has ended; unless others go on, nothing will arrive for a while."""
+        with self._changed:
+            self._arrived_at = float("-inf")
+            self._changed.notify_all()
+
     def is_settled(self, study_uid: Uid, lane: str) -> bool:
         """Return whether none of the study's instances is due; if some are, work on them now and tell when it is done.
 
-        A study of the stat lane goes before all others.
+        A study of the stat lane goes before all others, and one of few instances before one of many.
         """
-        if count_due(self._journal, study_uid) == 0:
-            with self._changed:
-                self._wanted.pop(study_uid, None)
-            return True
+        due = count_due(self._journal, study_uid)
         with self._changed:
-            if lane == Lane.STAT and next(iter(self._wanted), None) != study_uid:
+            if due:
+                self._wanted[study_uid] = (lane != Lane.STAT, due)
+                self._changed.notify_all()
+            else:
                 self._wanted.pop(study_uid, None)
-                self._wanted = {study_uid: None, **self._wanted}
-            self._wanted.setdefault(study_uid)
-            self._changed.notify_all()
-        return False
+        return due == 0
 
     def _run(self) -> None:
         with suppress(OSError, AttributeError):  # not every system has priorities of threads
@@ -114,14 +117,15 @@ class Compressor:
             row = self._find()
             if row is not None:
                 self._busy[row.sop_instance_uid] = row
-                return row
-        self._wait(self._seconds_to_rest() or IDLE_S)
-        return None
+            elif not self._stopping:
+                self._changed.wait(self._seconds_to_rest() or IDLE_S)
+            return row
 
     def _find(self) -> InstanceRow | None:
         skipping = frozenset(self._busy)
         large_is_busy = any(row.size_bytes > LARGE_BYTES for row in self._busy.values())
-        for study_uid in [*self._wanted, *([None] if not self._seconds_to_rest() else [])]:
+        wanted = sorted(self._wanted, key=self._wanted.__getitem__)
+        for study_uid in [*wanted, *([None] if not self._seconds_to_rest() else [])]:
             row = find_due(
                 self._journal, study_uid, skipping=skipping, bytes_max=LARGE_BYTES if large_is_busy else None
             )

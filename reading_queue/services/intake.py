@@ -8,8 +8,9 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy.orm import Session
 
@@ -20,7 +21,7 @@ from reading_queue.services.hub import Hub, launch
 from reading_queue.services.retention import refuse_deleted
 from reading_queue.services.settling import VERIFY_JOB, VERIFY_LARGE_JOB, settle
 from storage.catalogue import transfers
-from storage.catalogue.holdings import Holdings, compare_with_catalogue
+from storage.catalogue.holdings import compare_entries, compare_with_catalogue
 from storage.catalogue.tables import Grant, GrantedPack, Transfer
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Sha256Hex, new_id
@@ -39,6 +40,8 @@ from storage.contract.wire import (
 )
 from storage.packs.layout import PACK_BYTES_MAX, PackMember, layout_of
 from storage.packs.parts import find_fault_of_parts
+
+FIRST_LOOK: Final = 50  # instances
 
 
 class OtherSite(Forbidden):
@@ -146,7 +149,7 @@ def grant(hub: Hub, gateway: GatewayIdentity, transfer_id: str, request: GrantRe
     expires_at = now + timedelta(seconds=hub.policy.grant_ttl_s)
     with hub.transaction() as session:
         transfer = _get_transfer(session, gateway, transfer_id)
-        _check_packs(request, Manifest.model_validate(transfer.manifest))
+        _check_packs(request, transfers.manifest_of(transfer))
         session.add(Grant(grant_id=grant_id, transfer_id=transfer_id, created_at=now, expires_at=expires_at))
         session.flush()
         session.add_all(_granted_pack(grant_id, pack) for pack in request.packs)
@@ -176,10 +179,10 @@ def commit(hub: Hub, gateway: GatewayIdentity, grant_id: str, request: CommitReq
         if swept or (fresh and granted.expires_at <= now):
             raise GrantExpired
         _commit_packs(session, now, fresh)
-        manifest = Manifest.model_validate(transfer.manifest)
-        holdings = compare_with_catalogue(session, manifest)
-        _record_committed(session, now, transfer, holdings)
-        return _answer(session, transfer, holdings)
+        if _is_on_the_way(session, transfer):
+            case_id = casework.find_case_of(session, transfer.site_id, transfer.study_uid)
+            _record(session, now, Hop.COMMITTED, transfer, case_id)
+        return _stand(session, transfer)
 
 
 def transfer_answer(hub: Hub, gateway: GatewayIdentity, transfer_id: str) -> TransferAnswer:
@@ -190,10 +193,10 @@ def transfer_answer(hub: Hub, gateway: GatewayIdentity, transfer_id: str) -> Tra
     """
     with hub.transaction() as session:
         transfer = _get_transfer(session, gateway, transfer_id)
-        manifest = Manifest.model_validate(transfer.manifest)
-        holdings = compare_with_catalogue(session, manifest)
-        settle(session, hub, transfer, manifest, holdings)
-        return _answer(session, transfer, holdings)
+        if not transfers.is_being_verified(session, transfer_id):
+            manifest = transfers.manifest_of(transfer)
+            settle(session, hub, transfer, manifest, compare_with_catalogue(session, manifest))
+        return _stand(session, transfer)
 
 
 def _declare_case(session: Session, hub: Hub, now: datetime, manifest: Manifest) -> str | None:
@@ -290,17 +293,18 @@ def _commit_packs(session: Session, now: datetime, fresh: list[GrantedPack]) -> 
     session.flush()
 
 
-def _record_committed(session: Session, now: datetime, transfer: Transfer, holdings: Holdings) -> None:
-    """Write COMMITTED once, when every instance that is still needed lies in a committed pack."""
+def _is_on_the_way(session: Session, transfer: Transfer) -> bool:
+    """Return whether every instance that is still needed lies in a committed pack."""
     on_the_way = {
         uid
         for pack in transfers.packs_of_transfer(session, transfer.transfer_id)
         if pack.state in (transfers.COMMITTED, transfers.VERIFIED)
         for uid in pack.sop_instance_uids
     }
-    if on_the_way.issuperset(holdings.needed):
-        case_id = casework.find_case_of(session, transfer.site_id, transfer.study_uid)
-        _record(session, now, Hop.COMMITTED, transfer, case_id)
+    manifest = transfers.manifest_of(transfer)
+    others = [entry for entry in manifest.instances if entry.sop_instance_uid not in on_the_way]
+    looked_at_first = others[:FIRST_LOOK]  # as a rule one of these is needed, which spares asking for thousands
+    return not any(compare_entries(session, manifest, some).needed for some in (looked_at_first, others[FIRST_LOOK:]))
 
 
 def _record(session: Session, now: datetime, hop: Hop, transfer: Transfer, case_id: str | None) -> None:
@@ -316,20 +320,23 @@ def _record(session: Session, now: datetime, hop: Hop, transfer: Transfer, case_
     )
 
 
-def _answer(session: Session, transfer: Transfer, holdings: Holdings) -> TransferAnswer:
-    return TransferAnswer(
-        transfer_id=transfer.transfer_id,
-        state=TransferState(transfer.state),
-        confirmed=holdings.held,
-        refused=_open_refusals(session, transfer, holdings),
-    )
+def _stand(session: Session, transfer: Transfer) -> TransferAnswer:
+    """Return where the transfer stands, and what is confirmed of it when the answer tells that."""
+    state = TransferState(transfer.state)
+    is_open = state is TransferState.RECEIVING and transfers.is_being_verified(session, transfer.transfer_id)
+    packs = transfers.packs_of_transfer(session, transfer.transfer_id)
+    if is_open and all(pack.state != transfers.REFUSED for pack in packs):
+        return TransferAnswer(transfer_id=transfer.transfer_id, state=state, confirmed=())
+    held = compare_with_catalogue(session, transfers.manifest_of(transfer)).held
+    refused = _open_refusals(packs, held)
+    return TransferAnswer(transfer_id=transfer.transfer_id, state=state, confirmed=held, refused=refused)
 
 
-def _open_refusals(session: Session, transfer: Transfer, holdings: Holdings) -> tuple[PackRefusal, ...]:
+def _open_refusals(packs: Sequence[GrantedPack], held: Iterable[str]) -> tuple[PackRefusal, ...]:
     """Return the refused packs whose instances are neither confirmed nor in a pack granted after them."""
-    settled: set[str] = set(holdings.held)
+    settled: set[str] = set(held)
     refusals: list[PackRefusal] = []
-    for pack in reversed(transfers.packs_of_transfer(session, transfer.transfer_id)):
+    for pack in reversed(packs):
         if pack.state == transfers.REFUSED and not settled.issuperset(pack.sop_instance_uids):
             digest = Sha256Hex(pack.pack_sha256)
             code, reason = pack.refusal_code or "", pack.refusal_reason or ""

@@ -23,7 +23,7 @@ from storage.catalogue.header_facts import (
 from storage.catalogue.indexing import MemberFacts, PatientFacts, SeriesFacts, StudyFacts
 from storage.catalogue.pack_records import headers_key, pack_key, record_key
 from storage.catalogue.patient_numbers import invent_number
-from storage.contract.identifiers import InvalidIdentifier
+from storage.contract.identifiers import InvalidIdentifier, Sha256Hex
 from storage.contract.manifest import InstanceEntry, Purpose
 from storage.dicom.digests import InstanceDigests, digest_instance
 from storage.dicom.headers import InstanceHeader, MissingIdentifier, NotDicom, parse_date, read_header
@@ -32,7 +32,7 @@ from storage.dicom.structure import DatasetTruncated, PixelDataShort, Structure,
 from storage.dicom.transcoding import NotRestorable
 from storage.dicomweb.bulkdata import stored_address
 from storage.packs import PackDamaged, PackedFile, ScannedPack, scan_pack
-from storage.packs.reading import Reopen
+from storage.packs.reading import MEMBER_IN_MEMORY_BYTES_MAX, Reopen
 
 UNREADABLE: Final = (NotDicom, DatasetTruncated, PixelDataShort, MissingIdentifier, InvalidIdentifier)
 
@@ -127,7 +127,8 @@ def prove_pack(chunks: Iterable[bytes], claim: PackClaim, reopen: Reopen) -> Pro
 
     def on_member(found: PackedFile, file: BinaryIO) -> None:
         entry = _entry_of(claim, found)
-        structure, header, dataset, digests = _read(entry, file)
+        passed = found.size_bytes <= MEMBER_IN_MEMORY_BYTES_MAX  # a larger one is read once more, so proved once more
+        structure, header, dataset, digests = _read(entry, file, found.stored_sha256 if passed else None)
         _check_identity(claim, entry, header)
         members.append(_member_facts(_proved(entry, digests), header, dataset, structure, found.offset_bytes))
         headers.append(header)
@@ -159,7 +160,9 @@ def _entry_of(claim: PackClaim, found: PackedFile) -> InstanceEntry:
     return entry
 
 
-def _read(entry: InstanceEntry, file: BinaryIO) -> tuple[Structure, InstanceHeader, DicomJson, InstanceDigests]:
+def _read(
+    entry: InstanceEntry, file: BinaryIO, stored_sha256: Sha256Hex | None
+) -> tuple[Structure, InstanceHeader, DicomJson, InstanceDigests]:
     """Return what the instance itself says, once its digests are those of the manifest.
 
     One that the gateway compressed must give back the dataset that it received.
@@ -168,12 +171,15 @@ def _read(entry: InstanceEntry, file: BinaryIO) -> tuple[Structure, InstanceHead
     try:
         structure = check_structure(file)
         header = read_header(file)
-        digests = digest_instance(file, structure, compressed_here=entry.received_transfer_syntax_uid is not None)
+        compressed = entry.received_transfer_syntax_uid is not None
+        digests = digest_instance(file, structure, compressed_here=compressed, stored_sha256=stored_sha256)
         dataset = instance_json(file, bulk_data_uri=stored_address)
     except UNREADABLE as exc:
         raise PackRefused("damaged", f"instance {uid} cannot be read: {exc}") from exc
     except NotRestorable as exc:
         raise PackRefused("not_restorable", f"instance {uid} does not give back what was received: {exc}") from exc
+    if digests.stored_sha256 != entry.stored_sha256:
+        raise PackRefused("hash_differs", f"instance {uid} has another SHA-256 than declared")
     if digests.received_sha256 != entry.received_sha256:
         raise PackRefused("hash_differs", f"the dataset of instance {uid} has another SHA-256 than declared")
     if digests.received_transfer_syntax_uid != entry.received_transfer_syntax_uid:

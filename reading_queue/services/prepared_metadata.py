@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import BinaryIO, Final, cast
 
 import structlog
@@ -24,6 +24,7 @@ from storage.dicomweb.prepared import Prepared, write_prepared
 
 PREPARE_JOB: Final = "studies.prepare_metadata"
 INSTANCES_MAX: Final = 20_000  # what a job is given the time for; a larger study is read from its packs
+AFTER: Final = timedelta(seconds=2)
 IN_MEMORY_BYTES_MAX: Final = 16 * 1024 * 1024
 
 _log = structlog.get_logger(__name__)
@@ -51,9 +52,12 @@ class _Wanted:
 
 
 def ask(session: Session, study: Study, now: datetime) -> None:
-    """Have the headers prepared once the transaction commits; the study's row is locked."""
-    study.metadata_due_at = now
-    launch(session, now, PREPARE_JOB, study_id=study.study_id)
+    """Have the headers prepared soon after the transaction commits; the study's row is locked.
+
+    Not at once: its case is to be offered first, and until then the headers are read from the packs.
+    """
+    study.metadata_due_at = now + AFTER
+    launch(session, now, PREPARE_JOB, due_at=study.metadata_due_at, study_id=study.study_id)
 
 
 def prepare(hub: Hub, study_id: str) -> None:

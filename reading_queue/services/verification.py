@@ -36,7 +36,6 @@ from storage.catalogue.indexing import find_pack
 from storage.catalogue.tables import SOUND, Grant, GrantedPack, Transfer
 from storage.catalogue.transfers import grants_of_pack
 from storage.contract.hops import Hop
-from storage.contract.manifest import Manifest
 from storage.ledger.tables import Site
 from storage.objects.protocol import ObjectMissing
 from storage.objects.ranged import open_range
@@ -83,9 +82,11 @@ def verify_large_pack(hub: Hub, granted_pack_id: str) -> None:
 
 
 def _bring_home(hub: Hub, claim: PackClaim, turn: Turn) -> None:
-    if _is_committed(hub, claim):
-        _prove_and_catalogue(hub, claim, turn)
-    _clean_up(hub, claim)
+    is_committed, condition = _look(hub, claim)
+    in_catalogue = condition is not None
+    if is_committed:
+        in_catalogue = _prove_and_catalogue(hub, claim, turn, condition)
+    _clean_up(hub, claim, in_catalogue=in_catalogue)
 
 
 def _launch_later(hub: Hub, granted_pack_id: str) -> None:
@@ -106,11 +107,11 @@ def _load_claim(hub: Hub, granted_pack_id: str) -> PackClaim | None:
     with hub.transaction() as session:
         found = session.execute(query).one_or_none()
         grants = () if found is None or found[0].parts is None else _grants_up_to(session, found[0], found[1])
-    if found is None or found[0].state in (transfers.GRANTED, transfers.EXPIRED):
+        manifest = None if found is None else transfers.manifest_of(found[1])
+    if found is None or manifest is None or found[0].state in (transfers.GRANTED, transfers.EXPIRED):
         _log.warning("pack_not_committed", granted_pack_id=granted_pack_id)
         return None
     pack, transfer, time_zone = found
-    manifest = Manifest.model_validate(transfer.manifest)
     named = set(pack.sop_instance_uids)
     return PackClaim(
         granted_pack_id=granted_pack_id,
@@ -136,14 +137,17 @@ def _grants_up_to(session: Session, pack: GrantedPack, transfer: Transfer) -> Se
     return grants[own:]
 
 
-def _is_committed(hub: Hub, claim: PackClaim) -> bool:
+def _look(hub: Hub, claim: PackClaim) -> tuple[bool, str | None]:
+    """Return whether the pack is to be proved, and how it was last found; None when it is not in the catalogue."""
     with hub.transaction() as session:
-        return session.get_one(GrantedPack, claim.granted_pack_id).state == transfers.COMMITTED
+        is_committed = session.get_one(GrantedPack, claim.granted_pack_id).state == transfers.COMMITTED
+        pack = find_pack(session, claim.site_id, claim.study_uid, claim.pack_sha256)
+        return is_committed, None if pack is None else pack.condition
 
 
-def _prove_and_catalogue(hub: Hub, claim: PackClaim, turn: Turn) -> None:
+def _prove_and_catalogue(hub: Hub, claim: PackClaim, turn: Turn, condition: str | None) -> bool:
+    """Return whether the pack is in the catalogue."""
     try:
-        condition = _condition(hub, claim)
         if condition is None:
             _bring_in(hub, claim)
         elif condition != SOUND:
@@ -151,22 +155,13 @@ def _prove_and_catalogue(hub: Hub, claim: PackClaim, turn: Turn) -> None:
         proved = _prove(hub, claim)  # what was proved once and is sound is never overwritten
         hub.objects.put(claim.headers_key, proved.headers_json, len(proved.headers_json))
         catalogue(hub, turn, claim, proved, lambda session, now: _settle(session, hub, claim, now))
-        _log.info("pack_verified", granted_pack_id=claim.granted_pack_id, transfer_id=claim.transfer_id)
     except PackRefused as refusal:
-        _set_aside(hub, claim, refusal)
+        _set_aside(hub, claim, refusal, in_catalogue=condition is not None)
         _refuse(hub, claim, refusal)
         _log.warning("pack_refused", granted_pack_id=claim.granted_pack_id, code=refusal.code)
-
-
-def _in_catalogue(hub: Hub, claim: PackClaim) -> bool:
-    return _condition(hub, claim) is not None
-
-
-def _condition(hub: Hub, claim: PackClaim) -> str | None:
-    """Return how the pack was last found; None when it is not in the catalogue."""
-    with hub.transaction() as session:
-        pack = find_pack(session, claim.site_id, claim.study_uid, claim.pack_sha256)
-        return None if pack is None else pack.condition
+        return condition is not None
+    _log.info("pack_verified", granted_pack_id=claim.granted_pack_id, transfer_id=claim.transfer_id)
+    return True
 
 
 def _bring_in(hub: Hub, claim: PackClaim) -> None:
@@ -218,10 +213,12 @@ def _settle(session: Session, hub: Hub, claim: PackClaim, now: datetime) -> None
     """The pack is catalogued in this transaction: so say its grant and, when it was the last, its transfer."""
     transfer, pack = _lock(session, claim)
     note_healed(session, hub, claim.site_id, claim.study_uid, claim.pack_sha256)
-    manifest = Manifest.model_validate(transfer.manifest)
     pack.state = transfers.VERIFIED
     pack.verified_at = now
     session.flush()
+    if transfers.is_being_verified(session, claim.transfer_id):
+        return  # the last one looks at the whole
+    manifest = transfers.manifest_of(transfer)
     settle(session, hub, transfer, manifest, compare_with_catalogue(session, manifest))
 
 
@@ -232,9 +229,9 @@ def _lock(session: Session, claim: PackClaim) -> tuple[Transfer, GrantedPack]:
     return transfer, session.get_one(GrantedPack, claim.granted_pack_id)
 
 
-def _set_aside(hub: Hub, claim: PackClaim, refusal: PackRefused) -> None:
+def _set_aside(hub: Hub, claim: PackClaim, refusal: PackRefused, *, in_catalogue: bool) -> None:
     if claim.parts:
-        if not _in_catalogue(hub, claim):
+        if not in_catalogue:
             set_aside(hub, claim, refusal)
         return
     try:
@@ -262,7 +259,7 @@ def _refuse(hub: Hub, claim: PackClaim, refusal: PackRefused) -> None:
         )
 
 
-def _clean_up(hub: Hub, claim: PackClaim) -> None:
+def _clean_up(hub: Hub, claim: PackClaim, *, in_catalogue: bool) -> None:
     """Remove what is not needed any more: the upload, and a final copy that did not prove."""
     if claim.parts:
         with hub.transaction() as session:
@@ -270,6 +267,6 @@ def _clean_up(hub: Hub, claim: PackClaim) -> None:
         remove_parts(hub, claim, refused or ())
     else:
         hub.objects.erase(claim.staging_key)
-    if not _in_catalogue(hub, claim):
+    if not in_catalogue:
         for key in (claim.object_key, claim.headers_key, claim.record_key):
             hub.objects.erase(key)

@@ -34,11 +34,16 @@ def compare_with_catalogue(session: Session, manifest: Manifest) -> Holdings:
 
     One whose bytes have been damaged is needed again.
     """
-    rows = find_digests(session, manifest.site_id, [entry.sop_instance_uid for entry in manifest.instances])
+    return compare_entries(session, manifest, manifest.instances)
+
+
+def compare_entries(session: Session, manifest: Manifest, entries: Sequence[InstanceEntry]) -> Holdings:
+    """Do for some of the manifest's instances what `compare_with_catalogue` does for all."""
+    rows = find_digests(session, manifest.site_id, [entry.sop_instance_uid for entry in entries])
     held: list[Uid] = []
     needed: list[Uid] = []
     conflicting: list[ConflictingInstance] = []
-    for entry in manifest.instances:
+    for entry in entries:
         row = rows.get(entry.sop_instance_uid)
         if row is None:
             needed.append(entry.sop_instance_uid)

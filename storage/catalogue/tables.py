@@ -248,7 +248,7 @@ class Transfer(Base):
     revision: Mapped[int]
     lane: Mapped[str]
     manifest_sha256: Mapped[str]
-    manifest: Mapped[dict[str, Any]]
+    manifest: Mapped[dict[str, Any]] = mapped_column(deferred=True)  # up to 12 MB: see transfers.manifest_of
     state: Mapped[str]  # storage.contract.wire.TransferState
     declared_at: Mapped[datetime]
     verified_at: Mapped[datetime | None]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -19,6 +22,10 @@ COMMITTED = "committed"
 VERIFIED = "verified"
 REFUSED = "refused"
 EXPIRED = "expired"  # never committed; its staging objects are removed
+REMEMBERED_INSTANCES_MAX: Final = 10_000  # 2 kB each
+
+_remembering = threading.Lock()
+_remembered: OrderedDict[tuple[str, str], Manifest] = OrderedDict()  # by digest and lane, which say all of it
 
 
 def lock_declared_transfer(session: Session, manifest: Manifest, gateway_id: str, now: datetime) -> Transfer:
@@ -77,6 +84,30 @@ def find_transfer_locked(session: Session, transfer_id: str) -> Transfer | None:
     return session.scalars(query.execution_options(populate_existing=True)).one_or_none()
 
 
+def manifest_of(transfer: Transfer) -> Manifest:
+    """Return what a transfer declares: `transfer` is in a session, for the manifest is read when it is asked for.
+
+    It is asked for at every step of every pack, and one of a thousand instances takes 20 ms to read: the last few are
+    remembered.
+    """
+    key = transfer.manifest_sha256, transfer.lane
+    with _remembering:
+        known = _remembered.get(key)
+        if known is not None:
+            _remembered.move_to_end(key)
+            return known
+    manifest = Manifest.model_validate(transfer.manifest)
+    with _remembering:
+        _remembered[key] = manifest
+        while len(_remembered) > 1 and _instances_remembered() > REMEMBERED_INSTANCES_MAX:
+            _remembered.popitem(last=False)
+    return manifest
+
+
+def _instances_remembered() -> int:
+    return sum(len(manifest.instances) for manifest in _remembered.values())
+
+
 def find_grant(session: Session, grant_id: str) -> Grant | None:
     """Return the grant, whichever site's it is: the caller compares."""
     return session.get(Grant, grant_id)
@@ -96,6 +127,17 @@ def packs_of_transfer(session: Session, transfer_id: str) -> Sequence[GrantedPac
         .order_by(Grant.number, GrantedPack.pack_sha256)
     )
     return session.scalars(query).all()
+
+
+def is_being_verified(session: Session, transfer_id: str) -> bool:
+    """Return whether a committed pack of the transfer waits to be proved."""
+    query = (
+        select(GrantedPack.granted_pack_id)
+        .join(Grant, Grant.grant_id == GrantedPack.grant_id)
+        .where(Grant.transfer_id == transfer_id, GrantedPack.state == COMMITTED)
+        .limit(1)
+    )
+    return session.scalars(query).first() is not None
 
 
 def grants_of_pack(session: Session, transfer_id: str, pack_sha256: str) -> Sequence[GrantedPack]:

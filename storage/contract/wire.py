@@ -182,7 +182,10 @@ class PackRefusal(WireModel):
 
 
 class TransferAnswer(WireModel):
-    """`confirmed`: instances of the manifest whose digests the hub has confirmed in object storage."""
+    """`confirmed`: instances of the manifest whose digests the hub has confirmed in object storage.
+
+    Told when nothing of the transfer waits to be proved, or a pack of it was refused; empty until then.
+    """
 
     transfer_id: str
     state: TransferState

@@ -7,6 +7,7 @@ dataset that it gives back.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Final
@@ -54,25 +55,31 @@ def digest_instance(
     *,
     compressed_here: bool = False,
     on_frame: Callable[[], None] = lambda: None,
+    stored_sha256: Sha256Hex | None = None,
 ) -> InstanceDigests:
     """Return the digests of a Part 10 file whose structure `check_structure` found.
 
     `compressed_here` says that the file stands for a dataset that was received in another syntax: it must give it back.
-    `on_frame` is called after each frame that is restored; what it raises ends the work.
+    `on_frame` is called after each frame that is restored; what it raises ends the work. `stored_sha256` is that of the
+    file, where the caller has taken it from these very bytes already.
 
     Raises:
         NotDicom, DatasetTruncated: the file is not whole.
         NotRestorable: it does not give back what it stands for.
     """
-    received, stored, size_bytes = _digest_bytes(file, structure.dataset_offset)
+    received = None
+    if stored_sha256 is None:
+        received, stored_sha256 = _digest_bytes(file, structure.dataset_offset)
     values_sha256 = _find_values(file)
+    size_bytes = file.seek(0, io.SEEK_END)
     if not compressed_here:
+        received = received or _digest_from(file, structure.dataset_offset)
         pixels = digest_pixels(file, structure)
-        return InstanceDigests(received, stored, pixels, values_sha256, None, size_bytes)
+        return InstanceDigests(received, stored_sha256, pixels, values_sha256, None, size_bytes)
     proof = prove_restorable(file, structure, on_frame)
     return InstanceDigests(
         received_sha256=proof.received_sha256,
-        stored_sha256=stored,
+        stored_sha256=stored_sha256,
         pixel_sha256=proof.pixel_sha256,
         values_sha256=values_sha256,
         received_transfer_syntax_uid=Uid(proof.received_transfer_syntax_uid),
@@ -80,14 +87,22 @@ def digest_instance(
     )
 
 
-def _digest_bytes(file: BinaryIO, dataset_offset: int) -> tuple[Sha256Hex, Sha256Hex, int]:
+def _digest_from(file: BinaryIO, offset: int) -> Sha256Hex:
+    digest = hashlib.sha256()
+    file.seek(offset)
+    while chunk := file.read(CHUNK_BYTES):
+        digest.update(chunk)
+    return Sha256Hex(digest.hexdigest())
+
+
+def _digest_bytes(file: BinaryIO, dataset_offset: int) -> tuple[Sha256Hex, Sha256Hex]:
     received, stored = hashlib.sha256(), hashlib.sha256()
     position = file.seek(0)
     while chunk := memoryview(file.read(CHUNK_BYTES)):
         stored.update(chunk)
         received.update(chunk[max(dataset_offset - position, 0) :])
         position += len(chunk)
-    return Sha256Hex(received.hexdigest()), Sha256Hex(stored.hexdigest()), position
+    return Sha256Hex(received.hexdigest()), Sha256Hex(stored.hexdigest())
 
 
 def _find_values(file: BinaryIO) -> Sha256Hex | None:

@@ -87,6 +87,16 @@ def mr_phantom_pixels(seed: int) -> np.ndarray:
     return np.clip(np.hypot(image + real, imaginary), 0, 4095).astype("<u2")
 
 
+def fill_with_noise(studies: list[list[Path]]) -> None:
+    """Let the pixels be noise in all 16 bits, which no codec makes smaller: what comes is what travels."""
+    chance = np.random.default_rng(1)
+    for path in (path for study in studies for path in study):
+        dataset = dcmread(path)
+        dataset.BitsStored, dataset.HighBit = 16, 15
+        dataset.PixelData = chance.bytes(len(dataset.PixelData))
+        dataset.save_as(path, enforce_file_format=True)
+
+
 def find_ct(data: Path) -> Dataset | None:
     """Return an uncompressed CT slice of 512 × 512 × 16 bit out of `data`, None when there is none."""
     for path in sorted(data.rglob("*")):

@@ -15,6 +15,7 @@ import pytest
 from gateway.completeness import Patience
 from gateway.completion import NOT_IN_TIME, CompletionSettings, CompletionWatcher
 from gateway.compression import Compressor
+from gateway.compression import compressor as compressor_module
 from gateway.compression.replacing import settle_instance
 from gateway.journal.database import Journal
 from gateway.journal.instances import Compression, InstanceRow, find_instance
@@ -309,6 +310,37 @@ def test_receiving_comes_first_but_not_for_a_study_that_waits(box: Box) -> None:
     found = compressor._find()
     assert found is not None
     assert found.sop_instance_uid == instance_uid(1)
+
+
+def test_compression_begins_when_an_association_has_ended(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REST_AFTER_ARRIVAL_S", "IDLE_S"):
+        monkeypatch.setattr(compressor_module, name, 3600)
+    box.receive(1, slice_bytes(1))
+    compressor = Compressor(box.spool, box.journal, lambda: None)
+    compressor.notice_arrival()
+    compressor.start()
+    compressor.notice_silence()
+
+    def settled() -> None:
+        assert box.row(1).compression is Compression.COMPRESSED
+
+    eventually(settled)
+    compressor.stop()
+    assert compressor.join(5)
+
+
+def test_a_small_study_does_not_wait_for_a_large_one_but_stat_goes_before_both(box: Box) -> None:
+    for number, study in enumerate(["1.2.1", "1.2.1", "1.2.1", "1.2.2", "1.2.3", "1.2.3"], start=1):
+        box.receive(number, slice_bytes(number, study_uid=study))
+    compressor = Compressor(box.spool, box.journal, lambda: None)
+    compressor.notice_arrival()
+    found = []
+    for study, lane in (("1.2.1", "routine"), ("1.2.2", "routine"), ("1.2.3", "stat")):
+        compressor.is_settled(Uid(study), lane)
+        row = compressor._find()
+        assert row is not None
+        found.append(row.study_uid)
+    assert found == ["1.2.1", "1.2.2", "1.2.3"]
 
 
 def test_a_failure_leaves_the_instance_as_it_is(box: Box) -> None:

@@ -292,7 +292,7 @@ def test_manifest_row_keeps_every_declared_instance(
     declare(gateway, instances)
     with network.transaction() as session:
         transfer = session.scalars(select(Transfer)).one()
-    assert len(transfer.manifest["instances"]) == 4
+        assert len(transfer.manifest["instances"]) == 4
     assert transfer.gateway_id == gateway.gateway_id
 
 
