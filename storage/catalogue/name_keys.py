@@ -26,7 +26,7 @@ def keys_of_name(name: str, readings: Readings) -> list[str]:
     """Return all keys of a PN (PS3.5 section 6.2), each component group for itself."""
     keys: set[str] = set()
     for group in name.split("=")[:GROUPS_MAX]:
-        parts = [compact(part) for part in _BETWEEN_PARTS.split(group[:NAME_CHARACTERS_MAX])]
+        parts = parts_of(group[:NAME_CHARACTERS_MAX])
         keys.update(_beginnings(parts))
         alternatives = [readings(letter) or (letter,) for part in parts for letter in part]
         if any(map(_is_wide, "".join(parts))):
@@ -52,6 +52,11 @@ def keys_of_pattern(pattern: str) -> list[str]:
         if letters and (found.start() == 0 or _is_wide(letters[0])):
             keys.add(letters[:KEY_CHARACTERS_MAX])
     return sorted(keys)
+
+
+def parts_of(group: str) -> list[str]:
+    """Return the parts of one component group that have letters, each as `compact` writes it."""
+    return [part for part in map(compact, _BETWEEN_PARTS.split(group)) if part]
 
 
 def compact(text: str) -> str:
