@@ -27,6 +27,7 @@ _TABLE_MODULES = (
     "storage.ledger.tables",
     "storage.catalogue.tables",
     "storage.catalogue.keeping_tables",
+    "storage.catalogue.link_tables",
     "reading_queue.db.tables",
 )
 

@@ -376,6 +376,7 @@ class ClinicOrder(Base):
         UniqueConstraint("site_id", "accession_number"),
         Index("ix_orders_site_changes", "site_id", "change_number"),
         Index("ix_orders_site_study", "site_id", "study_uid"),
+        Index("ix_orders_site_patient", "site_id", text("(content ->> 'patient_number')")),
     )
 
     order_id: Mapped[str] = mapped_column(primary_key=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import structlog
-from sqlalchemy import delete, exists, select
+from sqlalchemy import Select, delete, exists, select
+from sqlalchemy.orm import aliased
 
 from reading_queue.services import casework, custody
 from reading_queue.services.deposit_leftovers import quarantine_prefix
@@ -19,6 +20,8 @@ from reading_queue.services.sweeps import GRACE, in_hand, launch_all
 from reading_queue.services.turns import alone_with, name_of_study
 from storage.catalogue.keeping_records import Tombstone
 from storage.catalogue.keeping_tables import Deletion, DeletionRequest
+from storage.catalogue.link_records import link_key
+from storage.catalogue.link_tables import PatientLink
 from storage.catalogue.tables import Instance, Pack, Patient, PreparedMetadata, Series, Study
 from storage.contract.hops import Hop
 from storage.contract.identifiers import SiteId, Uid
@@ -91,8 +94,19 @@ def _keys_of(hub: Hub, request: DeletionRequest) -> Iterator[str]:
             .join(Study, Study.study_id == Pack.study_id)
             .where(Study.site_id == request.site_id, Study.study_uid == request.study_uid)
         ).all()
+        links = session.scalars(_links_of_last_study(request)).all()
     for pack_id in packs:
         yield from hub.objects.list_keys(f"quarantine/damaged/{pack_id}/")
+    yield from map(link_key, links)
+
+
+def _links_of_last_study(request: DeletionRequest) -> Select[str]:
+    """Select the links of the study's patient when the record goes with the study: they name its number."""
+    other = aliased(Study)
+    has_other = exists().where(other.patient_id == Study.patient_id, other.study_id != Study.study_id)
+    its_links = (PatientLink.patient_a == Study.patient_id) | (PatientLink.patient_b == Study.patient_id)
+    of_study = (Study.site_id == request.site_id) & (Study.study_uid == request.study_uid)
+    return select(PatientLink.link_id).join(Study, its_links).where(of_study, ~has_other, PatientLink.is_by_person)
 
 
 def _erase_rows(hub: Hub, request: DeletionRequest, tombstone: Tombstone) -> None:

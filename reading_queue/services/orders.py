@@ -19,6 +19,7 @@ from reading_queue.services.casework import find_case_of, get_case_locked, recor
 from reading_queue.services.gateway_auth import GatewayIdentity
 from reading_queue.services.hub import Hub
 from reading_queue.services.lanes import count_limit, raise_lane
+from reading_queue.services.link_asking import ask_for_number
 from storage.catalogue.indexing import PatientFacts
 from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
@@ -121,13 +122,18 @@ def _accept(
         "received_at": now,
         "change_number": session.scalar(CHANGES),
     }
+    patient_numbers = {order.patient_number}
     if row is None:
         row = ClinicOrder(order_id=order.order_id, site_id=order.site_id, differs=None, **facts)
         session.add(row)
+    else:
+        patient_numbers.add(row.content["patient_number"])
     for name, value in facts.items():
         setattr(row, name, value)
     session.flush()
     _join_arrived(session, hub, row, now)
+    for patient_number in sorted(patient_numbers):
+        ask_for_number(session, now, order.site_id, patient_number)
     return None
 
 

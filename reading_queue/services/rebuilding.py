@@ -22,6 +22,7 @@ from reading_queue.services.cataloguing import write_step
 from reading_queue.services.hub import Hub
 from reading_queue.services.keeping import restore_deletions, restore_holds
 from reading_queue.services.pack_proof import PackClaim, PackRefused, prove_pack
+from reading_queue.services.restoring_links import restore_links
 from storage.catalogue.indexing import InstanceConflict, PackFacts, find_pack
 from storage.catalogue.pack_records import (
     CataloguedFacts,
@@ -76,6 +77,7 @@ def rebuild(hub: Hub, *, from_bytes: bool = False) -> Rebuilt:
     while (key := _next_key(hub)) is not None:
         _do_step(hub, key, from_bytes=from_bytes)
     problems = [*_problems(hub), *_restore_revisions(hub), *restore_holds(hub), *restore_deletions(hub)]
+    problems += restore_links(hub)
     with hub.transaction() as session:
         studies = session.scalars(select(func.count()).select_from(Study)).one()
         packs = session.scalars(select(func.count()).select_from(Pack)).one()

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from reading_queue.services import cases, casework, custody, prepared_metadata
+from reading_queue.services import cases, casework, custody, link_asking, prepared_metadata
 from reading_queue.services.hub import Hub
 from storage.catalogue.holdings import Holdings
 from storage.catalogue.indexing import find_study_locked, raise_revision
@@ -41,6 +41,7 @@ def settle(session: Session, hub: Hub, transfer: Transfer, manifest: Manifest, h
         return
     if raise_revision(study, now):
         prepared_metadata.ask(session, study, now)
+    link_asking.ask(session, now, study.patient_id)
     session.flush()
     case_id = casework.find_case_of(session, transfer.site_id, transfer.study_uid)
     custody.record(

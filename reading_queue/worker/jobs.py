@@ -71,6 +71,13 @@ def prepare_metadata(runtime: Runtime, *, study_id: str) -> None:
     prepared_metadata.prepare(runtime.hub, study_id)
 
 
+def link_patient(runtime: Runtime, *, patient_id: str) -> None:
+    """Look for the records of one patient at other sites."""
+    from reading_queue.services import linking
+
+    linking.link(runtime.hub, patient_id)
+
+
 def scrub_pack(runtime: Runtime, *, pack_id: str) -> None:
     """Read one stored pack again and compare it with its digests."""
     from reading_queue.services import scrubbing
@@ -88,7 +95,7 @@ def erase_study(runtime: Runtime, *, request_id: str) -> None:
 # What the jobs will need, imported before the worker forks: its children share it and start at once. None of these
 # starts a thread when it is imported.
 PRELOADED: Final = tuple(
-    f"reading_queue.services.{name}" for name in ("routing", "verification", "reports", "prepared_metadata")
+    f"reading_queue.services.{name}" for name in ("routing", "verification", "reports", "prepared_metadata", "linking")
 )
 
 # Queues in the order in which a worker looks at them.
@@ -100,6 +107,7 @@ JOBS: Final[Mapping[str, Job]] = {
     "transfers.verify_large_pack": Job("large", verify_large_pack, time_limit_s=LARGE_TIME_LIMIT_S),
     "reports.render": Job("documents", render_report),
     "studies.prepare_metadata": Job("metadata", prepare_metadata),
+    "patients.link": Job("background", link_patient),
     "packs.scrub": Job("background", scrub_pack),
     "studies.erase": Job("background", erase_study),
     "packs.scrub_large": Job("large", scrub_pack, time_limit_s=LARGE_TIME_LIMIT_S),

@@ -11,7 +11,17 @@ from typing import Final
 
 import structlog
 
-from reading_queue.services import deposit_leftovers, erasing, recording, retention, scrubbing, staging, sweeps
+from reading_queue.services import (
+    deposit_leftovers,
+    erasing,
+    link_desk,
+    linking,
+    recording,
+    retention,
+    scrubbing,
+    staging,
+    sweeps,
+)
 from reading_queue.services.hub import Hub
 from reading_queue.worker.relay import Relay
 
@@ -31,6 +41,8 @@ SWEEPS: Final[Mapping[str, Sweep]] = {
     "record_revisions": recording.record_revisions,
     "record_holds": retention.record_holds,
     "relaunch_erasures": erasing.relaunch_erasures,
+    "record_links": link_desk.record_links,
+    "relaunch_linking": linking.relaunch_linking,
     "plan_scrubbing": scrubbing.plan,
     "sweep_deposits": deposit_leftovers.sweep_deposits,
 }

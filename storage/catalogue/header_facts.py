@@ -4,9 +4,10 @@ what is odd there is absent here.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from storage.dicom.json_model import DicomJson
+if TYPE_CHECKING:  # the scheduler need not load what reads headers
+    from storage.dicom.json_model import DicomJson
 
 PERFORMED_DATE: Final = "00400244"
 PERFORMED_TIME: Final = "00400245"
@@ -14,6 +15,10 @@ REQUEST_ATTRIBUTES: Final = "00400275"
 SCHEDULED_STEP_ID: Final = "00400009"
 REQUESTED_PROCEDURE_ID: Final = "00401001"
 BITS_ALLOCATED: Final = "00280100"
+PATIENT_ID: Final = "00100020"
+OTHER_PATIENT_IDS: Final = "00101000"
+OTHER_PATIENT_IDS_SEQUENCE: Final = "00101002"
+PATIENT_IDS_MAX: Final = 16  # of one patient
 REQUESTS_MAX: Final = 16  # a series answers few requests
 TEXT_CHARACTERS_MAX: Final = 64  # of SH, LO and TM, generously
 
@@ -39,6 +44,16 @@ def requests_of(dataset: DicomJson) -> tuple[dict[str, str], ...]:
         if isinstance(item, dict)
     )
     return tuple(request for request in named if any(request.values()))
+
+
+def patient_ids_of(dataset: DicomJson) -> tuple[str, ...]:
+    """Return Patient ID and all Other Patient IDs (PS3.3 section C.7.1.1), whoever issued them."""
+    items = dataset.get(OTHER_PATIENT_IDS_SEQUENCE, {}).get("Value", ())
+    held = (dataset, *(item for item in items[:PATIENT_IDS_MAX] if isinstance(item, dict)))
+    values = [value for one in held for value in one.get(PATIENT_ID, {}).get("Value", ())]
+    values += dataset.get(OTHER_PATIENT_IDS, {}).get("Value", ())
+    texts = (value.replace("\0", "").strip()[:TEXT_CHARACTERS_MAX] for value in values if isinstance(value, str))
+    return tuple(dict.fromkeys(text for text in texts if text))[:PATIENT_IDS_MAX]
 
 
 def _first(dataset: DicomJson, tag: str) -> Any:

@@ -1,7 +1,8 @@
 """The whole catalogue as lines of canonical JSON, the same for the same catalogue whatever its rows' ids are.
 
 Lines are sorted by natural keys: site, patient number, UIDs, digests. Left out is what tells of the object store and
-not of what is in it: when bytes were checked, how they were found, what was recorded of them. The lines name patients.
+not of what is in it: when bytes were checked, how they were found, what was recorded of them; and links that follow
+from facts, which are computed again. The lines name patients.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from sqlalchemy import Row, Select, Text, cast, collate, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from storage.catalogue.keeping_tables import Deletion, Hold
+from storage.catalogue.link_tables import PatientLink
 from storage.catalogue.tables import Instance, Pack, Patient, Series, Study
 
 ROWS_AT_ONCE: Final = 1000
@@ -142,6 +144,15 @@ def _deletions() -> Select[Any]:
     return select(*_own(Deletion)).order_by(_bytewise(Deletion.site_id), _bytewise(Deletion.study_uid))
 
 
+def _links() -> Select[Any]:
+    one, other = aliased(Patient), aliased(Patient)
+    numbers = (one.patient_number.label("number_a"), other.patient_number.label("number_b"))
+    own = _own(PatientLink, but=frozenset({"patient_a", "patient_b", "comparison", "version"}))
+    query = select(*numbers, *own).join(one, one.patient_id == PatientLink.patient_a)
+    query = query.join(other, other.patient_id == PatientLink.patient_b).where(PatientLink.is_by_person)
+    return query.order_by(_bytewise(PatientLink.site_a), _bytewise(PatientLink.site_b), _bytewise(PatientLink.link_id))
+
+
 _QUERIES: Final = {
     "patient": _patients,
     "study": _studies,
@@ -150,6 +161,7 @@ _QUERIES: Final = {
     "instance": _instances,
     "hold": _holds,
     "deletion": _deletions,
+    "link": _links,
 }
 _KEYS: Final = {
     "patient": ("site_id", "patient_number"),
@@ -159,5 +171,6 @@ _KEYS: Final = {
     "instance": ("site_id", "sop_instance_uid"),
     "hold": ("site_id", "study_uid", "hold_id"),
     "deletion": ("site_id", "study_uid"),
+    "link": ("site_a", "site_b", "link_id"),
 }
 _ORDER: Final = {kind: number for number, kind in enumerate(_QUERIES)}
