@@ -27,7 +27,7 @@ from reading_queue.services.evidence import find_unseen
 from reading_queue.services.hub import Hub
 from reading_queue.services.inspection import IMPORTED, Inspected, inspect
 from reading_queue.services.retention import is_deleted
-from reading_queue.services.visibility import Viewer, may_see, require
+from reading_queue.services.visibility import Viewer, may_add_to, require
 from storage.catalogue.holdings import OTHER_BYTES, HeldRow, find_conflict, find_digests
 from storage.catalogue.tables import Patient, Study
 from storage.contract.hops import Hop
@@ -140,7 +140,7 @@ def _is_same(one: InstanceEntry, other: InstanceEntry) -> bool:
 def _find_shelf(session: Session, viewer: Viewer, study_uid: str, found: Sequence[Inspected], now: datetime) -> _Shelf:
     """Return where instances of the study go for this person. Raises _NotAllowed when there is no such place."""
     of_uid = select(Study, Patient.patient_number).join(Patient, Patient.patient_id == Study.patient_id)
-    seen = may_see(viewer, Study.site_id, Study.study_uid, now)
+    seen = may_add_to(viewer, Study.site_id, Study.study_uid, now)
     rows = session.execute(of_uid.where(Study.study_uid == study_uid, seen)).all()
     if viewer.role is Role.TECHNICIAN:
         if viewer.site_id is None:

@@ -34,6 +34,7 @@ from reading_queue.services.casework import PATIENT_RECORD, audit, find_open_tas
 from reading_queue.services.claims import ReadingTaskView, view_task
 from reading_queue.services.drafts import DraftView, view_draft
 from reading_queue.services.hub import Hub
+from reading_queue.services.linked_priors import list_linked_priors
 from reading_queue.services.local_words import site_name, why_nobody
 from reading_queue.services.orders import orders_of_case
 from reading_queue.services.priors import PriorsView, list_priors
@@ -252,7 +253,7 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
             report=_load_report(session, case_id),
             unroutable_reason=why_nobody(session, [found], viewer.language).get(case_id),
             orders=tuple(_view_order(row) for row in orders_of_case(session, case_id)),
-            priors=list_priors(session, case_id),
+            priors=list_priors(session, case_id).with_linked(list_linked_priors(session, viewer, case_id, now)),
         )
 
 

@@ -7,7 +7,7 @@ has one request, an outcome counts once, and what is done stays done.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -45,13 +45,14 @@ class TakenElsewhere(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class PriorView:
-    """An earlier study, as the reading desk lists it."""
+    """An earlier study, as the reading desk lists it; `site_name` of another site, empty of the case's own."""
 
     study_uid: str
     study_date: date | None
     modalities: tuple[str, ...]
     description: str
     instance_count: int
+    site_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,11 @@ class PriorsView:
     fetched: int = 0
     code: str = ""
     disputed: bool = False
+
+    def with_linked(self, linked: Sequence[PriorView]) -> PriorsView:
+        """Return the same with the patient's studies at other sites among them, newest first."""
+        newest_first = sorted((*self.studies, *linked), key=lambda one: one.study_date or date.min, reverse=True)
+        return replace(self, studies=tuple(newest_first))
 
 
 def ask_for_priors(session: Session, now: datetime, case: Case, study: Study) -> None:
@@ -198,14 +204,17 @@ def list_priors(session: Session, case_id: str) -> PriorsView:
         .limit(LISTED_MAX)
     ).all()
     asked = session.scalars(select(PriorRequest).where(PriorRequest.case_id == case_id)).one_or_none()
-    studies = tuple(
-        PriorView(one.study_uid, one.study_date, tuple(one.modalities), one.description, one.instance_count)
-        for one in rows
-    )
+    studies = tuple(map(view_prior, rows))
     disputed = bool(session.scalar(select(_is_disputed(case_id))))
     if asked is None:
         return PriorsView(studies, disputed=disputed)
     return PriorsView(studies, asked.state, asked.found, asked.fetched, asked.code, disputed)
+
+
+def view_prior(study: Study, site_name: str = "") -> PriorView:
+    """Return a study as an earlier one."""
+    modalities = tuple(study.modalities)
+    return PriorView(study.study_uid, study.study_date, modalities, study.description, study.instance_count, site_name)
 
 
 def _held(study: Study) -> Select[str]:

@@ -2,8 +2,8 @@
 
 The rule is a single SQL condition, so that a list and a look at one study can never disagree: `may_see` for images,
 `may_follow` for cases, reports and the ledger. They differ in one thing: who may see the images of a case may see those
-of the same patient's other studies. What a viewer may not see does not exist for them: `require_study` and
-`require_case` raise NotFound, not Forbidden.
+of the same patient's other studies, those of other sites by a link and while the case is at hand. What a viewer may not
+see does not exist for them: `require_study` and `require_case` raise NotFound, not Forbidden.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 from reading_queue.db.tables import Agreement, Case, CaseStudy, Offer, Organisation, ReadingTask, Report, Submission
 from reading_queue.domain.roles import Role
 from reading_queue.errors import Forbidden, NotFound
+from reading_queue.services.linked_studies import is_linked, links_in_force
 from reading_queue.services.priors import same_person
 from storage.catalogue.tables import Study
 from storage.ledger.tables import Site
 
 _WHOSE = ("study_id", "study_date", "site_id", "patient_id", "patient_birth_date", "patient_sex")  # of a study
-HELD_STATES = ("in_progress", "completed")
 ColumnOrValue = ColumnElement[str] | InstrumentedAttribute[str] | str
 
 
@@ -43,6 +43,32 @@ class Viewer:
 
 def may_see(viewer: Viewer, site_id: ColumnOrValue, study_uid: ColumnOrValue, now: datetime) -> ColumnElement[bool]:
     """Return the condition under which `viewer` may see the images of a study; the arguments are columns or values.
+
+    What `may_add_to` allows, and, for a case that is offered to or held by them, studies of the same person at other
+    sites, by a link.
+    """
+    at_site = may_add_to(viewer, site_id, study_uid, now)
+    if viewer.role is not Role.PHYSICIAN:
+        return at_site
+    asked, own = aliased(Study), aliased(Study)
+    links = links_in_force()
+    linked_with_theirs = (
+        select(asked.study_id)
+        .join(links, links.c.other_id == asked.patient_id)
+        .join(own, is_linked(own, asked, links))
+        .join(CaseStudy, and_(CaseStudy.site_id == own.site_id, CaseStudy.study_uid == own.study_uid))
+        .where(
+            asked.site_id == _expression(site_id),
+            asked.study_uid == _expression(study_uid),
+            has_at_hand(viewer, CaseStudy.case_id, now),
+        )
+        .exists()
+    )
+    return or_(at_site, linked_with_theirs)
+
+
+def may_add_to(viewer: Viewer, site_id: ColumnOrValue, study_uid: ColumnOrValue, now: datetime) -> ColumnElement[bool]:
+    """Return the condition under which `viewer` may see a study and store what belongs to it.
 
     What `may_follow` allows, and the other studies of the same patient at the same site: one patient record, and no
     birth date or sex in their own headers that differs.
@@ -72,9 +98,11 @@ def select_seen(viewer: Viewer, now: datetime) -> Select[str, date | None] | Non
     """
     if viewer.role is not Role.PHYSICIAN:
         return None
+    at_hand = union(*_cases_at_hand(viewer, now)).cte("cases_at_hand")
     cases = union(*_their_cases(viewer, now)).cte("their_cases")
+    is_at_hand = exists().where(at_hand.c.case_id == CaseStudy.case_id).label("is_at_hand")
     followed = (
-        select(*(getattr(Study, name) for name in _WHOSE))
+        select(*(getattr(Study, name) for name in _WHOSE), is_at_hand)
         .join(CaseStudy, and_(CaseStudy.site_id == Study.site_id, CaseStudy.study_uid == Study.study_uid))
         .join(cases, cases.c.case_id == CaseStudy.case_id)
         .cte("followed")
@@ -82,7 +110,13 @@ def select_seen(viewer: Viewer, now: datetime) -> Select[str, date | None] | Non
     )
     own, other = aliased(Study, followed), aliased(Study)
     beside_theirs = select(other.study_id, other.study_date).join(own, same_person(other, own))
-    seen = union(select(own.study_id, own.study_date), beside_theirs).subquery("seen")
+    links = links_in_force()
+    linked_with_theirs = (
+        select(other.study_id, other.study_date)
+        .join(links, links.c.other_id == other.patient_id)
+        .join(own, and_(is_linked(own, other, links), followed.c.is_at_hand))
+    )
+    seen = union(select(own.study_id, own.study_date), beside_theirs, linked_with_theirs).subquery("seen")
     return select(seen.c.study_id, seen.c.study_date)
 
 
@@ -106,6 +140,12 @@ def may_follow(viewer: Viewer, site_id: ColumnOrValue, study_uid: ColumnOrValue,
 def may_follow_study(session: Session, viewer: Viewer, site_id: str, study_uid: str, now: datetime) -> bool:
     """Return whether `viewer` may follow the study of this site."""
     return bool(session.scalar(select(may_follow(viewer, site_id, study_uid, now))))
+
+
+def has_at_hand(viewer: Viewer, case_id: ColumnOrValue, now: datetime) -> ColumnElement[bool]:
+    """Return the condition that a case is offered to or held by the viewer now; of a physician only."""
+    case = _expression(case_id)
+    return or_(*(case.in_(cases) for cases in _cases_at_hand(viewer, now)))
 
 
 def visible_sites(session: Session, viewer: Viewer, now: datetime) -> frozenset[str]:
@@ -152,8 +192,8 @@ def _case_is_theirs(
     return exists().where(CaseStudy.site_id == site, CaseStudy.study_uid == uid, or_(*theirs))
 
 
-def _their_cases(viewer: Viewer, now: datetime) -> tuple[Select[str], ...]:
-    """Select the cases that are offered to, held by, written or signed by the physician."""
+def _cases_at_hand(viewer: Viewer, now: datetime) -> tuple[Select[str], ...]:
+    """Select the cases that are offered to the physician, and those that they hold and have not done yet."""
     if viewer.physician_id is None:
         return (select(Case.case_id).where(false()),)
     offered = select(ReadingTask.case_id).join(Offer, Offer.reading_task_id == ReadingTask.reading_task_id)
@@ -164,11 +204,21 @@ def _their_cases(viewer: Viewer, now: datetime) -> tuple[Select[str], ...]:
         ReadingTask.state == "scheduled",
     )
     held = select(ReadingTask.case_id).where(
-        ReadingTask.holder_id == viewer.physician_id, ReadingTask.state.in_(HELD_STATES)
+        ReadingTask.holder_id == viewer.physician_id, ReadingTask.state == "in_progress"
+    )
+    return offered, held
+
+
+def _their_cases(viewer: Viewer, now: datetime) -> tuple[Select[str], ...]:
+    """Select the cases that are offered to, held by, written or signed by the physician."""
+    if viewer.physician_id is None:
+        return _cases_at_hand(viewer, now)
+    done = select(ReadingTask.case_id).where(
+        ReadingTask.holder_id == viewer.physician_id, ReadingTask.state == "completed"
     )
     written = select(Submission.case_id).where(Submission.author_id == viewer.physician_id)
     signed = select(Report.case_id).where(Report.verifier_id == viewer.physician_id)
-    return offered, held, written, signed
+    return *_cases_at_hand(viewer, now), done, written, signed
 
 
 def _overseen(viewer: Viewer, now: datetime) -> Select[str]:

@@ -17,6 +17,8 @@ from sqlalchemy import select
 from reading_queue.services import accounts, intake, routing
 from reading_queue.services.gateway_auth import GatewayIdentity
 from reading_queue.services.hub import Hub
+from reading_queue.services.link_asking import LINK_JOB
+from reading_queue.services.linking import link
 from reading_queue.services.network import load_network
 from reading_queue.services.prepared_metadata import PREPARE_JOB, prepare
 from reading_queue.services.settling import VERIFY_JOB
@@ -174,9 +176,12 @@ class County:
                 routing.route(self.hub, message.arguments["reading_task_id"])
             elif message.job == PREPARE_JOB:
                 prepare(self.hub, message.arguments["study_id"])
+            elif message.job == LINK_JOB:
+                link(self.hub, message.arguments["patient_id"])
 
     def _take_message(self) -> OutboxMessage | None:
-        waiting = select(OutboxMessage).where(OutboxMessage.published_at.is_(None)).order_by(OutboxMessage.message_id)
+        is_due = OutboxMessage.published_at.is_(None) & (OutboxMessage.due_at <= self.hub.clock())
+        waiting = select(OutboxMessage).where(is_due).order_by(OutboxMessage.message_id)
         with self.hub.transaction() as session:
             message = session.scalars(waiting.limit(1)).one_or_none()
             if message is not None:
