@@ -67,8 +67,9 @@ def rebuild(
 ) -> None:
     """Fill an empty database's catalogue from the object store; when it was cut off, run it again and it goes on.
 
-    Do it before gateways are enrolled, so that nothing new arrives meanwhile. Accounts, agreements, cases and reports
-    are no part of it: they come from the database's own backup.
+    Do it before gateways are enrolled, so that nothing new arrives meanwhile. Accounts, agreements, orders, cases and
+    reports are no part of it: they come from the database's own backup. Links between patients that persons decided are
+    part of it; those that follow from facts are looked for again once the hub runs, in headers and the orders it has.
     """
     from reading_queue.services import rebuilding
 

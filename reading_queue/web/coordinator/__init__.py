@@ -1,4 +1,4 @@
-"""The coordinator's desk: counts, coverage, what is stuck, queue health."""
+"""The coordinator's desk: counts, coverage, what is stuck, queue health, links between patients."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The coordinator's desk: one page that shows today."""
+"""The coordinator's desk: the page that shows today."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import attention, statistics
+from reading_queue.services import attention, link_desk, statistics
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.rendering import page
@@ -22,6 +22,7 @@ async def overview(request: web.Request, viewer: Viewer) -> web.StreamResponse:
         coverage=await in_thread(request, statistics.coverage, hub, viewer),
         stuck=await in_thread(request, attention.stuck, hub, viewer),
         stuck_max=attention.STUCK_MAX,
+        suggested_links=await in_thread(request, link_desk.count_suggested, hub, viewer),
         queues=await in_thread(request, statistics.queue_health, hub, viewer),
         now=hub.clock(),
     )

@@ -14,6 +14,7 @@ from gateway.scp.c_store_status import C_STORE_FAILURES, UNEXPECTED
 from gateway.spool.rebuild import _REASONS as SPOOL_REASONS
 from reading_queue.domain import wording
 from reading_queue.domain.discontinuation import DiscontinuationReason
+from reading_queue.domain.links import TRANSITIONS, LinkAct, LinkState
 from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import CaseState
@@ -26,6 +27,7 @@ from reading_queue.services.study_list import Progress
 from reading_queue.web import language, middlewares
 from reading_queue.web.radiologist.views import DONE
 from reading_queue.web.rendering import FOLDER
+from storage.catalogue.linking import Doubt, Likeness, Trait
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from storage.contract.wire import DocumentKind
@@ -44,6 +46,15 @@ FAMILIES: dict[str, Iterable[str] | type[StrEnum]] = {
     "done": DONE,
     "progress": Progress,
     "document": DocumentKind,
+    "links.state": LinkState,
+    "links.none": LinkState,
+    "links.by_facts": LinkState,
+    "links.done": LinkAct,
+    "link.acted": LinkAct,
+    "link.act": [f"{act}.{state}" for state, act in TRANSITIONS],
+    "link.trait": Trait,
+    "link.likeness": Likeness,
+    "link.doubt": Doubt,
 }
 
 
