@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from reading_queue.commands.exporting import export
 from reading_queue.commands.retaining import retention_app
 
 if TYPE_CHECKING:
     from reading_queue.services.hub import Hub
 
 storage_app = typer.Typer(
-    help="What is stored: whether it is whole, and the catalogue made again.", no_args_is_help=True
+    help="What is stored: whether it is whole, the catalogue made again, and studies handed out.", no_args_is_help=True
 )
 
 DIFFERENCES_SHOWN_MAX: Final = 20
 
 storage_app.add_typer(retention_app, name="retention")
+storage_app.command()(export)
 
 
 @storage_app.command()

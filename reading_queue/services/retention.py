@@ -134,7 +134,7 @@ def place_hold(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, reason: s
                 hold_id=hold_id,
                 site_id=site_id,
                 study_uid=study_uid,
-                reason=_checked(reason),
+                reason=checked_reason(reason),
                 placed_by=viewer.account_id,
                 placed_at=now,
                 is_recorded=False,
@@ -211,7 +211,7 @@ def request_deletion(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, rea
                 request_id=request_id,
                 site_id=site_id,
                 study_uid=study_uid,
-                reason=_checked(reason),
+                reason=checked_reason(reason),
                 state="requested",
                 requested_by=viewer.account_id,
                 requested_at=now,
@@ -324,7 +324,8 @@ def _require_recent(hub: Hub, viewer: Viewer, now: datetime) -> None:
         raise ReauthenticationNeeded
 
 
-def _checked(reason: str) -> str:
+def checked_reason(reason: str) -> str:
+    """Return why something is done, in one line. Raises Invalid when it says nothing, or too much."""
     words = " ".join(reason.split())
     shortest, longest = REASON_CHARACTERS
     if not shortest <= len(words) <= longest:

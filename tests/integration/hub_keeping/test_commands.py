@@ -134,3 +134,23 @@ def test_retention_is_done_by_somebody_who_has_a_right_and_gives_a_password(kept
     assert refused.returncode == 1
     assert "being read" in refused.stderr
     assert storage("retention", "list", "--as", "coordinator", password="a long password").stdout == ""
+
+
+def test_export_writes_a_file_set_and_names_what_is_damaged(kept: Hub, storage: Storage, tmp_path: Path) -> None:
+    create_account(kept, NewAccount("coordinator", "c", "a long password", Role.COORDINATOR, f"{SITE}-01", "en"))
+
+    def export(target: str, *more: str) -> subprocess.CompletedProcess[str]:
+        why = ("--reason", "a court asks for it", "--as", "coordinator", *more)
+        return storage("export", SITE, STUDY, str(tmp_path / target), *why, password="a long password")
+
+    done = export("out", "--reports")
+    assert (done.returncode, done.stdout) == (0, "4 of 4 instances exported\n"), done.stderr
+    assert (tmp_path / "out" / "DICOMDIR").is_file()
+    assert export("out").returncode == 1
+    refused = export("other", "--transfer-syntax", "1.2.3")
+    assert (refused.returncode, "--transfer-syntax is one of" in refused.stderr) == (1, True)
+    kept.objects.delete(packs_of(kept)[0].object_key)
+    done = export("out.zip")
+    assert (done.returncode, done.stdout.count("its bytes are missing")) == (1, 2), done.stderr
+    assert done.stdout.endswith("2 of 4 instances exported\n")
+    assert (tmp_path / "out.zip").is_file()
