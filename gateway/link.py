@@ -41,6 +41,7 @@ from gateway.tls import Credentials
 from storage.contract.identifiers import Uid
 
 REACHED_NOTED_EVERY_S: Final = 10.0
+CUSTODY_GATHER_S: Final = 1.0  # a study has a dozen events within a second
 
 
 def build_client(settings: GatewaySettings, identity: SigningIdentity | None, reach: Reach | None = None) -> HubClient:
@@ -90,7 +91,7 @@ class HubLink:
         reporter = CustodyReporter(
             journal, self._client, every_s=settings.hub.custody_report_s, retry_delay_max_s=self._retry_s
         )
-        self._custody = Loop("custody", reporter.step)
+        self._custody = Loop("custody", reporter.step, gather_s=CUSTODY_GATHER_S)
         self._receipts = Loop("receipts", ReceiptSender(journal, self._client, retry_delay_max_s=self._retry_s).step)
         self._forwarder = self._build_forwarder(spool)
         targets = settings.delivery_targets

@@ -14,13 +14,17 @@ AFTER_FAILURE_S: Final = 30.0
 
 
 class Loop:
-    """Calls `step` again and again; `step` returns the seconds to wait unless somebody calls `wake`."""
+    """Calls `step` again and again; `step` returns the seconds to wait unless somebody calls `wake`.
 
-    def __init__(self, name: str, step: Callable[[], float]) -> None:
+    Who is woken waits `gather_s` more, so that what comes at nearly the same time is one step's work.
+    """
+
+    def __init__(self, name: str, step: Callable[[], float], *, gather_s: float = 0) -> None:
         self._name = name
         self._step = step
+        self._gather_s = gather_s
         self._wake = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -33,7 +37,7 @@ class Loop:
 
     def stop(self) -> None:
         """Do no further step; returns at once."""
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
 
     def join(self, timeout_s: float) -> bool:
@@ -43,12 +47,12 @@ class Loop:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             self._wake.clear()
             try:
                 wait_s = self._step()
             except Exception:  # the border of a thread: it must live on, and the log has the traceback
                 log.exception("loop_step_failed", loop=self._name)
                 wait_s = AFTER_FAILURE_S
-            if not self._stopping:
-                self._wake.wait(wait_s)
+            if not self._stopping.is_set() and self._wake.wait(wait_s):
+                self._stopping.wait(self._gather_s)
