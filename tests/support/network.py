@@ -114,13 +114,13 @@ class RunningNetwork:
             self._clients[login] = ApiClient(self.url, token)
         return self._clients[login]
 
-    def send(self, files: Sequence[Path]) -> None:
-        """Send Part 10 files over one DICOM association; every one must be accepted."""
+    def send(self, files: Sequence[Path], port: int | None = None) -> None:
+        """Send Part 10 files over one DICOM association, to another gateway's `port`; every one must be accepted."""
         entity = AE(ae_title=SCANNER_AE)
         metas = [read_file_meta_info(file) for file in files]
         kinds = sorted({(str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)) for meta in metas})
         entity.requested_contexts = [build_context(sop_class, syntax) for sop_class, syntax in kinds]
-        association = entity.associate("127.0.0.1", self.dicom_port, ae_title=GATEWAY_AE)
+        association = entity.associate("127.0.0.1", port or self.dicom_port, ae_title=GATEWAY_AE)
         assert association.is_established, f"the gateway refused the association\n{self.gateway.log()[-4000:]}"
         try:
             statuses = [association.send_c_store(file).get("Status") for file in files]
@@ -128,19 +128,19 @@ class RunningNetwork:
             association.release()
         assert statuses == [SUCCESS] * len(files)
 
-    def hops(self, study_uid: str) -> set[str]:
-        """Return the hops that the hub's ledger has of a study of SITE; none while the hub does not know it."""
-        path = f"/studies/{study_uid}/custody?site_id={SITE}"
+    def hops(self, study_uid: str, site: str = SITE) -> set[str]:
+        """Return the hops that the hub's ledger has of a study; none while the hub does not know it."""
+        path = f"/studies/{study_uid}/custody?site_id={site}"
         try:
             return {line["hop"] for line in self.api("coordinator").call("GET", path)["custody"]}
         except Refused:
             return set()
 
-    def wait_for(self, study_uid: str, hop: Hop, within_s: float = 30) -> None:
+    def wait_for(self, study_uid: str, hop: Hop, within_s: float = 30, site: str = SITE) -> None:
         """Return when the study has this hop."""
 
         def has_hop() -> None:
-            hops = self.hops(study_uid)
+            hops = self.hops(study_uid, site)
             assert hop in hops, f"{study_uid} has {sorted(hops)}"
 
         eventually(has_hop, within_s, every_s=0.2, logs=[self.hub, self.gateway])
@@ -177,9 +177,11 @@ def _start_hub(folder: Path) -> RunningProcess:
     return RunningProcess(command, log_path=folder / "log" / "hub.log", name="hub")
 
 
-def start_gateway(folder: Path, hub_url: str, pacs_port: int) -> RunningProcess:
-    """Enrol a gateway for SITE with the hub of `folder`, start it, and return once it is launched."""
-    own = folder / "gateway"
+def start_gateway(
+    folder: Path, hub_url: str, pacs_port: int, *, site: str = SITE, name: str = "gateway"
+) -> RunningProcess:
+    """Enrol a gateway for a site with the hub of `folder`, start it under its name, and return once it is launched."""
+    own = folder / name
     own.mkdir(parents=True, exist_ok=True)
     config = own / "gateway.toml"
     config.write_text(
@@ -192,10 +194,10 @@ def start_gateway(folder: Path, hub_url: str, pacs_port: int) -> RunningProcess:
         f'[[targets]]\nname = "clinic"\nhost = "127.0.0.1"\nport = {pacs_port}\nae_title = "{PACS_AE}"\n',
         encoding="utf-8",
     )
-    code = hub_command(folder, "site", "enrol", SITE).strip().splitlines()[-1]
+    code = hub_command(folder, "site", "enrol", site).strip().splitlines()[-1]
     run_command([TOOLS / "counterpart-gateway", "--config", config, "enrol", "--code", code])
     command = [TOOLS / "counterpart-gateway", "--config", config, "serve"]
-    return RunningProcess(command, log_path=folder / "log" / "gateway.log", name="gateway")
+    return RunningProcess(command, log_path=folder / "log" / f"{name}.log", name=name)
 
 
 def stop_process(process: RunningProcess) -> None:
