@@ -120,6 +120,13 @@ def test_reader_with_the_case_sees_the_other_sites_prior_and_nobody_else_does(
     assert set(looks) == {OTHER_SITE}
 
 
+def test_link_counts_from_either_side(county: County, as_person: AsPerson) -> None:
+    traveller = Traveller(county)
+    elsewhere, read = traveller.arrive(SITE), traveller.arrive(OTHER_SITE, "read")
+    assert seen(as_person("reader"), elsewhere, read) == {elsewhere, read}
+    assert list(listed(county, "reader", read)) == [elsewhere]
+
+
 def test_right_ends_with_the_readers_part(county: County, as_person: AsPerson) -> None:
     traveller = Traveller(county)
     elsewhere, read = traveller.arrive(OTHER_SITE), traveller.arrive(SITE, "read")
