@@ -113,7 +113,7 @@ def decode(codestream: bytes, transfer_syntax_uid: str, image: PixelDescription,
         decoded = np.asarray(_decode_samples(codestream, transfer_syntax_uid, image))
     except Exception as exc:  # each codec has its own exceptions for bytes that are no codestream
         raise FrameNotDecoded(f"a frame in {transfer_syntax_uid} cannot be decoded") from exc
-    samples = _in_words(_by_pixel(decoded, image), image)
+    samples = in_words(by_pixel(decoded, image), image)
     if planar and image.samples > 1:
         samples = np.moveaxis(samples, -1, 0)
     return samples.tobytes()
@@ -152,16 +152,16 @@ def _decode_rle(codestream: bytes, image: PixelDescription) -> Samples:
     return np.moveaxis(words.reshape(image.samples, image.rows, image.columns), 0, -1)
 
 
-def _by_pixel(decoded: Samples, image: PixelDescription) -> Samples:
-    """Return the samples as rows, columns and colours."""
+def by_pixel(decoded: Samples, image: PixelDescription) -> Samples:
+    """Return decoded samples as rows, columns and colours. Raises FrameNotDecoded where they are not as many."""
     shape = (image.rows, image.columns, image.samples)
     if decoded.size != image.rows * image.columns * image.samples:
         raise FrameNotDecoded(f"a frame has {decoded.size} samples, {shape} are described")
     return decoded.reshape(shape)
 
 
-def _in_words(samples: Samples, image: PixelDescription) -> Samples:
-    """Return the samples in words of Bits Allocated."""
+def in_words(samples: Samples, image: PixelDescription) -> Samples:
+    """Return decoded samples in words of Bits Allocated. Raises FrameNotDecoded where they do not fit."""
     import numpy as np
 
     if not image.sample_bytes or samples.dtype.itemsize > image.sample_bytes or samples.dtype.kind not in "iu":

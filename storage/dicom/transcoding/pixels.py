@@ -91,7 +91,7 @@ def native_pieces(file: BinaryIO, layout: DatasetLayout, pixels: Element, struct
     is_by_plane = (
         image.samples > 1 and image.planar_configuration == 1 and image.photometric_interpretation not in _SUBSAMPLED
     )
-    word_bytes = _word_bytes(layout, pixels)
+    word_bytes = word_bytes_of(layout, pixels)
     size = CHUNK_BYTES
     if is_by_plane:
         size = image.frame_bytes
@@ -108,17 +108,20 @@ def native_pieces(file: BinaryIO, layout: DatasetLayout, pixels: Element, struct
 
 def native_length(layout: DatasetLayout, pixels: Element) -> int:
     """Return the bytes of native pixel data without padding, as they are described; all of them where they are not."""
-    image = layout.description
     present = pixels.length or 0
-    samples, shared_by = (3, 2) if image.photometric_interpretation == "YBR_PARTIAL_420" else (image.samples, 1)
-    if image.photometric_interpretation in ("YBR_FULL_422", "YBR_PARTIAL_422"):
-        samples = 2
-    bits = image.rows * image.columns * samples * image.bits_allocated // shared_by * image.frames
-    expected = (bits + 7) // 8
+    expected = (frame_bits(layout.description) * layout.description.frames + 7) // 8
     return expected if 0 < expected <= present else present
 
 
-def _word_bytes(layout: DatasetLayout, pixels: Element) -> int:
+def frame_bits(image: PixelDescription) -> int:
+    """Return the bits of one native frame, fewer where pixels share their chroma (PS3.3 section C.7.6.3.1.2)."""
+    samples, shared_by = (3, 2) if image.photometric_interpretation == "YBR_PARTIAL_420" else (image.samples, 1)
+    if image.photometric_interpretation in ("YBR_FULL_422", "YBR_PARTIAL_422"):
+        samples = 2
+    return image.rows * image.columns * samples * image.bits_allocated // shared_by
+
+
+def word_bytes_of(layout: DatasetLayout, pixels: Element) -> int:
     """Return how wide words are turned round, as PS3.5 section 8.1.1 and annex A.3 write them; 1 for not at all."""
     if layout.transfer_syntax_uid != EXPLICIT_BIG_ENDIAN or pixels.vr == "OB":
         return 1
