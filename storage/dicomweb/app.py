@@ -1,4 +1,4 @@
-"""The DICOMweb service: QIDO-RS and the part of WADO-RS that a viewer needs; its routes and its refusals."""
+"""The DICOMweb service: QIDO-RS, WADO-RS, WADO-URI and STOW-RS; its routes and its refusals."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from storage.dicomweb.errors import BytesMissing, DicomwebError, StoreSilent
 from storage.dicomweb.metadata import Metadata
 from storage.dicomweb.negotiation import choose_json, parse_accept
 from storage.dicomweb.qido import Qido
+from storage.dicomweb.rendered import Rendered
 from storage.dicomweb.service import Access, Run, Service, accepted
 from storage.dicomweb.stow import Stow
 from storage.dicomweb.wado import Wado
+from storage.dicomweb.wado_uri import WadoUri
 from storage.objects.protocol import ObjectMissing, ObjectStore, ObjectStoreError
 from storage.screens.offload import Offload
 
@@ -32,9 +34,11 @@ def build_dicomweb(
     """Return the application to be mounted under /dicomweb; without `stow` it stores nothing."""
     transcode = Offload(TRANSCODING_THREADS, name="transcode")
     service = Service(engine, objects, run, transcode, access)
-    qido, wado, metadata = Qido(service), Wado(service), Metadata(service)
+    qido, wado, metadata, rendered = Qido(service), Wado(service), Metadata(service), Rendered(service)
+    uri = WadoUri(service, rendered)
     study, series = "/studies/{study}", "/studies/{study}/series/{series}"
     instance = series + "/instances/{instance}"
+    frame = instance + "/frames/{frames}"
     app = web.Application(middlewares=[answer_in_words])
 
     async def close(_app: web.Application) -> None:
@@ -57,8 +61,12 @@ def build_dicomweb(
             web.get(f"{instance}/metadata", metadata.answer, name="dicomweb.instance_metadata"),
             web.get(f"{instance}/bulkdata/{{path:.+}}", wado.bulk_data, name="dicomweb.bulk_data"),
             web.get(f"{instance}/frames/{{frames}}", wado.frames, name="dicomweb.frames"),
+            web.get("/wado", uri.retrieve, name="dicomweb.uri"),
         ]
     )
+    for level, name in ((study, "study"), (series, "series"), (instance, "instance"), (frame, "frame")):
+        app.router.add_get(f"{level}/rendered", rendered.rendered, name=f"dicomweb.{name}_rendered")
+        app.router.add_get(f"{level}/thumbnail", rendered.thumbnail, name=f"dicomweb.{name}_thumbnail")
     if stow is not None:
         app.add_routes(stow.routes())
     return app

@@ -5,6 +5,7 @@ DicomwebError
 ├── StudyNotFound   404   (also when the caller may not see it)
 ├── FrameNotFound   404
 ├── BulkDataNotFound 404
+├── ThumbnailNotFound 404
 ├── NotAcceptable   406
 ├── StudyAmbiguous  409
 ├── InstanceDamaged 410
@@ -55,6 +56,12 @@ class BulkDataNotFound(DicomwebError):
     status, code = 404, "bulk_data_not_found"
 
 
+class ThumbnailNotFound(DicomwebError):
+    """There is no thumbnail: nothing of this is an image."""
+
+    status, code = 404, "thumbnail_not_found"
+
+
 class NotAcceptable(DicomwebError):
     """None of the media types that the request accepts can be given."""
 
@@ -62,7 +69,7 @@ class NotAcceptable(DicomwebError):
 
 
 class InstanceDamaged(DicomwebError):
-    """The stored bytes of this instance are damaged; its site has been asked to send it again."""
+    """The stored bytes are damaged; the site has been asked to send them again."""
 
     status, code = 410, "instance_damaged"
 

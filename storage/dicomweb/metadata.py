@@ -23,9 +23,9 @@ from storage.dicomweb.headers import DicomJson, encoded, in_order, read_headers,
 from storage.dicomweb.multipart import gathered
 from storage.dicomweb.negotiation import choose_json, parse_accept, takes_gzip
 from storage.dicomweb.prepared import Stretch, unpacked
-from storage.dicomweb.retrieval import headers_keys_of
+from storage.dicomweb.retrieval import damaged_of, headers_keys_of, some_of
 from storage.dicomweb.sending import NOTHING_KEPT, send
-from storage.dicomweb.service import ACCESSED, DICOM_JSON, Service, accepted
+from storage.dicomweb.service import ACCESSED, DICOM_JSON, Service, accepted, warning_of
 from storage.dicomweb.stored_body import StoredBody, read_bodies
 from storage.objects.protocol import ObjectMissing, ObjectStore
 
@@ -48,8 +48,11 @@ class Metadata:
             with self._service.transaction() as session:
                 study = queries.get_study(session, may_see, request.match_info["study"]).study
                 known = _look_up(session, study, request.match_info)
+                damaged = damaged_of(session, study, request.match_info)
                 self._service.access.record(session, request, ACCESSED, study.site_id, study.study_uid)
             headers = {**NOTHING_KEPT, "ETag": f'W/"{known.tag}"', "Vary": "Accept, Accept-Encoding"}
+            if damaged:
+                headers["Warning"] = warning_of(f"Of damaged instances there are only the headers: {some_of(damaged)}")
             if is_unchanged(request, known.tag):
                 return web.Response(status=304, headers=headers), None
             pieces, size_bytes = _read(self._service.objects, known, packed=packed)

@@ -13,6 +13,7 @@ CRLF: Final = b"\r\n"
 PIECE_BYTES: Final = 512 * 1024  # small pieces are sent together, larger ones as they come
 
 Part = tuple[str, bytes | StoredBody]  # its Content-Type and what it holds
+LocatedPart = tuple[str, str, Iterable[bytes]]  # its Content-Type, its own address, what it holds
 
 
 class Multipart:
@@ -43,6 +44,10 @@ class Multipart:
         """Yield what goes on the line of parts that are made as they are taken; their length is not known before."""
         return gathered(self._framed(parts))
 
+    def located(self, parts: Iterable[LocatedPart]) -> Generator[bytes]:
+        """Yield what goes on the line of parts that are made as they are taken, each of which says its own address."""
+        return gathered(self._framed_at(parts))
+
     def _fragments(self, objects: ObjectStore, parts: Sequence[Part]) -> Iterator[bytes | memoryview]:
         bodies = [body if isinstance(body, StoredBody) else StoredBody("", ()) for _, body in parts]
         stored = read_bodies(objects, bodies)
@@ -58,14 +63,18 @@ class Multipart:
         yield self._tail()
 
     def _framed(self, parts: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[bytes | memoryview]:
-        for kind, chunks in parts:
-            yield self._head(kind)
+        return self._framed_at((kind, "", chunks) for kind, chunks in parts)
+
+    def _framed_at(self, parts: Iterable[LocatedPart]) -> Iterator[bytes | memoryview]:
+        for kind, address, chunks in parts:
+            yield self._head(kind, address)
             yield from chunks
             yield CRLF
         yield self._tail()
 
-    def _head(self, content_type: str) -> bytes:
-        return f"--{self.boundary}\r\nContent-Type: {content_type}\r\n\r\n".encode()
+    def _head(self, content_type: str, address: str = "") -> bytes:
+        location = f"Content-Location: {address}\r\n" if address else ""
+        return f"--{self.boundary}\r\nContent-Type: {content_type}\r\n{location}\r\n".encode()
 
     def _tail(self) -> bytes:
         return f"--{self.boundary}--\r\n".encode()

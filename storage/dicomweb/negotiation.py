@@ -157,6 +157,24 @@ def choose_bytes(taken: Sequence[Taken]) -> bool:
     )
 
 
+def choose_images(taken: Sequence[Taken], types: Sequence[str], *, one: bool) -> tuple[bool, str]:
+    """Return whether pictures are given in a multipart answer, and as which of these types; the first is the usual one.
+
+    `one` when there is a single picture, which comes alone unless a multipart answer is asked for.
+
+    Raises:
+        NotAcceptable: in no form that is taken.
+    """
+    for wish in taken:
+        if wish.is_multipart is False and not one:
+            continue
+        for media_type in types:
+            if wish.covers(media_type):
+                return wish.is_multipart is True or not one, media_type
+    shape = "alone or in multipart/related" if one else "in multipart/related, for there are many; or one by one"
+    raise NotAcceptable(f"this is shown as {' or '.join(types)}, {shape}")
+
+
 def takes_gzip(accept_encoding: str) -> bool:
     """Return whether the reader takes a gzip answer (RFC 9110 section 12.5.3)."""
     qualities = {}

@@ -19,9 +19,8 @@ from storage.dicomweb.json_rows import Attribute, attributes_of, rows_json
 from storage.dicomweb.searching.finding import Few, Within, find_page
 from storage.dicomweb.searching.keys import Level
 from storage.dicomweb.searching.parsing import Search, parse_search
-from storage.dicomweb.service import DICOM_JSON, Service
+from storage.dicomweb.service import DICOM_JSON, Service, warning_of
 
-SERVICE: Final = "counterpart"  # who warns
 ALL: Final = "all"
 
 
@@ -60,7 +59,7 @@ class Qido:
         response = web.Response(body=body, content_type=DICOM_JSON, headers={"Cache-Control": "no-store"})
         response.enable_compression()
         for warning in warnings_of(search, attributes, has_more=has_more):
-            response.headers.add("Warning", f'299 {SERVICE}: "{warning}"')
+            response.headers.add("Warning", warning_of(warning))
         return response
 
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVarTuple
+from typing import Final, Generic, TypeVar, TypeVarTuple
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from storage.catalogue.holdings import is_damaged
 from storage.catalogue.tables import Instance, Pack, Series, Study
-from storage.dicomweb.catalogue_queries import parse_address_uid
-from storage.dicomweb.errors import InstanceDamaged, StudyNotFound
+from storage.dicomweb.catalogue_queries import StoredInstance, parse_address_uid
+from storage.dicomweb.errors import InstanceDamaged, NotAcceptable, StudyNotFound
 from storage.dicomweb.stored_body import StoredBody
 
+T = TypeVar("T")
 Columns = TypeVarTuple("Columns")
+
+DAMAGED_NAMED_MAX: Final = 10
+_READING_ORDER: Final = (
+    Series.number.nulls_last(),
+    Series.series_uid,
+    Instance.number.nulls_last(),
+    Instance.sop_instance_uid,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +62,31 @@ class StoredFile:
         return f"application/dicom; transfer-syntax={syntax}"
 
 
-def files_of(session: Session, study: Study, words: Mapping[str, str]) -> list[StoredFile]:
+@dataclass(frozen=True, slots=True)
+class Retrieved(Generic[T]):
+    """What can be given of a study, a series or an instance, and the SOP Instance UIDs of what is damaged."""
+
+    given: list[T]
+    damaged: list[str]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return in words what is left out."""
+        if not self.damaged:
+            return ()
+        return (f"Damaged instances are left out, their site was asked to send them again: {some_of(self.damaged)}",)
+
+
+def files_of(session: Session, study: Study, words: Mapping[str, str]) -> Retrieved[StoredFile]:
     """Return the files of a study, or of the series or instance that `words` name, as they lie pack by pack.
 
     Raises:
         StudyNotFound: there is none.
-        InstanceDamaged: the bytes of one of them are damaged; the others are given one by one.
+        InstanceDamaged: the bytes of all of them are damaged.
     """
     columns = (
+        Instance.sop_instance_uid,
+        is_damaged(),
         Instance.transfer_syntax_uid,
         Instance.received_transfer_syntax_uid,
         Instance.stored_sha256,
@@ -72,12 +98,75 @@ def files_of(session: Session, study: Study, words: Mapping[str, str]) -> list[S
         Instance.frame_count,
     )
     statement = _asked(select(*columns), study, words).order_by(Pack.object_key, Instance.offset_bytes)
-    files = [StoredFile(*row) for row in session.execute(statement)]
-    if not files:
+    rows = session.execute(statement).all()
+    return _retrieved([StoredFile(*row[2:]) for row in rows if not row[1]], [row[0] for row in rows if row[1]])
+
+
+def images_of(session: Session, study: Study, words: Mapping[str, str]) -> Retrieved[tuple[StoredInstance, str]]:
+    """Return the images of a study or of a series with the UIDs of their series, in a reader's order.
+
+    Raises:
+        StudyNotFound: there is no instance.
+        InstanceDamaged: the bytes of all images are damaged.
+        NotAcceptable: there is no image.
+    """
+    columns = (Instance, Pack.object_key, Series.series_uid, is_damaged())
+    rows = session.execute(_asked(select(*columns), study, words).order_by(*_READING_ORDER)).all()
+    if not rows:
         raise StudyNotFound
-    if session.scalar(_asked(select(Instance.instance_id), study, words).where(is_damaged()).limit(1)) is not None:
+    images = [row for row in rows if row[0].frame_count]
+    if not images:
+        raise NotAcceptable("none of the instances is an image, so there is nothing to show")
+    given = [(StoredInstance(instance, key), uid) for instance, key, uid, damaged in images if not damaged]
+    return _retrieved(given, [row[0].sop_instance_uid for row in images if row[3]])
+
+
+def find_typical(session: Session, study: Study, words: Mapping[str, str]) -> tuple[StoredInstance, str] | None:
+    """Return the image in the middle of a series, or of the study's first one with images; None without any.
+
+    Raises:
+        StudyNotFound: there is no instance.
+        InstanceDamaged: the bytes of all images are damaged.
+    """
+    images = _asked(select(Series.series_id, Series.number, Series.series_uid, func.count()), study, words)
+    images = images.where(Instance.frame_count > 0).group_by(Series.series_id)
+    images = images.order_by(Series.number.nulls_last(), Series.series_uid)
+    first = session.execute(images.where(~is_damaged()).limit(1)).one_or_none()
+    if first is None:
+        if session.execute(_asked(select(Instance.instance_id), study, words).limit(1)).first() is None:
+            raise StudyNotFound
+        if session.execute(images.limit(1)).first() is not None:
+            raise InstanceDamaged
+        return None
+    series_id, _, series_uid, count = first
+    middle = (
+        _asked(select(Instance, Pack.object_key), study, words)
+        .where(Series.series_id == series_id, Instance.frame_count > 0, ~is_damaged())
+        .order_by(*_READING_ORDER)
+        .offset((count - 1) // 2)
+        .limit(1)
+    )
+    instance, key = session.execute(middle).one()
+    return StoredInstance(instance, key), series_uid
+
+
+def damaged_of(session: Session, study: Study, words: Mapping[str, str]) -> list[str]:
+    """Return the SOP Instance UIDs of what is damaged."""
+    statement = _asked(select(Instance.sop_instance_uid), study, words).where(is_damaged())
+    return list(session.scalars(statement.order_by(Instance.sop_instance_uid)))
+
+
+def some_of(uids: Sequence[str]) -> str:
+    """Return how many there are, and the first of them."""
+    return f"{len(uids)} ({', '.join(uids[:DAMAGED_NAMED_MAX])}{', ...' * (len(uids) > DAMAGED_NAMED_MAX)})"
+
+
+def _retrieved(given: list[T], damaged: list[str]) -> Retrieved[T]:
+    if not given and not damaged:
+        raise StudyNotFound
+    if not given:
         raise InstanceDamaged
-    return files
+    return Retrieved(given, damaged)
 
 
 def headers_keys_of(session: Session, study: Study, words: Mapping[str, str]) -> list[str]:

@@ -20,6 +20,7 @@ from storage.dicomweb.catalogue_queries import MaySee
 from storage.objects.protocol import ObjectStore
 
 DICOM_JSON: Final = "application/dicom+json"
+SERVICE: Final = "counterpart"  # who warns
 ACCESSED: Final = "110103"  # DICOM Instances Accessed (PS3.15 A.5)
 
 
@@ -63,3 +64,8 @@ class Service:
 def accepted(request: web.Request) -> list[str]:
     """Return what the request says that it takes; the query stands for the header where it is used (PS3.18 8.3.3.1)."""
     return request.query.getall("accept", []) or request.headers.getall("Accept", [])
+
+
+def warning_of(*notes: str) -> str:
+    """Return the value of a Warning header that tells these notes (PS3.18 section 8.4.3)."""
+    return ", ".join(f'299 {SERVICE}: "{note}"' for note in notes)

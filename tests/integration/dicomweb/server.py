@@ -57,7 +57,7 @@ class Reply:
 
     def parts(self) -> list[tuple[str, str, bytes]]:
         """Return media type, transfer syntax and body of each part."""
-        assert self.status == 200, self.body
+        assert self.status in (200, 206), self.body
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
         return [
             (part.get_content_type(), str(part.get_param("transfer-syntax")), part.get_payload(decode=True))

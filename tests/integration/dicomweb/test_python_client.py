@@ -15,6 +15,7 @@ from tests.integration.dicomweb.county import County
 from tests.integration.dicomweb.phantom import BONE_SERIES, GB18030_STUDY, LUNG_SERIES, gb18030_study
 from tests.integration.dicomweb.server import ImageServer
 from tests.integration.dicomweb.test_images import picture_of
+from tests.integration.dicomweb.test_rendered import picture_in
 
 pytestmark = [pytest.mark.postgres, pytest.mark.filterwarnings("ignore:Invalid value for VR UI")]
 
@@ -109,6 +110,29 @@ def test_long_values(client: DICOMwebClient, server: ImageServer, pictures: dict
     header = client.retrieve_instance_metadata(*names(source))
     url = server.url + header["60003000"]["BulkDataURI"]
     assert client.retrieve_bulkdata(url) == [source[0x60003000].value]
+
+
+def test_pictures(client: DICOMwebClient, pictures: dict[str, bytes]) -> None:
+    picture = client.retrieve_instance_rendered(*BONE_SLICE, media_types=("image/png",), params={"viewport": "16,16"})
+    assert picture_in(picture, "PNG").shape == (16, 16)
+    jpeg = client.retrieve_instance_rendered(*BONE_SLICE, media_types=("image/jpeg",), params={"quality": 20})
+    assert picture_in(jpeg).shape == (32, 32)
+    loop = names(read(pictures["examples_ybr_color.dcm"]))
+    frames = [
+        client.retrieve_instance_frames_rendered(*loop, frame_numbers=[number], media_types=("image/jpeg",))
+        for number in (1, 2)
+    ]
+    assert [picture_in(frame).shape for frame in frames] == [(240, 320, 3)] * 2
+    assert frames[0] != frames[1]
+    assert client.retrieve_series_rendered(GB18030_STUDY, BONE_SERIES).count(b"Content-Location: ") == 2
+    with pytest.raises(OSError, match="406"):
+        client.retrieve_instance_rendered(*loop, media_types=("image/jpeg",))
+
+
+def test_thumbnails(client: DICOMwebClient, server: ImageServer) -> None:
+    """The client has no method for them, but its session and its addresses."""
+    thumbnail = client._http_get(f"{server.url}/dicomweb/studies/{GB18030_STUDY}/thumbnail").content
+    assert picture_in(thumbnail).shape == (32, 32)
 
 
 def test_refusal_is_an_error_with_its_status(client: DICOMwebClient, client_of: ClientOf) -> None:

@@ -21,6 +21,15 @@ pytestmark = [pytest.mark.postgres, pytest.mark.filterwarnings("ignore:Invalid v
 
 STUDY = f"/dicomweb/studies/{GB18030_STUDY}"
 INSTANCE = f"{STUDY}/series/{BONE_SERIES}/instances/{BONE_SERIES}.1"
+URI = (
+    f"/dicomweb/wado?requestType=WADO&studyUID={GB18030_STUDY}&seriesUID={BONE_SERIES}&objectUID={BONE_SERIES}.1"
+    "&contentType="
+)
+PICTURES = (
+    *(f"{level}/rendered" for level in (STUDY, f"{STUDY}/series/{BONE_SERIES}", INSTANCE, f"{INSTANCE}/frames/1")),
+    *(f"{level}/thumbnail" for level in (STUDY, f"{STUDY}/series/{BONE_SERIES}", INSTANCE, f"{INSTANCE}/frames/1")),
+    *(f"{URI}{kind}" for kind in ("application/dicom", "image/jpeg", "image/png")),
+)
 ADDRESSES = (
     STUDY,
     f"{STUDY}/series/{BONE_SERIES}",
@@ -31,6 +40,7 @@ ADDRESSES = (
     INSTANCE,
     f"{INSTANCE}/metadata",
     f"{INSTANCE}/frames/1",
+    *PICTURES,
 )
 BULK_DATA = f"{INSTANCE}/bulkdata/60003000"
 
@@ -85,15 +95,16 @@ def test_same_study_from_two_sites_is_shown_by_the_callers_right(county: County,
     assert (reply.status, reply.code()) == (409, "study_ambiguous")
 
 
-def test_look_at_a_study_is_in_the_audit_trail(county: County, as_person: AsPerson) -> None:
+@pytest.mark.parametrize("address", [f"{STUDY}/metadata", STUDY, f"{STUDY}/series/{BONE_SERIES}", INSTANCE, *PICTURES])
+def test_look_at_a_study_is_in_the_audit_trail(county: County, as_person: AsPerson, address: str) -> None:
     def looks() -> list[tuple[str, str | None, str | None]]:
         query = select(AuditEvent).where(AuditEvent.object_id == GB18030_STUDY, AuditEvent.object_kind == "study")
         with county.hub.transaction() as session:
             return [(row.event_code, row.account_id, row.site_id) for row in session.scalars(query)]
 
     before = len(looks())
-    as_person("reader").get(f"{STUDY}/metadata")
-    as_person("stranger").get(f"{STUDY}/metadata")
+    as_person("reader").get(address)
+    as_person("stranger").get(address)
     ((event_code, account_id, site_id),) = looks()[before:]
     assert (event_code, site_id) == ("110103", SITE)
     assert account_id

@@ -125,10 +125,12 @@ def test_damaged_instance_is_not_given_and_the_others_are(
     with network.transaction() as session:
         study = session.scalars(select(Study)).one()
         assert get_instance(session, study, sound.series_uid, sound.sop_instance_uid)
-        assert len(files_of(session, study, {"series": sound.series_uid})) == 2
-        for words in ({}, {"series": damaged.series_uid}, {"instance": damaged.sop_instance_uid}):
-            with pytest.raises(InstanceDamaged):
-                files_of(session, study, words)
+        assert len(files_of(session, study, {"series": sound.series_uid}).given) == 2
+        for words, given in (({}, 3), ({"series": damaged.series_uid}, 1)):
+            found = files_of(session, study, words)
+            assert (len(found.given), found.damaged) == (given, [damaged.sop_instance_uid])
+        with pytest.raises(InstanceDamaged):
+            files_of(session, study, {"instance": damaged.sop_instance_uid})
         with pytest.raises(InstanceDamaged):
             get_instance(session, study, damaged.series_uid, damaged.sop_instance_uid)
 
