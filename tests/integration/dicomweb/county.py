@@ -180,8 +180,9 @@ class County:
                 link(self.hub, message.arguments["patient_id"])
 
     def _take_message(self) -> OutboxMessage | None:
-        is_due = OutboxMessage.published_at.is_(None) & (OutboxMessage.due_at <= self.hub.clock())
-        waiting = select(OutboxMessage).where(is_due).order_by(OutboxMessage.message_id)
+        is_due = (OutboxMessage.due_at <= self.hub.clock()) | (OutboxMessage.job == PREPARE_JOB)  # without its wait
+        waiting = select(OutboxMessage).where(OutboxMessage.published_at.is_(None), is_due)
+        waiting = waiting.order_by(OutboxMessage.message_id)
         with self.hub.transaction() as session:
             message = session.scalars(waiting.limit(1)).one_or_none()
             if message is not None:
