@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Text, delete, func, literal, literal_column, select, update
+from sqlalchemy import ColumnElement, Text, delete, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import ClinicOrder
 from reading_queue.services.hub import Hub
+from reading_queue.services.link_asking import ask_for_all
 from storage.catalogue.header_facts import patient_ids_of
-from storage.catalogue.link_tables import PatientMatching, StudyIdentity
+from storage.catalogue.link_tables import StudyIdentity
 from storage.catalogue.tables import UNKNOWN_SEXES, Pack, Patient, Study
 from storage.contract.national_id import (
     IdentityKind,
@@ -130,11 +131,7 @@ def person_key(hub: Hub, text: str) -> str:
 def forget_keys(session: Session, now: datetime) -> int:
     """Have the keys of all records computed anew, from headers and orders; return of how many records."""
     session.execute(delete(StudyIdentity))
-    everybody = select(Patient.patient_id, literal(0), literal(now))
-    asked = insert(PatientMatching).from_select(["patient_id", "asked", "asked_at"], everybody)
-    session.execute(asked.on_conflict_do_nothing())
-    session.execute(update(PatientMatching).values(asked=PatientMatching.asked + 1, asked_at=now))
-    return session.scalars(select(func.count()).select_from(PatientMatching)).one()
+    return ask_for_all(session, now)
 
 
 def _key(hub: Hub, text: str) -> str:

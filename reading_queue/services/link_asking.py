@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -24,6 +24,15 @@ def ask(session: Session, now: datetime, patient_id: str) -> None:
     row = session.execute(asked.returning(PatientMatching.asked, PatientMatching.done)).one()
     if row.asked == row.done + 1:
         launch(session, now, LINK_JOB, patient_id=patient_id)
+
+
+def ask_for_all(session: Session, now: datetime) -> int:
+    """Have the links of every record looked for, as fast as the scheduler launches that; return of how many."""
+    unknown = select(Patient.patient_id, literal(0), literal(now))
+    known = insert(PatientMatching).from_select(["patient_id", "asked", "asked_at"], unknown)
+    session.execute(known.on_conflict_do_nothing())
+    session.execute(update(PatientMatching).values(asked=PatientMatching.asked + 1, asked_at=now))
+    return session.scalars(select(func.count()).select_from(PatientMatching)).one()
 
 
 def ask_for_number(session: Session, now: datetime, site_id: str, patient_number: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
@@ -28,11 +28,13 @@ from storage.catalogue.linking import Comparison, IdentityFacts, Verdict, compar
 from storage.catalogue.pinyin import readings
 from storage.catalogue.tables import Patient
 from storage.contract.identifiers import new_id
-from storage.ledger.tables import AuditEvent
+from storage.ledger.tables import AuditEvent, OutboxMessage
 
 HOLDERS_MAX: Final = 40  # of one national ID: more than these are no one person's
 ALIKE_MAX: Final = 40  # records of other sites with the same birth date and sex and a name that may be the same
-RELAUNCHED_MAX: Final = 20  # by one run of the sweep
+RELAUNCHED_MAX: Final = 100  # by one run of the sweep
+UNDER_WAY_MAX: Final = 200  # launched and not done: more wait, so that no other work waits behind all records of a hub
+LAUNCHED_LATELY: Final = timedelta(minutes=10)
 
 _log = structlog.get_logger(__name__)
 
@@ -78,6 +80,8 @@ def link(hub: Hub, patient_id: str) -> None:
 def relaunch_linking(hub: Hub) -> int:
     """Launch what was asked for and is not on its way, a few at a time; return how many."""
     now = hub.clock()
+    if _under_way(hub, now) >= UNDER_WAY_MAX:
+        return 0
     due = select(PatientMatching.patient_id).where(
         PatientMatching.asked > PatientMatching.done,
         PatientMatching.asked_at < now - GRACE,
@@ -85,6 +89,19 @@ def relaunch_linking(hub: Hub) -> int:
     )
     oldest = due.order_by(PatientMatching.asked_at)
     return launch_all(hub, now, oldest, LINK_JOB, "patient_id", limit=RELAUNCHED_MAX, is_lost=False)
+
+
+def _under_way(hub: Hub, now: datetime) -> int:
+    is_lately = or_(OutboxMessage.published_at.is_(None), OutboxMessage.published_at > now - LAUNCHED_LATELY)
+    of_record = (OutboxMessage.job == LINK_JOB) & (OutboxMessage.subject_id == PatientMatching.patient_id)
+    launched = (
+        select(func.count(PatientMatching.patient_id.distinct()))
+        .join(OutboxMessage, of_record)
+        .where(PatientMatching.asked > PatientMatching.done, is_lately)
+        .where(OutboxMessage.created_at >= PatientMatching.asked_at)
+    )
+    with hub.transaction() as session:
+        return session.scalar(launched) or 0
 
 
 def ordered(one: Patient, other: Patient) -> Pair:

@@ -8,14 +8,12 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from reading_queue.services import link_asking
 from reading_queue.services.hub import Hub
+from reading_queue.services.link_asking import ask_for_all
 from storage.catalogue.link_records import LINKS, LinkRecord, RecordName, parse_link
 from storage.catalogue.link_tables import PatientLink
 from storage.catalogue.pack_records import RecordUnreadable
 from storage.catalogue.tables import Patient
-
-BATCH = 500
 
 
 def restore_links(hub: Hub) -> Iterator[tuple[str, str]]:
@@ -32,7 +30,8 @@ def restore_links(hub: Hub) -> Iterator[tuple[str, str]]:
         with hub.transaction() as session:
             if not _restore(session, record):
                 yield key, "the catalogue does not have both of the patient records that it is about"
-    _ask_for_all(hub)
+    with hub.transaction() as session:
+        ask_for_all(session, hub.clock())
 
 
 def _restore(session: Session, record: LinkRecord) -> bool:
@@ -62,16 +61,3 @@ def _restore(session: Session, record: LinkRecord) -> bool:
 def _find(session: Session, name: RecordName) -> str | None:
     of_name = (Patient.site_id == name.site_id) & (Patient.patient_number == name.patient_number)
     return session.scalar(select(Patient.patient_id).where(of_name))
-
-
-def _ask_for_all(hub: Hub) -> None:
-    after = ""
-    while True:
-        with hub.transaction() as session:
-            batch = select(Patient.patient_id).where(Patient.patient_id > after).order_by(Patient.patient_id)
-            found = session.scalars(batch.limit(BATCH)).all()
-            for patient_id in found:
-                link_asking.ask(session, hub.clock(), patient_id)
-        if not found:
-            return
-        after = found[-1]

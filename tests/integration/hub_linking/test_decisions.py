@@ -260,7 +260,14 @@ def test_link_that_goes_back_and_forth_for_ever_is_no_matter_for_a_button(
 
 @pytest.mark.parametrize("acts", [(LinkAct.ACCEPT,), (LinkAct.REFUSE,), (LinkAct.ACCEPT, LinkAct.UNDO)])
 def test_decisions_survive_a_rebuild_and_the_facts_are_looked_at_again(
-    network: Hub, li: Viewer, suggested: str, qinghe: Clinic, baishan: Clinic, other: Hub, acts: tuple[LinkAct, ...]
+    network: Hub,
+    li: Viewer,
+    suggested: str,
+    qinghe: Clinic,
+    baishan: Clinic,
+    other: Hub,
+    hub_clock: SteerableClock,
+    acts: tuple[LinkAct, ...],
 ) -> None:
     for act in acts:
         decide(network, li, suggested, act, WHY)
@@ -270,6 +277,8 @@ def test_decisions_survive_a_rebuild_and_the_facts_are_looked_at_again(
     assert rebuild(other).problems == ()
     assert list(differences(iter(lines_of(network)), iter(lines_of(other)))) == []
     assert any(line.kind == "link" for line in lines_of(other))
+    hub_clock.advance(120)
+    assert linking.relaunch_linking(other) == 4
     run_links(other)
     assert states_of(other) == states_of(network)
     assert {link.link_id for link in links_of(network)} & {link.link_id for link in links_of(other)} == {suggested}

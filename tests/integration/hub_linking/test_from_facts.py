@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 
 from reading_queue.services import identity_keys, linking
 from reading_queue.services.hub import Hub
-from reading_queue.services.link_asking import LINK_JOB
+from reading_queue.services.link_asking import LINK_JOB, ask_for_all
 from storage.catalogue.link_tables import PatientLink, PatientMatchKey, StudyIdentity
 from storage.catalogue.tables import Study
 from storage.ledger.tables import AuditEvent, OutboxMessage
@@ -238,6 +238,22 @@ def test_lost_job_is_launched_again_once(
     assert (run_links(network), states_of(network)) == (1, ["linked"])
     hub_clock.advance(120)
     assert linking.relaunch_linking(network) == 0
+
+
+def test_all_records_at_once_are_launched_a_few_at_a_time(
+    network: Hub, qinghe: Clinic, hub_clock: SteerableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        qinghe.study(PatientID=f"P-{number}")
+    hub_clock.advance(1)
+    with network.transaction() as session:
+        assert ask_for_all(session, network.clock()) == 5
+    monkeypatch.setattr(linking, "RELAUNCHED_MAX", 2)
+    monkeypatch.setattr(linking, "UNDER_WAY_MAX", 3)
+    hub_clock.advance(120)
+    assert [linking.relaunch_linking(network) for _ in range(3)] == [2, 2, 0]
+    assert run_links(network) == 4
+    assert [linking.relaunch_linking(network) for _ in range(2)] == [1, 0]
 
 
 def test_number_of_very_many_records_is_nobodys(
