@@ -20,6 +20,7 @@ from reading_queue.db.tables import Case, CaseStudy, Document, DocumentReceipt, 
 from reading_queue.domain.transitions import CaseState
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name, why_nobody
+from reading_queue.services.quarantine import code_of_event, is_unseen
 from reading_queue.services.statistics import WITH_OVERSIGHT
 from reading_queue.services.study_list import UNSIGNED
 from reading_queue.services.visibility import Viewer, require, visible_sites
@@ -228,7 +229,12 @@ def _refused_packs(session: Session, sites: frozenset[str], language: str) -> It
         .join(Transfer, Transfer.site_id == Site.site_id)
         .join(Grant, Grant.transfer_id == Transfer.transfer_id)
         .join(GrantedPack, GrantedPack.grant_id == Grant.grant_id)
-        .where(Site.site_id.in_(sites), GrantedPack.state == "refused", _is_not_whole())
+        .where(
+            Site.site_id.in_(sites),
+            GrantedPack.state == "refused",
+            _is_not_whole(),
+            is_unseen(Transfer.site_id, Transfer.study_uid, func.coalesce(GrantedPack.refusal_code, ""), since),
+        )
         .order_by(since)
         .limit(STUCK_MAX)
     )
@@ -263,7 +269,7 @@ def _is_not_whole() -> ColumnElement[bool]:
 
 def _quarantined(session: Session, sites: frozenset[str], language: str, now: datetime) -> Iterator[Stuck]:
     """Yield by study and reason what was set aside or refused, by gateways or here, and has not come since."""
-    code = func.coalesce(CustodyEvent.detail["code"].as_string(), "")
+    code = code_of_event()
     rows = session.execute(
         _set_aside(sites, language, now, code)
         .group_by(Site.site_id, CustodyEvent.study_uid, code)
@@ -301,6 +307,7 @@ def _set_aside(
             ),
             CustodyEvent.received_at > now - FORGET_AFTER,
             or_(CustodyEvent.sop_instance_uid.is_(None), ~got_since),
+            is_unseen(CustodyEvent.site_id, CustodyEvent.study_uid, code, CustodyEvent.received_at),
         )
     )
 

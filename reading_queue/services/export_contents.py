@@ -18,7 +18,6 @@ from typing import IO, BinaryIO, Final, cast
 from reading_queue.services.hub import Hub
 from storage.contract.identifiers import new_uid
 from storage.dicom.elements import EXPLICIT_LITTLE_ENDIAN, read_file_meta
-from storage.dicom.transcoding import CannotWrite, choose_syntax, write_in_syntax
 from storage.media.dicomdir import Directory
 from storage.media.names import Numbers, file_set_name, safe_name
 from storage.media.records import UNREADABLE, Described, describe, needs_explicit_form
@@ -195,6 +194,8 @@ def _in_form(contents: Contents, one: StoredInstance, stored: IO[bytes]) -> IO[b
 
 def _write(stored: BinaryIO, syntax: str, made: IO[bytes]) -> bool:
     """Write the file in the syntax; return False when there is no such form of it."""
+    from storage.dicom.transcoding import CannotWrite, choose_syntax, write_in_syntax  # codecs: not before they serve
+
     try:
         if choose_syntax(stored, [syntax]) is None:
             return False

@@ -89,12 +89,12 @@ def list_due(hub: Hub, viewer: Viewer) -> list[Kept]:
     """Return the studies that may be deleted today, those that were taken longest ago first, at most LISTED_MAX."""
     require(viewer, *WITH_OVERSIGHT)
     now = hub.clock()
-    last_visit = _last_visit_of(Study.patient_id)
+    last_visit = last_visit_of(Study.patient_id)
     old = last_visit < (now - timedelta(days=365 * SHORTEST_YEARS)).date()
     with hub.transaction() as session:
         sites = visible_sites(session, viewer, now)
         query = select(Study).where(Study.site_id.in_(sites), old).order_by(Study.study_date.nulls_last())
-        found = [_judge(session, hub, study, now) for study in session.scalars(query.limit(LISTED_MAX))]
+        found = [judge(session, hub, study, now) for study in session.scalars(query.limit(LISTED_MAX))]
     return [one for one in found if one.obstacle is None]
 
 
@@ -125,7 +125,7 @@ def place_hold(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, reason: s
     now = hub.clock()
     hold_id = new_id()
     with hub.transaction() as session:
-        _get_study(session, viewer, site_id, study_uid, now)
+        get_overseen(session, viewer, site_id, study_uid, now)
         of_study = (DeletionRequest.site_id == site_id) & (DeletionRequest.study_uid == study_uid)
         if session.scalar(select(exists().where(of_study, DeletionRequest.state == "approved"))):
             raise Conflict("two persons have decided to delete this study, and that has begun")
@@ -140,7 +140,7 @@ def place_hold(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, reason: s
                 is_recorded=False,
             )
         )
-        _audit(session, now, viewer, "U", site_id, study_uid, hold=hold_id)
+        audit_keeping(session, now, viewer, "U", site_id, study_uid, hold=hold_id)
     record_holds(hub)
     return hold_id
 
@@ -157,11 +157,11 @@ def release_hold(hub: Hub, viewer: Viewer, hold_id: str) -> None:
         hold = session.get(Hold, hold_id, with_for_update=True)
         if hold is None:
             raise NotFound("there is no such hold")
-        _get_study(session, viewer, hold.site_id, hold.study_uid, now)
-        _require_recent(hub, viewer, now)
+        get_overseen(session, viewer, hold.site_id, hold.study_uid, now)
+        require_recent(hub, viewer, now)
         if hold.released_at is None:
             hold.released_by, hold.released_at, hold.is_recorded = viewer.account_id, now, False
-            _audit(session, now, viewer, "U", hold.site_id, hold.study_uid, released=hold_id)
+            audit_keeping(session, now, viewer, "U", hold.site_id, hold.study_uid, released=hold_id)
     record_holds(hub)
 
 
@@ -197,8 +197,8 @@ def request_deletion(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, rea
     """
     now = hub.clock()
     with hub.transaction() as session:
-        study = _get_study(session, viewer, site_id, study_uid, now)
-        _require_recent(hub, viewer, now)
+        study = get_overseen(session, viewer, site_id, study_uid, now)
+        require_recent(hub, viewer, now)
         _require_deletable(session, hub, study, now)
         of_study = (DeletionRequest.site_id == site_id) & (DeletionRequest.study_uid == study_uid)
         is_open = DeletionRequest.state.in_(("requested", "approved"))
@@ -217,7 +217,7 @@ def request_deletion(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, rea
                 requested_at=now,
             )
         )
-        _audit(session, now, viewer, "D", site_id, study_uid, request=request_id, step="requested")
+        audit_keeping(session, now, viewer, "D", site_id, study_uid, request=request_id, step="requested")
         try:
             session.flush()
         except IntegrityError as exc:
@@ -238,8 +238,8 @@ def decide_deletion(hub: Hub, viewer: Viewer, request_id: str, *, approve: bool)
         request = session.get(DeletionRequest, request_id, with_for_update=True)
         if request is None:
             raise NotFound("there is no such request")
-        study = _get_study(session, viewer, request.site_id, request.study_uid, now)
-        _require_recent(hub, viewer, now)
+        study = get_overseen(session, viewer, request.site_id, request.study_uid, now)
+        require_recent(hub, viewer, now)
         if request.requested_by == viewer.account_id:
             raise SamePerson
         if request.state != "requested":
@@ -249,7 +249,9 @@ def decide_deletion(hub: Hub, viewer: Viewer, request_id: str, *, approve: bool)
             launch(session, now, ERASE_JOB, request_id=request_id)
         request.state = "approved" if approve else "refused"
         request.decided_by, request.decided_at = viewer.account_id, now
-        _audit(session, now, viewer, "D", request.site_id, request.study_uid, request=request_id, step=request.state)
+        audit_keeping(
+            session, now, viewer, "D", request.site_id, request.study_uid, request=request_id, step=request.state
+        )
 
 
 def refuse_deleted(session: Session, site_id: str, study_uid: str) -> None:
@@ -263,14 +265,15 @@ def is_deleted(session: Session, site_id: str, study_uid: str) -> bool:
     return session.get(Deletion, (site_id, study_uid)) is not None
 
 
-def _last_visit_of(patient_id: Any) -> ColumnElement[date]:
+def last_visit_of(patient_id: Any) -> ColumnElement[date]:
     """Return the day of the patient's last study: that of the images, else that of their arrival."""
     other = aliased(Study)
     day = func.max(func.coalesce(other.study_date, cast(func.timezone("UTC", other.first_received_at), Date)))
     return select(day).where(other.patient_id == patient_id).correlate(Study).scalar_subquery()
 
 
-def _judge(session: Session, hub: Hub, study: Study, now: datetime) -> Kept:
+def judge(session: Session, hub: Hub, study: Study, now: datetime) -> Kept:
+    """Return until when a study is kept, and why it may not be deleted today."""
     facts = _facts_of(session, study)
     today = now.astimezone(ZoneInfo(session.get_one(Site, study.site_id).time_zone)).date()
     rules = Rules(hub.policy.keep_outpatient_years, hub.policy.keep_inpatient_years)
@@ -283,7 +286,7 @@ def _facts_of(session: Session, study: Study) -> Facts:
     by_accession = and_(ClinicOrder.site_id == study.site_id, ClinicOrder.accession_number == study.accession_number)
     which = of_study if not study.accession_number else of_study | by_accession
     kinds = session.scalars(select(ClinicOrder.content["visit_kind"].as_string()).where(which))
-    last_visit = session.scalar(select(_last_visit_of(study.patient_id)))
+    last_visit = session.scalar(select(last_visit_of(study.patient_id)))
     held = exists().where(Hold.site_id == study.site_id, Hold.study_uid == study.study_uid, Hold.released_at.is_(None))
     read = exists().where(
         CaseStudy.site_id == study.site_id,
@@ -300,7 +303,7 @@ def _facts_of(session: Session, study: Study) -> Facts:
 
 
 def _require_deletable(session: Session, hub: Hub, study: Study, now: datetime) -> None:
-    kept = _judge(session, hub, study, now)
+    kept = judge(session, hub, study, now)
     match kept.obstacle:
         case WhyKept.HELD:
             raise MustBeKept("this study is held; release the hold first")
@@ -310,7 +313,8 @@ def _require_deletable(session: Session, hub: Hub, study: Study, now: datetime) 
             raise MustBeKept(f"this study must be kept until {kept.keep_until.isoformat()}")
 
 
-def _get_study(session: Session, viewer: Viewer, site_id: str, study_uid: str, now: datetime) -> Study:
+def get_overseen(session: Session, viewer: Viewer, site_id: str, study_uid: str, now: datetime) -> Study:
+    """Return the study, locked. Raises Forbidden without oversight, NotFound when it is none of the viewer's sites."""
     require(viewer, *WITH_OVERSIGHT)
     of_study = select(Study).where(Study.site_id == site_id, Study.study_uid == study_uid).with_for_update()
     study = session.scalars(of_study).one_or_none() if site_id in visible_sites(session, viewer, now) else None
@@ -319,7 +323,8 @@ def _get_study(session: Session, viewer: Viewer, site_id: str, study_uid: str, n
     return study
 
 
-def _require_recent(hub: Hub, viewer: Viewer, now: datetime) -> None:
+def require_recent(hub: Hub, viewer: Viewer, now: datetime) -> None:
+    """Raise ReauthenticationNeeded when the password was given too long ago."""
     if viewer.authenticated_at < now - timedelta(seconds=hub.policy.reauthentication_s):
         raise ReauthenticationNeeded
 
@@ -333,13 +338,22 @@ def checked_reason(reason: str) -> str:
     return words
 
 
-def _audit(
-    session: Session, now: datetime, viewer: Viewer, action: str, site_id: str, study_uid: str, **detail: str
+def audit_keeping(
+    session: Session,
+    now: datetime,
+    viewer: Viewer,
+    action: str,
+    site_id: str,
+    study_uid: str,
+    *,
+    code: str = STUDY_DELETED,
+    **detail: str,
 ) -> None:
+    """Write who decided what about keeping a study; `detail` holds ids and codes only."""
     session.add(
         AuditEvent(
             at=now,
-            event_code=STUDY_DELETED,
+            event_code=code,
             action=action,
             account_id=viewer.account_id,
             object_kind="study",

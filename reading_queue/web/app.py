@@ -14,6 +14,7 @@ from aiohttp import web
 
 from reading_queue.services.hub import Hub
 from reading_queue.web import api, clinic, coordinator, login, radiologist
+from reading_queue.web.coordinator.download import DOWNLOADS
 from reading_queue.web.keys import HUB, MOUNTS, RUN, TEMPLATES
 from reading_queue.web.middlewares import (
     answer_errors,
@@ -49,6 +50,7 @@ def build_app(
     )
     app[HUB], app[ASSETS_DIR], app[TEMPLATES] = hub, assets_dir, build_templates()
     app[MOUNTS] = tuple(f"{prefix.rstrip('/')}/" for prefix, _ in mounts)
+    app[DOWNLOADS] = set()
     app[RUN] = run if run is not None else _own_pool(app)
     app.on_response_prepare.append(secure_headers)
     app.add_routes([*login.ROUTES, *FILES.routes])

@@ -33,7 +33,9 @@ def build_templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters.update(moment=moment, clock=clock, span=WORDS.span, age_at=WORDS.age_at, person_name=person_name)
+    templates.filters.update(
+        moment=moment, day=day, clock=clock, span=WORDS.span, age_at=WORDS.age_at, person_name=person_name
+    )
     templates.globals.update(
         t=translate, word=translate_or, fault=fault_in_words, static_url=FILES.url, language=current_language
     )
@@ -64,6 +66,11 @@ def person_name(name: str) -> str:
 def moment(at: datetime | None, zone: str = SCREEN_ZONE) -> str:
     """Return `11-23 14:05` in the zone, or a dash."""
     return at.astimezone(ZoneInfo(zone)).strftime("%m-%d %H:%M") if at is not None else "—"
+
+
+def day(at: datetime | None, zone: str = SCREEN_ZONE) -> str:
+    """Return `2026-11-23` in the zone, or a dash."""
+    return at.astimezone(ZoneInfo(zone)).date().isoformat() if at is not None else "—"
 
 
 def clock(at: datetime | None, zone: str = SCREEN_ZONE) -> str:

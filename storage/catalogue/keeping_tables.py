@@ -1,4 +1,4 @@
-"""Who says how long a study is kept: holds, requests to delete, and what was deleted.
+"""Who says how long a study is kept: holds, requests to delete, what was deleted; and who has seen what was set aside.
 
 A hold and a deletion stand in object storage too, so that a new catalogue keeps what must be kept and does not take in
 again what was deleted.
@@ -71,3 +71,16 @@ class Deletion(Base):
     study_uid: Mapped[str] = mapped_column(primary_key=True)
     deleted_at: Mapped[datetime]
     content: Mapped[dict[str, Any]]
+
+
+class QuarantineNote(Base):
+    """A person has seen what was set aside of a study for one reason, until then; what comes later is news again."""
+
+    __tablename__ = "quarantine_notes"
+
+    site_id: Mapped[str] = mapped_column(primary_key=True)
+    study_uid: Mapped[str] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column(primary_key=True)
+    note: Mapped[str]
+    acknowledged_by: Mapped[str]  # account id
+    acknowledged_at: Mapped[datetime]

@@ -13,9 +13,18 @@ from itertools import zip_longest
 from typing import Final
 
 from storage.dicom.elements import EXPLICIT_LITTLE_ENDIAN
-from storage.dicom.headers import SERIES_INSTANCE_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID
 from storage.dicom.part10 import file_meta_bytes
-from storage.media.records import PATIENT, SERIES, STUDY, Described, element
+from storage.media.records import (
+    PATIENT,
+    SERIES,
+    SERIES_INSTANCE_UID,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    STUDY,
+    STUDY_INSTANCE_UID,
+    Described,
+    element,
+)
 
 MEDIA_STORAGE_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 COMPONENT_CHARACTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")  # PS3.10 section 8.5

@@ -26,12 +26,18 @@ from storage.dicom.elements import (
     read_file_meta,
     read_items,
 )
-from storage.dicom.headers import PIXEL_DATA_GROUP, ROWS, SOP_CLASS_UID, SOP_INSTANCE_UID
 
 UNREADABLE: Final = (NotDicom, DatasetTruncated)
 VALUE_BYTES_MAX: Final = 16 * 1024  # a longer value is no key
 SEQUENCE_BYTES_MAX: Final = 64 * 1024
+# Written here, for `storage.dicom.headers` loads what decodes text, and nothing is decoded here.
 CHARACTER_SET: Final = 0x00080005
+SOP_CLASS_UID: Final = 0x00080016
+SOP_INSTANCE_UID: Final = 0x00080018
+STUDY_INSTANCE_UID: Final = 0x0020000D
+SERIES_INSTANCE_UID: Final = 0x0020000E
+ROWS: Final = 0x00280010
+PIXEL_DATA_GROUP: Final = 0x7FE00000
 CONTENT_SEQUENCE: Final = 0x0040A730
 RELATIONSHIP: Final = 0x0040A010
 MODIFIER: Final = b"HAS CONCEPT MOD"

@@ -6,13 +6,25 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import for_roles
-from reading_queue.web.coordinator import links, views
+from reading_queue.web.coordinator import download, keeping, links, views
 
 BOTH = (Role.COORDINATOR, Role.ADMINISTRATOR)
+STUDY = "/studies/{site_id}/{study_uid}"
 
 ROUTES = (
     web.get("/", for_roles(views.overview, *BOTH), name="coordinator.overview"),
     web.get("/links", for_roles(links.links, *BOTH), name="coordinator.links"),
     web.post("/links", for_roles(links.search, *BOTH), name="coordinator.search_links"),
     web.post("/links/{link_id}", for_roles(links.decide, *BOTH), name="coordinator.decide_link"),
+    web.get("/quarantine", for_roles(keeping.show_quarantine, *BOTH), name="coordinator.quarantine"),
+    web.post("/quarantine", for_roles(keeping.acknowledge, *BOTH), name="coordinator.acknowledge"),
+    web.get("/stored", for_roles(keeping.show_stored, *BOTH), name="coordinator.stored"),
+    web.get("/retention", for_roles(keeping.show_retention, *BOTH), name="coordinator.retention"),
+    web.post("/retention/holds/{hold_id}", for_roles(keeping.release, *BOTH), name="coordinator.release"),
+    web.post("/retention/requests/{request_id}", for_roles(keeping.decide, *BOTH), name="coordinator.decide_deletion"),
+    web.get(STUDY, for_roles(keeping.show_study, *BOTH), name="coordinator.study"),
+    web.post(f"{STUDY}/verify", for_roles(keeping.verify, *BOTH), name="coordinator.verify"),
+    web.post(f"{STUDY}/hold", for_roles(keeping.hold, *BOTH), name="coordinator.hold"),
+    web.post(f"{STUDY}/deletion", for_roles(keeping.request_deletion, *BOTH), name="coordinator.request_deletion"),
+    web.post(f"{STUDY}/export", for_roles(download.download, *BOTH), name="coordinator.export"),
 )

@@ -65,7 +65,11 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     set_cookies: list[str]
-    text: str
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", "replace")
 
     def json(self) -> Any:
         return json.loads(self.text)
@@ -105,7 +109,7 @@ class Visitor:
                 self.cookies[name] = morsel.value
                 if not morsel.value:
                     del self.cookies[name]
-        return Answer(response.status, response.headers, set_cookies, response.data.decode("utf-8", "replace"))
+        return Answer(response.status, response.headers, set_cookies, response.data)
 
     def get(self, path: str, **headers: str) -> Answer:
         """Get a page and remember its token."""

@@ -67,6 +67,17 @@ RIGHTS: dict[str, set[Role]] = {
     "GET /coordinator/links": {C, A},
     "POST /coordinator/links": {C, A},
     "POST /coordinator/links/{link_id}": {C, A},
+    "GET /coordinator/quarantine": {C, A},
+    "POST /coordinator/quarantine": {C, A},
+    "GET /coordinator/stored": {C, A},
+    "GET /coordinator/retention": {C, A},
+    "POST /coordinator/retention/holds/{hold_id}": {C, A},
+    "POST /coordinator/retention/requests/{request_id}": {C, A},
+    "GET /coordinator/studies/{site_id}/{study_uid}": {C, A},
+    **{
+        f"POST /coordinator/studies/{{site_id}}/{{study_uid}}/{verb}": {C, A}
+        for verb in ("verify", "hold", "deletion", "export")
+    },
     "DELETE /api/v1/session": EVERYBODY,
     "POST /api/v1/session/reauthentication": EVERYBODY,
     "GET /api/v1/me": EVERYBODY,
