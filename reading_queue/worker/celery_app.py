@@ -5,19 +5,17 @@ Durable: nothing here. The outbox in the database is the truth; a broker wiped c
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
 from celery import Celery, signals
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
-from sqlalchemy.orm import configure_mappers
 
 from reading_queue.heartbeat import BEAT_EVERY_S
 from reading_queue.worker.broker import BrokerUnavailable
-from reading_queue.worker.jobs import JOBS, PRELOADED, QUEUES, Job, register_jobs
+from reading_queue.worker.jobs import JOBS, QUEUES, Job, preload, register_jobs
 from reading_queue.worker.runtime import RuntimePerProcess
 
 # A job gets the soft limit as an exception inside it, the hard limit ends its process.
@@ -110,15 +108,13 @@ def run_worker(
     *,
     concurrency: int,
     beat: Callable[[], None],
-    preloaded: Sequence[str] = PRELOADED,
+    prepare: Callable[[], None] = preload,
 ) -> int:
     """Run jobs in `concurrency` child processes until SIGTERM, and return the exit status.
 
     The parent's loop calls `beat` for as long as it turns and has a broker.
     """
-    for module in preloaded:
-        importlib.import_module(module)
-    configure_mappers()  # once here instead of in each child's first job
+    prepare()
 
     def open_in_child(**_: Any) -> None:
         process.get()

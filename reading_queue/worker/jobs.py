@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Any, Final
 import structlog
 from celery import Celery, Task, signals
 from celery.exceptions import Reject, TimeLimitExceeded
+from sqlalchemy.orm import configure_mappers
 
 from reading_queue.worker.failures import count_delivery, forget_deliveries, record_failure
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
@@ -92,11 +94,23 @@ def erase_study(runtime: Runtime, *, request_id: str) -> None:
     erasing.erase(runtime.hub, request_id)
 
 
-# What the jobs will need, imported before the worker forks: its children share it and start at once. None of these
-# starts a thread when it is imported.
 PRELOADED: Final = tuple(
     f"reading_queue.services.{name}" for name in ("routing", "verification", "reports", "prepared_metadata", "linking")
 )
+
+
+def preload() -> None:
+    """Load what the jobs will need before the worker forks: its children share it and start at once.
+
+    Nothing here starts a thread.
+    """
+    from storage.catalogue import pinyin
+
+    for name in (*PRELOADED, "imagecodecs"):
+        importlib.import_module(name)
+    pinyin.readings("王")  # and with it the whole table
+    configure_mappers()
+
 
 # Queues in the order in which a worker looks at them.
 QUEUES: Final = ("routing", "transfers", "documents", "metadata", "large", "background")

@@ -28,10 +28,8 @@ import reading_queue.web.viewer, reading_queue.web.server, storage.dicomweb.app
 """
 WORKER = """
 import reading_queue.bootstrap, reading_queue.worker.celery_app
-from reading_queue.worker.jobs import PRELOADED
-import importlib
-for name in PRELOADED:
-    importlib.import_module(name)
+from reading_queue.worker.jobs import preload
+preload()
 """
 SCHEDULER = "import reading_queue.bootstrap, reading_queue.worker.scheduler, reading_queue.services.sweeps"
 

@@ -92,7 +92,7 @@ def main(broker_url: str, database_url: str, folder: str, visibility_s: str) -> 
     )
 
     beat = Heartbeat(Path(folder) / HEARTBEAT).beat
-    return run_worker(app, process, concurrency=2, beat=beat, preloaded=())
+    return run_worker(app, process, concurrency=2, beat=beat, prepare=lambda: None)
 
 
 class _NoStore:
