@@ -79,6 +79,21 @@ build_assets() {
     printf '%s' "$want" >"$stamp"
 }
 
+# The viewer's own DICOMweb client as a file, for the tests alone.
+fetch_for_tests() {
+    local stamp=build/for_tests/.sha256 want
+    want=$(sha256sum <deploy/assets/for_tests/package-lock.json)
+    [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && return
+    say "Fetching the DICOMweb client for the tests (npm)"
+    rm -rf build/node build/for_tests && mkdir -p build/node build/for_tests
+    cp deploy/assets/for_tests/package.json deploy/assets/for_tests/package-lock.json build/node/
+    (cd build/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) \
+        || die "npm could not install deploy/assets/for_tests/package-lock.json" "is there a network, and a reachable npm registry?"
+    cp build/node/node_modules/dicomweb-client/build/dicomweb-client.js build/for_tests/
+    rm -rf build/node
+    printf '%s' "$want" >"$stamp"
+}
+
 # Real peers for the tests: DICOM tools, a browser, a broker, PDF and barcode readers, Chinese fonts for screenshots.
 install_debian_for_tests() {
     local missing=()
@@ -108,7 +123,7 @@ install_debian_for_benchmarks() {
 make_venv
 case $kind in
     runtime) install_python runtime; build_assets ;;
-    dev) install_debian_for_tests; install_python dev; build_assets ;;
+    dev) install_debian_for_tests; install_python dev; build_assets; fetch_for_tests ;;
     bench) install_debian_for_tests; install_debian_for_benchmarks; install_python dev; build_assets ;;
     *) die "unknown word: $kind" "deploy/prepare.sh runtime|dev|bench" ;;
 esac
