@@ -20,11 +20,11 @@ from reading_queue.db.tables import Case, CaseStudy, Document, DocumentReceipt, 
 from reading_queue.domain.transitions import CaseState
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name, why_nobody
-from reading_queue.services.quarantine import code_of_event, is_unseen
+from reading_queue.services.quarantine import came_since, code_of_event, is_unseen
 from reading_queue.services.statistics import WITH_OVERSIGHT
 from reading_queue.services.study_list import UNSIGNED
 from reading_queue.services.visibility import Viewer, require, visible_sites
-from storage.catalogue.tables import SOUND, Grant, GrantedPack, Instance, Pack, Patient, Study, Transfer
+from storage.catalogue.tables import SOUND, Grant, GrantedPack, Pack, Patient, Study, Transfer
 from storage.contract.hops import Hop
 from storage.contract.wire import ReceiptStep, TransferState
 from storage.ledger.tables import CustodyEvent, DeadJob, Site
@@ -283,16 +283,6 @@ def _quarantined(session: Session, sites: frozenset[str], language: str, now: da
 def _set_aside(
     sites: frozenset[str], language: str, now: datetime, code: ColumnElement[str]
 ) -> Select[str, str, str, str, datetime, int]:
-    got_since = (
-        select(Instance.instance_id)
-        .join(Pack, Pack.pack_id == Instance.pack_id)
-        .where(
-            Instance.site_id == CustodyEvent.site_id,
-            Instance.sop_instance_uid == CustodyEvent.sop_instance_uid,
-            Pack.verified_at > CustodyEvent.received_at,
-        )
-        .exists()
-    )
     first_at = func.min(CustodyEvent.received_at)
     return (
         select(Site.site_id, site_name(language), CustodyEvent.study_uid, code, first_at, func.count())
@@ -306,7 +296,7 @@ def _set_aside(
                 CustodyEvent.sop_instance_uid.is_not(None),
             ),
             CustodyEvent.received_at > now - FORGET_AFTER,
-            or_(CustodyEvent.sop_instance_uid.is_(None), ~got_since),
+            or_(CustodyEvent.sop_instance_uid.is_(None), ~came_since()),
             is_unseen(CustodyEvent.site_id, CustodyEvent.study_uid, code, CustodyEvent.received_at),
         )
     )

@@ -87,7 +87,7 @@ def list_set_aside(hub: Hub, viewer: Viewer) -> tuple[SetAside, ...]:
     with hub.transaction() as session:
         sites = visible_sites(session, viewer, now)
         code = code_of_event()
-        came: Any = case((_came_since(), 1), else_=0)
+        came: Any = case((came_since(), 1), else_=0)
         last_at = func.max(CustodyEvent.received_at)
         found = (
             select(
@@ -171,7 +171,8 @@ def acknowledge(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, code: st
         )
 
 
-def _came_since() -> ColumnElement[bool]:
+def came_since() -> ColumnElement[bool]:
+    """Return the condition that the instance of a CustodyEvent came into the catalogue after the event."""
     return (
         select(Instance.instance_id)
         .join(Pack, Pack.pack_id == Instance.pack_id)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import wraps
 
 from aiohttp import web
 
 from reading_queue.domain.roles import Role
+from reading_queue.services import accounts
 from reading_queue.services.visibility import Viewer, require
-from reading_queue.web.keys import get_viewer
+from reading_queue.web.keys import HUB, TOKEN, get_viewer, in_thread
 
 ViewerHandler = Callable[[web.Request, Viewer], Awaitable[web.StreamResponse]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -27,3 +29,15 @@ def for_roles(handler: ViewerHandler, *roles: Role) -> Handler:
         return await handler(request, viewer)
 
     return guarded
+
+
+async def proved_again(request: web.Request, viewer: Viewer, password: str) -> Viewer:
+    """Return the viewer as one who has just given this password; as they are where none was given.
+
+    Raises:
+        HubError: it is wrong, or was wrong too often.
+    """
+    if not password:
+        return viewer
+    given_at = await in_thread(request, accounts.reauthenticate, request.config_dict[HUB], request[TOKEN], password)
+    return replace(viewer, authenticated_at=given_at)

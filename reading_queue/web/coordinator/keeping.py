@@ -6,16 +6,16 @@ A refusal shows the same page again with the reason in words.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, Final
 
 from aiohttp import web
 
 from reading_queue.errors import HubError, Invalid
-from reading_queue.services import accounts, quarantine, retention, retention_views, stored_bytes
+from reading_queue.services import quarantine, retention, retention_views, stored_bytes
 from reading_queue.services.export_contents import Form as ExportForm
 from reading_queue.services.visibility import Viewer
-from reading_queue.web.keys import HUB, TOKEN, in_thread
+from reading_queue.web.access import proved_again
+from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import Form, field, site_of, study_of
 from reading_queue.web.problems import words_of
 from reading_queue.web.rendering import page
@@ -142,9 +142,7 @@ async def _act(
     """Call a use case, with the password checked first where one was given; go to `target` when it is done."""
     hub = request.config_dict[HUB]
     try:
-        if password := field(form, "password"):
-            given_at = await in_thread(request, accounts.reauthenticate, hub, request[TOKEN], password)
-            viewer = replace(viewer, authenticated_at=given_at)
+        viewer = await proved_again(request, viewer, field(form, "password"))
         await in_thread(request, use_case, hub, viewer, *arguments)
     except HubError as exc:
         return await show(request, viewer, exc, **shown)

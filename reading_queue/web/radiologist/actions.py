@@ -6,15 +6,15 @@ A refusal shows the case again with the physician's own text and the reason; no 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
 
 from reading_queue.errors import HubError, Invalid
-from reading_queue.services import accounts, reading
+from reading_queue.services import reading
 from reading_queue.services.visibility import Viewer
-from reading_queue.web.keys import HUB, TOKEN, in_thread
+from reading_queue.web.access import proved_again
+from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import Form, field
 from reading_queue.web.problems import problem, words_of
 from reading_queue.web.radiologist.views import Attempt, case_page
@@ -110,9 +110,7 @@ async def _act(
     """Call a use case, with the password checked first where one was given; back to the desk when it is done."""
     hub = request.config_dict[HUB]
     try:
-        if password := field(form, "password"):
-            given_at = await in_thread(request, accounts.reauthenticate, hub, request[TOKEN], password)
-            viewer = replace(viewer, authenticated_at=given_at)
+        viewer = await proved_again(request, viewer, field(form, "password"))
         await in_thread(request, use_case, hub, viewer, *arguments, **options)
     except HubError as exc:
         return await _again(request, viewer, form, exc)
