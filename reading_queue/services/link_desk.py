@@ -157,8 +157,9 @@ def search_links(hub: Hub, viewer: Viewer, text: str) -> tuple[LinkView, ...]:
 def count_suggested(hub: Hub, viewer: Viewer) -> int:
     """Return how many suggestions wait for the viewer or a colleague."""
     require(viewer, *WITH_OVERSIGHT)
+    waiting = select(func.count()).select_from(PatientLink).where(PatientLink.state == LinkState.SUGGESTED)
     with hub.transaction() as session:
-        return count_by_state(session, visible_sites(session, viewer, hub.clock()))[LinkState.SUGGESTED]
+        return session.scalar(waiting.where(_within(visible_sites(session, viewer, hub.clock())))) or 0
 
 
 def count_by_state(session: Session, sites: Collection[str]) -> dict[LinkState, int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -13,6 +14,8 @@ from reading_queue.services.study_list import Progress, StudyFilter
 from storage.contract.identifiers import InvalidIdentifier, SiteId, Uid, parse_site_id, parse_uid
 
 Form = Mapping[str, Any]
+Word = TypeVar("Word", bound=StrEnum)
+NUMBER_DIGITS_MAX: Final = 9
 
 
 def field(form: Form, name: str) -> str:
@@ -35,6 +38,21 @@ def wanted_studies(values: Form, *, with_text: bool = False) -> StudyFilter:
         )
     except ValueError as exc:
         raise Invalid("progress is not one of the words for it, or day is not YYYY-MM-DD") from exc
+
+
+def word_of(words: type[Word], text: str) -> Word:
+    """Return the state or act that a text names. Raises Invalid."""
+    try:
+        return words(text)
+    except ValueError as exc:
+        raise Invalid(f"one of {', '.join(words)} is needed") from exc
+
+
+def whole_number(text: str) -> int:
+    """Return the number, from 0 on. Raises Invalid."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS_MAX):
+        raise Invalid("a whole number is needed")
+    return int(text)
 
 
 def site_of(request: web.Request) -> SiteId:

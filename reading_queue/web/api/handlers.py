@@ -7,13 +7,14 @@ from typing import TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
+from reading_queue.domain.links import LinkState
 from reading_queue.errors import Invalid, NotFound
-from reading_queue.services import accounts, attention, clinic, reading, statistics, study_list
+from reading_queue.services import accounts, attention, clinic, link_desk, reading, statistics, study_list
 from reading_queue.services.study_list import StudyFilter
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.api import models
 from reading_queue.web.keys import HUB, TOKEN, in_thread
-from reading_queue.web.parsing import study_of, wanted_studies
+from reading_queue.web.parsing import study_of, wanted_studies, whole_number, word_of
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
@@ -165,6 +166,29 @@ async def show_statistics(request: web.Request, viewer: Viewer) -> web.StreamRes
             queues=await in_thread(request, statistics.queue_health, hub, viewer),
         )
     )
+
+
+async def links(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """List links between patient records of two sites, a page of those in one state."""
+    state = word_of(LinkState, request.query.get("state", LinkState.SUGGESTED))
+    number = whole_number(request.query.get("page", "1"))
+    page = await in_thread(request, link_desk.list_links, request.config_dict[HUB], viewer, state, number)
+    return answer(
+        models.Links(state=page.state, page=page.number, links=page.links, counts=page.counts, has_more=page.has_more)
+    )
+
+
+async def decide_link(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Accept or refuse a link, or undo what was decided."""
+    given, link_id, hub = (
+        await _body(request, models.LinkDecision),
+        request.match_info["link_id"],
+        request.config_dict[HUB],
+    )
+    decided = await in_thread(
+        request, link_desk.decide, hub, viewer, link_id, given.act, given.reason, version=given.version
+    )
+    return answer(models.Decided(state=decided))
 
 
 def answer(body: BaseModel, *, status: int = 200) -> web.Response:

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from reading_queue.domain.links import LinkAct, LinkState
 from reading_queue.domain.roles import Role
-from reading_queue.services import attention, reading, statistics
+from reading_queue.services import attention, link_desk, reading, statistics
 from reading_queue.services.custody import CustodyLine
 from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyLine
 from reading_queue.services.visibility import Viewer
@@ -95,6 +96,14 @@ class ReasonWords(Body):
     """A reason in words, for the author."""
 
     reason: str = Field(max_length=500)
+
+
+class LinkDecision(Body):
+    """What is done with a link and why; `version` is that of the link one has looked at."""
+
+    act: LinkAct
+    reason: str = Field(max_length=500)
+    version: int = Field(ge=1)
 
 
 class StudySearch(Body):
@@ -252,6 +261,22 @@ class Custody(Answer):
     """A study's ledger, by site and time."""
 
     custody: tuple[CustodyLine, ...]
+
+
+class Links(Answer):
+    """A page of links between patient records of two sites, and how many there are of each state."""
+
+    state: LinkState
+    page: int
+    links: tuple[link_desk.LinkView, ...]
+    counts: dict[LinkState, int]
+    has_more: bool
+
+
+class Decided(Answer):
+    """What the two records are to each other now."""
+
+    state: LinkState
 
 
 class Statistics(Answer):

@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as field_of
-from enum import StrEnum
-from typing import Final, TypeVar
+from typing import Final
 
 from aiohttp import web
 
 from reading_queue.domain.links import LinkAct, LinkState
-from reading_queue.errors import HubError, Invalid
+from reading_queue.errors import HubError
 from reading_queue.services import link_desk
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
-from reading_queue.web.parsing import field
+from reading_queue.web.parsing import field, whole_number, word_of
 from reading_queue.web.problems import words_of
 from reading_queue.web.rendering import page
 from storage.screens.requests import redirect
 
 PAGE: Final = "/coordinator/links"
 SEARCH_CHARACTERS_MAX: Final = 64
-
-Word = TypeVar("Word", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +40,8 @@ async def links(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     return await _page(
         request,
         viewer,
-        _one_of(LinkState, request.query.get("state", LinkState.SUGGESTED)),
-        _number(request.query.get("page", "1")),
+        word_of(LinkState, request.query.get("state", LinkState.SUGGESTED)),
+        whole_number(request.query.get("page", "1")),
         _Event(done=done if done in set(LinkAct) else ""),
     )
 
@@ -61,9 +58,9 @@ async def search(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 async def decide(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Do what was decided and show the list again; a refusal shows it with the reason."""
     form = await request.post()
-    state, number = _one_of(LinkState, field(form, "state")), _number(field(form, "page"))
-    link_id, act, reason = request.match_info["link_id"], _one_of(LinkAct, field(form, "act")), field(form, "reason")
-    version, hub = _number(field(form, "version")), request.config_dict[HUB]
+    state, number = word_of(LinkState, field(form, "state")), whole_number(field(form, "page"))
+    link_id, act, reason = request.match_info["link_id"], word_of(LinkAct, field(form, "act")), field(form, "reason")
+    version, hub = whole_number(field(form, "version")), request.config_dict[HUB]
     try:
         await in_thread(request, link_desk.decide, hub, viewer, link_id, act, reason, version=version)
     except HubError as refused:
@@ -90,16 +87,3 @@ async def _page(
         text_max=SEARCH_CHARACTERS_MAX,
         reason_characters=link_desk.REASON_CHARACTERS,
     )
-
-
-def _one_of(words: type[Word], text: str) -> Word:
-    try:
-        return words(text)
-    except ValueError as exc:
-        raise Invalid(f"one of {', '.join(words)} is needed") from exc
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
-        raise Invalid("a number is needed")
-    return int(text)

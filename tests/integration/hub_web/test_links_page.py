@@ -183,3 +183,21 @@ def test_forged_and_foolish_decisions_are_refused(county: County, browser_of: Ca
     assert visitor.get("/coordinator/links?state=married").status == 422
     assert visitor.get("/coordinator/links?page=-1").status == 422
     assert only_link(county).state == "suggested"
+
+
+def test_programs_list_and_decide_over_the_same_service(county: County, program_of: Callable[[str], Visitor]) -> None:
+    come_twice(county)
+    program = program_of(COORDINATOR)
+    listed = program.call("GET", "/links").json()
+    (link,) = listed["links"]
+    assert (listed["counts"], listed["has_more"]) == ({"suggested": 1, "linked": 0, "refused": 0}, False)
+    assert [side["site_id"] for side in link["sides"]] == [FIRST_SITE, SECOND_SITE]
+    assert link["traits"]["national_id"] == "unknown"
+    address, said = f"/links/{link['link_id']}", {"act": "accept", "reason": WHY, "version": link["version"]}
+    assert program.call("POST", address, said).json() == {"state": "linked"}
+    refused = program.call("POST", address, said)
+    assert (refused.status, refused.json()["code"]) == (409, "link_changed")
+    for odd in ({"act": "marry"}, {"reason": ""}, {"version": 0}, {"patient": "x"}):
+        assert program.call("POST", address, said | odd).status == 422
+    assert program.call("GET", "/links?state=married").status == 422
+    assert program.call("GET", "/links?state=linked&page=1").json()["links"][0]["is_by_person"]

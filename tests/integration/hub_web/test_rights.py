@@ -92,6 +92,8 @@ RIGHTS: dict[str, set[Role]] = {
     "GET /api/v1/studies": SITES,
     "POST /api/v1/studies/search": SITES,
     "GET /api/v1/studies/{study_uid}/custody": EVERYBODY,
+    "GET /api/v1/links": {C, A},
+    "POST /api/v1/links/{link_id}": {C, A},
     "GET /api/v1/statistics": {C, A},
 }
 
