@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from storage.dicom.elements import DEFLATED, EXPLICIT_BIG_ENDIAN, EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN
-from storage.dicom.rendering.codestreams import bare, find_size, tells_its_colours
 from storage.dicom.rendering.header import CannotRender, ImageHeader
 from storage.dicom.transcoding.codecs import LOSSLESS, RLE_LOSSLESS, FrameNotDecoded, by_pixel, decode, in_words
+from storage.dicom.transcoding.codestreams import bare, find_size, tells_its_colours
 
 if TYPE_CHECKING:
     import numpy as np

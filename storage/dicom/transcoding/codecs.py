@@ -7,7 +7,10 @@ passing pixels). Codestreams carry whole allocated words, so that a frame comes 
 from __future__ import annotations
 
 from contextlib import suppress
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
+
+from storage.dicom.transcoding.codestreams import bare, find_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,6 +112,9 @@ def decode(codestream: bytes, transfer_syntax_uid: str, image: PixelDescription,
     """
     import numpy as np
 
+    size = find_size(bare(codestream))
+    if size is not None and prod(size) != image.rows * image.columns * image.samples:
+        raise FrameNotDecoded(f"a frame says that it has {size[0]} × {size[1]} × {size[2]} samples")
     try:
         decoded = np.asarray(_decode_samples(codestream, transfer_syntax_uid, image))
     except Exception as exc:  # each codec has its own exceptions for bytes that are no codestream
