@@ -7,13 +7,14 @@ What was begun is finished by the job, however often it is cut off. Reports are 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import ColumnElement, and_, cast, exists, func, select
+from sqlalchemy import ColumnElement, Select, and_, cast, exists, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.types import Date
@@ -36,7 +37,7 @@ STUDY_DELETED: Final = "110105"  # DICOM Study Deleted (PS3.15 A.5)
 REASON_CHARACTERS: Final = (4, 200)
 LISTED_MAX: Final = 200
 BATCH: Final = 20
-SHORTEST_YEARS: Final = 15
+SHORT_VISITS: Final = ("O", "E")  # HL7 table 0004: outpatients, emergencies
 CLOSED: Final = (CaseState.ACKNOWLEDGED, CaseState.CANCELLED)
 
 _log = structlog.get_logger(__name__)
@@ -89,12 +90,9 @@ def list_due(hub: Hub, viewer: Viewer) -> list[Kept]:
     """Return the studies that may be deleted today, those that were taken longest ago first, at most LISTED_MAX."""
     require(viewer, *WITH_OVERSIGHT)
     now = hub.clock()
-    last_visit = last_visit_of(Study.patient_id)
-    old = last_visit < (now - timedelta(days=365 * SHORTEST_YEARS)).date()
     with hub.transaction() as session:
-        sites = visible_sites(session, viewer, now)
-        query = select(Study).where(Study.site_id.in_(sites), old).order_by(Study.study_date.nulls_last())
-        found = [judge(session, hub, study, now) for study in session.scalars(query.limit(LISTED_MAX))]
+        old = select_old(hub, visible_sites(session, viewer, now), now).limit(LISTED_MAX)
+        found = [judge(session, hub, study, now) for study in session.scalars(old)]
     return [one for one in found if one.obstacle is None]
 
 
@@ -270,6 +268,29 @@ def last_visit_of(patient_id: Any) -> ColumnElement[date]:
     other = aliased(Study)
     day = func.max(func.coalesce(other.study_date, cast(func.timezone("UTC", other.first_received_at), Date)))
     return select(day).where(other.patient_id == patient_id).correlate(Study).scalar_subquery()
+
+
+def select_old(hub: Hub, sites: Collection[str], now: datetime, ahead: timedelta = timedelta(0)) -> Select[Study]:
+    """Select the studies whose time may be over, or soon will be, those that were taken longest ago first.
+
+    None is left out that is free to go; a few that are not due yet are among them, which `judge` tells apart.
+    """
+    accession = (Study.accession_number != "") & (ClinicOrder.accession_number == Study.accession_number)
+    is_short = exists().where(
+        ClinicOrder.site_id == Study.site_id,
+        (ClinicOrder.study_uid == Study.study_uid) | accession,
+        ClinicOrder.content["visit_kind"].as_string().in_(SHORT_VISITS),
+    )
+    is_held = exists().where(
+        Hold.site_id == Study.site_id, Hold.study_uid == Study.study_uid, Hold.released_at.is_(None)
+    )
+    last_visit = last_visit_of(Study.patient_id)
+
+    def is_older(years: int) -> ColumnElement[bool]:
+        return last_visit < (now + ahead + timedelta(days=1 - 365 * years)).date()  # a day more than any time zone
+
+    is_old = is_older(hub.policy.keep_inpatient_years) | (is_older(hub.policy.keep_outpatient_years) & is_short)
+    return select(Study).where(Study.site_id.in_(sites), ~is_held, is_old).order_by(Study.study_date.nulls_last())
 
 
 def judge(session: Session, hub: Hub, study: Study, now: datetime) -> Kept:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import func, select
@@ -18,7 +18,7 @@ from reading_queue.domain.retention import LEGAL_MINIMUM_YEARS, RetentionClass, 
 from reading_queue.errors import NotFound
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name
-from reading_queue.services.retention import LISTED_MAX, SHORTEST_YEARS, Kept, judge, last_visit_of
+from reading_queue.services.retention import LISTED_MAX, Kept, judge, select_old
 from reading_queue.services.statistics import WITH_OVERSIGHT
 from reading_queue.services.visibility import Viewer, require, visible_sites
 from storage.catalogue.keeping_tables import Deletion, DeletionRequest, Hold
@@ -122,7 +122,8 @@ def retention_view(hub: Hub, viewer: Viewer) -> RetentionView:
     now = hub.clock()
     with hub.transaction() as session:
         sites = visible_sites(session, viewer, now)
-        aged = _aged(session, hub, sites, now)
+        old = select_old(hub, sites, now, SOON).limit(LISTED_MAX)
+        aged = [judge(session, hub, study, now) for study in session.scalars(old)]
         soon_until = (now + SOON).date()
         return RetentionView(
             rules=rules_of(hub),
@@ -172,14 +173,6 @@ def study_keeping(hub: Hub, viewer: Viewer, site_id: str, study_uid: str) -> Stu
             holds=_holds(session, {site_id}, study_uid),
             requests=_requests(session, viewer, {site_id}, study_uid),
         )
-
-
-def _aged(session: Session, hub: Hub, sites: Iterable[str], now: datetime) -> list[Kept]:
-    """Return the studies that are due or may soon be, those that were taken longest ago first."""
-    last_visit = last_visit_of(Study.patient_id)
-    old: date = (now - timedelta(days=365 * SHORTEST_YEARS) + SOON).date()
-    query = select(Study).where(Study.site_id.in_(sites), last_visit < old).order_by(Study.study_date.nulls_last())
-    return [judge(session, hub, study, now) for study in session.scalars(query.limit(LISTED_MAX))]
 
 
 def _holds(session: Session, sites: Iterable[str], study_uid: str | None = None) -> tuple[HoldView, ...]:

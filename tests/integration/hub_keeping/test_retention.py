@@ -68,7 +68,7 @@ def person(hub: Hub, name: str = "one", role: Role = Role.COORDINATOR, site_id: 
     return Viewer(name, name, name, role, f"{site_id}-01", site_id, None, "en", hub.clock())
 
 
-def order_of(hub: Hub, kind: str) -> None:
+def order_of(hub: Hub, kind: str, study: Uid = STUDY) -> None:
     """Let the study's order say how the patient came."""
     with hub.transaction() as session:
         gateway_id = session.execute(sa.text("SELECT gateway_id FROM gateways LIMIT 1")).scalar_one()
@@ -77,7 +77,7 @@ def order_of(hub: Hub, kind: str) -> None:
                 order_id=kind * 8,
                 site_id=SITE,
                 accession_number=f"A-1-{kind}",
-                study_uid=STUDY,
+                study_uid=study,
                 order_version=1,
                 state="done",
                 lane="routine",
@@ -144,6 +144,19 @@ def test_law_decides_by_how_the_patient_came(
         return
     with pytest.raises(MustBeKept, match="until 20"):
         request_deletion(kept, person(kept), SITE, STUDY, WHY)
+
+
+def test_studies_that_must_stay_longer_do_not_hide_those_that_may_go(
+    kept: Hub, sender: Sender, hub_clock: SteerableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = sender.slices(range(1, 2), LATER, StudyDate="20270301", PatientID="P-0002", AccessionNumber="A-2")
+    sender.send(newer, study=LATER)
+    order_of(kept, "O", LATER)
+    with kept.transaction() as session:
+        session.execute(sa.update(Case).values(state="acknowledged"))
+    hub_clock.advance(16.1 * YEAR)
+    monkeypatch.setattr(retention, "LISTED_MAX", 1)
+    assert [one.study_uid for one in list_due(kept, person(kept))] == [LATER]
 
 
 def test_patients_later_visit_keeps_the_earlier_study_too(kept: Hub, sender: Sender, hub_clock: SteerableClock) -> None:
