@@ -117,7 +117,7 @@ class StaleDraft(Conflict):
 
 
 class ImagesUnacknowledged(Conflict):
-    """Images arrived after the claim; look at them and acknowledge them before you sign."""
+    """Images arrived, or the study was corrected, after the claim; look and acknowledge it before you sign."""
 
     code = "images_unacknowledged"
 

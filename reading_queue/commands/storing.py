@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from reading_queue.commands.amending import amend_app
 from reading_queue.commands.exporting import export
 from reading_queue.commands.retaining import retention_app
 
@@ -22,6 +23,7 @@ DIFFERENCES_SHOWN_MAX: Final = 20
 
 storage_app.add_typer(retention_app, name="retention")
 storage_app.command()(export)
+storage_app.add_typer(amend_app, name="amend")
 
 
 @storage_app.command()

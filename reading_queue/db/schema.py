@@ -26,6 +26,7 @@ _LOCK_ID = 7_310_052_024  # any constant: only upgrades of this schema take it
 _TABLE_MODULES = (
     "storage.ledger.tables",
     "storage.catalogue.tables",
+    "storage.catalogue.amendment_tables",
     "storage.catalogue.keeping_tables",
     "storage.catalogue.link_tables",
     "reading_queue.db.tables",

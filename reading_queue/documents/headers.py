@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -94,7 +94,7 @@ def line(text: str, characters_max: int = LONG_STRING_CHARACTERS_MAX) -> str:
     return _CONTROL.sub(" ", text).replace("\\", "/").strip()[:characters_max]
 
 
-def date_text(at: datetime) -> str:
+def date_text(at: date) -> str:
     """Return the day of `at` as DICOM DA."""
     return at.strftime("%Y%m%d")
 

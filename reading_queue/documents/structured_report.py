@@ -79,9 +79,9 @@ def build_basic_text_sr(
     dataset.SeriesDescription = "影像诊断报告"
     _add_document_general(dataset, content, created_at)
     dataset.ReferencedRequestSequence = items(*map(_request, content.studies))
-    dataset.CurrentRequestedProcedureEvidenceSequence = items(*_references(evidence))
+    dataset.CurrentRequestedProcedureEvidenceSequence = items(*references(evidence))
     if predecessor is not None:
-        dataset.PredecessorDocumentsSequence = items(*_references([predecessor]))
+        dataset.PredecessorDocumentsSequence = items(*references([predecessor]))
     _add_tree(dataset, content)
     return to_part10(dataset)
 
@@ -133,7 +133,7 @@ def _request(study: ReportedStudy) -> Dataset:
     return item
 
 
-def _references(instances: Sequence[EvidenceInstance]) -> Iterable[Dataset]:
+def references(instances: Sequence[EvidenceInstance]) -> Iterable[Dataset]:
     """Yield hierarchical SOP instance references (PS3.3 table C.17-3), one item per study, sorted."""
     for study_uid, of_study in _grouped(sorted(set(instances)), lambda instance: instance.study_uid):
         study = Dataset()

@@ -12,15 +12,19 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, CaseStudy, Organisation
+from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.modality import most_telling
 from reading_queue.domain.routing import Phase
-from reading_queue.domain.transitions import Actor, CaseEvent, CaseState
+from reading_queue.domain.transitions import Actor, CaseEvent, CaseState, ReadingTaskEvent
 from reading_queue.errors import NotFound
 from reading_queue.services.casework import (
+    close_offers,
     find_case_of,
+    find_open_task,
     get_case_locked,
     launch_route,
     move_case,
+    move_task,
     open_reading_task,
     record_custody,
 )
@@ -102,12 +106,36 @@ def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study,
         return
     _copy_facts(hub, case, study)
     match_study(session, hub, case, study, now)
-    if state in WAITING_FOR_IMAGES:
-        move_case(case, CaseEvent.IMAGES_VERIFIED, Actor.SYSTEM)
-        case.ready_at = now
-        task = open_reading_task(session, case, Phase.INTERPRETATION, now)
-        launch_route(session, now, task.reading_task_id)
+    if state in WAITING_FOR_IMAGES and study.instance_count:
+        _make_ready(session, case, now)
         ask_for_priors(session, now, case, study)
+
+
+def follow_what_is_shown(session: Session, case: Case, now: datetime) -> None:
+    """Take a case that nobody reads yet back from the readers when all its images were rejected.
+
+    It waits for other images then, or for those to be shown again. The case is locked.
+    """
+    state = CaseState(case.state)
+    of_case = (CaseStudy.site_id == Study.site_id) & (CaseStudy.study_uid == Study.study_uid)
+    whole = select(Study).join(CaseStudy, of_case).where(CaseStudy.case_id == case.case_id, Study.revision > 0)
+    shown = sum(study.instance_count for study in session.scalars(whole))
+    if state in UNREAD and not shown:
+        move_case(case, CaseEvent.RETURN_TO_SITE, Actor.SYSTEM)
+        task = find_open_task(session, case.case_id)
+        if task is not None:
+            close_offers(session, task, now)
+            move_task(task, ReadingTaskEvent.CANCEL, Actor.SYSTEM, now)
+            task.cancel_reason = DiscontinuationReason.INSUFFICIENT_QUALITY
+    elif state is CaseState.RETURNED and shown:
+        _make_ready(session, case, now)
+
+
+def _make_ready(session: Session, case: Case, now: datetime) -> None:
+    move_case(case, CaseEvent.IMAGES_VERIFIED, Actor.SYSTEM)
+    case.ready_at = now
+    task = open_reading_task(session, case, Phase.INTERPRETATION, now)
+    launch_route(session, now, task.reading_task_id)
 
 
 def revision_key(case_id: str, revision: int) -> str:

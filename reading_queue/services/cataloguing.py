@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from reading_queue.services.hub import Hub
 from reading_queue.services.pack_proof import PackClaim, PackRefused, ProvedPack
+from reading_queue.services.rejections import forget_rejections, prepare_rejections, write_rejections
 from reading_queue.services.turns import Turn, name_of_patient, name_of_study
 from storage.catalogue.holdings import find_damaged
 from storage.catalogue.indexing import FACTS_VERSION, InstanceConflict, PackFacts, find_pack, index_packs, next_number
@@ -45,15 +46,18 @@ def catalogue(hub: Hub, turn: Turn, claim: PackClaim, proved: ProvedPack, and_th
             return
         data = record.to_bytes()
         hub.objects.put(record.key, data, len(data))
-        with hub.transaction() as session:
-            try:
+        notes = prepare_rejections(hub, claim, proved)
+        try:
+            with hub.transaction() as session:
                 study = write_step(session, record, facts, digest_of(data))
-            except InstanceConflict as exc:
-                raise PackRefused("conflicting_instance", str(exc)) from exc
-            if record.replaces:
-                study.metadata_due_at = record.verified_at  # another pack's headers speak of them now
-                _forget_damage(session, claim.site_id, record.replaces)
-            and_then(session, record.verified_at)
+                if record.replaces:
+                    study.metadata_due_at = record.verified_at  # another pack's headers speak of them now
+                    _forget_damage(session, claim.site_id, record.replaces)
+                write_rejections(session, hub, notes)
+                and_then(session, record.verified_at)
+        except InstanceConflict as exc:
+            forget_rejections(hub, notes)
+            raise PackRefused("conflicting_instance", str(exc)) from exc
 
 
 def write_step(session: Session, record: PackRecord, facts: CataloguedFacts, record_sha256: str) -> Study:

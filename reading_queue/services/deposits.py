@@ -174,6 +174,8 @@ def _judge(
         if one.references is None:
             words = "is none that a reader adds: key images, measurements, presentations and segmentations"
             return one.fail(Reason.NOT_ALLOWED, words)
+        if one.rejects:
+            return one.fail(Reason.NOT_ALLOWED, "rejects images, which is for their site or a coordinator")
         unseen = find_unseen(session, viewer, shelf.destination.site_id, one.references, beside, now)
         if unseen:
             words = f"speaks of what you may not see, or what is not here: {', '.join(unseen[:UNSEEN_SHOWN_MAX])}"

@@ -36,6 +36,7 @@ from reading_queue.services.drafts import DraftView, view_draft
 from reading_queue.services.hub import Hub
 from reading_queue.services.linked_priors import list_linked_priors
 from reading_queue.services.local_words import site_name, why_nobody
+from reading_queue.services.notices import load_notices
 from reading_queue.services.orders import orders_of_case
 from reading_queue.services.priors import PriorsView, list_priors
 from reading_queue.services.routing_facts import load_local_date
@@ -97,6 +98,7 @@ class CaseSummary:
     due_at: datetime | None
     late: bool  # not signed, and the time limit has passed
     images_unacknowledged: bool
+    notices: tuple[str, ...] = ()  # why: names of texts
 
     @property
     def study_uids(self) -> tuple[str, ...]:
@@ -282,6 +284,7 @@ def summarise(session: Session, found: Case, language: str, now: datetime) -> Ca
         due_at=found.due_at,
         late=unsigned and found.due_at is not None and found.due_at < now,
         images_unacknowledged=found.images_unacknowledged,
+        notices=load_notices(session, found),
     )
 
 

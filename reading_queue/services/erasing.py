@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import structlog
-from sqlalchemy import Select, delete, exists, select
+from sqlalchemy import ColumnElement, Select, delete, exists, or_, select
 from sqlalchemy.orm import aliased
 
 from reading_queue.services import casework, custody
@@ -18,11 +18,12 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.retention import ERASE_JOB
 from reading_queue.services.sweeps import GRACE, in_hand, launch_all
 from reading_queue.services.turns import alone_with, name_of_study
+from storage.catalogue.amendment_tables import Amendment, Refiling, RejectedInstance
 from storage.catalogue.keeping_records import Tombstone
 from storage.catalogue.keeping_tables import Deletion, DeletionRequest
 from storage.catalogue.link_records import link_key
 from storage.catalogue.link_tables import PatientLink
-from storage.catalogue.tables import Instance, Pack, Patient, PreparedMetadata, Series, Study
+from storage.catalogue.tables import Grant, Instance, Pack, Patient, PreparedMetadata, Series, Study, Transfer
 from storage.contract.hops import Hop
 from storage.contract.identifiers import SiteId, Uid
 
@@ -95,6 +96,13 @@ def _keys_of(hub: Hub, request: DeletionRequest) -> Iterator[str]:
             .where(Study.site_id == request.site_id, Study.study_uid == request.study_uid)
         ).all()
         links = session.scalars(_links_of_last_study(request)).all()
+        grants = session.scalars(
+            select(Grant.grant_id)
+            .join(Transfer, Transfer.transfer_id == Grant.transfer_id)
+            .where(Transfer.site_id == request.site_id, Transfer.study_uid == request.study_uid)
+        ).all()
+    for grant_id in grants:  # packs that were refused
+        yield from hub.objects.list_keys(f"quarantine/{grant_id}/")
     for pack_id in packs:
         yield from hub.objects.list_keys(f"quarantine/damaged/{pack_id}/")
     yield from map(link_key, links)
@@ -109,6 +117,18 @@ def _links_of_last_study(request: DeletionRequest) -> Select[str]:
     return select(PatientLink.link_id).join(Study, its_links).where(of_study, ~has_other, PatientLink.is_by_person)
 
 
+def _is_needed() -> ColumnElement[bool]:
+    """Return the condition that a Patient has studies, or stands in a merge."""
+    other = aliased(Patient)
+    return or_(
+        exists().where(Study.patient_id == Patient.patient_id),
+        exists().where(Refiling.own_patient_id == Patient.patient_id),
+        exists().where(Refiling.filed_under_id == Patient.patient_id),
+        exists().where(other.merged_into_id == Patient.patient_id),
+        Patient.merged_into_id.is_not(None),
+    )
+
+
 def _erase_rows(hub: Hub, request: DeletionRequest, tombstone: Tombstone) -> None:
     now = hub.clock()
     with hub.transaction() as session:
@@ -116,11 +136,15 @@ def _erase_rows(hub: Hub, request: DeletionRequest, tombstone: Tombstone) -> Non
         study = session.scalars(select(Study).where(of_study).with_for_update()).one()
         series = select(Series.series_id).where(Series.study_id == study.study_id)
         session.execute(delete(Instance).where(Instance.series_id.in_(series)))
-        for table in (PreparedMetadata, Pack, Series):
+        refiling = session.get(Refiling, study.study_id)
+        patients = {study.patient_id} | ({refiling.own_patient_id} if refiling is not None else set())
+        for table in (PreparedMetadata, Refiling, Pack, Series):
             session.execute(delete(table).where(table.study_id == study.study_id))
+        for amended in (RejectedInstance, Amendment):
+            of_uid = (amended.site_id == request.site_id) & (amended.study_uid == request.study_uid)
+            session.execute(delete(amended).where(of_uid))
         session.execute(delete(Study).where(Study.study_id == study.study_id))
-        others = exists().where(Study.patient_id == Patient.patient_id)
-        session.execute(delete(Patient).where(Patient.patient_id == study.patient_id, ~others))
+        session.execute(delete(Patient).where(Patient.patient_id.in_(patients), ~_is_needed()))
         session.add(
             Deletion(
                 site_id=request.site_id,

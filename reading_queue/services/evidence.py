@@ -68,6 +68,7 @@ def find_unseen(
         .join(Series, Series.series_id == Instance.series_id)
         .join(Study, Study.study_id == Series.study_id)
         .where(Instance.site_id == site_id, _is_one_of(Instance.sop_instance_uid, about.sop_instance_uids), seen)
+        .where(Instance.rejection.is_(None))
     )
     unseen = about.study_uids - set(session.scalars(studies))
     unseen |= about.sop_instance_uids - set(session.scalars(instances)) - set(beside)

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from reading_queue.db.tables import ClinicOrder
 from reading_queue.services.hub import Hub
 from reading_queue.services.link_asking import ask_for_all
+from storage.catalogue.amendment_tables import Refiling
 from storage.catalogue.header_facts import patient_ids_of
 from storage.catalogue.link_tables import StudyIdentity
 from storage.catalogue.tables import UNKNOWN_SEXES, Pack, Patient, Study
@@ -107,7 +108,8 @@ def load_identity(session: Session, hub: Hub, patient: Patient) -> dict[str, boo
     of_studies = (
         select(StudyIdentity.id_keys)
         .join(Study, Study.study_id == StudyIdentity.study_id)
-        .where(Study.patient_id == patient.patient_id)
+        .outerjoin(Refiling, Refiling.study_id == Study.study_id)  # headers of a moved study are another person's
+        .where(Study.patient_id == patient.patient_id, Refiling.filed_under_id.is_(None))
     )
     for keys in session.scalars(of_studies):
         for key, fits in keys.items():

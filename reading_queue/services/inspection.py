@@ -9,6 +9,7 @@ from typing import BinaryIO, Final
 
 from reading_queue.services.evidence import References, is_evidence, references_of
 from reading_queue.services.pack_proof import UNREADABLE
+from storage.catalogue.rejection_notes import find_rejection
 from storage.contract.manifest import InstanceEntry
 from storage.dicom.digests import digest_instance
 from storage.dicom.headers import InstanceHeader, read_header
@@ -29,6 +30,7 @@ class Inspected:
     header: InstanceHeader
     entry: InstanceEntry
     references: References | None  # None of what is no evidence
+    rejects: bool = False  # a rejection note
 
     @property
     def uid(self) -> str:
@@ -81,4 +83,5 @@ def _inspect_whole(
         received_at=received_at,
     )
     references = references_of(dataset) if is_evidence(header.sop_class_uid) else None
-    return Inspected(file.number, file.path, header, entry, references)
+    rejects = find_rejection(dataset) is not None
+    return Inspected(file.number, file.path, header, entry, references, rejects)

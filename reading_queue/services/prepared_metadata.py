@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from reading_queue.services.hub import Hub, launch
 from storage.catalogue.indexing import find_study_locked
 from storage.catalogue.tables import Pack, PreparedMetadata, Study
+from storage.dicomweb.corrections import Corrections, find_corrections
 from storage.dicomweb.headers import read_headers
 from storage.dicomweb.prepared import Prepared, write_prepared
 
@@ -39,6 +40,7 @@ class _Wanted:
     revision: int
     instance_count: int
     headers_keys: tuple[str, ...]
+    corrections: Corrections
 
     @property
     def object_key(self) -> str:
@@ -73,7 +75,7 @@ def prepare(hub: Hub, study_id: str) -> None:
         return
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES_MAX) as spool:
         made = cast("BinaryIO", spool)
-        prepared = write_prepared(read_headers(hub.objects, wanted.headers_keys), made)
+        prepared = write_prepared(wanted.corrections.apply(read_headers(hub.objects, wanted.headers_keys)), made)
         made.seek(0)
         hub.objects.put(wanted.object_key, made, prepared.size_bytes)
     replaced = _announce(hub, study_id, wanted, prepared)
@@ -89,10 +91,11 @@ def _look_up(hub: Hub, study_id: str) -> _Wanted | None:
             return None
         keys = select(Pack.headers_key).where(Pack.study_id == study_id).order_by(Pack.headers_key)
         headers_keys = tuple(session.scalars(keys))
-        if study.instance_count > INSTANCES_MAX or not headers_keys:
+        if not 0 < study.instance_count <= INSTANCES_MAX or not headers_keys:
             study.metadata_due_at = None
             return None
-        return _Wanted(study.site_id, study.study_uid, study.revision, study.instance_count, headers_keys)
+        corrections = find_corrections(session, study)
+        return _Wanted(study.site_id, study.study_uid, study.revision, study.instance_count, headers_keys, corrections)
 
 
 def _announce(hub: Hub, study_id: str, wanted: _Wanted, prepared: Prepared) -> str | None:

@@ -1,12 +1,13 @@
-"""Makes an empty catalogue again from object storage alone: patients, studies, series, packs and instances.
+"""Makes an empty catalogue again from object storage alone: patients, studies, series, packs, instances, corrections.
 
 Durable: which records were found and which of them are done, so that a rebuild that was cut off goes on where it was.
-Every step is one transaction, in the order in which packs were catalogued. What cannot be made again is named and stops
-nothing; a pack whose bytes are gone is catalogued by its record, and its instances are asked for again.
+Every step is one transaction, in the order in which packs and corrections came. What cannot be made again is named and
+stops nothing; a pack whose bytes are gone is catalogued by its record, and its instances are asked for again.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.keeping import restore_deletions, restore_holds
 from reading_queue.services.pack_proof import PackClaim, PackRefused, prove_pack
 from reading_queue.services.restoring_links import restore_links
+from storage.catalogue.amending import NothingToAmend, write_amendment
+from storage.catalogue.amendment_records import PATIENTS, AmendmentRecord, Rejection, is_amendment_key, parse_amendment
+from storage.catalogue.holdings import find_digests
 from storage.catalogue.indexing import InstanceConflict, PackFacts, find_pack
 from storage.catalogue.pack_records import (
     CataloguedFacts,
@@ -44,7 +48,7 @@ from storage.objects.ranged import open_range
 STUDIES: Final = "studies/"
 HEAD_BYTES: Final = 200  # a record begins with its format and number
 BATCH: Final = 500
-_HEAD: Final = re.compile(rb'\{"format":"counterpart-pack-record/1","number":(\d{1,18}),')
+_HEAD: Final = re.compile(rb'\{"format":"counterpart-(?:pack-record/1","number|amendment/1","step)":(\d{1,18}),')
 
 _log = structlog.get_logger(__name__)
 
@@ -96,8 +100,8 @@ def _find_records(hub: Hub) -> None:
     """Note every record with its number; what a rebuild before this one has noted stays as it is."""
     found: list[dict[str, object]] = []
     highest = 0
-    for key in hub.objects.list_keys(STUDIES):
-        if is_record_key(key):
+    for key in itertools.chain(hub.objects.list_keys(STUDIES), hub.objects.list_keys(PATIENTS)):
+        if is_record_key(key) or is_amendment_key(key):
             head = _HEAD.match(hub.objects.read(key, offset=0, length=HEAD_BYTES))
             number = 0 if head is None else int(head[1])
             highest = max(highest, number)
@@ -131,6 +135,33 @@ def _problems(hub: Hub) -> list[tuple[str, str]]:
 
 
 def _do_step(hub: Hub, key: str, *, from_bytes: bool) -> None:
+    if is_amendment_key(key):
+        _do_amendment(hub, key)
+    else:
+        _do_pack(hub, key, from_bytes=from_bytes)
+
+
+def _do_amendment(hub: Hub, key: str) -> None:
+    """Repeat one correction, in one transaction with the note that it is done."""
+    try:
+        record = parse_amendment(key, hub.objects.read(key))
+        with hub.transaction() as session:
+            _repeat(session, record)
+            _done(session, hub, key, None)
+    except RecordUnreadable:
+        _refuse(hub, key, "this is no correction, or it belongs elsewhere")
+    except NothingToAmend as exc:
+        _refuse(hub, key, str(exc))
+
+
+def _repeat(session: Session, record: AmendmentRecord) -> None:
+    about = record.about
+    if isinstance(about, Rejection) and not find_digests(session, record.site_id, [about.note_uid]):
+        raise NothingToAmend("the rejection note is not there")
+    write_amendment(session, record, is_recorded=True)
+
+
+def _do_pack(hub: Hub, key: str, *, from_bytes: bool) -> None:
     """Catalogue one pack, in one transaction with the note that it is done."""
     try:
         data = hub.objects.read(key)

@@ -30,6 +30,7 @@ from reading_queue.services.casework import get_case_locked, record_custody
 from reading_queue.services.hub import Hub
 from reading_queue.services.keys import sign_as_hub
 from reading_queue.services.report_documents import object_key
+from storage.catalogue.amendment_tables import Amendment, RejectedInstance
 from storage.catalogue.tables import Instance, Pack, Series, Study
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Sha256Hex, SiteId, Uid
@@ -109,7 +110,17 @@ def _load_unrendered(hub: Hub, report_id: str) -> _Signed | None:
 
 
 def _evidence(session: Session, content: ReportContent) -> tuple[EvidenceInstance, ...]:
-    """Return every instance that could be read when the report was signed; what came later is not its evidence."""
+    """Return every instance that could be read when the report was signed.
+
+    What came later is not its evidence, what was rejected before neither.
+    """
+    rejected = (
+        select(RejectedInstance.sop_instance_uid)
+        .join(Amendment, Amendment.amendment_id == RejectedInstance.amendment_id)
+        .where(RejectedInstance.site_id == Instance.site_id)
+        .where(RejectedInstance.sop_instance_uid == Instance.sop_instance_uid)
+        .where(Amendment.made_at <= content.signed_at, Instance.rejection.is_not(None))
+    )
     instances = (
         select(Study.study_uid, Series.series_uid, Instance.sop_class_uid, Instance.sop_instance_uid)
         .join(Series, Series.series_id == Instance.series_id)
@@ -119,7 +130,8 @@ def _evidence(session: Session, content: ReportContent) -> tuple[EvidenceInstanc
         .where(Study.study_uid.in_([study.study_uid for study in content.studies]))
         .where(Pack.verified_at <= content.signed_at)
     )
-    return tuple(EvidenceInstance(*row) for row in session.execute(instances))
+    shown = session.execute(instances.where(~rejected.exists())).all()
+    return tuple(EvidenceInstance(*row) for row in shown or session.execute(instances).all())
 
 
 def _predecessor(session: Session, report: Report, content: ReportContent) -> EvidenceInstance | None:

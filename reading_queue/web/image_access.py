@@ -8,8 +8,11 @@ from aiohttp import web
 from sqlalchemy import ColumnElement, Select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from reading_queue.services.visibility import may_see, select_seen
+from reading_queue.domain.roles import Role
+from reading_queue.errors import Invalid
+from reading_queue.services.visibility import may_see, require, select_seen
 from reading_queue.web.keys import HUB, get_viewer
+from storage.catalogue.rejection_codes import QUALITY
 from storage.dicomweb.catalogue_queries import MaySee
 from storage.ledger.tables import AuditEvent
 
@@ -31,6 +34,20 @@ class ImageAccess:
     def select_seen(self, request: web.Request) -> Select[str, date | None] | None:
         """Return what selects the studies of a caller who sees few of all. Raises NotAuthenticated for nobody."""
         return select_seen(get_viewer(request), request.config_dict[HUB].clock())
+
+    def also_shown(self, request: web.Request) -> frozenset[str]:
+        """Return what `?rejected=quality` asks for, of those who may: the site and who oversees it.
+
+        Raises:
+            Forbidden: a reader asks. Invalid: for what nobody is shown.
+        """
+        asked = request.query.get("rejected")
+        if not asked:
+            return frozenset()
+        require(get_viewer(request), Role.TECHNICIAN, Role.COORDINATOR, Role.ADMINISTRATOR)
+        if asked != "quality":
+            raise Invalid("rejected=quality is all that can be asked for")
+        return frozenset({QUALITY})
 
     def record(self, session: Session, request: web.Request, event_code: str, site_id: str, study_uid: str) -> None:
         """Write that the caller opened the study's images."""

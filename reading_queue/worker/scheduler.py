@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from reading_queue.services import (
+    amending,
     deposit_leftovers,
     erasing,
     link_desk,
@@ -40,6 +41,7 @@ SWEEPS: Final[Mapping[str, Sweep]] = {
     "complete_records": recording.complete_records,
     "record_revisions": recording.record_revisions,
     "record_holds": retention.record_holds,
+    "record_amendments": amending.record_amendments,
     "relaunch_erasures": erasing.relaunch_erasures,
     "record_links": link_desk.record_links,
     "relaunch_linking": linking.relaunch_linking,

@@ -18,6 +18,9 @@ from sqlalchemy import ColumnElement, case, exists, false, func, or_, select, up
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from storage.catalogue.amendment_tables import Refiling
+from storage.catalogue.counting import hide_rejected, is_rejected_in_part, recount
+from storage.catalogue.filing import lock_surviving, refile, refresh_shown
 from storage.catalogue.holdings import find_conflict, find_digests
 from storage.catalogue.name_keys import keys_of_name
 from storage.catalogue.pinyin import readings
@@ -145,9 +148,15 @@ def index_packs(
         InstanceConflict: an instance is held already and is not the same.
     """
     members = [member for pack in packs for member in pack.members]
-    patient_id = _upsert_patient(session, site_id, patient, keep_known=is_prior)
+    patient_id, is_merged = _upsert_patient(session, site_id, patient, keep_known=is_prior)
+    if is_merged:
+        lock_surviving(session, patient_id)
     row = _lock_study(session, site_id, study, patient_id, patient, now)
-    _note_contradiction(session, patient_id, patient, study.study_uid, now)
+    if session.get(Refiling, row.study_id) is None:  # else a person has said whose it is
+        _note_contradiction(session, patient_id, patient, study.study_uid, now)
+        if is_merged:
+            refile(session, row)
+    refresh_shown(session, patient_id, now)
     series_ids = _upsert_series(session, row.study_id, members)
     pack_ids = _upsert_packs(session, row.study_id, packs, now, steps)
     rows = [
@@ -162,7 +171,9 @@ def index_packs(
         _replace(session, site_id, rows, replaced)
     session.execute(insert(Instance).on_conflict_do_nothing(), rows)  # one statement, sent with all rows
     _refuse_conflicts(session, site_id, study.study_uid, [member.entry for member in members])
-    _recount(session, row)
+    if is_rejected_in_part(session, row):
+        hide_rejected(session, row)
+    recount(session, row)
     return row
 
 
@@ -192,8 +203,10 @@ def raise_revision(study: Study, now: datetime) -> bool:
     return True
 
 
-def _upsert_patient(session: Session, site_id: str, patient: PatientFacts, *, keep_known: bool) -> str:
-    """Return the id of the patient's record, locked: the newest name, the first birth date and sex that were said.
+def _upsert_patient(session: Session, site_id: str, patient: PatientFacts, *, keep_known: bool) -> tuple[str, bool]:
+    """Return the id of the patient's record, locked, and whether it was merged into another one.
+
+    The record has the newest name, and the first birth date and sex that were said.
 
     Facts that contradict the record change nothing of it.
     """
@@ -208,11 +221,14 @@ def _upsert_patient(session: Session, site_id: str, patient: PatientFacts, *, ke
     statement = statement.on_conflict_do_update(
         index_elements=["site_id", "patient_number"],
         set_={"name": Patient.name} if keep_known else filled,  # even what changes nothing locks the row
-        where=~_contradicts(patient, Patient.birth_date, Patient.sex),
+        where=~contradicts(patient, Patient.birth_date, Patient.sex),
     )
     session.execute(statement)
     of_number = (Patient.site_id == site_id) & (Patient.patient_number == patient.number)
-    return session.scalars(select(Patient.patient_id).where(of_number)).one()
+    patient_id, merged_into_id = session.execute(
+        select(Patient.patient_id, Patient.merged_into_id).where(of_number)
+    ).one()
+    return patient_id, merged_into_id is not None
 
 
 def _note_contradiction(
@@ -220,21 +236,21 @@ def _note_contradiction(
 ) -> None:
     """Mark the record when another birth date or sex has been said of it; once for each study that does."""
     other = exists().where(
-        Study.patient_id == patient_id, _contradicts(patient, Study.patient_birth_date, Study.patient_sex)
+        Study.patient_id == patient_id, contradicts(patient, Study.patient_birth_date, Study.patient_sex)
     )
     session.execute(
         update(Patient)
         .where(
             Patient.patient_id == patient_id,
             Patient.contradicting_study_uid != study_uid,
-            or_(_contradicts(patient, Patient.birth_date, Patient.sex), other),
+            or_(contradicts(patient, Patient.birth_date, Patient.sex), other),
         )
         .values(contradicted_at=now, contradicting_study_uid=study_uid)
         .execution_options(synchronize_session=False)
     )
 
 
-def _contradicts(
+def contradicts(
     patient: PatientFacts, birth_date: InstrumentedAttribute[date | None], sex: InstrumentedAttribute[str]
 ) -> ColumnElement[bool]:
     """Return the condition that a row says another birth date or sex; what one does not say contradicts nothing."""
@@ -378,21 +394,3 @@ def _refuse_conflicts(session: Session, site_id: str, study_uid: str, entries: S
         reason = None if row is None else find_conflict(entry, study_uid, row)
         if reason is not None:
             raise InstanceConflict(entry.sop_instance_uid, reason)
-
-
-def _recount(session: Session, study: Study) -> None:
-    """Set the counts of the study and its series from what is there."""
-    query = (
-        select(Series, func.count(Instance.instance_id), func.coalesce(func.sum(Instance.size_bytes), 0))
-        .outerjoin(Instance, Instance.series_id == Series.series_id)
-        .where(Series.study_id == study.study_id)
-        .group_by(Series.series_id)
-    )
-    counted = session.execute(query).all()
-    for series, instance_count, _ in counted:
-        series.instance_count = instance_count
-    study.modalities = sorted({series.modality for series, _, _ in counted})
-    study.series_count = len(counted)
-    study.instance_count = sum(instance_count for _, instance_count, _ in counted)
-    study.size_bytes = sum(int(size_bytes) for _, _, size_bytes in counted)
-    session.flush()

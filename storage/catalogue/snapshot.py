@@ -19,6 +19,7 @@ from typing import Any, Final
 from sqlalchemy import Row, Select, Text, cast, collate, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from storage.catalogue.amendment_tables import Amendment, Refiling, RejectedInstance
 from storage.catalogue.keeping_tables import Deletion, Hold
 from storage.catalogue.link_tables import PatientLink
 from storage.catalogue.tables import Instance, Pack, Patient, Series, Study
@@ -36,7 +37,18 @@ _OF_STORE: Final = frozenset(
         "is_recorded",
     }
 )
-_IDS: Final = frozenset({"patient_id", "study_id", "series_id", "pack_id", "instance_id"})
+_IDS: Final = frozenset(
+    {
+        "patient_id",
+        "study_id",
+        "series_id",
+        "pack_id",
+        "instance_id",
+        "merged_into_id",
+        "filed_under_id",
+        "own_patient_id",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +123,10 @@ def _bytewise(column: InstrumentedAttribute[str]) -> Any:
 
 
 def _patients() -> Select[Any]:
-    return select(*_own(Patient)).order_by(_bytewise(Patient.site_id), _bytewise(Patient.patient_number))
+    into = aliased(Patient)
+    query = select(*_own(Patient), into.patient_number.label("merged_into"))
+    query = query.outerjoin(into, into.patient_id == Patient.merged_into_id)
+    return query.order_by(_bytewise(Patient.site_id), _bytewise(Patient.patient_number))
 
 
 def _studies() -> Select[Any]:
@@ -134,6 +149,29 @@ def _instances() -> Select[Any]:
     query = query.join(Series, Series.series_id == Instance.series_id).join(Pack, Pack.pack_id == Instance.pack_id)
     query = query.join(Study, Study.study_id == Series.study_id)
     return query.order_by(_bytewise(Instance.site_id), _bytewise(Instance.sop_instance_uid))
+
+
+def _refilings() -> Select[Any]:
+    own, under = aliased(Patient), aliased(Patient)
+    query = select(
+        Study.site_id,
+        Study.study_uid,
+        *_own(Refiling),
+        own.patient_number.label("own_number"),
+        under.patient_number.label("filed_under"),
+    )
+    query = query.join(Study, Study.study_id == Refiling.study_id).join(own, own.patient_id == Refiling.own_patient_id)
+    query = query.outerjoin(under, under.patient_id == Refiling.filed_under_id)
+    return query.order_by(_bytewise(Study.site_id), _bytewise(Study.study_uid))
+
+
+def _rejected() -> Select[Any]:
+    of_site = (_bytewise(RejectedInstance.site_id), _bytewise(RejectedInstance.sop_instance_uid))
+    return select(*_own(RejectedInstance)).order_by(*of_site, _bytewise(RejectedInstance.amendment_id))
+
+
+def _amendments() -> Select[Any]:
+    return select(*_own(Amendment)).order_by(_bytewise(Amendment.amendment_id))
 
 
 def _holds() -> Select[Any]:
@@ -159,6 +197,9 @@ _QUERIES: Final = {
     "series": _series,
     "pack": _packs,
     "instance": _instances,
+    "refiling": _refilings,
+    "rejected": _rejected,
+    "amendment": _amendments,
     "hold": _holds,
     "deletion": _deletions,
     "link": _links,
@@ -169,6 +210,9 @@ _KEYS: Final = {
     "series": ("site_id", "study_uid", "series_uid"),
     "pack": ("site_id", "study_uid", "pack_sha256"),
     "instance": ("site_id", "sop_instance_uid"),
+    "refiling": ("site_id", "study_uid"),
+    "rejected": ("site_id", "sop_instance_uid", "amendment_id"),
+    "amendment": ("amendment_id",),
     "hold": ("site_id", "study_uid", "hold_id"),
     "deletion": ("site_id", "study_uid"),
     "link": ("site_a", "site_b", "link_id"),

@@ -52,10 +52,12 @@ class Patient(Base):
     sex: Mapped[str]
     contradicted_at: Mapped[datetime | None]  # when the last study came that says another birth date or sex
     contradicting_study_uid: Mapped[str] = mapped_column(server_default="")
+    # The record that stands for this one since somebody merged them.
+    merged_into_id: Mapped[str | None] = mapped_column(ForeignKey("patients.patient_id"), index=True)
 
 
 class Study(Base):
-    """A study of one site. `revision` rises with every change of its set of instances."""
+    """A study of one site. Counts are of what is shown; `revision` rises when that changes, or its patient."""
 
     __tablename__ = "studies"
     __table_args__ = (
@@ -76,7 +78,8 @@ class Study(Base):
     site_id: Mapped[str] = mapped_column(ForeignKey("sites.site_id"))
     study_uid: Mapped[str]
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.patient_id"), index=True)
-    patient_name: Mapped[str] = mapped_column(server_default="")  # this, its keys and the next two: of its own headers
+    # This, its keys and the next two: of its own headers, or of the record it was refiled under (amendment_tables).
+    patient_name: Mapped[str] = mapped_column(server_default="")
     name_keys: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")  # storage.catalogue.name_keys
     patient_birth_date: Mapped[date | None] = mapped_column(Date)
     patient_sex: Mapped[str] = mapped_column(server_default="")
@@ -204,6 +207,7 @@ class Instance(Base):
     pixel_sha256: Mapped[str | None]
     values_sha256: Mapped[str | None]
     received_transfer_syntax_uid: Mapped[str | None]  # when it is stored in another one
+    rejection: Mapped[str | None]  # the code of the note that hides it (storage.catalogue.amendment_records)
 
 
 class DepositState(StrEnum):
@@ -298,7 +302,7 @@ class GrantedPack(Base):
 
 
 class RebuildStep(Base):
-    """One pack's record that a rebuild of the catalogue has found; gone when the rebuild is done."""
+    """A pack's record or a correction that a rebuild of the catalogue has found; gone when the rebuild is done."""
 
     __tablename__ = "rebuild_steps"
     __table_args__ = (Index("ix_rebuild_steps_number", "number"),)

@@ -41,6 +41,7 @@ class Hop(StrEnum):
     DAMAGED = "damaged"  # hub: stored bytes are no longer what they were; the site's gateway is asked for them again
     HEALED = "healed"  # hub: they are there again, proved
     EVIDENCE_ADDED = "evidence_added"  # hub: key images or measurements joined the study; there is nothing to read
+    AMENDED = "amended"  # hub: a correction changed how the study is shown; the detail says which
     DELETED = "deleted"  # hub: two persons let it go when its time was over
     DRAFT_CAME = "draft_came"  # hub: the text came from the claimer's own workstation
 

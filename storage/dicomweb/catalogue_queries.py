@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.catalogue.holdings import is_damaged
+from storage.catalogue.shown import NONE, Also, has_shown, is_shown
 from storage.catalogue.tables import Instance, Pack, Patient, Series, Study
 from storage.contract.identifiers import InvalidIdentifier, Uid, parse_uid
 from storage.dicomweb.errors import InstanceDamaged, StudyAmbiguous, StudyNotFound
@@ -33,8 +34,8 @@ class StoredInstance:
     object_key: str
 
 
-def get_study(session: Session, may_see: MaySee, study_uid: str) -> StudyRow:
-    """Return the one study under this UID that the caller may see.
+def get_study(session: Session, may_see: MaySee, study_uid: str, also: Also = NONE) -> StudyRow:
+    """Return the one study under this UID that the caller may see, if anything of it is shown.
 
     Raises:
         StudyNotFound: none.
@@ -42,7 +43,7 @@ def get_study(session: Session, may_see: MaySee, study_uid: str) -> StudyRow:
     """
     uid = parse_address_uid(study_uid)
     statement = select(Study, Patient).join(Patient, Patient.patient_id == Study.patient_id)
-    statement = statement.where(Study.study_uid == uid, may_see(Study.site_id, Study.study_uid))
+    statement = statement.where(Study.study_uid == uid, may_see(Study.site_id, Study.study_uid), has_shown(also))
     rows = [StudyRow(*row) for row in session.execute(statement.limit(2))]
     if not rows:
         raise StudyNotFound
@@ -51,7 +52,9 @@ def get_study(session: Session, may_see: MaySee, study_uid: str) -> StudyRow:
     return rows[0]
 
 
-def get_instance(session: Session, study: Study, series_uid: str, sop_instance_uid: str) -> StoredInstance:
+def get_instance(
+    session: Session, study: Study, series_uid: str, sop_instance_uid: str, also: Also = NONE
+) -> StoredInstance:
     """Return one instance of the study and where it lies. Raises StudyNotFound and InstanceDamaged."""
     statement = (
         select(Instance, Pack.object_key, is_damaged())
@@ -61,6 +64,7 @@ def get_instance(session: Session, study: Study, series_uid: str, sop_instance_u
             Series.study_id == study.study_id,
             Series.series_uid == parse_address_uid(series_uid),
             Instance.sop_instance_uid == parse_address_uid(sop_instance_uid),
+            is_shown(also),
         )
     )
     row = session.execute(statement).one_or_none()

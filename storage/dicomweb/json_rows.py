@@ -51,7 +51,8 @@ class Attribute:
     value: Callable[[Any], Any]
 
 
-def _day(value: date | None) -> str | None:
+def text_of_day(value: date | None) -> str | None:
+    """Return the day as DICOM DA."""
     return value.strftime("%Y%m%d") if value else None
 
 
@@ -61,7 +62,7 @@ def _issuer(row: FoundRow) -> str:
 
 def _requests(series: Series) -> list[DicomJson]:
     return [
-        {"00400009": _element("SH", request["step_id"]), "00401001": _element("SH", request["procedure_id"])}
+        {"00400009": element("SH", request["step_id"]), "00401001": element("SH", request["procedure_id"])}
         for request in series.requests
     ]
 
@@ -73,7 +74,7 @@ ALWAYS: Final = (
     Attribute("StudyInstanceUID", "0020000D", "UI", lambda row: row.study.study_uid),
 )
 OF_STUDY: Final = (
-    Attribute("StudyDate", "00080020", "DA", lambda row: _day(row.study.study_date)),
+    Attribute("StudyDate", "00080020", "DA", lambda row: text_of_day(row.study.study_date)),
     Attribute("StudyTime", "00080030", "TM", lambda row: row.study.study_time),
     Attribute("AccessionNumber", "00080050", "SH", lambda row: row.study.accession_number),
     Attribute("InstanceAvailability", "00080056", "CS", lambda _: "ONLINE"),
@@ -83,7 +84,7 @@ OF_STUDY: Final = (
     Attribute("PatientName", "00100010", "PN", lambda row: row.study.patient_name),
     Attribute("PatientID", "00100020", "LO", lambda row: shown_number(row.patient.patient_number)),
     Attribute("IssuerOfPatientID", "00100021", "LO", _issuer),
-    Attribute("PatientBirthDate", "00100030", "DA", lambda row: _day(row.study.patient_birth_date)),
+    Attribute("PatientBirthDate", "00100030", "DA", lambda row: text_of_day(row.study.patient_birth_date)),
     Attribute("PatientSex", "00100040", "CS", lambda row: row.study.patient_sex),
     Attribute("StudyID", "00200010", "SH", lambda row: row.study.study_number),
     Attribute("NumberOfStudyRelatedSeries", "00201206", "IS", lambda row: row.study.series_count),
@@ -95,7 +96,7 @@ OF_SERIES: Final = (
     Attribute("BodyPartExamined", "00180015", "CS", lambda row: row.series.body_part),
     Attribute("SeriesInstanceUID", "0020000E", "UI", lambda row: row.series.series_uid),
     Attribute("SeriesNumber", "00200011", "IS", lambda row: row.series.number),
-    Attribute("PerformedProcedureStepStartDate", "00400244", "DA", lambda row: _day(row.series.performed_date)),
+    Attribute("PerformedProcedureStepStartDate", "00400244", "DA", lambda row: text_of_day(row.series.performed_date)),
     Attribute("PerformedProcedureStepStartTime", "00400245", "TM", lambda row: row.series.performed_time),
     Attribute("RequestAttributesSequence", "00400275", "SQ", lambda row: _requests(row.series)),
     Attribute("NumberOfSeriesRelatedInstances", "00201209", "IS", lambda row: row.series.instance_count),
@@ -129,10 +130,11 @@ def attributes_of(level: Level, *, from_level: Level) -> tuple[Attribute, ...]:
 def rows_json(rows: Iterable[FoundRow], attributes: Iterable[Attribute]) -> list[DicomJson]:
     """Return the answer of a search."""
     wanted = tuple(attributes)
-    return [{one.tag: _element(one.vr, one.value(row)) for one in wanted} for row in rows]
+    return [{one.tag: element(one.vr, one.value(row)) for one in wanted} for row in rows]
 
 
-def _element(vr: str, value: Any) -> dict[str, Any]:
+def element(vr: str, value: Any) -> dict[str, Any]:
+    """Return a value, several in a list, as an element of DICOM JSON; nothing, or an empty text, is an empty one."""
     if value is None or value in ("", []):
         return {"vr": vr}
     if vr == "PN":

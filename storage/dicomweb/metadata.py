@@ -15,9 +15,11 @@ from typing import Final
 from aiohttp import web
 from sqlalchemy.orm import Session
 
+from storage.catalogue.shown import Also
 from storage.catalogue.tables import PreparedMetadata, Study
 from storage.dicomweb import catalogue_queries as queries
 from storage.dicomweb.conditional import is_unchanged
+from storage.dicomweb.corrections import Corrections, find_corrections
 from storage.dicomweb.errors import StudyNotFound
 from storage.dicomweb.headers import DicomJson, encoded, in_order, read_headers, uid_of
 from storage.dicomweb.multipart import gathered
@@ -40,15 +42,15 @@ class Metadata:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer the headers of what the address names, or that the reader has them already."""
-        may_see = self._service.access.may_see(request)
+        may_see, also = self._service.access.may_see(request), self._service.access.also_shown(request)
         choose_json(parse_accept(accepted(request)))
         packed = takes_gzip(request.headers.get("Accept-Encoding", ""))
 
         def load() -> tuple[web.StreamResponse, Generator[bytes] | None]:
             with self._service.transaction() as session:
-                study = queries.get_study(session, may_see, request.match_info["study"]).study
-                known = _look_up(session, study, request.match_info)
-                damaged = damaged_of(session, study, request.match_info)
+                study = queries.get_study(session, may_see, request.match_info["study"], also).study
+                known = _look_up(session, study, request.match_info, also)
+                damaged = damaged_of(session, study, request.match_info, also)
                 self._service.access.record(session, request, ACCESSED, study.site_id, study.study_uid)
             headers = {**NOTHING_KEPT, "ETag": f'W/"{known.tag}"', "Vary": "Accept, Accept-Encoding"}
             if damaged:
@@ -94,6 +96,7 @@ class _Known:
     series_uid: str | None
     sop_instance_uid: str | None
     prepared: _Prepared | None
+    corrections: Corrections
 
     def is_asked(self, dataset: DicomJson) -> bool:
         """Return whether this instance is part of the answer."""
@@ -103,19 +106,21 @@ class _Known:
         )
 
 
-def _look_up(session: Session, study: Study, words: web.UrlMappingMatchInfo) -> _Known:
+def _look_up(session: Session, study: Study, words: web.UrlMappingMatchInfo, also: Also) -> _Known:
     """Return what is known. Raises StudyNotFound."""
-    keys = headers_keys_of(session, study, words)
+    keys = headers_keys_of(session, study, words, also)
     series_uid, sop_instance_uid = words.get("series"), words.get("instance")
-    prepared = None if sop_instance_uid is not None else _find_prepared(session, study, series_uid)
-    tag = f"{study.study_id}-{study.revision}-{study.instance_count}"
-    return _Known(tag, keys, series_uid, sop_instance_uid, prepared)
+    prepared = None if also or sop_instance_uid is not None else _find_prepared(session, study, series_uid)
+    tag = "-".join([study.study_id, str(study.revision), str(study.instance_count), *sorted(also)])
+    return _Known(tag, keys, series_uid, sop_instance_uid, prepared, find_corrections(session, study, also))
 
 
 def _find_prepared(session: Session, study: Study, series_uid: str | None) -> _Prepared | None:
     """Return what was prepared of the study as it now is."""
     row = session.get(PreparedMetadata, study.study_id)
-    if row is None or (row.revision, row.instance_count) != (study.revision, study.instance_count):
+    if row is None or study.revision == 0:  # what is not whole yet can be corrected without a new revision
+        return None
+    if (row.revision, row.instance_count) != (study.revision, study.instance_count):
         return None
     if series_uid is None:
         return _Prepared(StoredBody(row.object_key, [(0, row.size_bytes)]), row.json_bytes)
@@ -131,7 +136,7 @@ def _read(objects: ObjectStore, known: _Known, *, packed: bool) -> tuple[Generat
     if known.prepared is not None:
         with suppress(ObjectMissing):  # a newer one has just taken its place
             return _read_prepared(objects, known.prepared, packed=packed)
-    found = in_order(one for one in read_headers(objects, known.keys) if known.is_asked(one))
+    found = in_order(one for one in known.corrections.apply(read_headers(objects, known.keys)) if known.is_asked(one))
     if not found:
         raise StudyNotFound
     text = encoded(found)

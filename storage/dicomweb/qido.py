@@ -13,6 +13,7 @@ from typing import Final
 from aiohttp import web
 from sqlalchemy.orm import Session
 
+from storage.catalogue.shown import Also
 from storage.catalogue.tables import Series, Study
 from storage.dicomweb.catalogue_queries import MaySee, get_study, parse_address_uid
 from storage.dicomweb.json_rows import Attribute, attributes_of, rows_json
@@ -44,14 +45,14 @@ class Qido:
 
     async def _answer(self, request: web.Request, level: Level) -> web.Response:
         access, address = self._service.access, dict(request.match_info)
-        may_see, few = access.may_see(request), access.select_seen(request)
+        may_see, few, also = access.may_see(request), access.select_seen(request), access.also_shown(request)
         search = parse_search(request.query.items(), level, of_study="study" in address)
         attributes = attributes_of(level, from_level=_level_of_address(address))
         studies_url = str(request.app.router["dicomweb.studies"].url_for())
 
         def find() -> tuple[bytes, bool]:
             with self._service.transaction() as session:
-                page = find_page(session, search, _within(session, may_see, few, address))
+                page = find_page(session, search, _within(session, may_see, few, address, also))
             rows = (replace(row, retrieve_url=f"{studies_url}/{row.study.study_uid}") for row in page.rows)
             return json.dumps(rows_json(rows, attributes), ensure_ascii=False).encode(), page.has_more
 
@@ -75,7 +76,7 @@ def warnings_of(search: Search, attributes: tuple[Attribute, ...], *, has_more: 
     return found
 
 
-def _within(session: Session, may_see: MaySee, few: Few | None, address: Mapping[str, str]) -> Within:
+def _within(session: Session, may_see: MaySee, few: Few | None, address: Mapping[str, str], also: Also) -> Within:
     """Return what may be found: what the caller may see, or what lies inside a study of it.
 
     Raises:
@@ -83,11 +84,11 @@ def _within(session: Session, may_see: MaySee, few: Few | None, address: Mapping
         StudyAmbiguous: two sites' studies.
     """
     if "study" not in address:
-        return Within((may_see(Study.site_id, Study.study_uid),), few)
-    of_study = Study.study_id == get_study(session, may_see, address["study"]).study.study_id
+        return Within((may_see(Study.site_id, Study.study_uid),), few, also)
+    of_study = Study.study_id == get_study(session, may_see, address["study"], also).study.study_id
     if "series" not in address:
-        return Within((of_study,))
-    return Within((of_study, Series.series_uid == parse_address_uid(address["series"])))
+        return Within((of_study,), also=also)
+    return Within((of_study, Series.series_uid == parse_address_uid(address["series"])), also=also)
 
 
 def _level_of_address(address: Mapping[str, str]) -> Level:

@@ -10,6 +10,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from storage.catalogue.holdings import is_damaged
+from storage.catalogue.shown import NONE, Also, is_shown
 from storage.catalogue.tables import Instance, Pack, Series, Study
 from storage.dicomweb.catalogue_queries import StoredInstance, parse_address_uid
 from storage.dicomweb.errors import InstanceDamaged, NotAcceptable, StudyNotFound
@@ -77,7 +78,7 @@ class Retrieved(Generic[T]):
         return (f"Damaged instances are left out, their site was asked to send them again: {some_of(self.damaged)}",)
 
 
-def files_of(session: Session, study: Study, words: Mapping[str, str]) -> Retrieved[StoredFile]:
+def files_of(session: Session, study: Study, words: Mapping[str, str], also: Also = NONE) -> Retrieved[StoredFile]:
     """Return the files of a study, or of the series or instance that `words` name, as they lie pack by pack.
 
     Raises:
@@ -97,7 +98,7 @@ def files_of(session: Session, study: Study, words: Mapping[str, str]) -> Retrie
         Instance.columns,
         Instance.frame_count,
     )
-    statement = _asked(select(*columns), study, words).order_by(Pack.object_key, Instance.offset_bytes)
+    statement = _asked(select(*columns), study, words, also).order_by(Pack.object_key, Instance.offset_bytes)
     rows = session.execute(statement).all()
     return _retrieved([StoredFile(*row[2:]) for row in rows if not row[1]], [row[0] for row in rows if row[1]])
 
@@ -150,9 +151,9 @@ def find_typical(session: Session, study: Study, words: Mapping[str, str]) -> tu
     return StoredInstance(instance, key), series_uid
 
 
-def damaged_of(session: Session, study: Study, words: Mapping[str, str]) -> list[str]:
+def damaged_of(session: Session, study: Study, words: Mapping[str, str], also: Also = NONE) -> list[str]:
     """Return the SOP Instance UIDs of what is damaged."""
-    statement = _asked(select(Instance.sop_instance_uid), study, words).where(is_damaged())
+    statement = _asked(select(Instance.sop_instance_uid), study, words, also).where(is_damaged())
     return list(session.scalars(statement.order_by(Instance.sop_instance_uid)))
 
 
@@ -169,24 +170,25 @@ def _retrieved(given: list[T], damaged: list[str]) -> Retrieved[T]:
     return Retrieved(given, damaged)
 
 
-def headers_keys_of(session: Session, study: Study, words: Mapping[str, str]) -> list[str]:
+def headers_keys_of(session: Session, study: Study, words: Mapping[str, str], also: Also = NONE) -> list[str]:
     """Return the keys of the headers of all packs that hold something of what `words` name.
 
     Raises:
         StudyNotFound: there is none.
     """
-    keys = list(session.scalars(_asked(select(Pack.headers_key), study, words).distinct().order_by(Pack.headers_key)))
+    asked = _asked(select(Pack.headers_key), study, words, also)
+    keys = list(session.scalars(asked.distinct().order_by(Pack.headers_key)))
     if not keys:
         raise StudyNotFound
     return keys
 
 
-def _asked(statement: Select[*Columns], study: Study, words: Mapping[str, str]) -> Select[*Columns]:
-    """Return the statement with the instances of a study, or of its series or instance that `words` name."""
+def _asked(statement: Select[*Columns], study: Study, words: Mapping[str, str], also: Also = NONE) -> Select[*Columns]:
+    """Return the statement with the shown instances of a study, or of its series or instance that `words` name."""
     statement = (
         statement.join_from(Instance, Series, Series.series_id == Instance.series_id)
         .join(Pack, Pack.pack_id == Instance.pack_id)
-        .where(Series.study_id == study.study_id)
+        .where(Series.study_id == study.study_id, is_shown(also))
     )
     if "series" in words:
         statement = statement.where(Series.series_uid == parse_address_uid(words["series"]))

@@ -40,6 +40,9 @@ class Access(Protocol):
     def select_seen(self, request: web.Request) -> Select[str, date | None] | None:
         """Return what selects ids and dates of the studies that the right allows, when they are few; else None."""
 
+    def also_shown(self, request: web.Request) -> frozenset[str]:
+        """Return for which reasons rejected instances are shown to this caller, who asks for them; else none."""
+
     def record(self, session: Session, request: web.Request, event_code: str, site_id: str, study_uid: str) -> None:
         """Write to the audit trail that the caller opened the study's images."""
 

@@ -5,13 +5,15 @@ In the form in which they are stored wherever the reader takes it, else in one t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aiohttp import web
 from sqlalchemy.orm import Session
 
 from storage.dicomweb import bulkdata, frames
 from storage.dicomweb import catalogue_queries as queries
 from storage.dicomweb.answers import Answers, unchanged
-from storage.dicomweb.catalogue_queries import MaySee, StoredInstance
+from storage.dicomweb.catalogue_queries import StoredInstance
 from storage.dicomweb.conditional import is_unchanged, tag_of
 from storage.dicomweb.negotiation import (
     OCTET_STREAM,
@@ -36,12 +38,13 @@ class Wado:
     async def instances(self, request: web.Request) -> web.StreamResponse:
         """Answer all instances of a study or of a series, or one."""
         may_see, words = self._service.access.may_see(request), request.match_info
+        also = self._service.access.also_shown(request)
         form = choose_files(parse_accept(accepted(request)), one="instance" in words)
 
         def load() -> Retrieved[StoredFile]:
             with self._service.transaction() as session:
-                study = queries.get_study(session, may_see, words["study"]).study
-                files = files_of(session, study, words)
+                study = queries.get_study(session, may_see, words["study"], also).study
+                files = files_of(session, study, words, also)
                 self._service.access.record(session, request, ACCESSED, study.site_id, study.study_uid)
                 return files
 
@@ -53,13 +56,14 @@ class Wado:
 
     async def frames(self, request: web.Request) -> web.StreamResponse:
         """Answer frames of one instance."""
-        may_see, words = self._service.access.may_see(request), request.match_info
+        words = request.match_info
+        find = self._finder(request)
         numbers = frames.parse_frame_numbers(words["frames"])
         taken = parse_accept(accepted(request))
 
         def load() -> tuple[StoredInstance, bool, Offer]:
             with self._service.transaction() as session:
-                stored = self._find(session, may_see, words)
+                stored = find(session)
             frames.refuse_missing(stored.instance, numbers)
             offers = [frames.stored_offer(stored.instance)]
             if not is_first_choice(taken, offers[0], one=len(numbers) == 1):
@@ -84,18 +88,18 @@ class Wado:
 
     async def bulk_data(self, request: web.Request) -> web.StreamResponse:
         """Answer one long binary value of an instance."""
-        may_see, words = self._service.access.may_see(request), request.match_info
+        words, find = request.match_info, self._finder(request)
         is_multipart = choose_bytes(parse_accept(accepted(request)))
 
-        def find() -> StoredInstance:
+        def find_stored() -> StoredInstance:
             with self._service.transaction() as session:
-                return self._find(session, may_see, words)
+                return find(session)
 
         def load() -> bytes:
             with frames.open_instance(self._service.objects, stored) as file:
                 return bulkdata.read_value(file, words["path"])
 
-        stored = await self._service.run(find)
+        stored = await self._service.run(find_stored)
         tag = tag_of([stored.instance.stored_sha256, words["path"], is_multipart])
         value = await self._service.run(load)
         if is_unchanged(request, tag):
@@ -104,7 +108,13 @@ class Wado:
             return await self._answers.parts(request, [(OCTET_STREAM, value)], tag)
         return await self._answers.alone(request, OCTET_STREAM, value, tag)
 
-    @staticmethod
-    def _find(session: Session, may_see: MaySee, words: web.UrlMappingMatchInfo) -> StoredInstance:
-        study = queries.get_study(session, may_see, words["study"]).study
-        return queries.get_instance(session, study, words["series"], words["instance"])
+    def _finder(self, request: web.Request) -> Callable[[Session], StoredInstance]:
+        """Return what finds the instance that the address names, within the caller's right."""
+        may_see, also = self._service.access.may_see(request), self._service.access.also_shown(request)
+        words = request.match_info
+
+        def find(session: Session) -> StoredInstance:
+            study = queries.get_study(session, may_see, words["study"], also).study
+            return queries.get_instance(session, study, words["series"], words["instance"], also)
+
+        return find

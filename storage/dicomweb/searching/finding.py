@@ -11,6 +11,7 @@ from sqlalchemy import CTE, ColumnElement, Select, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, defer
 
+from storage.catalogue.shown import NONE, Also, has_shown, is_shown, series_has_shown
 from storage.catalogue.tables import Instance, Patient, Series, Study
 from storage.dicomweb.errors import SearchTooLong
 from storage.dicomweb.json_rows import FoundRow
@@ -46,10 +47,14 @@ Few = Select[str, date | None]  # the ids and dates of studies
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """What may be found: what keeps the conditions. `few` selects the same studies, where they are few."""
+    """What may be found: what is shown, `also` what was rejected for these reasons, and keeps the conditions.
+
+    `few` selects the same studies, where they are few.
+    """
 
     conditions: tuple[ColumnElement[bool], ...]
     few: Few | None = None
+    also: Also = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ def find_page(session: Session, search: Search, within: Within) -> Page:
         BadQuery: a value that its key cannot have.
         SearchTooLong: it takes longer than one search may.
     """
-    statement = _joined(search.level)
+    statement = _joined(search.level).where(_is_shown(search.level, within.also))
     study_date: ColumnElement[Any] = Study.study_date.expression
     study_id: ColumnElement[Any] = Study.study_id.expression
     if within.few is None or is_narrow(search):
@@ -90,9 +95,20 @@ def _few(few: Few, search: Search) -> CTE:
     if STUDY_DATE in search.keys:
         chosen = chosen.where(condition_of(STUDY_DATE, search.keys[STUDY_DATE], column=seen.c.study_date))
     if search.level is Level.STUDY and not search.keys.keys() - {STUDY_DATE}:  # nothing else is asked of them
+        chosen = chosen.join(Study, Study.study_id == seen.c.study_id).where(has_shown())
         chosen = chosen.order_by(seen.c.study_date.desc().nulls_last(), seen.c.study_id)
         chosen = chosen.limit(search.offset + search.limit + 1)
     return chosen.cte("few").prefix_with("MATERIALIZED")
+
+
+def _is_shown(level: Level, also: Also) -> ColumnElement[bool]:
+    match level:
+        case Level.STUDY:
+            return has_shown(also)
+        case Level.SERIES:
+            return series_has_shown(also)
+        case Level.INSTANCE:
+            return is_shown(also)
 
 
 def is_narrow(search: Search) -> bool:

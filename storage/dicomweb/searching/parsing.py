@@ -14,7 +14,8 @@ RESULTS_MAX: Final = {Level.STUDY: 200, Level.SERIES: 1000, Level.INSTANCE: 1000
 RESULTS_OF_A_STUDY_MAX: Final = 20_000  # series or instances of one study: viewers ask for all of them at once
 OFFSET_MAX: Final = 1_000_000  # everything before it is read: who comes so far narrows the search
 NAME_SHOWN_MAX: Final = 64
-ACCEPT: Final = "accept"  # of the answer, not of what is searched for (PS3.18 section 8.3.3.1)
+# Of the answer, not of what is searched for (PS3.18 section 8.3.3.1); the other one is ours, see `Access.also_shown`.
+BESIDE_KEYS: Final = ("accept", "rejected")
 
 _K = TypeVar("_K")
 _NUMBER: Final = re.compile(r"[0-9]{1,12}")
@@ -52,7 +53,7 @@ def parse_search(pairs: Iterable[tuple[str, str]], level: Level, *, of_study: bo
             fields += value.split(",")
         elif name in ("limit", "offset", "fuzzymatching"):
             _set_once(parameters, name, value, name)
-        elif value and name != ACCEPT:
+        elif value and name not in BESIDE_KEYS:
             key = find_key(name, level)
             if key is None:
                 raise BadQuery(

@@ -31,13 +31,13 @@ EXPECTED_CASES = """
 receiving       images_verified       ready           system
 receiving       withdraw              cancelled       technician coordinator
 ready           offer                 offered         system coordinator
-ready           return_to_site        returned        coordinator
+ready           return_to_site        returned        coordinator system
 ready           withdraw              cancelled       technician coordinator
 offered         offer                 offered         system coordinator
 offered         offers_exhausted      ready           system
 offered         claim                 reading         physician
 offered         decline               offered         physician
-offered         return_to_site        returned        coordinator
+offered         return_to_site        returned        coordinator system
 offered         withdraw              cancelled       technician coordinator
 reading         release               ready           holder coordinator
 reading         lease_expired         ready           system

@@ -1,0 +1,15 @@
+"""Why images are rejected: the titles of rejection notes (PS3.16 CID 7011, IHE RAD IOCM). Pure."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+QUALITY, SAFETY, WORKLIST, RETENTION = "113001", "113037", "113038", "113039"  # DCM, CID 7011
+RejectionCode = Literal["113001", "113037", "113038", "113039"]
+# Several notes may reject one instance: the first of these that one of them says counts.
+REJECTIONS: Final[dict[str, str]] = {
+    SAFETY: "Rejected for Patient Safety Reasons",
+    WORKLIST: "Incorrect Modality Worklist Entry",
+    RETENTION: "Data Retention Policy Expired",
+    QUALITY: "Rejected for Quality Reasons",
+}
