@@ -198,7 +198,7 @@ def _studies(session: Session, asked: Study) -> list[str]:
 
 
 def _instances(session: Session, studies: list[str]) -> list[StoredInstance]:
-    """Return the instances in the order of their names: by day, series and number."""
+    """Return the instances that are shown in the order of their names: by day, series and number."""
     query = (
         select(
             Study.study_uid,
@@ -220,7 +220,7 @@ def _instances(session: Session, studies: list[str]) -> list[StoredInstance]:
         .join_from(Instance, Series, Series.series_id == Instance.series_id)
         .join(Study, Study.study_id == Series.study_id)
         .join(Pack, Pack.pack_id == Instance.pack_id)
-        .where(Study.study_id.in_(studies))
+        .where(Study.study_id.in_(studies), Instance.rejection.is_(None))
         .order_by(
             Study.study_date.nulls_last(),
             Study.study_uid,

@@ -9,11 +9,11 @@ from sqlalchemy import ColumnElement, Select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from reading_queue.domain.roles import Role
-from reading_queue.errors import Invalid
 from reading_queue.services.visibility import may_see, require, select_seen
 from reading_queue.web.keys import HUB, get_viewer
 from storage.catalogue.rejection_codes import QUALITY
 from storage.dicomweb.catalogue_queries import MaySee
+from storage.dicomweb.errors import BadQuery
 from storage.ledger.tables import AuditEvent
 
 
@@ -39,14 +39,14 @@ class ImageAccess:
         """Return what `?rejected=quality` asks for, of those who may: the site and who oversees it.
 
         Raises:
-            Forbidden: a reader asks. Invalid: for what nobody is shown.
+            Forbidden: a reader asks. BadQuery: for what nobody is shown.
         """
         asked = request.query.get("rejected")
         if not asked:
             return frozenset()
         require(get_viewer(request), Role.TECHNICIAN, Role.COORDINATOR, Role.ADMINISTRATOR)
         if asked != "quality":
-            raise Invalid("rejected=quality is all that can be asked for")
+            raise BadQuery("rejected=quality is all that can be asked for")
         return frozenset({QUALITY})
 
     def record(self, session: Session, request: web.Request, event_code: str, site_id: str, study_uid: str) -> None:

@@ -34,7 +34,7 @@ class History:
 
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
-        self.chance = random.Random(seed)  # noqa: S311 -- for a history that can be told again
+        self.chance = random.Random(seed)
         self.notes = 0
         self.slices = dict.fromkeys(range(1, STUDIES + 1), 0)
         self.made = 0
@@ -114,9 +114,7 @@ def test_rebuilt_catalogue_equals_the_one_that_lived_through_a_random_history(
         snapshot = take_snapshot(one)
         assert take_snapshot(another) == snapshot
     assert snapshot.counts["amendment"] > 0
-    numbers = sorted(
-        (one.study_uid, one.number) for one in list_amendments(world.hub, world.coordinator, SITE)
-    )
+    numbers = sorted((one.study_uid, one.number) for one in list_amendments(world.hub, world.coordinator, SITE))
     for uid in {study for study, _ in numbers}:
         own = [number for study, number in numbers if study == uid]
         assert own == list(range(1, len(own) + 1))

@@ -104,6 +104,9 @@ def rows(hub: Hub) -> int:
 
 def test_two_persons_delete_a_study_and_what_is_left_says_so(old: Hub) -> None:
     old.objects.put(f"{quarantine_prefix(SITE, STUDY)}1.2-other.dcm", b"other contents", 14)
+    with old.transaction() as session:
+        grant_id = session.execute(sa.text("SELECT grant_id FROM grants LIMIT 1")).scalar_one()
+    old.objects.put(f"quarantine/{grant_id}/{'0' * 64}.tar", b"a pack that was refused", 23)
     request_id = delete(old)
     assert rows(old) == 0
     assert list(old.objects.list_keys("")) == [f"deletions/{SITE}/{STUDY}.json"]
