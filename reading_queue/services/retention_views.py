@@ -1,6 +1,6 @@
 """What a coordinator sees of retention: the rules, what is due and what soon will be, holds, requests, deletions.
 
-Reads only; `retention` decides.
+Reads only, but for the audit line that a look at one study writes; `retention` decides.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 from reading_queue.db.tables import Account
 from reading_queue.domain.retention import LEGAL_MINIMUM_YEARS, RetentionClass, Rules, WhyKept
 from reading_queue.errors import NotFound
+from reading_queue.services.casework import PATIENT_RECORD
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name
-from reading_queue.services.retention import LISTED_MAX, Kept, judge, select_old
+from reading_queue.services.retention import LISTED_MAX, Kept, audit_keeping, judge, select_old
 from reading_queue.services.statistics import WITH_OVERSIGHT
 from reading_queue.services.visibility import Viewer, require, visible_sites
 from storage.catalogue.keeping_tables import Deletion, DeletionRequest, Hold
@@ -137,7 +138,7 @@ def retention_view(hub: Hub, viewer: Viewer) -> RetentionView:
 
 
 def study_keeping(hub: Hub, viewer: Viewer, site_id: str, study_uid: str) -> StudyKeeping:
-    """Return how a study is kept.
+    """Return how a study is kept; it names the patient, so that the look is audited.
 
     Raises:
         Forbidden, NotFound: it is no study of the viewer's sites.
@@ -151,6 +152,7 @@ def study_keeping(hub: Hub, viewer: Viewer, site_id: str, study_uid: str) -> Stu
         if row is None or site_id not in visible_sites(session, viewer, now):
             raise NotFound("there is no such study, or you may not see it")
         study, patient, name = row
+        audit_keeping(session, now, viewer, "R", site_id, study_uid, code=PATIENT_RECORD)
         lost = func.coalesce(func.sum(func.jsonb_array_length(Pack.damaged_uids)), 0)
         packs, checked_at, unsound, instances_lost = session.execute(
             select(func.count(), func.min(Pack.checked_at), func.count().filter(Pack.condition != SOUND), lost).where(

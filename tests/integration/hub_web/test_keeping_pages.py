@@ -14,6 +14,7 @@ from reading_queue.db.tables import Case
 from reading_queue.domain.roles import Role
 from reading_queue.services import accounts, erasing, scrubbing
 from reading_queue.services.attention import StuckKind, stuck
+from reading_queue.services.casework import PATIENT_RECORD
 from reading_queue.services.hub import Hub
 from reading_queue.services.visibility import Viewer
 from storage.catalogue.keeping_tables import Deletion, DeletionRequest, Hold
@@ -190,6 +191,14 @@ def test_study_that_must_be_kept_says_until_when(slices: list[Instance], network
     rules = browser.get("/coordinator/retention").text
     assert rules.count("15 years") == 4
     assert rules.count("30 years") == 4
+
+
+def test_look_at_a_study_is_audited(slices: list[Instance], network: Hub, browser_of: Browsers) -> None:
+    assert browser_of("stranger").get(PAGE).status == 404
+    assert audited(network, PATIENT_RECORD) == []
+    assert "王芳" in browser_of("one").get(PAGE).text
+    [look] = audited(network, PATIENT_RECORD)
+    assert (look.action, look.object_id, look.site_id) == ("R", STUDY, SITE)
 
 
 def test_hold_is_placed_shown_and_released(old: Hub, browser_of: Browsers) -> None:
