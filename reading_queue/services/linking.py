@@ -26,7 +26,7 @@ from reading_queue.services.sweeps import GRACE, in_hand, launch_all
 from storage.catalogue.link_tables import PatientLink, PatientMatching, PatientMatchKey
 from storage.catalogue.linking import Comparison, IdentityFacts, Verdict, compare, person_keys
 from storage.catalogue.pinyin import readings
-from storage.catalogue.tables import Patient
+from storage.catalogue.tables import Patient, Study
 from storage.contract.identifiers import new_id
 from storage.ledger.tables import AuditEvent, OutboxMessage
 
@@ -147,6 +147,9 @@ def _link(session: Session, hub: Hub, patient_id: str, now: datetime) -> None:
 
 
 def _keys_now(session: Session, hub: Hub, patient: Patient) -> _Keys:
+    """Return the record's keys; one whose studies are all another record's now has none, and is nobody to link."""
+    if session.scalar(select(Study.study_id).where(Study.patient_id == patient.patient_id).limit(1)) is None:
+        return _Keys({}, frozenset())
     facts = IdentityFacts(patient.name, patient.birth_date, patient.sex)
     person = frozenset(identity_keys.person_key(hub, text) for text in person_keys(facts, readings))
     return _Keys(identity_keys.load_identity(session, hub, patient), person)
@@ -177,7 +180,7 @@ class _Group:
     patients: Mapping[str, Patient]
     holders: frozenset[str]  # of the same national IDs, the record among them
     beside: frozenset[str]  # to be compared with the record alone
-    ids: Mapping[str, Mapping[str, bool]]  # by record its national IDs, and whether they are proved
+    ids: Mapping[str, Mapping[str, bool]]  # by record that has keys its national IDs, and whether they are proved
     crowded: frozenset[str]  # national IDs of so many records that they are nobody's
 
     @classmethod
@@ -203,12 +206,12 @@ class _Group:
         rows = session.scalars(
             select(Patient).where(Patient.patient_id.in_(every)).execution_options(populate_existing=True)
         )
-        known: dict[str, dict[str, bool]] = {one: {} for one in every}
-        of_ids = select(PatientMatchKey).where(
-            PatientMatchKey.patient_id.in_(every), PatientMatchKey.kind == "national_id"
-        )
-        for row in session.scalars(of_ids.execution_options(populate_existing=True)):
-            known[row.patient_id][row.match_key] = row.is_proved
+        known: dict[str, dict[str, bool]] = {}
+        all_keys = select(PatientMatchKey).where(PatientMatchKey.patient_id.in_(every))
+        for row in session.scalars(all_keys.execution_options(populate_existing=True)):
+            ids_of_record = known.setdefault(row.patient_id, {})
+            if row.kind == "national_id":
+                ids_of_record[row.match_key] = row.is_proved
         patients = {row.patient_id: row for row in rows}
         return cls(patient, patients, frozenset(holders), frozenset(beside), known, frozenset(crowded))
 
@@ -229,6 +232,8 @@ class _Group:
 
     def _facts(self, patient_id: str) -> IdentityFacts:
         patient = self.patients[patient_id]
+        if patient_id not in self.ids:
+            return IdentityFacts(name="", birth_date=None, sex="")  # no study is this record's any more
         ids = {key: proved for key, proved in self.ids[patient_id].items() if key not in self.crowded}
         at_site = [keys for one, keys in self.ids.items() if self._site(one) == patient.site_id]
         return IdentityFacts(

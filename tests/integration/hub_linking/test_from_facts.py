@@ -123,6 +123,22 @@ def test_second_record_of_a_site_makes_a_link_a_question(network: Hub, qinghe: C
     assert {doubt for link in links_of(network) for doubt in link.comparison["doubts"]} == {"id_shared"}
 
 
+def test_record_without_studies_is_nobody_to_link_and_in_nobodys_way(
+    network: Hub, qinghe: Clinic, baishan: Clinic
+) -> None:
+    """As after a merge: all studies of one record have become another one's."""
+    ordered_with_id(qinghe)
+    baishan.study(PatientID="P-0002", OtherPatientIDs=NUMBER)
+    duplicate = baishan.study(PatientID="P-0003", OtherPatientIDs=NUMBER)
+    assert states_of(network) == ["suggested", "suggested"]
+    kept, empty = (record_of(network, OTHER_SITE, number).patient_id for number in ("P-0002", "P-0003"))
+    with network.transaction() as session:
+        session.execute(sa.update(Study).where(Study.study_uid == duplicate).values(patient_id=kept))
+    for patient_id in (kept, empty):
+        linking.link(network, patient_id)
+    assert states_of(network) == ["linked"]
+
+
 def test_record_that_contradicts_itself_is_a_question(network: Hub, qinghe: Clinic, baishan: Clinic) -> None:
     ordered_with_id(qinghe)
     baishan.study(OtherPatientIDs=NUMBER)
