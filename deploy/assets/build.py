@@ -20,6 +20,7 @@ COMPRESSED_FROM_BYTES = 1024
 # Parts of the viewer that no reader here opens: in-browser AI models, whole-slide microscopy, a service worker that
 # loads a script from outside, and the study list's demo pages.
 LEFT_OUT = ("ort", "dicom-microscopy-viewer", "init-service-worker.js", "sw.js", "index.html", "app-config.js")
+OWN_SCRIPTS = ("app-config.js", "start.js", "key-images.js")  # in this order, before those of the viewer
 FONTS = ("400Regular/NotoSansSC_400Regular.ttf", "700Bold/NotoSansSC_700Bold.ttf")
 # Changes to the viewer's scripts, each with what must be found at least once.
 REPLACEMENTS = (
@@ -69,7 +70,7 @@ def build_viewer(package: Path, target: Path) -> None:
     for sheet in target.rglob("*.css"):
         text = sheet.read_text(encoding="utf-8")
         sheet.write_text(re.sub(r"url\((['\"]?)/(?!/)", rf"url(\1{BASE}", text), encoding="utf-8")
-    for name in ("app-config.js", "start.js"):
+    for name in OWN_SCRIPTS:
         shutil.copy(HERE / "viewer" / name, target / name)
     (target / "index.html").write_text(viewer_page((dist / "index.html").read_text(encoding="utf-8")), encoding="utf-8")
     shutil.copy(package / "LICENSE", target / "LICENSE")
@@ -86,8 +87,7 @@ def viewer_page(original: str) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
         "<title>Counterpart</title>",
         f'<link rel="icon" href="{BASE}assets/favicon.ico">',
-        f'<script src="{BASE}app-config.js"></script>',
-        f'<script src="{BASE}start.js"></script>',
+        *(f'<script src="{BASE}{name}"></script>' for name in OWN_SCRIPTS),
         *(f'<script defer src="{BASE}{name}"></script>' for name in scripts),
         *(f'<link href="{BASE}{name}" rel="stylesheet">' for name in sheets),
         '</head><body><div id="react-portal"></div><div id="root"></div></body></html>',

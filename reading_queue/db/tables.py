@@ -282,6 +282,23 @@ class Report(Base):
     rendered_at: Mapped[datetime | None]
 
 
+class CaseEvidence(Base):
+    """A document that a reader added to a case while they held it; its bytes are the catalogue's."""
+
+    __tablename__ = "case_evidence"
+
+    site_id: Mapped[str] = mapped_column(primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    sop_class_uid: Mapped[str]
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.case_id"), index=True)
+    reading_task_id: Mapped[str] = mapped_column(ForeignKey("reading_tasks.reading_task_id"))
+    author_id: Mapped[str] = mapped_column(ForeignKey("physicians.physician_id"))
+    findings: Mapped[list[dict[str, Any]]]  # domain.evidence_content.Finding
+    added_at: Mapped[datetime]
+    removed_at: Mapped[datetime | None]  # from the report; the instance stays
+    report_id: Mapped[str | None] = mapped_column(ForeignKey("reports.report_id"))  # the version it was signed with
+
+
 class Document(Base):
     """One rendered document of a report, on its way to the site. `cursor` orders a site's documents."""
 

@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from reading_queue.services import cases
+from reading_queue.services.case_evidence import Holding, keep_for_case
 from reading_queue.services.deposit_leftovers import remove_staged
 from reading_queue.services.hub import Hub
 from reading_queue.services.inspection import IMPORTED, Inspected
@@ -45,18 +46,20 @@ class DepositGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Whose study the instances join, what for, and the account that stores them."""
+    """Whose study the instances join, what for, the account that stores them, and the claim it does so by."""
 
     site_id: str
     study_uid: str
     purpose: Purpose
     account_id: str
+    holding: Holding | None = None  # of the physician who adds evidence
 
 
 def bring_home(hub: Hub, destination: Destination, fresh: Mapping[str, Inspected]) -> dict[str, str]:
     """Store these instances by UID and return those that did not prove, with the reason in words.
 
     Raises:
+        NotHolder: the claim of the case has ended meanwhile; nothing is stored.
         StoreUnavailable: either nothing is stored, or all of it will be.
     """
     deposit_id, now = new_id(), hub.clock()
@@ -137,6 +140,8 @@ def _commit(
         row = session.get_one(Deposit, deposit_id, with_for_update=True)
         if row.state != DepositState.PUTTING:
             raise DepositGone
+        if destination.holding is not None:
+            keep_for_case(session, destination.holding, destination.site_id, list(fresh.values()), now)
         row.state = DepositState.COMMITTED
         manifest = _manifest(session, destination, fresh, now)
         transfer = transfers.add_deposited_transfer(session, manifest, deposit_id, now)

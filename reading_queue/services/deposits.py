@@ -5,7 +5,7 @@ instance that is held already is kept without effect. Other contents under a UID
 person, with a line in the ledger; what is held stays as it is.
 
 A technician stores whatever their own site may send; its images are read like those of its gateway. A reader adds
-evidence to studies that they may see. Nobody else stores anything.
+evidence to the studies of the case that they hold. Nobody else stores anything.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from reading_queue.domain.roles import Role
+from reading_queue.errors import NotHolder
+from reading_queue.services.case_evidence import find_holdings
 from reading_queue.services.deposit_leftovers import quarantine_prefix
 from reading_queue.services.deposit_packs import Destination, bring_home
-from reading_queue.services.evidence import find_unseen
+from reading_queue.services.evidence import find_foreign
 from reading_queue.services.hub import Hub
 from reading_queue.services.inspection import IMPORTED, Inspected, inspect
 from reading_queue.services.retention import is_deleted
@@ -91,7 +93,7 @@ def _deposit_study(hub: Hub, viewer: Viewer, study_uid: str, found: Sequence[Ins
             _log.warning("deposit_refused", account_id=viewer.account_id, study_uid=study_uid)
             return Outcome((), tuple(one.fail(Reason.NOT_ALLOWED, f"cannot be stored: {refusal}") for one in found))
         site_id = shelf.destination.site_id
-        unfit = _find_unfit(session, viewer, shelf, found, now)
+        unfit = _find_unfit(session, viewer, shelf, found)
         fitting = [one for one in found if one.number not in unfit]
         held = find_digests(session, site_id, [one.uid for one in fitting])
     failed = list(unfit.values())
@@ -101,7 +103,10 @@ def _deposit_study(hub: Hub, viewer: Viewer, study_uid: str, found: Sequence[Ins
         words = f"was not stored: {reason}; what came now lies in quarantine"
         failed.append(one.fail(Reason.OTHER_CONTENTS, words))
     fresh = sorted_out.fresh
-    refused = bring_home(hub, shelf.destination, fresh) if fresh else {}
+    try:
+        refused = bring_home(hub, shelf.destination, fresh) if fresh else {}
+    except NotHolder:
+        refused = dict.fromkeys(fresh, "was not stored: your claim of the case ended while it came")
     failed += [one.fail(Reason.PROCESSING_FAILURE, refused[one.uid]) for one in sorted_out.kept if one.uid in refused]
     return Outcome(tuple(one.kept() for one in sorted_out.kept if one.uid not in refused), tuple(failed))
 
@@ -153,32 +158,35 @@ def _find_shelf(session: Session, viewer: Viewer, study_uid: str, found: Sequenc
         return _Shelf(destination, rows[0][1] if rows else None)
     if not rows:
         raise _NotAllowed("there is no such study, or you may not see it")
-    if len(rows) > 1:
-        raise _NotAllowed("two sites that you may see sent a study under this UID")
-    return _Shelf(Destination(rows[0][0].site_id, study_uid, "evidence", viewer.account_id), rows[0][1])
+    holdings = find_holdings(session, viewer, study_uid, now)
+    held = [(study, number) for study, number in rows if study.site_id in holdings]
+    if not held:
+        raise _NotAllowed("only the physician who is reading its case adds to it, and you do not hold the case now")
+    if len(held) > 1:
+        raise _NotAllowed("two sites whose cases you hold sent a study under this UID")
+    ((study, number),) = held
+    holding = holdings[study.site_id]
+    return _Shelf(Destination(study.site_id, study_uid, "evidence", viewer.account_id, holding), number)
 
 
-def _find_unfit(
-    session: Session, viewer: Viewer, shelf: _Shelf, found: Sequence[Inspected], now: datetime
-) -> dict[int, Failed]:
+def _find_unfit(session: Session, viewer: Viewer, shelf: _Shelf, found: Sequence[Inspected]) -> dict[int, Failed]:
     """Return by number those instances that may not go there, with the reason."""
     beside = frozenset(one.uid for one in found)
-    judged = {one.number: _judge(session, viewer, shelf, one, beside, now) for one in found}
+    judged = {one.number: _judge(session, viewer, shelf, one, beside) for one in found}
     return {number: failed for number, failed in judged.items() if failed is not None}
 
 
-def _judge(
-    session: Session, viewer: Viewer, shelf: _Shelf, one: Inspected, beside: frozenset[str], now: datetime
-) -> Failed | None:
+def _judge(session: Session, viewer: Viewer, shelf: _Shelf, one: Inspected, beside: frozenset[str]) -> Failed | None:
     if viewer.role is Role.PHYSICIAN:
         if one.references is None:
             words = "is none that a reader adds: key images, measurements, presentations and segmentations"
             return one.fail(Reason.NOT_ALLOWED, words)
         if one.rejects:
             return one.fail(Reason.NOT_ALLOWED, "rejects images, which is for their site or a coordinator")
-        unseen = find_unseen(session, viewer, shelf.destination.site_id, one.references, beside, now)
+        holding = shelf.destination.holding
+        unseen = find_foreign(session, holding.case_id, one.references, beside) if holding is not None else []
         if unseen:
-            words = f"speaks of what you may not see, or what is not here: {', '.join(unseen[:UNSEEN_SHOWN_MAX])}"
+            words = f"speaks of what is not of the case that you read: {', '.join(unseen[:UNSEEN_SHOWN_MAX])}"
             return one.fail(Reason.NOT_ALLOWED, words)
     if shelf.destination.purpose == "evidence" and one.header.patient_number not in ("", shelf.patient_number):
         return one.fail(Reason.DOES_NOT_BELONG, "names another patient than the study it belongs to")

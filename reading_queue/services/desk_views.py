@@ -30,6 +30,7 @@ from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import Actor, CaseEvent, CaseState, ReadingTaskState, events_open_to
 from reading_queue.errors import NotFound
+from reading_queue.services.case_evidence import EvidenceView, list_evidence
 from reading_queue.services.casework import PATIENT_RECORD, audit, find_open_task
 from reading_queue.services.claims import ReadingTaskView, view_task
 from reading_queue.services.drafts import DraftView, view_draft
@@ -199,6 +200,7 @@ class CaseView:
     unroutable_reason: str | None
     priors: PriorsView
     orders: tuple[OrderView, ...] = ()  # newest first
+    evidence: tuple[EvidenceView, ...] = ()  # for physicians only, oldest first
 
     @property
     def submission(self) -> SubmissionView | None:
@@ -255,6 +257,7 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
             report=_load_report(session, case_id),
             unroutable_reason=why_nobody(session, [found], viewer.language).get(case_id),
             orders=tuple(_view_order(row) for row in orders_of_case(session, case_id)),
+            evidence=list_evidence(session, case_id) if reads else (),
             priors=list_priors(session, case_id).with_linked(list_linked_priors(session, viewer, case_id, now)),
         )
 

@@ -1,20 +1,19 @@
 """What a reader adds to a study: key images, measurements, presentations, segmentations; what it must fit. Reads only.
 
 Evidence is nothing to be read: it makes no case and is never late. It belongs to a study that the catalogue holds, to
-that study's patient, and speaks only of images that its author may see.
+that study's patient, and speaks only of images of the case that its author holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, Text, any_, literal, select
+from sqlalchemy import ARRAY, Text, and_, any_, literal, select
 from sqlalchemy.orm import Session
 
-from reading_queue.services.visibility import Viewer, may_see
+from reading_queue.db.tables import CaseStudy
 from storage.catalogue.tables import Instance, Series, Study
 from storage.dicom.json_model import DicomJson
 
@@ -52,27 +51,28 @@ def references_of(dataset: DicomJson) -> References:
     return found
 
 
-def find_unseen(
-    session: Session, viewer: Viewer, site_id: str, about: References, beside: Iterable[str], now: datetime
-) -> list[str]:
-    """Return the UIDs that evidence names and that `viewer` may not see at the site, sorted.
+def find_foreign(session: Session, case_id: str, about: References, beside: Iterable[str]) -> list[str]:
+    """Return the UIDs that evidence names and that are not of the case's studies, sorted.
 
     `beside`: instances that come with it.
     """
-    seen = may_see(viewer, Study.site_id, Study.study_uid, now)
-    studies = select(Study.study_uid).where(
-        Study.site_id == site_id, _is_one_of(Study.study_uid, about.study_uids), seen
+    of_case = and_(CaseStudy.site_id == Study.site_id, CaseStudy.study_uid == Study.study_uid)
+    studies = (
+        select(Study.study_uid)
+        .join(CaseStudy, of_case)
+        .where(CaseStudy.case_id == case_id, _is_one_of(Study.study_uid, about.study_uids))
     )
     instances = (
         select(Instance.sop_instance_uid)
         .join(Series, Series.series_id == Instance.series_id)
         .join(Study, Study.study_id == Series.study_id)
-        .where(Instance.site_id == site_id, _is_one_of(Instance.sop_instance_uid, about.sop_instance_uids), seen)
+        .join(CaseStudy, of_case)
+        .where(CaseStudy.case_id == case_id, _is_one_of(Instance.sop_instance_uid, about.sop_instance_uids))
         .where(Instance.rejection.is_(None))
     )
-    unseen = about.study_uids - set(session.scalars(studies))
-    unseen |= about.sop_instance_uids - set(session.scalars(instances)) - set(beside)
-    return sorted(unseen)
+    foreign = about.study_uids - set(session.scalars(studies))
+    foreign |= about.sop_instance_uids - set(session.scalars(instances)) - set(beside)
+    return sorted(foreign)
 
 
 def _collect(dataset: DicomJson, found: References, *, inside: bool) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from reading_queue.domain.evidence_content import Finding, findings_of
 from reading_queue.services.evidence import References, is_evidence, references_of
 from reading_queue.services.pack_proof import UNREADABLE
 from storage.catalogue.rejection_notes import find_rejection
@@ -31,6 +32,7 @@ class Inspected:
     entry: InstanceEntry
     references: References | None  # None of what is no evidence
     rejects: bool = False  # a rejection note
+    findings: tuple[Finding, ...] = ()  # of evidence
 
     @property
     def uid(self) -> str:
@@ -82,6 +84,8 @@ def _inspect_whole(
         size_bytes=digests.size_bytes,
         received_at=received_at,
     )
-    references = references_of(dataset) if is_evidence(header.sop_class_uid) else None
     rejects = find_rejection(dataset) is not None
-    return Inspected(file.number, file.path, header, entry, references, rejects)
+    if not is_evidence(header.sop_class_uid):
+        return Inspected(file.number, file.path, header, entry, None, rejects)
+    findings = findings_of(dataset, header.sop_class_uid)
+    return Inspected(file.number, file.path, header, entry, references_of(dataset), rejects, findings)

@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Document, Report
+from reading_queue.db.tables import CaseEvidence, Document, Report
 from reading_queue.documents import identity
 from reading_queue.documents.encapsulated_pdf import build_encapsulated_pdf
 from reading_queue.documents.envelope import build_signed_report
@@ -112,7 +112,7 @@ def _load_unrendered(hub: Hub, report_id: str) -> _Signed | None:
 def _evidence(session: Session, content: ReportContent) -> tuple[EvidenceInstance, ...]:
     """Return every instance that could be read when the report was signed.
 
-    What came later is not its evidence, what was rejected before neither.
+    What came later is not its evidence; nor is what was rejected before, or taken out of the report by its physicians.
     """
     rejected = (
         select(RejectedInstance.sop_instance_uid)
@@ -120,6 +120,9 @@ def _evidence(session: Session, content: ReportContent) -> tuple[EvidenceInstanc
         .where(RejectedInstance.site_id == Instance.site_id)
         .where(RejectedInstance.sop_instance_uid == Instance.sop_instance_uid)
         .where(Amendment.made_at <= content.signed_at, Instance.rejection.is_not(None))
+    )
+    removed = select(CaseEvidence.sop_instance_uid).where(
+        CaseEvidence.case_id == content.case_id, CaseEvidence.removed_at <= content.signed_at
     )
     instances = (
         select(Study.study_uid, Series.series_uid, Instance.sop_class_uid, Instance.sop_instance_uid)
@@ -129,6 +132,7 @@ def _evidence(session: Session, content: ReportContent) -> tuple[EvidenceInstanc
         .where(Study.site_id == content.site_id)
         .where(Study.study_uid.in_([study.study_uid for study in content.studies]))
         .where(Pack.verified_at <= content.signed_at)
+        .where(Instance.sop_instance_uid.not_in(removed))
     )
     shown = session.execute(instances.where(~rejected.exists())).all()
     return tuple(EvidenceInstance(*row) for row in shown or session.execute(instances).all())

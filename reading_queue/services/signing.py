@@ -29,6 +29,7 @@ from reading_queue.errors import (
     TextNotAcceptable,
     WrongState,
 )
+from reading_queue.services.case_evidence import sign_evidence
 from reading_queue.services.casework import (
     PATIENT_RECORD,
     RENDER_JOB,
@@ -106,6 +107,7 @@ def sign(hub: Hub, viewer: Viewer, reading_task_id: str, text: ReportText | None
         final = text or SubmissionContent.from_json(submission.content).text()
         _require_signable(final, confirm=confirm or text is None)
         report = _sign_report(session, hub, case, submission, verifier_id, final, now)
+        sign_evidence(session, case.case_id, report.report_id)
         move_task(task, ReadingTaskEvent.COMPLETE, Actor.HOLDER, now)
         move_case(case, CaseEvent.SIGN, Actor.HOLDER)
         case.signed_at = now

@@ -6,13 +6,15 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import for_roles
-from reading_queue.web.radiologist import actions, views
+from reading_queue.web.radiologist import actions, evidence, views
 
 TASK = "/cases/{case_id}/tasks/{reading_task_id}"
 
 ROUTES = (
     web.get("/", for_roles(views.desk, Role.PHYSICIAN), name="radiologist.desk"),
     web.get("/cases/{case_id}", for_roles(views.case, Role.PHYSICIAN), name="radiologist.case"),
+    web.get("/cases/{case_id}/evidence", for_roles(evidence.part, Role.PHYSICIAN), name="radiologist.evidence"),
+    web.post(f"{TASK}/evidence/remove", for_roles(evidence.remove, Role.PHYSICIAN), name="radiologist.remove_evidence"),
     web.post(f"{TASK}/claim", for_roles(actions.claim, Role.PHYSICIAN), name="radiologist.claim"),
     web.post(f"{TASK}/decline", for_roles(actions.decline, Role.PHYSICIAN), name="radiologist.decline"),
     web.post(f"{TASK}/heartbeat", for_roles(actions.heartbeat, Role.PHYSICIAN), name="radiologist.heartbeat"),

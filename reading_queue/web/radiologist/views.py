@@ -12,8 +12,10 @@ from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.errors import ConfirmationNeeded, HubError, ReauthenticationNeeded, TextNotAcceptable
 from reading_queue.services import reading
 from reading_queue.services.accounts import LoginRefused
+from reading_queue.services.case_evidence import ShownFinding
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
+from reading_queue.web.radiologist.evidence_words import evidence_words
 from reading_queue.web.rendering import page
 from storage.screens.requests import is_refresh
 from storage.screens.words import current_language
@@ -89,6 +91,8 @@ async def case_page(request: web.Request, viewer: Viewer, attempt: Attempt) -> w
         view=view,
         editor=_editor(view, attempt, needs_password=recent_s > hub.policy.reauthentication_s),
         images_url=images_url(view.summary.study_uids),
+        evidence_words=evidence_words,
+        image_url=image_url,
         beside_url=lambda study_uid: images_url((*view.summary.study_uids, study_uid)),
         reasons=REASONS,
         heartbeat_s=hub.policy.lease_s // 3,
@@ -102,6 +106,14 @@ def images_url(study_uids: tuple[str, ...]) -> str:
         return ""
     language = "zh" if current_language() == "zh" else "en-US"
     return "/viewer/viewer?" + urlencode({"StudyInstanceUIDs": ",".join(study_uids), "lng": language}, safe=",")
+
+
+def image_url(shown: ShownFinding) -> str:
+    """Return the address of the viewer at the image of a key image or measurement."""
+    at = {"initialSeriesInstanceUID": shown.series_uid}
+    if shown.image is not None:
+        at["initialSopInstanceUID"] = shown.image.sop_instance_uid
+    return f"{images_url((shown.study_uid,))}&{urlencode(at)}"
 
 
 def _editor(view: reading.CaseView, attempt: Attempt, *, needs_password: bool) -> Editor:

@@ -109,3 +109,19 @@ if (editor) {
     }
   }, Number(editor.dataset.heartbeatS) * 1000);
 }
+
+// Key images and measurements: the viewer tells when it has stored one; a click puts its words into the findings.
+const evidence = document.getElementById("evidence");
+if (evidence) {
+  new BroadcastChannel("counterpart-evidence").onmessage = () => htmx.trigger(document.body, "evidence-changed");
+  document.addEventListener("click", (event) => {
+    const words = event.target.closest("[data-insert]")?.dataset.insert;
+    const findings = editor?.elements.findings;
+    if (!words || !findings) return;
+    const before = findings.value.slice(0, findings.selectionStart);
+    const onNewLine = before === "" || before.endsWith("\n");
+    findings.setRangeText((onNewLine ? "" : "\n") + words, findings.selectionStart, findings.selectionEnd, "end");
+    findings.dispatchEvent(new Event("input", { bubbles: true }));
+    findings.focus();
+  });
+}

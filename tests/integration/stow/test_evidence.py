@@ -17,19 +17,14 @@ from storage.catalogue.tables import Patient, Study
 from storage.contract.hops import Hop
 from storage.ledger.tables import AuditEvent, CustodyEvent
 from tests.integration.dicomweb.county import OTHER_SITE, SITE, County, header_of
-from tests.integration.stow.made import COMPREHENSIVE_SR, evidence, images, study_of, uid_of
+from tests.integration.stow.made import COMPREHENSIVE_SR, claim_offered, evidence, images, study_of, uid_of
 from tests.integration.stow.serving import STUDIES, Storing
 
 pytestmark = [pytest.mark.postgres, pytest.mark.filterwarnings("ignore:Invalid value for VR UI")]
 
 AsPerson = Callable[[str], Storing]
+ViewerOf = Callable[[str], Viewer]
 NOT_ALLOWED, DOES_NOT_BELONG, OTHER_CONTENTS = 0x0124, 0xA900, 0x0111
-
-
-@pytest.fixture
-def reader(as_person: AsPerson) -> Storing:
-    """A physician who is offered what the first site sends."""
-    return as_person("reader")
 
 
 @pytest.fixture
@@ -38,6 +33,13 @@ def read(county: County) -> list[bytes]:
     files = images(1, 2)
     county.arrive(SITE, files)
     return files
+
+
+@pytest.fixture
+def reader(county: County, as_person: AsPerson, viewer_of: ViewerOf, read: list[bytes]) -> Storing:
+    """The physician who holds the case of that study."""
+    claim_offered(county.hub, viewer_of("reader"))
+    return as_person("reader")
 
 
 def study_row(county: County, study_uid: str) -> Study:
@@ -60,12 +62,16 @@ def hops(county: County) -> list[str]:
         return list(session.scalars(select(CustodyEvent.hop).order_by(CustodyEvent.event_id)))
 
 
-@pytest.mark.parametrize("state", ["offered", "reading", "final"])
-@pytest.mark.parametrize("login", ["reader", "technician"])
+@pytest.mark.parametrize(
+    ("login", "state"),
+    [("reader", "reading"), ("technician", "offered"), ("technician", "reading"), ("technician", "final")],
+)
 def test_evidence_joins_the_study_and_is_nothing_to_be_read(
-    county: County, as_person: AsPerson, read: list[bytes], viewer_of: Callable[[str], Viewer], state: str, login: str
+    county: County, as_person: AsPerson, read: list[bytes], viewer_of: ViewerOf, login: str, state: str
 ) -> None:
     person, document = as_person(login), evidence(read)
+    if login == "reader":
+        claim_offered(county.hub, viewer_of(login))
     move_case(county, state)
     before = hops(county)
     reply = person.store([document])
@@ -85,14 +91,12 @@ def test_evidence_joins_the_study_and_is_nothing_to_be_read(
 def test_images_that_came_before_are_not_late_for_the_evidence_between(
     county: County, reader: Storing, read: list[bytes]
 ) -> None:
-    move_case(county, "reading")
     reader.store([evidence(read)])
     county.arrive(SITE, read)  # a gateway that forgot that it had sent them
     assert case_row(county).images_unacknowledged is False
 
 
 def test_images_that_come_after_the_evidence_are_late(county: County, reader: Storing, read: list[bytes]) -> None:
-    move_case(county, "reading")
     reader.store([evidence(read)])
     county.arrive(SITE, images(1, 3)[2:])
     assert case_row(county).images_unacknowledged is True
@@ -101,7 +105,6 @@ def test_images_that_come_after_the_evidence_are_late(county: County, reader: St
 def test_images_of_which_some_came_before_the_evidence_are_late(
     county: County, reader: Storing, read: list[bytes]
 ) -> None:
-    move_case(county, "reading")
     finish = begin_to_arrive(county, images(1, 4)[2:])
     assert reader.store([evidence(read)]).status == 200
     assert study_row(county, study_of(read[0])).revision == 1, "the rest of the images raises it"
