@@ -14,7 +14,7 @@ from reading_queue.services.amendments import merge_patients, move_study
 from reading_queue.services.rejecting import reject
 from reading_queue.services.visibility import Viewer
 from tests.integration.dicomweb.county import SITE, County, with_header
-from tests.integration.stow.made import evidence, images, study_of, uid_of
+from tests.integration.stow.made import claim_offered, evidence, images, study_of, uid_of
 from tests.integration.stow.serving import STUDIES, Storing
 
 pytestmark = [pytest.mark.postgres, pytest.mark.filterwarnings("ignore:Invalid value for VR UI")]
@@ -132,8 +132,9 @@ def test_patient_is_corrected_on_the_way_out_and_the_file_is_as_it_came(
 
 
 def test_reader_rejects_nothing_and_the_sites_technician_does(
-    county: County, as_person: AsPerson, study: list[bytes]
+    county: County, as_person: AsPerson, study: list[bytes], viewer_of: Callable[[str], Viewer]
 ) -> None:
+    claim_offered(county.hub, viewer_of("reader"))
     title = pydicom.Dataset()
     title.CodeValue, title.CodingSchemeDesignator, title.CodeMeaning = "113001", "DCM", "Rejected for Quality Reasons"
     note = evidence(study[:1], ConceptNameCodeSequence=[title])
