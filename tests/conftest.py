@@ -92,6 +92,7 @@ def database(database_url: sa.URL) -> Iterator[sa.Engine]:
     engine = sa.create_engine(database_url, hide_parameters=True)
     yield engine
     engine.dispose()
+    engine.clear_compiled_cache()  # some 20,000 objects, and somebody keeps the engine of every test
 
 
 @pytest.fixture
