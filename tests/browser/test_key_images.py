@@ -11,8 +11,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Person
 from tests.browser.pictures import chest_phantom
-from tests.browser.test_desks import open_offer
 from tests.support.network import RunningNetwork
+from tests.support.road import take_offer
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("network"), pytest.mark.timeout(400)]
 
@@ -44,13 +44,16 @@ def test_key_image_and_measurement_reach_the_report(
     network: RunningNetwork,
     person: Callable[[str], Person],
     send: Callable[[list[Path]], str],
-    offered_to: Callable[[str], list[str]],
     tmp_path: Path,
     language: str,
 ) -> None:
     study_uid = send(chest_phantom(tmp_path))
-    reader = person(offered_to(study_uid)[0])
-    open_offer(reader.page)
+    login, task = take_offer(network, study_uid, "interpretation")
+    held = network.api(login).call("GET", "/held")["held"]
+    reader = person(login)
+    reader.page.goto(
+        f"{network.url}/radiologist/cases/{next(o['case_id'] for o in held if o['reading_task_id'] == task)}"
+    )
     if language == "en":
         reader.page.get_by_role("button", name="English").click()
     evidence = reader.page.locator("#evidence")
@@ -91,5 +94,7 @@ def test_who_does_not_hold_the_case_is_told_why_nothing_is_marked(
     reader.page.goto(f"{network.url}/viewer/viewer?StudyInstanceUIDs={study_uid}&lng=en")
     reader.page.locator("canvas.cornerstone-canvas").first.wait_for()
     reader.page.keyboard.press("m")
-    expect(reader.page.locator("#key-image-said")).to_contain_text("you do not hold the case now")
+    expect(reader.page.locator("#key-image-said")).to_have_text(
+        re.compile("^Not marked: instance .* you do not hold the case now$")
+    )
     reader.forgive("409")

@@ -101,6 +101,7 @@
     clearTimeout(say.timer);
     say.timer = setTimeout(() => { box.hidden = true; }, SHOWN_MS);
   };
+  const told = (warning) => /^299 \S+ "(.*)"$/.exec(warning ?? '')?.[1].replaceAll(/\\(.)/g, '$1'); // RFC 7234, section 5.5
   const store = (file) => new Promise((resolve, reject) => {
     const request = new XMLHttpRequest(); // start.js adds the page's token
     request.open('POST', '/dicomweb/studies');
@@ -121,7 +122,7 @@
       const isMultiframe = Number(first(header, '00280008') || 1) > 1;
       const stored = await store(keyObjects(header, isMultiframe ? Number(frame) : null));
       if (stored.status === 200) return say(words.kept, false);
-      return say(words.refused + (stored.getResponseHeader('Warning') ?? stored.status), true);
+      return say(words.refused + (told(stored.getResponseHeader('Warning')) || stored.status), true);
     } catch {
       return say(`${words.refused}—`, true);
     }
