@@ -182,7 +182,7 @@ def commit(hub: Hub, gateway: GatewayIdentity, grant_id: str, request: CommitReq
         if _is_on_the_way(session, transfer):
             case_id = casework.find_case_of(session, transfer.site_id, transfer.study_uid)
             _record(session, now, Hop.COMMITTED, transfer, case_id)
-        return _stand(session, transfer)
+        return _settle_and_answer(session, hub, transfer)
 
 
 def transfer_answer(hub: Hub, gateway: GatewayIdentity, transfer_id: str) -> TransferAnswer:
@@ -193,10 +193,7 @@ def transfer_answer(hub: Hub, gateway: GatewayIdentity, transfer_id: str) -> Tra
     """
     with hub.transaction() as session:
         transfer = _get_transfer(session, gateway, transfer_id)
-        if not transfers.is_being_verified(session, transfer_id):
-            manifest = transfers.manifest_of(transfer)
-            settle(session, hub, transfer, manifest, compare_with_catalogue(session, manifest))
-        return _stand(session, transfer)
+        return _settle_and_answer(session, hub, transfer)
 
 
 def _declare_case(session: Session, hub: Hub, now: datetime, manifest: Manifest) -> str | None:
@@ -320,16 +317,25 @@ def _record(session: Session, now: datetime, hop: Hop, transfer: Transfer, case_
     )
 
 
-def _stand(session: Session, transfer: Transfer) -> TransferAnswer:
-    """Return where the transfer stands, and what is confirmed of it when the answer tells that."""
-    state = TransferState(transfer.state)
-    is_open = state is TransferState.RECEIVING and transfers.is_being_verified(session, transfer.transfer_id)
+def _settle_and_answer(session: Session, hub: Hub, transfer: Transfer) -> TransferAnswer:
+    """Settle the transfer where nothing of it is needed any more, and return where it stands.
+
+    While packs of it are being proved and none was refused, nothing is compared: the last of them settles it.
+    """
     packs = transfers.packs_of_transfer(session, transfer.transfer_id)
-    if is_open and all(pack.state != transfers.REFUSED for pack in packs):
-        return TransferAnswer(transfer_id=transfer.transfer_id, state=state, confirmed=())
-    held = compare_with_catalogue(session, transfers.manifest_of(transfer)).held
-    refused = _open_refusals(packs, held)
-    return TransferAnswer(transfer_id=transfer.transfer_id, state=state, confirmed=held, refused=refused)
+    states = {pack.state for pack in packs}
+    is_open = transfer.state == TransferState.RECEIVING and transfers.COMMITTED in states
+    if is_open and transfers.REFUSED not in states:
+        return TransferAnswer(transfer_id=transfer.transfer_id, state=TransferState.RECEIVING, confirmed=())
+    manifest = transfers.manifest_of(transfer)
+    holdings = compare_with_catalogue(session, manifest)
+    settle(session, hub, transfer, manifest, holdings)
+    return TransferAnswer(
+        transfer_id=transfer.transfer_id,
+        state=TransferState(transfer.state),
+        confirmed=holdings.held,
+        refused=_open_refusals(packs, holdings.held),
+    )
 
 
 def _open_refusals(packs: Sequence[GrantedPack], held: Iterable[str]) -> tuple[PackRefusal, ...]:

@@ -131,7 +131,7 @@
   // --- The button, the key, and the word to the desk.
   const build = () => {
     const place = document.createElement('div');
-    place.style.cssText = 'position:fixed;z-index:40;left:50%;bottom:14px;transform:translateX(-50%);display:flex;flex-direction:column;align-items:center;gap:6px;font:14px system-ui,"Noto Sans CJK SC",sans-serif;max-width:90vw';
+    place.style.cssText = 'position:fixed;z-index:40;left:60%;bottom:14px;transform:translateX(-50%);display:flex;flex-direction:column;align-items:center;gap:6px;font:14px system-ui,"Noto Sans CJK SC",sans-serif;max-width:90vw';
     const said = document.createElement('p');
     said.id = 'key-image-said';
     said.setAttribute('role', 'status');
