@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from gateway.journal.commitments import note_confirmed
@@ -37,6 +38,7 @@ from storage.contract.wire import GrantAnswer, PackDeclaration, PackRefusal, Upl
 
 _WELL: Final = "attempts = 0, problem = NULL, waits_for_line = 0"
 PROBLEM_CHARACTERS_MAX: Final = 500
+MANIFESTS_PARSED_MAX: Final = 2  # kept while their packs are on their way; one may have ten thousand instances
 _COLUMNS: Final = (  # without the manifest and the needed instances, which may be large
     "study_uid, revision, state, transfer_id, completed_at, attempts, lane, declared_lane, unplanned"
 )
@@ -134,7 +136,13 @@ def find_confirmed_at(journal: Journal, key: TransferKey) -> datetime | None:
 def load_manifest(journal: Journal, key: TransferKey) -> Manifest:
     """Return what the transfer declares."""
     rows = journal.read("SELECT manifest FROM transfers WHERE study_uid = ? AND revision = ?", key)
-    return Manifest.model_validate_json(rows[0]["manifest"])
+    return _parse_manifest(rows[0]["manifest"])
+
+
+@lru_cache(MANIFESTS_PARSED_MAX)
+def _parse_manifest(text: str) -> Manifest:
+    """Parse it once for the many packs of a transfer: one of a thousand instances takes longer than to read them."""
+    return Manifest.model_validate_json(text)
 
 
 def members_of(journal: Journal, key: TransferKey, pack_sha256s: Iterable[str]) -> list[Uid]:
@@ -372,6 +380,7 @@ def postpone(journal: Journal, key: TransferKey, next_attempt_at: datetime) -> N
 
 def mark_confirmed(connection: sqlite3.Connection, key: TransferKey, now: datetime) -> None:
     """Record that the hub holds every instance, digests confirmed."""
+    _parse_manifest.cache_clear()  # a gateway at rest keeps none in memory
     _note_uploaded(connection, key, now)
     changed = connection.execute(
         f"UPDATE transfers SET state = 'confirmed', confirmed_at = ?, {_WELL}"  # noqa: S608 -- a constant

@@ -5,6 +5,9 @@ A link is asked at every look, and nothing is copied: one that is undone gives n
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Final
+
 from sqlalchemy import ColumnElement, Subquery, and_, exists, or_, select, union_all
 from sqlalchemy.orm import aliased
 
@@ -12,7 +15,11 @@ from reading_queue.domain.links import LinkState
 from storage.catalogue.link_tables import PatientLink
 from storage.catalogue.tables import UNKNOWN_SEXES, Patient, Study
 
+# Made once: an alias costs more than all conditions that are built with it, and each search builds some.
+_RECORD: Final = aliased(Patient, name="record")
 
+
+@cache
 def links_in_force() -> Subquery:
     """Return every link in force from both sides: `own_id`, `other_id`, `is_by_person`."""
     both = (
@@ -45,7 +52,7 @@ def _is_of_record(study: type[Study], disputed_counts: ColumnElement[bool]) -> C
 
     In a disputed record, it must say the record's birth date and sex; `disputed_counts`: whether that is enough.
     """
-    record = aliased(Patient)
+    record = _RECORD  # each EXISTS has its own
     says_the_same = and_(
         disputed_counts,
         study.patient_birth_date == record.birth_date,

@@ -35,6 +35,7 @@ TAKEN_AGAIN_AFTER: Final = timedelta(days=7)  # a gateway that took it and was l
 NOTED_EVERY: Final = timedelta(hours=1)
 HELD_MAX: Final = 500
 LISTED_MAX: Final = 50
+_RECORD: Final = aliased(Patient, name="record_of_one")  # made once: searches ask for it all the time
 
 
 class TakenElsewhere(Conflict):
@@ -170,17 +171,20 @@ def record_outcome(hub: Hub, gateway: GatewayIdentity, request_id: str, outcome:
         request.changed_at = now
 
 
-def same_person(one: type[Study], other: type[Study]) -> ColumnElement[bool]:
+def same_person(
+    one: type[Study], other: type[Study], *, undisputed: ColumnElement[bool] | None = None
+) -> ColumnElement[bool]:
     """Return the condition that two studies are one patient's: record of the site, birth date and sex as each says.
 
     A birth date or sex that one of them lacks does not count against it; one that differs does. In a record whose
-    studies contradict each other, which may be two people's, both must say both, and the same.
+    studies contradict each other, which may be two people's, both must say both, and the same. `undisputed`: that their
+    record is none of these, where a query knows it already.
     """
     same_date = one.patient_birth_date == other.patient_birth_date
     same_sex = one.patient_sex == other.patient_sex
-    record = aliased(Patient)
-    contradicted_at = select(record.contradicted_at).where(record.patient_id == one.patient_id).correlate(one)
-    undisputed = contradicted_at.scalar_subquery().is_(None)  # one look by key, where EXISTS may read all records
+    if undisputed is None:
+        contradicted_at = select(_RECORD.contradicted_at).where(_RECORD.patient_id == one.patient_id).correlate(one)
+        undisputed = contradicted_at.scalar_subquery().is_(None)  # one look by key, where EXISTS may read all records
     return and_(
         one.site_id == other.site_id,
         one.patient_id == other.patient_id,

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final
+from typing import cast as cast_to
 
 from sqlalchemy import ColumnElement, Date, Select, and_, cast, exists, false, func, literal, null, or_, select, union
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
@@ -19,10 +21,14 @@ from reading_queue.domain.roles import Role
 from reading_queue.errors import Forbidden, NotFound
 from reading_queue.services.linked_studies import is_linked, links_in_force
 from reading_queue.services.priors import same_person
-from storage.catalogue.tables import Study
+from storage.catalogue.tables import Patient, Study
 from storage.ledger.tables import Site
 
 _WHOSE = ("study_id", "study_date", "site_id", "patient_id", "patient_birth_date", "patient_sex")  # of a study
+# Made once: an alias costs more than all conditions that are built with it, and each request builds some.
+_ASKED: Final = aliased(Study, name="asked")
+_OWN: Final = aliased(Study, name="own")
+_OTHER: Final = aliased(Study, name="other")
 ColumnOrValue = ColumnElement[str] | InstrumentedAttribute[str] | str
 
 
@@ -50,7 +56,7 @@ def may_see(viewer: Viewer, site_id: ColumnOrValue, study_uid: ColumnOrValue, no
     at_site = may_add_to(viewer, site_id, study_uid, now)
     if viewer.role is not Role.PHYSICIAN:
         return at_site
-    asked, own = aliased(Study), aliased(Study)
+    asked, own = _ASKED, _OWN
     links = links_in_force()
     linked_with_theirs = (
         select(asked.study_id)
@@ -76,7 +82,7 @@ def may_add_to(viewer: Viewer, site_id: ColumnOrValue, study_uid: ColumnOrValue,
     follows = may_follow(viewer, site_id, study_uid, now)
     if viewer.role is not Role.PHYSICIAN:
         return follows
-    asked, own = aliased(Study), aliased(Study)
+    asked, own = _ASKED, _OWN
     beside_theirs = (
         select(asked.study_id)
         .join(own, same_person(asked, own))
@@ -102,21 +108,25 @@ def select_seen(viewer: Viewer, now: datetime) -> Select[str, date | None] | Non
     cases = union(*_their_cases(viewer, now)).cte("their_cases")
     is_at_hand = exists().where(at_hand.c.case_id == CaseStudy.case_id).label("is_at_hand")
     followed = (
-        select(*(getattr(Study, name) for name in _WHOSE), is_at_hand)
+        select(*(getattr(Study, name) for name in _WHOSE), is_at_hand, Patient.contradicted_at)
+        .join(Patient, Patient.patient_id == Study.patient_id)
         .join(CaseStudy, and_(CaseStudy.site_id == Study.site_id, CaseStudy.study_uid == Study.study_uid))
         .join(cases, cases.c.case_id == CaseStudy.case_id)
         .cte("followed")
         .prefix_with("MATERIALIZED")  # found once, by its keys, whatever comes of it
     )
-    own, other = aliased(Study, followed), aliased(Study)
-    beside_theirs = select(other.study_id, other.study_date).join(own, same_person(other, own))
+    own, other = cast_to("type[Study]", followed.c), _OTHER
+    beside_theirs = select(other.study_id, other.study_date).join(
+        followed, same_person(other, own, undisputed=followed.c.contradicted_at.is_(None))
+    )
     links = links_in_force()
     linked_with_theirs = (
         select(other.study_id, other.study_date)
         .join(links, links.c.other_id == other.patient_id)
-        .join(own, and_(is_linked(own, other, links), followed.c.is_at_hand))
+        .join(followed, and_(is_linked(own, other, links), followed.c.is_at_hand))
     )
-    seen = union(select(own.study_id, own.study_date), beside_theirs, linked_with_theirs).subquery("seen")
+    theirs = select(followed.c.study_id, followed.c.study_date)
+    seen = union(theirs, beside_theirs, linked_with_theirs).subquery("seen")
     return select(seen.c.study_id, seen.c.study_date)
 
 

@@ -6,8 +6,9 @@ A search that finds nothing answers an empty list. What is left out of an answer
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -45,7 +46,7 @@ class Qido:
 
     async def _answer(self, request: web.Request, level: Level) -> web.Response:
         access, address = self._service.access, dict(request.match_info)
-        may_see, few, also = access.may_see(request), access.select_seen(request), access.also_shown(request)
+        may_see, few, also = access.may_see(request), partial(access.select_seen, request), access.also_shown(request)
         search = parse_search(request.query.items(), level, of_study="study" in address)
         attributes = attributes_of(level, from_level=_level_of_address(address))
         studies_url = str(request.app.router["dicomweb.studies"].url_for())
@@ -76,7 +77,9 @@ def warnings_of(search: Search, attributes: tuple[Attribute, ...], *, has_more: 
     return found
 
 
-def _within(session: Session, may_see: MaySee, few: Few | None, address: Mapping[str, str], also: Also) -> Within:
+def _within(
+    session: Session, may_see: MaySee, few: Callable[[], Few | None], address: Mapping[str, str], also: Also
+) -> Within:
     """Return what may be found: what the caller may see, or what lies inside a study of it.
 
     Raises:
@@ -84,11 +87,12 @@ def _within(session: Session, may_see: MaySee, few: Few | None, address: Mapping
         StudyAmbiguous: two sites' studies.
     """
     if "study" not in address:
-        return Within((may_see(Study.site_id, Study.study_uid),), few, also)
+        return Within(lambda: (may_see(Study.site_id, Study.study_uid),), few, also)
     of_study = Study.study_id == get_study(session, may_see, address["study"], also).study.study_id
     if "series" not in address:
-        return Within((of_study,), also=also)
-    return Within((of_study, Series.series_uid == parse_address_uid(address["series"])), also=also)
+        return Within(lambda: (of_study,), also=also)
+    of_series = Series.series_uid == parse_address_uid(address["series"])
+    return Within(lambda: (of_study, of_series), also=also)
 
 
 def _level_of_address(address: Mapping[str, str]) -> Level:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -45,15 +45,20 @@ _ORDER: Final[Mapping[Level, tuple[ColumnElement[Any], ...]]] = {
 Few = Select[str, date | None]  # the ids and dates of studies
 
 
+def no_few() -> None:
+    """Return that nothing says of how few studies it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Within:
     """What may be found: what is shown, `also` what was rejected for these reasons, and keeps the conditions.
 
-    `few` selects the same studies, where they are few.
+    `few` selects the same studies, where they are few, or returns None. Both are asked for only when a search needs
+    them: to build a right's conditions takes longer than many a search.
     """
 
-    conditions: tuple[ColumnElement[bool], ...]
-    few: Few | None = None
+    conditions: Callable[[], tuple[ColumnElement[bool], ...]]
+    few: Callable[[], Few | None] = no_few
     also: Also = NONE
 
 
@@ -75,10 +80,11 @@ def find_page(session: Session, search: Search, within: Within) -> Page:
     statement = _joined(search.level).where(_is_shown(search.level, within.also))
     study_date: ColumnElement[Any] = Study.study_date.expression
     study_id: ColumnElement[Any] = Study.study_id.expression
-    if within.few is None or is_narrow(search):
-        statement = statement.where(*within.conditions)
+    few_of_all = None if is_narrow(search) else within.few()
+    if few_of_all is None:
+        statement = statement.where(*within.conditions())
     else:
-        few = _few(within.few, search)
+        few = _few(few_of_all, search)
         statement = statement.join(few, few.c.study_id == Study.study_id)
         study_date, study_id = few.c.study_date, few.c.study_id
     asked = (condition_of(key, value, is_fuzzy=search.is_fuzzy) for key, value in search.keys.items())
