@@ -15,13 +15,13 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from gateway.hl7.message import CONTROL_ID_CHARACTERS_MAX, composite, encode, escape, header, segment
 from gateway.targets import MessageSettings
 from storage.contract.orders import Order
-from storage.contract.signed_report import ReportedStudy, Signatory, SignedReport
+from storage.contract.signed_report import ReportedFinding, ReportedStudy, Signatory, SignedReport
 
 # LOINC codes of imaging reports by modality, as in the SR (DICOM CID 7000).
 _REPORT_CODES: Final[Mapping[str, tuple[str, str]]] = {
@@ -37,6 +37,16 @@ _ANY_SECTION: Final = "RAD"
 _SEXES: Final = frozenset({"M", "F", "O"})
 _WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _IDEOGRAPHS: Final = re.compile(r"[㐀-鿿豈-﫿\U00020000-\U0003ffff]")
+
+
+class _Result(NamedTuple):
+    """What one OBX says; its fields are escaped already."""
+
+    kind: str  # OBX-2
+    what: str
+    value: str
+    abnormal: str = ""
+    unit: str = ""
 
 
 def control_id(document_id: str, target: str) -> str:
@@ -152,21 +162,45 @@ def _order(
             33: _interpreter(report.author),
         },
     )
-    results = [("ST", composite("113014", "DICOM Study", "DCM"), escape(study.study_uid), "")]
-    results += [
-        ("FT", composite("59776-5", "Findings", "LN"), escape(report.findings), ""),
-        ("FT", composite("19005-8", "Impressions", "LN"), escape(report.impression), "AA" if report.critical else ""),
+    results = [
+        _Result("ST", composite("113014", "DICOM Study", "DCM"), escape(study.study_uid)),
+        _Result("FT", composite("59776-5", "Findings", "LN"), escape(report.findings)),
+        _Result(
+            "FT",
+            composite("19005-8", "Impressions", "LN"),
+            escape(report.impression),
+            abnormal="AA" if report.critical else "",
+        ),
     ]
     if report.recommendation:
-        results.append(("FT", composite("18783-1", "Recommendations", "LN"), escape(report.recommendation), ""))
+        results.append(_Result("FT", composite("18783-1", "Recommendations", "LN"), escape(report.recommendation)))
+    if number == 1:  # what is about all of its studies is told once
+        results += map(_measurement, report.measurements)
     if pdf is not None:
         data = base64.b64encode(pdf).decode("ascii")
-        results.append(("ED", composite(*_ANY_REPORT, "LN"), f"^application^pdf^Base64^{data}", ""))
-    for place, (kind, what, value, abnormal) in enumerate(results, start=1):
-        about = "1" if kind != "ST" else ""
+        results.append(_Result("ED", composite(*_ANY_REPORT, "LN"), f"^application^pdf^Base64^{data}"))
+    for place, result in enumerate(results, start=1):
         yield segment(
-            "OBX", {1: str(place), 2: kind, 3: what, 4: about, 5: value, 8: abnormal, 11: status, 14: started}
+            "OBX",
+            {
+                1: str(place),
+                2: result.kind,
+                3: result.what,
+                4: "1" if result.kind != "ST" else "",
+                5: result.value,
+                6: result.unit,
+                8: result.abnormal,
+                11: status,
+                14: started,
+            },
         )
+
+
+def _measurement(finding: ReportedFinding) -> _Result:
+    """Return a measured value with its code and its unit (UCUM)."""
+    scheme, _, value = finding.code.partition(" ")
+    what = composite(value, finding.concept, scheme) if value else composite("", finding.concept)
+    return _Result("NM", what, finding.value, unit=composite(finding.unit, "", "UCUM") if finding.unit else "")
 
 
 def _service(study: ReportedStudy, order: Order | None) -> str:

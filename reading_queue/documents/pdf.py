@@ -20,6 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+from reading_queue.documents.evidence_words import finding_line
 from reading_queue.documents.fonts import FontSet, FontsUnusable, load_fonts
 from reading_queue.domain.report import ReportContent, Signatory
 from reading_queue.domain.roles import Title
@@ -102,6 +103,8 @@ def _page(content: ReportContent, content_sha256: str, created_at: datetime) -> 
                 ("影像所见", content.findings),
                 ("影像诊断", content.impression),
                 ("建议", content.recommendation),
+                ("测量", "\n".join(map(finding_line, content.measurements))),
+                ("关键图像", "；".join(map(finding_line, content.key_images))),
             )
             if text.strip()
         ],

@@ -14,6 +14,7 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
+from reading_queue.documents.evidence_words import finding_line
 from reading_queue.documents.headers import (
     SHORT_STRING_CHARACTERS_MAX,
     DocumentIdentity,
@@ -27,6 +28,7 @@ from reading_queue.documents.headers import (
 )
 from reading_queue.domain.report import ReportContent, ReportedStudy, Signatory
 from storage.contract.identifiers import Uid
+from storage.contract.signed_report import ReportedFinding
 
 BASIC_TEXT_SR: Final = "1.2.840.10008.5.1.4.1.1.88.11"
 SERIES_NUMBER: Final = 9901
@@ -208,7 +210,47 @@ def _sections(content: ReportContent) -> list[Dataset]:
         (("19005-8", "LN", "Impressions"), ("121073", "DCM", "Impression"), content.impression),
         (("18783-1", "LN", "Recommendations"), ("121075", "DCM", "Recommendation"), content.recommendation),
     ]
-    return [_section(heading, concept, text) for heading, concept, text in sections if text.strip()]
+    written = [_section(heading, concept, text) for heading, concept, text in sections if text.strip()]
+    return [*written, *_measurements(content), *_key_images(content)]
+
+
+def _measurements(content: ReportContent) -> list[Dataset]:
+    """Return what was measured as findings, each inferred from its image; the numbers are in the SR of the evidence."""
+    measured = content.measurements
+    if not measured:
+        return []
+    section = _item("CONTAINS", "CONTAINER", ("59776-5", "LN", "Findings"))
+    section.ContinuityOfContent = "SEPARATE"
+    section.ContentSequence = items(*map(_measurement, measured))
+    return [section]
+
+
+def _measurement(finding: ReportedFinding) -> Dataset:
+    paragraph = _item("CONTAINS", "TEXT", ("121071", "DCM", "Finding"))
+    paragraph.TextValue = finding_line(finding)
+    if finding.sop_class_uid:
+        paragraph.ContentSequence = items(_image("INFERRED FROM", ("121112", "DCM", "Source of Measurement"), finding))
+    return paragraph
+
+
+def _key_images(content: ReportContent) -> list[Dataset]:
+    marked = [finding for finding in content.key_images if finding.sop_class_uid]
+    if not marked:
+        return []
+    section = _item("CONTAINS", "CONTAINER", ("55113-5", "LN", "Key Images"))
+    section.ContinuityOfContent = "SEPARATE"
+    illustration = ("121080", "DCM", "Best illustration of finding")
+    section.ContentSequence = items(*(_image("CONTAINS", illustration, finding) for finding in marked))
+    return [section]
+
+
+def _image(relationship: str, concept: tuple[str, str, str], finding: ReportedFinding) -> Dataset:
+    image = _item(relationship, "IMAGE", concept)
+    reference = instance_reference(finding.sop_class_uid, finding.sop_instance_uid)
+    if finding.frame is not None:
+        reference.ReferencedFrameNumber = finding.frame
+    image.ReferencedSOPSequence = items(reference)
+    return image
 
 
 def _section(heading: tuple[str, str, str], concept: tuple[str, str, str], text: str) -> Dataset:

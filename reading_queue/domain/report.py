@@ -7,7 +7,7 @@ stored as signed and never serialised again, `from_json` only reads them.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import AwareDatetime
 
@@ -24,6 +24,10 @@ __all__ = [
     "SignedContent",
     "SubmissionContent",
 ]
+
+
+ReportFormat = Literal["counterpart-report/1", "counterpart-report/2", "counterpart-report/3"]
+FORMATS_WITHOUT_EVIDENCE: Final[frozenset[ReportFormat]] = frozenset({"counterpart-report/1", "counterpart-report/2"})
 
 
 class SignedContent(WireModel):
@@ -71,6 +75,16 @@ class SubmissionContent(SignedContent):
 class ReportContent(SignedReport, SignedContent):
     """What the verifier signs: the final text, who stands for it, and the digest of the submission."""
 
+    def canonical(self) -> bytes:
+        """Return the RFC 8785 bytes; a format has only the fields that it began with, so that its readers read on."""
+        newer = {"evidence"} if self.format in FORMATS_WITHOUT_EVIDENCE else set()
+        return canonical_bytes(self.model_dump(mode="json", exclude=newer))
+
     def text(self) -> ReportText:
         """Return the three parts of the final text."""
         return ReportText(findings=self.findings, impression=self.impression, recommendation=self.recommendation)
+
+
+def report_format(*, has_evidence: bool) -> ReportFormat:
+    """Return the oldest format that can say everything: gateways of every age read it."""
+    return "counterpart-report/3" if has_evidence else "counterpart-report/2"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -23,6 +23,7 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.visibility import Viewer
 from storage.catalogue.tables import Instance, Series, Study
 from storage.contract.manifest import InstanceEntry
+from storage.contract.signed_report import ReportedEvidence, ReportedFinding
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,26 @@ class Document(Protocol):
         """What it says."""
 
 
+class Place(NamedTuple):
+    """Where an image stands in its study; numbers as the headers say."""
+
+    study_uid: str
+    series_uid: str
+    series_number: int | None
+    instance_number: int | None
+    sop_class_uid: str
+
+
 @dataclass(frozen=True, slots=True)
 class ShownFinding:
-    """A key image or measurement with where its image stands in the study; numbers as the headers say."""
+    """A key image or measurement with where its image stands in the study; empty where the catalogue has none."""
 
     finding: Finding
     study_uid: str = ""
     series_uid: str = ""
     series_number: int | None = None
     instance_number: int | None = None
+    sop_class_uid: str = ""
 
     @property
     def image(self) -> MarkedImage | None:
@@ -66,6 +78,8 @@ class ShownFinding:
 class EvidenceView:
     """One document as the desk shows it; `report_id` is that of the version it was signed with."""
 
+    study_uid: str
+    sop_class_uid: str
     sop_instance_uid: str
     is_key_images: bool
     findings: tuple[ShownFinding, ...]
@@ -110,26 +124,31 @@ def keep_for_case(
 
 def list_evidence(session: Session, case_id: str) -> tuple[EvidenceView, ...]:
     """Return what is in the case's report, oldest first; only what the catalogue holds."""
-    held = select(Instance.instance_id).where(
-        Instance.site_id == CaseEvidence.site_id, Instance.sop_instance_uid == CaseEvidence.sop_instance_uid
-    )
-    rows = session.scalars(
-        select(CaseEvidence)
-        .where(CaseEvidence.case_id == case_id, CaseEvidence.removed_at.is_(None), held.exists())
+    rows = session.execute(
+        select(CaseEvidence, Study.study_uid)
+        .join(
+            Instance,
+            (Instance.site_id == CaseEvidence.site_id) & (Instance.sop_instance_uid == CaseEvidence.sop_instance_uid),
+        )
+        .join(Series, Series.series_id == Instance.series_id)
+        .join(Study, Study.study_id == Series.study_id)
+        .where(CaseEvidence.case_id == case_id, CaseEvidence.removed_at.is_(None))
         .order_by(CaseEvidence.added_at, CaseEvidence.sop_instance_uid)
     ).all()
-    found = {row.sop_instance_uid: [Finding.from_json(one) for one in row.findings] for row in rows}
+    found = {row.sop_instance_uid: [Finding.from_json(one) for one in row.findings] for row, _ in rows}
     uids = {one.image.sop_instance_uid for findings in found.values() for one in findings if one.image is not None}
     places = _find_places(session, case_id, uids)
     return tuple(
         EvidenceView(
+            study_uid=study_uid,
+            sop_class_uid=row.sop_class_uid,
             sop_instance_uid=row.sop_instance_uid,
             is_key_images=row.sop_class_uid == KEY_OBJECT_SELECTION,
             findings=tuple(_show(one, places) for one in found[row.sop_instance_uid]),
             added_at=row.added_at,
             report_id=row.report_id,
         )
-        for row in rows
+        for row, study_uid in rows
     )
 
 
@@ -152,26 +171,54 @@ def remove_evidence(hub: Hub, viewer: Viewer, reading_task_id: str, sop_instance
             audit(session, now, PATIENT_RECORD, "U", viewer.account_id, case, event="evidence_removed")
 
 
+def load_reported(session: Session, case_id: str) -> tuple[ReportedEvidence, ...]:
+    """Return the key images and measurements that are in the report now, in the form in which they are signed."""
+    return tuple(
+        ReportedEvidence(
+            study_uid=view.study_uid,
+            sop_class_uid=view.sop_class_uid,
+            sop_instance_uid=view.sop_instance_uid,
+            findings=tuple(map(_reported, view.findings)),
+        )
+        for view in list_evidence(session, case_id)
+        if view.findings
+    )
+
+
 def sign_evidence(session: Session, case_id: str, report_id: str) -> None:
     """Tie what is in the report now to the version that is being signed; the caller has locked the case."""
     open_ones = (CaseEvidence.case_id == case_id, CaseEvidence.removed_at.is_(None), CaseEvidence.report_id.is_(None))
     session.execute(update(CaseEvidence).where(*open_ones).values(report_id=report_id))
 
 
-def _find_places(
-    session: Session, case_id: str, uids: Iterable[str]
-) -> dict[str, tuple[str, str, int | None, int | None]]:
-    """Return study, series, series number and instance number of images of the case, by UID."""
+def _find_places(session: Session, case_id: str, uids: Iterable[str]) -> dict[str, Place]:
+    """Return where images of the case stand, by UID."""
+    place = Study.study_uid, Series.series_uid, Series.number, Instance.number, Instance.sop_class_uid
     rows = session.execute(
-        select(Instance.sop_instance_uid, Study.study_uid, Series.series_uid, Series.number, Instance.number)
+        select(Instance.sop_instance_uid, *place)
         .join(Series, Series.series_id == Instance.series_id)
         .join(Study, Study.study_id == Series.study_id)
         .join(CaseStudy, (CaseStudy.site_id == Study.site_id) & (CaseStudy.study_uid == Study.study_uid))
         .where(CaseStudy.case_id == case_id, Instance.sop_instance_uid.in_(sorted(uids)))
     )
-    return {uid: (study, series, series_number, number) for uid, study, series, series_number, number in rows}
+    return {uid: Place(*found) for uid, found in ((row[0], row[1:]) for row in rows)}
 
 
-def _show(finding: Finding, places: Mapping[str, tuple[str, str, int | None, int | None]]) -> ShownFinding:
+def _show(finding: Finding, places: Mapping[str, Place]) -> ShownFinding:
     place = places.get(finding.image.sop_instance_uid) if finding.image is not None else None
     return ShownFinding(finding, *place) if place is not None else ShownFinding(finding)
+
+
+def _reported(shown: ShownFinding) -> ReportedFinding:
+    finding = shown.finding
+    return ReportedFinding(
+        sop_class_uid=shown.sop_class_uid,
+        sop_instance_uid=finding.image.sop_instance_uid if finding.image is not None else "",
+        frame=finding.image.frame if finding.image is not None else None,
+        series_number=shown.series_number,
+        instance_number=shown.instance_number,
+        concept=finding.concept,
+        code=finding.code,
+        value=finding.value,
+        unit=finding.unit,
+    )

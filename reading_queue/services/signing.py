@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from reading_queue.db.tables import Case, Offer, Organisation, ReadingTask, Report, Submission
 from reading_queue.domain.canonical import sha256_hex
 from reading_queue.domain.discontinuation import DiscontinuationReason
-from reading_queue.domain.report import ReportContent, ReportText, SubmissionContent
+from reading_queue.domain.report import ReportContent, ReportText, SubmissionContent, report_format
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskEvent, ReadingTaskState
 from reading_queue.domain.wording import find_problems, find_warnings
@@ -29,7 +29,7 @@ from reading_queue.errors import (
     TextNotAcceptable,
     WrongState,
 )
-from reading_queue.services.case_evidence import sign_evidence
+from reading_queue.services.case_evidence import load_reported, sign_evidence
 from reading_queue.services.casework import (
     PATIENT_RECORD,
     RENDER_JOB,
@@ -220,7 +220,9 @@ def _sign_report(
 ) -> Report:
     patient, studies = load_subject(session, case)
     site = session.get_one(Site, case.site_id)
+    evidence = load_reported(session, case.case_id)
     content = ReportContent(
+        format=report_format(has_evidence=bool(evidence)),
         report_id=new_id(),
         case_id=case.case_id,
         report_version=1,
@@ -243,6 +245,7 @@ def _sign_report(
         submitted_at=submission.submitted_at,
         signed_at=now,
         submission_sha256=submission.content_sha256,
+        evidence=evidence,
     )
     data = content.canonical()
     report = Report(

@@ -59,14 +59,43 @@ class Signatory(WireModel):
     organisation_name: str
 
 
+class ReportedFinding(WireModel):
+    """One key image, or one measurement as a decimal text with its unit; where its image stands, as far as is known."""
+
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""  # of the image; empty where the document names none
+    frame: int | None = None
+    series_number: int | None = None
+    instance_number: int | None = None
+    concept: str = ""  # what was measured, in the words of the code; empty for a key image
+    code: str = ""  # scheme and value, e.g. "SCT 410668003"
+    value: str = ""
+    unit: str = ""  # UCUM
+
+    @property
+    def is_measurement(self) -> bool:
+        """Return whether this has a value."""
+        return self.value != ""
+
+
+class ReportedEvidence(WireModel):
+    """One document of key images or measurements that a physician added: an instance of the report's studies."""
+
+    study_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    findings: tuple[ReportedFinding, ...]
+
+
 class SignedReport(WireModel):
     """The final text, who stands for it, and the digest of the submission, as the verifier has signed it.
 
     Since format 2: `time_zone`, the site's, in which local times are written; and `critical`, whether a physician has
-    flagged a critical value (危急值), None where nobody was asked.
+    flagged a critical value (危急值), None where nobody was asked. Since format 3: `evidence`, the key images and
+    measurements that were signed with the text. A report without any is written in format 2, which older gateways read.
     """
 
-    format: Literal["counterpart-report/1", "counterpart-report/2"] = "counterpart-report/2"
+    format: Literal["counterpart-report/1", "counterpart-report/2", "counterpart-report/3"] = "counterpart-report/2"
     report_id: str
     case_id: str
     report_version: int
@@ -90,6 +119,18 @@ class SignedReport(WireModel):
     submission_sha256: str
     time_zone: str = "Asia/Shanghai"  # IANA name; all sites of the first format lie there
     critical: bool | None = None
+    evidence: tuple[ReportedEvidence, ...] = ()
+
+    @property
+    def key_images(self) -> list[ReportedFinding]:
+        """Return the images that physicians marked, each once, in their order."""
+        marked = (finding for document in self.evidence for finding in document.findings)
+        return list(dict.fromkeys(finding for finding in marked if not finding.is_measurement))
+
+    @property
+    def measurements(self) -> list[ReportedFinding]:
+        """Return what physicians measured, in their order."""
+        return [finding for document in self.evidence for finding in document.findings if finding.is_measurement]
 
 
 def parse_signed_report(document: bytes) -> SignedReport:

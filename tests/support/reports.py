@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from reading_queue.domain.report import PatientIdentity, ReportContent, ReportedStudy, Signatory
+from storage.contract.signed_report import ReportedEvidence, ReportedFinding
 
 SHANGHAI = timezone(timedelta(hours=8))
 SIGNED_AT = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
@@ -85,3 +86,30 @@ def report_content(**changes: Any) -> ReportContent:
         submission_sha256="a" * 64,
     )
     return content.model_copy(update=changes)
+
+
+def reported_evidence() -> tuple[ReportedEvidence, ...]:
+    """Return a marked image and a measurement, as they are signed with the report."""
+    image = {
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.2",
+        "sop_instance_uid": f"{STUDY_UID}.1.1",
+        "series_number": 2,
+        "instance_number": 35,
+    }
+    marked = ReportedFinding.model_validate(image)
+    measured = ReportedFinding.model_validate(
+        {**image, "concept": "Length", "code": "SCT 410668003", "value": "23.40517", "unit": "mm"}
+    )
+    documents = (
+        ("1.2.840.10008.5.1.4.1.1.88.59", "2.25.71", marked),
+        ("1.2.840.10008.5.1.4.1.1.88.34", "2.25.72", measured),
+    )
+    return tuple(
+        ReportedEvidence(study_uid=STUDY_UID, sop_class_uid=sop_class, sop_instance_uid=uid, findings=(finding,))
+        for sop_class, uid, finding in documents
+    )
+
+
+def report_with_evidence() -> ReportContent:
+    """Return a report that was signed with key images and measurements."""
+    return report_content(format="counterpart-report/3", evidence=reported_evidence())

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Final
-
+from reading_queue.documents.evidence_words import rounded, shown_unit
 from reading_queue.services.case_evidence import ShownFinding
 from reading_queue.web.language import translate, translate_or
-
-SHOWN_STEP: Final = Decimal("0.1")  # finer than what any reader can place a caliper by
-UNITS: Final = {"mm2": "mm²", "cm2": "cm²", "mm3": "mm³", "[hnsf'U]": "HU", "deg": "°", "1": "", "{pixels}": "px"}
 
 
 def evidence_words(shown: ShownFinding) -> str:
@@ -18,9 +13,8 @@ def evidence_words(shown: ShownFinding) -> str:
     if not finding.is_measurement:
         return translate("evidence.of_key", place=place)
     what = translate_or(f"evidence.{finding.concept.strip().lower().replace(' ', '_')}", finding.concept)
-    value = Decimal(finding.value).quantize(SHOWN_STEP, ROUND_HALF_EVEN)
-    unit = UNITS.get(finding.unit, finding.unit)
-    return translate("evidence.of_value", what=what, value=format(value, "f"), unit=unit, place=place)
+    value, unit = rounded(finding.value), shown_unit(finding.unit)
+    return translate("evidence.of_value", what=what, value=value, unit=unit, place=place)
 
 
 def _place(shown: ShownFinding) -> str:

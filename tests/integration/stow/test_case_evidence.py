@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from reading_queue.db.tables import CaseEvidence, Report
+from reading_queue.domain.report import ReportContent
 from reading_queue.errors import NotFound, NotHolder
 from reading_queue.services import reading, reports
 from reading_queue.services.case_evidence import EvidenceView, list_evidence, remove_evidence
@@ -192,6 +193,26 @@ def test_evidence_is_tied_to_the_version_it_was_signed_with_and_nothing_is_added
     assert named.sop_instance_uids == {uid_of(kept), *map(uid_of, read)}
     with pytest.raises(NotHolder):
         remove_evidence(hub, viewer_of("verifier"), verification.reading_task_id, uid_of(kept))
+
+
+def test_report_is_signed_with_key_images_and_measurements_and_an_older_gateway_reads_one_without(
+    county: County, reader: Storing, read: list[bytes], task: ReadingTaskView, viewer_of: ViewerOf
+) -> None:
+    add_verifier(county)
+    assert reader.store([key_images(read[1:]), measurements(read, "23.40517")]).status == 200
+    reading.submit(county.hub, viewer_of("reader"), task.reading_task_id, TEXT)
+    county.run_jobs()
+    verification = claim_offered(county.hub, viewer_of("verifier"))
+    report_id = reading.sign(county.hub, viewer_of("verifier"), verification.reading_task_id, TEXT)
+    with county.hub.transaction() as session:
+        signed = ReportContent.from_json(session.get_one(Report, report_id).content)
+    assert signed.format == "counterpart-report/3"
+    ((marked,), (measured,)) = (signed.key_images, signed.measurements)
+    assert (marked.sop_instance_uid, marked.sop_class_uid) == (uid_of(read[1]), header_of(read[1]).SOPClassUID)
+    assert (measured.sop_instance_uid, measured.value, measured.unit) == (uid_of(read[0]), "23.40517", "mm")
+    without = signed.model_copy(update={"format": "counterpart-report/2", "evidence": ()}).canonical()
+    assert b'"evidence"' in signed.canonical()
+    assert b'"evidence"' not in without
 
 
 def add_verifier(county: County) -> None:

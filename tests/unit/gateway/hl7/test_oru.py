@@ -15,7 +15,7 @@ from gateway.hl7.oru import build_oru, control_id, is_national_id
 from gateway.targets import MessageSettings
 from storage.contract.orders import Order
 from storage.contract.signed_report import PatientIdentity, SignedReport
-from tests.support.reports import report_content, reported_study
+from tests.support.reports import report_content, report_with_evidence, reported_study
 
 ID_NUMBER = "11010519491231002X"  # the example of GB 11643
 NOW = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)
@@ -188,3 +188,12 @@ def test_two_other_libraries_read_it_as_a_valid_oru() -> None:
     assert len(order.oru_r01_observation) == 5
     assert order.obr.obr_25.to_er7() == "F"
     assert message.validate() is True
+
+
+def test_measurements_go_as_numbers_with_their_code_and_unit_and_once_for_all_studies() -> None:
+    studies = (reported_study(), reported_study(study_uid="1.2.3", accession_number="A2026-0002"))
+    told = read(build_oru(report_with_evidence().model_copy(update={"studies": studies}), SETTINGS, "id1", None))
+    places = [place for place in told.named("OBX") if told.at(place, 2) == "NM"]
+    assert len(places) == 1
+    assert [told.at(places[0], 3, part) for part in (1, 2, 3)] == ["410668003", "Length", "SCT"]
+    assert (told.at(places[0], 5), told.at(places[0], 6), told.at(places[0], 6, 3)) == ("23.40517", "mm", "UCUM")

@@ -19,6 +19,7 @@ from tests.support.reports import (
     SITE_NAME,
     find_fonts,
     report_content,
+    report_with_evidence,
     reported_study,
     signatory,
 )
@@ -198,3 +199,9 @@ def test_a_file_that_is_no_font_is_refused_in_words(tmp_path: Path) -> None:
 )
 def test_the_age_is_counted_on_the_day_of_the_exam(birth_date: date | None, on: date | None, shown: str) -> None:
     assert age_text(birth_date, on) == shown
+
+
+def test_key_images_and_measurements_are_printed_under_the_text(fonts_dir: Path, tmp_path: Path) -> None:
+    text = text_of(render(report_with_evidence(), fonts_dir), tmp_path)
+    assert text.index("测量长度23.4mm（序列2图像35）") < text.index("关键图像序列2图像35")
+    assert "关键图像" not in text_of(render(report_content(), fonts_dir), tmp_path)

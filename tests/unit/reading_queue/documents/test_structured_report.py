@@ -14,7 +14,15 @@ from pydicom.uid import ExplicitVRLittleEndian
 from reading_queue.documents.structured_report import EvidenceInstance, build_basic_text_sr
 from reading_queue.domain.report import ReportContent
 from storage.contract.identifiers import Uid
-from tests.support.reports import FINDINGS, SHANGHAI, SIGNED_AT, STUDY_UID, report_content, reported_study
+from tests.support.reports import (
+    FINDINGS,
+    SHANGHAI,
+    SIGNED_AT,
+    STUDY_UID,
+    report_content,
+    report_with_evidence,
+    reported_study,
+)
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 OTHER_STUDY = "1.2.826.0.1.3680043.8.498.2"
@@ -180,3 +188,18 @@ def test_values_that_no_element_may_hold_are_made_to_fit() -> None:
     assert len(dataset.StudyDescription) == 64
     assert (dataset.AccessionNumber, dataset.StudyTime, dataset.StudyDate) == ("9" * 16, "", "")
     assert (dataset.PatientSex, dataset.PatientBirthDate, len(str(dataset.PatientName))) == ("", "", 64)
+
+
+def test_key_images_and_measurements_stand_in_it_with_the_images_that_they_are_about(tmp_path: Path) -> None:
+    data = build(report_with_evidence())
+    (marked,) = section(read(data), "55113-5").ContentSequence
+    assert marked.ConceptNameCodeSequence[0].CodeValue == "121080"
+    assert marked.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == f"{STUDY_UID}.1.1"
+    measured = read(data).ContentSequence[-2].ContentSequence[0]
+    assert measured.TextValue == "长度 23.4 mm（序列 2 图像 35）"
+    assert measured.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == f"{STUDY_UID}.1.1"
+    path = tmp_path / "report.dcm"
+    path.write_bytes(data)
+    dump = subprocess.run(["dsrdump", "+Pl", "+Pc", str(path)], capture_output=True, check=True, text=True)
+    assert "Error" not in dump.stderr
+    assert "Key Images" in dump.stdout

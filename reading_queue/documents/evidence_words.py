@@ -1,0 +1,51 @@
+"""Key images and measurements in the words of a printed report. Pure.
+
+Values are rounded to one decimal, finer than any reader can place a caliper by; what is signed is not.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Final
+
+from storage.contract.signed_report import ReportedFinding
+
+SHOWN_STEP: Final = Decimal("0.1")
+UNITS: Final = {"mm2": "mm²", "cm2": "cm²", "mm3": "mm³", "[hnsf'U]": "HU", "deg": "°", "1": "", "{pixels}": "px"}
+_CONCEPTS: Final = {
+    "length": "长度",
+    "area": "面积",
+    "mean": "平均值",
+    "maximum": "最大值",
+    "minimum": "最小值",
+    "angle": "角度",
+    "long axis": "长径",
+    "short axis": "短径",
+}
+
+
+def rounded(value: str) -> str:
+    """Return a decimal text as it is shown."""
+    return format(Decimal(value).quantize(SHOWN_STEP, ROUND_HALF_EVEN), "f")
+
+
+def shown_unit(unit: str) -> str:
+    """Return a UCUM unit as it is printed."""
+    return UNITS.get(unit, unit)
+
+
+def finding_line(finding: ReportedFinding) -> str:
+    """Return `长度 23.4 mm（序列 2 图像 35）`, or of a key image its place alone."""
+    place = _place(finding)
+    if not finding.is_measurement:
+        return place
+    what = _CONCEPTS.get(finding.concept.strip().lower(), finding.concept)
+    return f"{what} {rounded(finding.value)} {shown_unit(finding.unit)}".rstrip() + f"（{place}）"
+
+
+def _place(finding: ReportedFinding) -> str:
+    if finding.series_number is None and finding.instance_number is None:
+        return "图像位置未注明"
+    series, number = ("？" if one is None else str(one) for one in (finding.series_number, finding.instance_number))
+    frame = f" 第 {finding.frame} 帧" if finding.frame is not None else ""
+    return f"序列 {series} 图像 {number}{frame}"
