@@ -24,6 +24,7 @@ from reading_queue.heartbeat import BEAT_EVERY_S
 
 SHUTDOWN_S: Final = 2.0  # for requests that are still being answered
 BACKLOG: Final = 512
+GARBAGE_OBJECTS: Final = 20_000  # made and not freed before the collector looks for what only holds itself
 PORT_MAX: Final = 65535
 OLD_PORT_S: Final = 3.0
 OLD_PORT_POLL_S: Final = 0.05
@@ -71,12 +72,14 @@ async def serve(
 
 
 def _keep_what_is_loaded() -> None:
-    """Let the garbage collector never go over what lives as long as the process.
+    """Let the garbage collector never go over what lives as long as the process, and begin less often.
 
-    With all modules and routes among it, one full collection stops everybody for a tenth of a second.
+    With all modules and routes among it, one full collection stops everybody for a tenth of a second, and each answer of
+    a search makes enough objects for some smaller ones.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS)
 
 
 def _bind_as_last_time(host: str, port_file: Path) -> socket.socket | None:

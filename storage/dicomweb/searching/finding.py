@@ -95,8 +95,11 @@ def find_page(session: Session, search: Search, within: Within) -> Page:
 
 
 def _few(few: Few, search: Search) -> CTE:
-    """Begin with all of the few: never with the newest of the whole archive, of which they may be none."""
-    seen = few.subquery("seen")
+    """Begin with all of the few: never with the newest of the whole archive, of which they may be none.
+
+    They are found by their own keys, before the days: the planner cannot know how few of a day's studies they are.
+    """
+    seen = few.cte("seen").prefix_with("MATERIALIZED")
     chosen = select(seen.c.study_id, seen.c.study_date)
     if STUDY_DATE in search.keys:
         chosen = chosen.where(condition_of(STUDY_DATE, search.keys[STUDY_DATE], column=seen.c.study_date))
