@@ -74,8 +74,8 @@ async def serve(
 def _keep_what_is_loaded() -> None:
     """Let the garbage collector never go over what lives as long as the process, and begin less often.
 
-    With all modules and routes among it, one full collection stops everybody for a tenth of a second, and each answer of
-    a search makes enough objects for some smaller ones.
+    With all modules and routes among it, one full collection stops everybody for a tenth of a second, and each search
+    makes enough objects for some smaller ones.
     """
     gc.collect()
     gc.freeze()
