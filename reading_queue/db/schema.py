@@ -30,6 +30,7 @@ _TABLE_MODULES = (
     "storage.catalogue.keeping_tables",
     "storage.catalogue.link_tables",
     "reading_queue.db.tables",
+    "reading_queue.db.course_tables",
 )
 
 

@@ -145,6 +145,15 @@ class Case(Base):
     acknowledged_at: Mapped[datetime | None]
     due_at: Mapped[datetime | None]  # by the agreement's time limit
     unroutable_reason: Mapped[str | None]
+    paused_s: Mapped[int] = mapped_column(server_default="0")  # how long its limit stood still for the site
+    amended_at: Mapped[datetime | None]  # the newest version's signature, when it is not the first
+    # What its site has asked for, or was told.
+    withdrawal_asked_at: Mapped[datetime | None]  # open until it is accepted or refused
+    withdrawal_asked_by: Mapped[str | None]  # an account
+    withdrawal_reason: Mapped[str] = mapped_column(server_default="")
+    withdrawal_refusal: Mapped[str] = mapped_column(server_default="")  # why the reader went on
+    return_code: Mapped[str | None]  # CID 9303, of a case that was sent back
+    return_words: Mapped[str] = mapped_column(server_default="")
     version: Mapped[int] = mapped_column()
 
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 -- SQLAlchemy declares it so

@@ -20,8 +20,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from reading_queue.documents.evidence_words import finding_line
 from reading_queue.documents.fonts import FontSet, FontsUnusable, load_fonts
+from reading_queue.documents.words import amendment_line, finding_line
 from reading_queue.domain.report import ReportContent, Signatory
 from reading_queue.domain.roles import Title
 from storage.contract.lanes import Lane
@@ -103,6 +103,7 @@ def _page(content: ReportContent, content_sha256: str, created_at: datetime) -> 
                 ("影像所见", content.findings),
                 ("影像诊断", content.impression),
                 ("建议", content.recommendation),
+                ("版本说明", amendment_line(content)),
                 ("测量", "\n".join(map(finding_line, content.measurements))),
                 ("关键图像", "；".join(map(finding_line, content.key_images))),
             )

@@ -14,7 +14,6 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from reading_queue.documents.evidence_words import finding_line
 from reading_queue.documents.headers import (
     SHORT_STRING_CHARACTERS_MAX,
     DocumentIdentity,
@@ -26,6 +25,7 @@ from reading_queue.documents.headers import (
     person_name,
     to_part10,
 )
+from reading_queue.documents.words import amendment_line, finding_line
 from reading_queue.domain.report import ReportContent, ReportedStudy, Signatory
 from storage.contract.identifiers import Uid
 from storage.contract.signed_report import ReportedFinding
@@ -209,6 +209,7 @@ def _sections(content: ReportContent) -> list[Dataset]:
         (("59776-5", "LN", "Findings"), ("121071", "DCM", "Finding"), content.findings),
         (("19005-8", "LN", "Impressions"), ("121073", "DCM", "Impression"), content.impression),
         (("18783-1", "LN", "Recommendations"), ("121075", "DCM", "Recommendation"), content.recommendation),
+        (("55107-7", "LN", "Addendum"), ("121071", "DCM", "Finding"), amendment_line(content)),
     ]
     written = [_section(heading, concept, text) for heading, concept, text in sections if text.strip()]
     return [*written, *_measurements(content), *_key_images(content)]

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime
 
 from reading_queue.domain.canonical import canonical_bytes
 from storage.contract.manifest import WireModel
-from storage.contract.signed_report import PatientIdentity, ReportedStudy, Signatory, SignedReport
+from storage.contract.signed_report import AmendmentKind, PatientIdentity, ReportedStudy, Signatory, SignedReport
 
 __all__ = [
     "PatientIdentity",
@@ -27,7 +27,8 @@ __all__ = [
 
 
 ReportFormat = Literal["counterpart-report/1", "counterpart-report/2", "counterpart-report/3"]
-FORMATS_WITHOUT_EVIDENCE: Final[frozenset[ReportFormat]] = frozenset({"counterpart-report/1", "counterpart-report/2"})
+SINCE_FORMAT_3: Final = frozenset({"evidence", "predecessor_id", "amendment_kind", "amendment_reason"})
+FORMATS_BEFORE_3: Final[frozenset[ReportFormat]] = frozenset({"counterpart-report/1", "counterpart-report/2"})
 
 
 class SignedContent(WireModel):
@@ -52,9 +53,9 @@ class ReportText(WireModel):
 
 
 class SubmissionContent(SignedContent):
-    """What the author signs."""
+    """What the author signs. Since format 2, of a later version: how and why it differs from the one before."""
 
-    format: Literal["counterpart-submission/1"] = "counterpart-submission/1"
+    format: Literal["counterpart-submission/1", "counterpart-submission/2"] = "counterpart-submission/1"
     submission_id: str
     case_id: str
     reading_task_id: str
@@ -66,6 +67,14 @@ class SubmissionContent(SignedContent):
     impression: str
     recommendation: str
     submitted_at: AwareDatetime
+    predecessor_id: str = ""
+    amendment_kind: AmendmentKind | None = None
+    amendment_reason: str = ""
+
+    def canonical(self) -> bytes:
+        """Return the RFC 8785 bytes; a format has only the fields that it began with."""
+        newer = set(SINCE_FORMAT_3) if self.format == "counterpart-submission/1" else set()
+        return canonical_bytes(self.model_dump(mode="json", exclude=newer))
 
     def text(self) -> ReportText:
         """Return the three parts the author wrote."""
@@ -77,7 +86,7 @@ class ReportContent(SignedReport, SignedContent):
 
     def canonical(self) -> bytes:
         """Return the RFC 8785 bytes; a format has only the fields that it began with, so that its readers read on."""
-        newer = {"evidence"} if self.format in FORMATS_WITHOUT_EVIDENCE else set()
+        newer = set(SINCE_FORMAT_3) if self.format in FORMATS_BEFORE_3 else set()
         return canonical_bytes(self.model_dump(mode="json", exclude=newer))
 
     def text(self) -> ReportText:
@@ -85,6 +94,9 @@ class ReportContent(SignedReport, SignedContent):
         return ReportText(findings=self.findings, impression=self.impression, recommendation=self.recommendation)
 
 
-def report_format(*, has_evidence: bool) -> ReportFormat:
-    """Return the oldest format that can say everything: gateways of every age read it."""
-    return "counterpart-report/3" if has_evidence else "counterpart-report/2"
+def report_format(*, says_more: bool) -> ReportFormat:
+    """Return the oldest format that can say everything: gateways of every age read it.
+
+    `says_more`: it has evidence, or amends a report before it.
+    """
+    return "counterpart-report/3" if says_more else "counterpart-report/2"

@@ -42,3 +42,6 @@ _TITLES_ZH = {
 
 # Verification (审核) needs at least this title (reference norm: 放射科管理规范与质控标准, two-physician rule).
 VERIFIER_TITLE_MIN = Title.ATTENDING
+
+# Who leads (组长): may take a colleague's claim over and amend what a colleague has signed, in their own hospital.
+LEAD_TITLES = frozenset({Title.ASSOCIATE_CHIEF, Title.CHIEF})

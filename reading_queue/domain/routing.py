@@ -23,10 +23,16 @@ from storage.contract.lanes import Lane
 
 
 class Phase(StrEnum):
-    """What a reading task asks for; also the name of the service in an agreement."""
+    """What a reading task asks for (CID 9231: 110005, 110007, 128001)."""
 
     INTERPRETATION = "interpretation"
     VERIFICATION = "verification"
+    ADDENDUM = "addendum"
+
+    @property
+    def service(self) -> str:
+        """Return the service of an agreement under which it is done: who may interpret may add to a report."""
+        return Phase.VERIFICATION.value if self is Phase.VERIFICATION else Phase.INTERPRETATION.value
 
 
 class Reason(StrEnum):
@@ -253,7 +259,7 @@ def find_agreement(
 def _lacks(case: CaseFacts, agreement: AgreementFacts) -> Reason | None:
     if not agreement.valid_from <= case.local_date <= agreement.valid_until:
         return Reason.AGREEMENT_NOT_IN_FORCE
-    if case.phase not in agreement.services:
+    if case.phase.service not in agreement.services:
         return Reason.AGREEMENT_OTHER_SERVICE
     if agreement.modalities and case.modality not in agreement.modalities:
         return Reason.AGREEMENT_OTHER_MODALITY

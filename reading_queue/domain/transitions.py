@@ -14,12 +14,18 @@ from typing import Final, Generic, TypeVar, overload
 
 
 class Actor(StrEnum):
-    """Who causes an event. `HOLDER` is the physician who holds the case's open reading task."""
+    """Who causes an event.
+
+    `PHYSICIAN` is one to whom the reading task is offered, `HOLDER` who holds it, `LEAD` a senior physician of the
+    holder's hospital, `SIGNATORY` who wrote or verified the signed report.
+    """
 
     SYSTEM = "system"
     TECHNICIAN = "technician"
     PHYSICIAN = "physician"
     HOLDER = "holder"
+    LEAD = "lead"
+    SIGNATORY = "signatory"
     COORDINATOR = "coordinator"
     ADMINISTRATOR = "administrator"
 
@@ -31,13 +37,17 @@ class CaseState(StrEnum):
     READY = "ready"  # complete; offered to nobody
     OFFERED = "offered"  # shown to physicians for interpretation
     READING = "reading"  # one physician holds the interpretation
+    ON_HOLD = "on_hold"  # its holder has asked the site for something, and waits
     PENDING_REVIEW = "pending_review"  # the author signed; waits for a second physician
     REVIEWING = "reviewing"  # a second physician holds the verification
     FINAL = "final"  # both signed; the report never changes
     DELIVERED = "delivered"  # the clinic's own systems hold the documents
     ACKNOWLEDGED = "acknowledged"  # the clinic confirmed
+    AMENDING = "amending"  # signed; an addendum or correction is being written, or waits for who writes it
+    AMENDMENT_PENDING = "amendment_pending"  # its author signed; waits for a second physician
+    AMENDMENT_REVIEWING = "amendment_reviewing"  # a second physician holds the verification of the amendment
     RETURNED = "returned"  # sent back to the site: not readable as it is
-    CANCELLED = "cancelled"  # withdrawn before anybody read it
+    CANCELLED = "cancelled"  # withdrawn before anybody signed it
 
 
 class CaseEvent(StrEnum):
@@ -59,7 +69,15 @@ class CaseEvent(StrEnum):
     DELIVER = "deliver"
     ACKNOWLEDGE = "acknowledge"
     RETURN_TO_SITE = "return_to_site"
+    RESUBMIT = "resubmit"
+    HOLD = "hold"
+    RESUME = "resume"
+    HOLD_EXPIRED = "hold_expired"
+    TAKE_OVER = "take_over"
     WITHDRAW = "withdraw"
+    ACCEPT_WITHDRAWAL = "accept_withdrawal"
+    AMEND = "amend"
+    NOTHING_TO_AMEND = "nothing_to_amend"
 
 
 class ReadingTaskState(StrEnum):
@@ -114,6 +132,7 @@ def _to(state: StateT, *by: Actor) -> Transition[StateT]:
 
 
 _S, _E, _A = CaseState, CaseEvent, Actor
+_MAY_AMEND: Final = (Actor.SIGNATORY, Actor.LEAD, Actor.SYSTEM)  # the system: images came after the signature
 
 CASE_TRANSITIONS: Final[Mapping[tuple[CaseState, CaseEvent], Transition[CaseState]]] = {
     (_S.RECEIVING, _E.IMAGES_VERIFIED): _to(_S.READY, _A.SYSTEM),
@@ -131,6 +150,15 @@ CASE_TRANSITIONS: Final[Mapping[tuple[CaseState, CaseEvent], Transition[CaseStat
     (_S.READING, _E.RELEASE): _to(_S.READY, _A.HOLDER, _A.COORDINATOR),
     (_S.READING, _E.LEASE_EXPIRED): _to(_S.READY, _A.SYSTEM),
     (_S.READING, _E.RETURN_TO_SITE): _to(_S.RETURNED, _A.HOLDER, _A.COORDINATOR),
+    (_S.READING, _E.HOLD): _to(_S.ON_HOLD, _A.HOLDER),
+    (_S.READING, _E.TAKE_OVER): _to(_S.READING, _A.LEAD),
+    (_S.READING, _E.ACCEPT_WITHDRAWAL): _to(_S.CANCELLED, _A.HOLDER),  # the site may only ask while it is read
+    (_S.ON_HOLD, _E.RESUME): _to(_S.READING, _A.HOLDER, _A.TECHNICIAN, _A.COORDINATOR),
+    (_S.ON_HOLD, _E.RELEASE): _to(_S.READY, _A.HOLDER, _A.COORDINATOR),
+    (_S.ON_HOLD, _E.HOLD_EXPIRED): _to(_S.READY, _A.SYSTEM),
+    (_S.ON_HOLD, _E.TAKE_OVER): _to(_S.READING, _A.LEAD),
+    (_S.ON_HOLD, _E.RETURN_TO_SITE): _to(_S.RETURNED, _A.HOLDER, _A.COORDINATOR),
+    (_S.ON_HOLD, _E.ACCEPT_WITHDRAWAL): _to(_S.CANCELLED, _A.HOLDER),
     (_S.PENDING_REVIEW, _E.OFFER): _to(_S.PENDING_REVIEW, _A.SYSTEM, _A.COORDINATOR),
     (_S.PENDING_REVIEW, _E.DECLINE): _to(_S.PENDING_REVIEW, _A.PHYSICIAN),
     (_S.PENDING_REVIEW, _E.OFFERS_EXHAUSTED): _to(_S.PENDING_REVIEW, _A.SYSTEM),
@@ -139,23 +167,54 @@ CASE_TRANSITIONS: Final[Mapping[tuple[CaseState, CaseEvent], Transition[CaseStat
     (_S.REVIEWING, _E.RETURN_TO_AUTHOR): _to(_S.OFFERED, _A.HOLDER),  # to the author, before anybody else
     (_S.REVIEWING, _E.RELEASE_REVIEW): _to(_S.PENDING_REVIEW, _A.HOLDER, _A.COORDINATOR),
     (_S.REVIEWING, _E.REVIEW_LEASE_EXPIRED): _to(_S.PENDING_REVIEW, _A.SYSTEM),
+    (_S.REVIEWING, _E.TAKE_OVER): _to(_S.REVIEWING, _A.LEAD),
+    (_S.REVIEWING, _E.ACCEPT_WITHDRAWAL): _to(_S.CANCELLED, _A.HOLDER),
     (_S.FINAL, _E.DELIVER): _to(_S.DELIVERED, _A.SYSTEM),
+    (_S.FINAL, _E.AMEND): _to(_S.AMENDING, *_MAY_AMEND),
     (_S.DELIVERED, _E.ACKNOWLEDGE): _to(_S.ACKNOWLEDGED, _A.SYSTEM, _A.TECHNICIAN),
+    (_S.DELIVERED, _E.AMEND): _to(_S.AMENDING, *_MAY_AMEND),
+    (_S.ACKNOWLEDGED, _E.AMEND): _to(_S.AMENDING, *_MAY_AMEND),
+    (_S.AMENDING, _E.OFFER): _to(_S.AMENDING, _A.SYSTEM, _A.COORDINATOR),
+    (_S.AMENDING, _E.DECLINE): _to(_S.AMENDING, _A.PHYSICIAN),
+    (_S.AMENDING, _E.OFFERS_EXHAUSTED): _to(_S.AMENDING, _A.SYSTEM),
+    (_S.AMENDING, _E.CLAIM): _to(_S.AMENDING, _A.PHYSICIAN, _A.SIGNATORY),
+    (_S.AMENDING, _E.RELEASE): _to(_S.AMENDING, _A.HOLDER, _A.COORDINATOR),
+    (_S.AMENDING, _E.LEASE_EXPIRED): _to(_S.AMENDING, _A.SYSTEM),
+    (_S.AMENDING, _E.TAKE_OVER): _to(_S.AMENDING, _A.LEAD),
+    (_S.AMENDING, _E.SUBMIT): _to(_S.AMENDMENT_PENDING, _A.HOLDER),
+    (_S.AMENDING, _E.NOTHING_TO_AMEND): _to(_S.FINAL, _A.HOLDER, _A.COORDINATOR),  # and on, as far as it had come
+    (_S.AMENDMENT_PENDING, _E.OFFER): _to(_S.AMENDMENT_PENDING, _A.SYSTEM, _A.COORDINATOR),
+    (_S.AMENDMENT_PENDING, _E.DECLINE): _to(_S.AMENDMENT_PENDING, _A.PHYSICIAN),
+    (_S.AMENDMENT_PENDING, _E.OFFERS_EXHAUSTED): _to(_S.AMENDMENT_PENDING, _A.SYSTEM),
+    (_S.AMENDMENT_PENDING, _E.CLAIM_REVIEW): _to(_S.AMENDMENT_REVIEWING, _A.PHYSICIAN),
+    (_S.AMENDMENT_REVIEWING, _E.SIGN): _to(_S.FINAL, _A.HOLDER),
+    (_S.AMENDMENT_REVIEWING, _E.RETURN_TO_AUTHOR): _to(_S.AMENDING, _A.HOLDER),
+    (_S.AMENDMENT_REVIEWING, _E.RELEASE_REVIEW): _to(_S.AMENDMENT_PENDING, _A.HOLDER, _A.COORDINATOR),
+    (_S.AMENDMENT_REVIEWING, _E.REVIEW_LEASE_EXPIRED): _to(_S.AMENDMENT_PENDING, _A.SYSTEM),
+    (_S.AMENDMENT_REVIEWING, _E.TAKE_OVER): _to(_S.AMENDMENT_REVIEWING, _A.LEAD),
     (_S.RETURNED, _E.IMAGES_VERIFIED): _to(_S.READY, _A.SYSTEM),  # the site sent what was missing
+    (_S.RETURNED, _E.RESUBMIT): _to(_S.READY, _A.TECHNICIAN, _A.COORDINATOR),  # or said what was missing
     (_S.RETURNED, _E.WITHDRAW): _to(_S.CANCELLED, _A.TECHNICIAN, _A.COORDINATOR),
 }
 
 _TS, _TE = ReadingTaskState, ReadingTaskEvent
 
 READING_TASK_TRANSITIONS: Final[Mapping[tuple[ReadingTaskState, ReadingTaskEvent], Transition[ReadingTaskState]]] = {
-    (_TS.SCHEDULED, _TE.CLAIM): _to(_TS.IN_PROGRESS, _A.PHYSICIAN),
+    (_TS.SCHEDULED, _TE.CLAIM): _to(_TS.IN_PROGRESS, _A.PHYSICIAN, _A.LEAD, _A.SIGNATORY),
     (_TS.SCHEDULED, _TE.CANCEL): _to(_TS.CANCELED, _A.SYSTEM, _A.TECHNICIAN, _A.COORDINATOR),
     (_TS.IN_PROGRESS, _TE.COMPLETE): _to(_TS.COMPLETED, _A.HOLDER),
-    (_TS.IN_PROGRESS, _TE.CANCEL): _to(_TS.CANCELED, _A.SYSTEM, _A.HOLDER, _A.COORDINATOR),
+    (_TS.IN_PROGRESS, _TE.CANCEL): _to(_TS.CANCELED, _A.SYSTEM, _A.HOLDER, _A.LEAD, _A.COORDINATOR),
 }
 
-# No event leads out of these; a signed report is never cancelled, so FINAL is not among the ways to CANCELLED.
+# Nothing more needs to happen. A signed report is never cancelled, so no signed state is among the ways to CANCELLED.
 CASE_ENDS: Final = frozenset({CaseState.ACKNOWLEDGED, CaseState.CANCELLED})
+# A report was signed, and the case is over or on its way home, or its report is being amended.
+SIGNED: Final = frozenset({_S.FINAL, _S.DELIVERED, _S.ACKNOWLEDGED})
+AMENDED: Final = frozenset({_S.AMENDING, _S.AMENDMENT_PENDING, _S.AMENDMENT_REVIEWING})
+# A physician has taken the case and it is not signed.
+BEING_READ: Final = frozenset({_S.READING, _S.ON_HOLD, _S.PENDING_REVIEW, _S.REVIEWING})
+# A scheduled reading task waits for somebody to take it.
+ROUTABLE: Final = frozenset({_S.READY, _S.OFFERED, _S.PENDING_REVIEW, _S.AMENDING, _S.AMENDMENT_PENDING})
 READING_TASK_ENDS: Final = frozenset({ReadingTaskState.COMPLETED, ReadingTaskState.CANCELED})
 
 

@@ -12,8 +12,9 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from reading_queue.domain.transitions import BEING_READ
 from reading_queue.services import cases, casework, custody, link_asking, prepared_metadata
-from reading_queue.services.cases import BEING_READ, UNREAD
+from reading_queue.services.cases import UNREAD
 from reading_queue.services.hub import Hub
 from reading_queue.services.orders import match_study
 from storage.catalogue.amending import write_amendment

@@ -15,8 +15,17 @@ from reading_queue.db.tables import Case, CaseStudy, Organisation
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.modality import most_telling
 from reading_queue.domain.routing import Phase
-from reading_queue.domain.transitions import Actor, CaseEvent, CaseState, ReadingTaskEvent
+from reading_queue.domain.transitions import (
+    AMENDED,
+    BEING_READ,
+    SIGNED,
+    Actor,
+    CaseEvent,
+    CaseState,
+    ReadingTaskEvent,
+)
 from reading_queue.errors import NotFound
+from reading_queue.services.addenda import open_for_late_images
 from reading_queue.services.casework import (
     close_offers,
     find_case_of,
@@ -38,7 +47,6 @@ from storage.contract.identifiers import new_id
 from storage.contract.manifest import Manifest
 
 UNREAD = frozenset({CaseState.READY, CaseState.OFFERED})
-BEING_READ = frozenset({CaseState.READING, CaseState.PENDING_REVIEW, CaseState.REVIEWING})
 WAITING_FOR_IMAGES = frozenset({CaseState.RECEIVING, CaseState.RETURNED})
 
 
@@ -87,8 +95,8 @@ def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study,
     """Let the case of a study know that the catalogue holds it, at the study's present revision.
 
     A case that waits for images becomes ready and its interpretation is launched. Images that come while it is being
-    read must be acknowledged by the reader; images that come after the signature are shown to the coordinator. They
-    never make a second case or a second report.
+    read must be acknowledged by the reader; images that come after the signature have its author look at the report
+    again, as an addendum. They never make a second case.
 
     Raises:
         NotFound: no manifest of the study was declared.
@@ -102,7 +110,9 @@ def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study,
     if not _record_revision(session, case, study, transfer, now, late=late):
         return
     if late:
-        case.images_unacknowledged = case.images_unacknowledged or state in BEING_READ
+        case.images_unacknowledged = case.images_unacknowledged or state in BEING_READ | AMENDED
+        if state in SIGNED:
+            open_for_late_images(session, hub, case, now)
         return
     _copy_facts(hub, case, study)
     match_study(session, hub, case, study, now)

@@ -18,7 +18,7 @@ from reading_queue.db.tables import Case, Offer, Physician, ReadingTask
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Phase
-from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskEvent, ReadingTaskState
+from reading_queue.domain.transitions import Actor, CaseEvent, CaseState, ReadingTaskEvent, ReadingTaskState
 from reading_queue.errors import (
     AlreadyClaimed,
     AuthorMayNotVerify,
@@ -41,6 +41,7 @@ from reading_queue.services.casework import (
     replace_task,
 )
 from reading_queue.services.hub import Hub
+from reading_queue.services.information_requests import end_question
 from reading_queue.services.routing_facts import load_author, load_local_date, load_work_in_progress
 from reading_queue.services.visibility import Viewer, require_case
 from storage.contract.hops import Hop
@@ -168,11 +169,8 @@ def end_claim(
     account_id: str | None = None,
 ) -> ReadingTask:
     """End a claim without its work, whoever ends it, and launch the routing of the replacement it returns."""
-    interpreting = task.phase == Phase.INTERPRETATION
-    if actor is Actor.SYSTEM:
-        event = CaseEvent.LEASE_EXPIRED if interpreting else CaseEvent.REVIEW_LEASE_EXPIRED
-    else:
-        event = CaseEvent.RELEASE if interpreting else CaseEvent.RELEASE_REVIEW
+    event = _ending(case, task, actor)
+    end_question(session, case, now)
     move_case(case, event, actor)
     replacement = replace_task(session, case, task, actor, reason, now)
     launch_route(session, now, replacement.reading_task_id)
@@ -186,6 +184,15 @@ def end_claim(
     record_custody(session, case, Hop.RELEASED, key, now, actor=account_id, detail=detail)
     log.info("claim_ended", reading_task_id=task.reading_task_id, case_id=case.case_id, case_event=event.value)
     return replacement
+
+
+def _ending(case: Case, task: ReadingTask, actor: Actor) -> CaseEvent:
+    verifying = task.phase == Phase.VERIFICATION
+    if actor is not Actor.SYSTEM:
+        return CaseEvent.RELEASE_REVIEW if verifying else CaseEvent.RELEASE
+    if case.state == CaseState.ON_HOLD:
+        return CaseEvent.HOLD_EXPIRED
+    return CaseEvent.REVIEW_LEASE_EXPIRED if verifying else CaseEvent.LEASE_EXPIRED
 
 
 def note_exhausted_offers(session: Session, case: Case, task: ReadingTask) -> None:
@@ -219,8 +226,9 @@ def require_licence(session: Session, physician_id: str, site_id: str, now: date
 
 
 def extend_lease(hub: Hub, task: ReadingTask, now: datetime) -> datetime:
-    """Move the lease on from `now`; return until when it runs."""
-    task.lease_expires_at = now + timedelta(seconds=hub.policy.lease_s)
+    """Move the lease on from `now`; return until when it runs. A longer one, of a case on hold, stays."""
+    whole = now + timedelta(seconds=hub.policy.lease_s)
+    task.lease_expires_at = max(whole, task.lease_expires_at or whole)
     return task.lease_expires_at
 
 
@@ -262,14 +270,14 @@ def _require_may_take(session: Session, case: Case, task: ReadingTask, physician
 
 
 def _take(session: Session, hub: Hub, case: Case, task: ReadingTask, offer: Offer, now: datetime) -> None:
-    interpreting = task.phase == Phase.INTERPRETATION
-    move_case(case, CaseEvent.CLAIM if interpreting else CaseEvent.CLAIM_REVIEW, Actor.PHYSICIAN)
+    verifying = task.phase == Phase.VERIFICATION
+    move_case(case, CaseEvent.CLAIM_REVIEW if verifying else CaseEvent.CLAIM, Actor.PHYSICIAN)
     move_task(task, ReadingTaskEvent.CLAIM, Actor.PHYSICIAN, now)
     task.holder_id = offer.physician_id
     task.transaction_uid = new_uid()
     task.claimed_at = now
     extend_lease(hub, task, now)
-    if interpreting:
+    if task.phase == Phase.INTERPRETATION:
         case.claimed_at = case.claimed_at or now
     offer.state = "claimed"
     offer.answered_at = now
@@ -278,7 +286,7 @@ def _take(session: Session, hub: Hub, case: Case, task: ReadingTask, offer: Offe
 
 
 def _record_claim(session: Session, viewer: Viewer, case: Case, task: ReadingTask, now: datetime) -> None:
-    hop = Hop.CLAIMED if task.phase == Phase.INTERPRETATION else Hop.REVIEW_CLAIMED
+    hop = Hop.REVIEW_CLAIMED if task.phase == Phase.VERIFICATION else Hop.CLAIMED
     detail = {"reading_task_id": task.reading_task_id, "physician_id": task.holder_id}
     key = f"claimed:{task.reading_task_id}"
     record_custody(session, case, hop, key, now, actor=viewer.account_id, detail=detail)

@@ -14,10 +14,14 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Account, Case, CaseStudy, Report
 from reading_queue.domain.report import ReportContent
+from reading_queue.domain.report_changes import Change, changes_between
+from reading_queue.domain.transitions import BEING_READ, Actor, CaseEvent, CaseState, events_open_to
 from reading_queue.errors import NotFound
+from reading_queue.services.case_views import ReturnedView
 from reading_queue.services.casework import PATIENT_RECORD, audit
 from reading_queue.services.custody import CustodyLine, ledger_of
 from reading_queue.services.hub import Hub
+from reading_queue.services.information_requests import InformationRequestView, list_requests
 from reading_queue.services.report_documents import find_pdf
 from reading_queue.services.study_list import StudyLine, select_lines, view_lines
 from reading_queue.services.visibility import Viewer, may_follow_study, require_case, require_study
@@ -34,6 +38,13 @@ class StudyView:
     ledger: tuple[CustodyLine, ...]
     report: ReportContent | None
     actors: Mapping[str, str]  # account id → name, of everybody in the ledger
+    changes: tuple[Change, ...] = ()  # of the report's newest version from the one before
+    requests: tuple[InformationRequestView, ...] = ()  # what the reader asked, newest first
+    returned: ReturnedView | None = None
+    withdrawal_asked: bool = False  # and not yet answered by the reader
+    withdrawal_refusal: str = ""
+    may_withdraw: bool = False  # or ask the reader for it
+    events: frozenset[CaseEvent] = frozenset()  # what the viewer may do now
 
 
 def study_view(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, *, audited: bool = True) -> StudyView:
@@ -51,12 +62,35 @@ def study_view(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, *, audite
             raise NotFound("there is no such study, or you may not see it")
         (line,) = view_lines(session, rows, viewer.language, now)
         report = find_report(session, line.case_id)
+        case = session.get_one(Case, line.case_id)
         if audited:
-            case = session.get_one(Case, line.case_id)
             seen = {"study_uid": study_uid, "report_id": report.report_id if report else None}
             audit(session, now, PATIENT_RECORD, "R", viewer.account_id, case, **seen)
         actors = _load_actors(session, site_id, study_uid)
-    return StudyView(line, tuple(ledger_of(hub, study_uid, site_id)), report, actors)
+        events = events_open_to(CaseState(case.state), Actor(viewer.role.value))
+        asked = case.withdrawal_asked_at is not None
+        return StudyView(
+            line,
+            tuple(ledger_of(hub, study_uid, site_id)),
+            report,
+            actors,
+            changes=changes_between(_find_before(session, report), report) if report is not None else (),
+            requests=list_requests(session, case.case_id),
+            returned=ReturnedView(case.return_code, case.return_words) if case.return_code is not None else None,
+            withdrawal_asked=asked,
+            withdrawal_refusal=case.withdrawal_refusal,
+            may_withdraw=not asked and (CaseEvent.WITHDRAW in events or case.state in BEING_READ),
+            events=events,
+        )
+
+
+def study_of_case(hub: Hub, viewer: Viewer, case_id: str) -> tuple[str, str]:
+    """Return site and UID of a study of the case. Raises NotFound."""
+    with hub.transaction() as session:
+        require_case(session, viewer, case_id, hub.clock())
+        first = select(CaseStudy.site_id, CaseStudy.study_uid).where(CaseStudy.case_id == case_id)
+        site_id, study_uid = session.execute(first.order_by(CaseStudy.study_uid).limit(1)).one()
+    return site_id, study_uid
 
 
 def custody_of(hub: Hub, viewer: Viewer, study_uid: str, site_id: str | None) -> tuple[CustodyLine, ...]:
@@ -93,6 +127,15 @@ def find_report(session: Session, case_id: str) -> ReportContent | None:
     """Return the newest signed report of the case, if there is one."""
     newest = select(Report.content).where(Report.case_id == case_id).order_by(Report.report_version.desc()).limit(1)
     content = session.scalar(newest)
+    return ReportContent.from_json(content) if content is not None else None
+
+
+def _find_before(session: Session, report: ReportContent) -> ReportContent | None:
+    """Return the version before this one, None of the first."""
+    before = select(Report.content).where(
+        Report.case_id == report.case_id, Report.report_version == report.report_version - 1
+    )
+    content = session.scalar(before)
     return ReportContent.from_json(content) if content is not None else None
 
 

@@ -6,12 +6,11 @@ Reads only, but for the audit line of every look at a case. What a viewer may no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, case, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, case, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from reading_queue.db.tables import (
     Account,
@@ -25,187 +24,50 @@ from reading_queue.db.tables import (
     Report,
     Submission,
 )
-from reading_queue.domain.report import ReportContent, ReportText, SubmissionContent
-from reading_queue.domain.roles import Role
+from reading_queue.domain.report import ReportContent, SubmissionContent
+from reading_queue.domain.roles import LEAD_TITLES, Role
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import Actor, CaseEvent, CaseState, ReadingTaskState, events_open_to
 from reading_queue.errors import NotFound
-from reading_queue.services.case_evidence import EvidenceView, list_evidence
+from reading_queue.services.addenda import find_open_addendum
+from reading_queue.services.case_evidence import list_evidence
+from reading_queue.services.case_views import (
+    AddendumView,
+    CaseSummary,
+    CaseView,
+    HeldView,
+    LedView,
+    OfferView,
+    OrderView,
+    PatientView,
+    ReportView,
+    ReturnedView,
+    StudyView,
+    SubmissionView,
+)
 from reading_queue.services.casework import PATIENT_RECORD, audit, find_open_task
-from reading_queue.services.claims import ReadingTaskView, view_task
+from reading_queue.services.claims import view_task
 from reading_queue.services.drafts import DraftView, view_draft
 from reading_queue.services.hub import Hub
+from reading_queue.services.information_requests import list_requests
 from reading_queue.services.linked_priors import list_linked_priors
 from reading_queue.services.local_words import site_name, why_nobody
 from reading_queue.services.notices import load_notices
 from reading_queue.services.orders import orders_of_case
-from reading_queue.services.priors import PriorsView, list_priors
+from reading_queue.services.priors import list_priors
 from reading_queue.services.routing_facts import load_local_date
+from reading_queue.services.takeovers import leads_holder
 from reading_queue.services.visibility import Viewer, require_case
 from storage.catalogue.indexing import PatientFacts
 from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
 from storage.contract.lanes import Lane
-from storage.contract.orders import GreenChannel, Order, Pregnancy, VisitKind
+from storage.contract.orders import Order
+from storage.contract.signed_report import AmendmentKind
 from storage.dicom.person_name import patient_display_name
 from storage.ledger.tables import Site
 
 LANE_ORDER: Final = {lane.value: place for place, lane in enumerate(Lane)}
-
-
-@dataclass(frozen=True, slots=True)
-class PatientView:
-    """A patient as the site knows them; `age_years` by the site's date today, None without a birth date.
-
-    `name` is the raw PN, `patient_display_name` the same for people, in the viewer's language.
-    """
-
-    patient_number: str
-    name: str
-    patient_display_name: str
-    sex: str
-    birth_date: date | None
-    age_years: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class StudyView:
-    """One study of a case."""
-
-    study_uid: str
-    accession_number: str
-    description: str
-    body_part: str
-    modalities: tuple[str, ...]
-    study_date: date | None
-    series_count: int
-    instance_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class CaseSummary:
-    """The facts of a case that every list shows."""
-
-    case_id: str
-    state: CaseState
-    lane: Lane
-    modality: str
-    body_region: str
-    site_id: str
-    site_name: str
-    patient: PatientView | None  # None until the catalogue holds a study of the case
-    studies: tuple[StudyView, ...]
-    exam_started_at: datetime | None
-    due_at: datetime | None
-    late: bool  # not signed, and the time limit has passed
-    images_unacknowledged: bool
-    notices: tuple[str, ...] = ()  # why: names of texts
-
-    @property
-    def study_uids(self) -> tuple[str, ...]:
-        """The UIDs of the case's studies."""
-        return tuple(study.study_uid for study in self.studies)
-
-    @property
-    def description(self) -> str:
-        """The descriptions of the studies, in one line."""
-        return " / ".join(study.description for study in self.studies if study.description)
-
-
-@dataclass(frozen=True, slots=True)
-class OfferView:
-    """An open offer to the viewer."""
-
-    offer_id: str
-    reading_task_id: str
-    phase: Phase
-    offered_at: datetime
-    expires_at: datetime
-    why: dict[str, Any]
-    case: CaseSummary
-
-    @property
-    def case_id(self) -> str:
-        """The case the offer is about."""
-        return self.case.case_id
-
-
-@dataclass(frozen=True, slots=True)
-class HeldView:
-    """A reading task the viewer holds."""
-
-    task: ReadingTaskView
-    case: CaseSummary
-
-
-@dataclass(frozen=True, slots=True)
-class SubmissionView:
-    """What an author signed, and whether it was returned to them."""
-
-    submission_id: str
-    author_id: str
-    author_name: str
-    text: ReportText
-    submitted_at: datetime
-    returned_at: datetime | None
-    return_reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ReportView:
-    """The signed report."""
-
-    report_id: str
-    report_version: int
-    content: ReportContent
-    content_sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class OrderView:
-    """What the clinic asked, for the reader. `differs`: facts that the images do not agree on."""
-
-    order_id: str
-    order_version: int
-    accession_number: str
-    procedure_name: str
-    history: str
-    question: str
-    allergies: str
-    pregnancy: Pregnancy
-    visit_kind: VisitKind
-    green_channel: GreenChannel | None
-    requesting_physician: str
-    requesting_department: str
-    contact_phone: str
-    differs: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CaseView:
-    """Everything the reading desk shows of a case.
-
-    `draft` and `submissions` are for physicians only; `events` is what the viewer may do now.
-    """
-
-    summary: CaseSummary
-    task: ReadingTaskView | None  # the open reading task, whoever holds it
-    holder_name: str | None
-    held_by_viewer: bool
-    offer: OfferView | None  # to the viewer
-    events: frozenset[CaseEvent]
-    draft: DraftView | None
-    submissions: tuple[SubmissionView, ...]  # newest first
-    report: ReportView | None
-    unroutable_reason: str | None
-    priors: PriorsView
-    orders: tuple[OrderView, ...] = ()  # newest first
-    evidence: tuple[EvidenceView, ...] = ()  # for physicians only, oldest first
-
-    @property
-    def submission(self) -> SubmissionView | None:
-        """The submission that stands, if any."""
-        return next((one for one in self.submissions if one.returned_at is None), None)
 
 
 def offers_of(hub: Hub, viewer: Viewer) -> list[OfferView]:
@@ -232,6 +94,32 @@ def held_by(hub: Hub, viewer: Viewer) -> list[HeldView]:
         ]
 
 
+def led_by(hub: Hub, viewer: Viewer) -> list[LedView]:
+    """Return what colleagues hold whom the viewer leads, most urgent first; nothing for a junior."""
+    now = hub.clock()
+    holder, lead = aliased(Physician), aliased(Physician)
+    held = (
+        select(ReadingTask, Case, Account.display_name)
+        .join(Case, Case.case_id == ReadingTask.case_id)
+        .join(holder, holder.physician_id == ReadingTask.holder_id)
+        .join(lead, lead.organisation_id == holder.organisation_id)
+        .join(Account, Account.account_id == holder.account_id)
+        .where(
+            ReadingTask.state == ReadingTaskState.IN_PROGRESS,
+            lead.physician_id == viewer.physician_id,
+            lead.title.in_(LEAD_TITLES),
+            holder.physician_id != viewer.physician_id,
+        )
+        .order_by(*_most_urgent_first())
+    )
+    with hub.transaction() as session:
+        rows = session.execute(held.limit(hub.policy.page_size_max)).all()
+        return [
+            LedView(view_task(task), summarise(session, found, viewer.language, now), name)
+            for task, found, name in rows
+        ]
+
+
 def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
     """Return the case as the viewer may see it, and write the look into the audit trail. Raises NotFound."""
     now = hub.clock()
@@ -245,17 +133,25 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
         offer = _find_offer(session, viewer, case_id, now)
         audit(session, now, PATIENT_RECORD, "R", viewer.account_id, found, event="case_viewed")
         reads = viewer.role is Role.PHYSICIAN
+        leads = reads and not held and task is not None and leads_holder(session, viewer.physician_id, task.holder_id)
+        actors = _actors(viewer, held=held, offered=offer is not None, leads=leads)
+        actors += (Actor.SIGNATORY,) * (reads and _has_signed(session, viewer, case_id))
         return CaseView(
             summary=summarise(session, found, viewer.language, now),
             task=view_task(task) if task is not None else None,
             holder_name=_load_name(session, task.holder_id) if task is not None and task.holder_id else None,
             held_by_viewer=held,
             offer=offer,
-            events=events_open_to(CaseState(found.state), *_actors(viewer, held=held, offered=offer is not None)),
+            events=_open_events(found, actors),
             draft=_load_draft(session, case_id, task if held else None) if reads else None,
             submissions=_load_submissions(session, case_id) if reads else (),
             report=_load_report(session, case_id),
             unroutable_reason=why_nobody(session, [found], viewer.language).get(case_id),
+            requests=list_requests(session, case_id),
+            withdrawal_reason=found.withdrawal_reason if found.withdrawal_asked_at is not None else "",
+            returned=ReturnedView(found.return_code, found.return_words) if found.return_code is not None else None,
+            addendum=_view_addendum(session, case_id),
+            leads=leads,
             orders=tuple(_view_order(row) for row in orders_of_case(session, case_id)),
             evidence=list_evidence(session, case_id) if reads else (),
             priors=list_priors(session, case_id).with_linked(list_linked_priors(session, viewer, case_id, now)),
@@ -358,11 +254,31 @@ def _view_study(study: Study) -> StudyView:
     )
 
 
-def _actors(viewer: Viewer, *, held: bool, offered: bool) -> tuple[Actor, ...]:
-    """Return as whom the viewer may act on the case: a physician only where it is offered to or held by them."""
+def _actors(viewer: Viewer, *, held: bool, offered: bool, leads: bool) -> tuple[Actor, ...]:
+    """Return as whom the viewer may act on the case: a physician only where it is theirs, or a colleague's."""
     if viewer.role is not Role.PHYSICIAN:
         return (Actor(viewer.role.value),)
-    return (Actor.HOLDER,) * held + (Actor.PHYSICIAN,) * offered
+    return (Actor.HOLDER,) * held + (Actor.PHYSICIAN,) * offered + (Actor.LEAD,) * leads
+
+
+def _open_events(found: Case, actors: tuple[Actor, ...]) -> frozenset[CaseEvent]:
+    """Return what may be done now; nobody can let go what the site does not ask for."""
+    events = events_open_to(CaseState(found.state), *actors)
+    return events if found.withdrawal_asked_at is not None else events - {CaseEvent.ACCEPT_WITHDRAWAL}
+
+
+def _has_signed(session: Session, viewer: Viewer, case_id: str) -> bool:
+    """Return whether the viewer wrote or verified a signed version of the report."""
+    by = or_(Report.verifier_id == viewer.physician_id, Submission.author_id == viewer.physician_id)
+    signed = select(Report.report_id).join(Submission, Submission.submission_id == Report.submission_id)
+    return session.scalar(signed.where(Report.case_id == case_id, by).limit(1)) is not None
+
+
+def _view_addendum(session: Session, case_id: str) -> AddendumView | None:
+    addendum = find_open_addendum(session, case_id)
+    if addendum is None:
+        return None
+    return AddendumView(AmendmentKind(addendum.kind), addendum.reason, addendum.opened_at)
 
 
 def _load_name(session: Session, physician_id: str) -> str:

@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case
-from reading_queue.domain.transitions import CaseState
+from reading_queue.domain.transitions import AMENDED, SIGNED, CaseState
 from reading_queue.services.casework import find_open_task, launch_route, record_custody
 from reading_queue.services.hub import Hub
 from reading_queue.services.routing import tighten_due_by_offers
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane, is_more_urgent
 
-SIGNED_OR_OVER = frozenset({CaseState.FINAL, CaseState.DELIVERED, CaseState.ACKNOWLEDGED, CaseState.CANCELLED})
+SIGNED_OR_OVER = SIGNED | AMENDED | {CaseState.CANCELLED}
 
 
 def raise_lane(

@@ -12,6 +12,7 @@ class Policy:
     offer_width: int = 3  # physicians to whom one reading task is offered at once
     offer_ttl_s: int = 900
     lease_s: int = 900
+    hold_max_s: int = 24 * 3600  # a reader who waits for the site keeps the case for this long
     reauthentication_s: int = 900  # a signature needs a password given this recently
     grant_ttl_s: int = 3600
     nonce_ttl_s: int = 300

@@ -6,39 +6,45 @@ Pages and API call these; the modules they come from say what each promises.
 from __future__ import annotations
 
 from reading_queue.domain.report import ReportText
+from reading_queue.services.addenda import nothing_to_amend, open_addendum
+from reading_queue.services.case_views import CaseSummary, CaseView, HeldView, LedView, OfferView
 from reading_queue.services.claims import ReadingTaskView, acknowledge_images, claim, decline, heartbeat, release
-from reading_queue.services.desk_views import (
-    CaseSummary,
-    CaseView,
-    HeldView,
-    OfferView,
-    case_view,
-    held_by,
-    offers_of,
-    summarise,
-)
+from reading_queue.services.desk_views import case_view, held_by, led_by, offers_of, summarise
 from reading_queue.services.drafts import DraftView, save_draft
+from reading_queue.services.holds import ask_site, resume
 from reading_queue.services.signing import return_to_author, sign, submit
+from reading_queue.services.site_returns import return_to_site
+from reading_queue.services.takeovers import take_over
+from reading_queue.services.withdrawals import answer_withdrawal
 
 __all__ = [
     "CaseSummary",
     "CaseView",
     "DraftView",
     "HeldView",
+    "LedView",
     "OfferView",
     "ReadingTaskView",
     "ReportText",
     "acknowledge_images",
+    "answer_withdrawal",
+    "ask_site",
     "case_view",
     "claim",
     "decline",
     "heartbeat",
     "held_by",
+    "led_by",
+    "nothing_to_amend",
     "offers_of",
+    "open_addendum",
     "release",
+    "resume",
     "return_to_author",
+    "return_to_site",
     "save_draft",
     "sign",
     "submit",
     "summarise",
+    "take_over",
 ]

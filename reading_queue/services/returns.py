@@ -113,18 +113,18 @@ def _acknowledge_if_home(session: Session, case: Case, document: Document, recei
     versions = select(Report.report_id).where(Report.case_id == case.case_id).order_by(Report.report_version.desc())
     if session.scalar(versions.limit(1)) != document.report_id:
         return
-    if not _is_home(session, document.report_id):
+    if not report_is_home(session, document.report_id):
         return
     if not record_custody(session, case, Hop.ACKNOWLEDGED, f"acknowledged:{document.report_id}", now):
         return
-    if case.state == CaseState.FINAL:
+    case.delivered_at = case.delivered_at or _plausible(receipt.at, case, now)
+    case.acknowledged_at = case.acknowledged_at or now
+    if case.state == CaseState.FINAL:  # else the next version is being written already
         move_case(case, CaseEvent.DELIVER, Actor.SYSTEM)
         move_case(case, CaseEvent.ACKNOWLEDGE, Actor.SYSTEM)
-        case.delivered_at = _plausible(receipt.at, case, now)
-        case.acknowledged_at = now
 
 
-def _is_home(session: Session, report_id: str) -> bool:
+def report_is_home(session: Session, report_id: str) -> bool:
     """Return whether some target has everything that it takes, by the newest word of its gateway."""
     delivered = session.execute(
         select(DocumentReceipt.target, Document.kind, DocumentReceipt.takes)

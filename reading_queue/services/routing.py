@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Agreement, Case, Offer, ReadingTask, RoutingDecision
 from reading_queue.domain.routing import Candidate, Phase, Ranking, choose, describe_nobody, rank
-from reading_queue.domain.transitions import Actor, CaseEvent, CaseState, ReadingTaskState
+from reading_queue.domain.transitions import ROUTABLE, Actor, CaseEvent, CaseState, ReadingTaskState
 from reading_queue.services.casework import find_task_locked, launch_route, move_case, record_custody
 from reading_queue.services.hub import Hub
 from reading_queue.services.routing_facts import RoutingFacts, load_facts
@@ -27,7 +27,6 @@ from storage.contract.lanes import Lane
 log = structlog.get_logger(__name__)
 
 RETRY_UNROUTABLE: Final = timedelta(seconds=60)
-ROUTABLE: Final = frozenset({CaseState.READY, CaseState.OFFERED, CaseState.PENDING_REVIEW})
 
 
 def route(hub: Hub, reading_task_id: str) -> None:
@@ -111,7 +110,7 @@ def _offer(
     if task.phase == Phase.INTERPRETATION:
         case.offered_at = case.offered_at or now
         _tighten_due(session, case, {candidates[0].agreement_id})
-    hop = Hop.OFFERED if task.phase == Phase.INTERPRETATION else Hop.REVIEW_OFFERED
+    hop = Hop.REVIEW_OFFERED if task.phase == Phase.VERIFICATION else Hop.OFFERED
     record_custody(
         session,
         case,

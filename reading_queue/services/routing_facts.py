@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import (
@@ -25,6 +25,7 @@ from reading_queue.db.tables import (
     Organisation,
     Physician,
     ReadingTask,
+    Report,
     Submission,
 )
 from reading_queue.domain.discontinuation import DiscontinuationReason
@@ -89,8 +90,10 @@ def load_local_date(session: Session, site_id: str, now: datetime) -> date:
 
 
 def load_author(session: Session, case_id: str) -> str | None:
-    """Return the author of the submission that stands, if there is one."""
-    standing = select(Submission.author_id).where(Submission.case_id == case_id, Submission.returned_at.is_(None))
+    """Return the author of the submission that waits for its verification, if there is one."""
+    verified = exists().where(Report.submission_id == Submission.submission_id)
+    waits = (Submission.case_id == case_id, Submission.returned_at.is_(None), ~verified)
+    standing = select(Submission.author_id).where(*waits)
     return session.scalar(standing.order_by(Submission.submitted_at.desc()).limit(1))
 
 

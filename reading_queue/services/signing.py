@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, Offer, Organisation, ReadingTask, Report, Submission
@@ -18,7 +18,7 @@ from reading_queue.domain.canonical import sha256_hex
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.report import ReportContent, ReportText, SubmissionContent, report_format
 from reading_queue.domain.routing import Phase
-from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskEvent, ReadingTaskState
+from reading_queue.domain.transitions import AMENDED, Actor, CaseEvent, ReadingTaskEvent, ReadingTaskState
 from reading_queue.domain.wording import find_problems, find_warnings
 from reading_queue.errors import (
     AuthorMayNotVerify,
@@ -29,6 +29,7 @@ from reading_queue.errors import (
     TextNotAcceptable,
     WrongState,
 )
+from reading_queue.services.addenda import find_open_addendum, get_newest_report, get_open_addendum
 from reading_queue.services.case_evidence import load_reported, sign_evidence
 from reading_queue.services.casework import (
     PATIENT_RECORD,
@@ -50,6 +51,7 @@ from reading_queue.services.visibility import Viewer
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 from storage.contract.lanes import Lane
+from storage.contract.signed_report import AmendmentKind
 from storage.ledger.tables import Site
 
 log = structlog.get_logger(__name__)
@@ -73,13 +75,13 @@ def submit(hub: Hub, viewer: Viewer, reading_task_id: str, text: ReportText, *, 
         if done is not None:
             return done
         author_id = _require_may_sign(session, hub, viewer, task, case, now)
-        _require_phase(task, Phase.INTERPRETATION)
+        _require_phase(task, Phase.INTERPRETATION, Phase.ADDENDUM)
         _require_signable(text, confirm=confirm)
         submission = _sign_submission(session, hub, case, task, author_id, text, now)
         write_draft(session, case.case_id, author_id, text, now)
         move_task(task, ReadingTaskEvent.COMPLETE, Actor.HOLDER, now)
         move_case(case, CaseEvent.SUBMIT, Actor.HOLDER)
-        case.submitted_at = now
+        case.submitted_at = case.submitted_at if task.phase == Phase.ADDENDUM else now
         verification = open_reading_task(session, case, Phase.VERIFICATION, now)
         launch_route(session, now, verification.reading_task_id)
         _record(session, viewer, case, Hop.SUBMITTED, submission.submission_id, now)
@@ -110,7 +112,10 @@ def sign(hub: Hub, viewer: Viewer, reading_task_id: str, text: ReportText | None
         sign_evidence(session, case.case_id, report.report_id)
         move_task(task, ReadingTaskEvent.COMPLETE, Actor.HOLDER, now)
         move_case(case, CaseEvent.SIGN, Actor.HOLDER)
-        case.signed_at = now
+        if report.report_version == 1:
+            case.signed_at = now
+        else:
+            case.amended_at = now
         launch(session, now, RENDER_JOB, report_id=report.report_id)
         _record(session, viewer, case, Hop.SIGNED, report.report_id, now)
         return report.report_id
@@ -139,14 +144,16 @@ def return_to_author(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str
         move_case(case, CaseEvent.RETURN_TO_AUTHOR, Actor.HOLDER)
         move_task(task, ReadingTaskEvent.CANCEL, Actor.HOLDER, now)
         task.cancel_reason = DiscontinuationReason.UNSPECIFIED
-        again = open_reading_task(session, case, Phase.INTERPRETATION, now, replaces=task)
+        written = session.get_one(ReadingTask, submission.reading_task_id)
+        again = open_reading_task(session, case, Phase(written.phase), now, replaces=task)
         _offer_to_author(session, hub, again, submission, now)
         _record(session, viewer, case, Hop.RETURNED_TO_AUTHOR, task.reading_task_id, now)
 
 
 def get_standing_submission(session: Session, case_id: str) -> Submission:
-    """Return the submission of the case that was not returned; raises WrongState when there is none."""
-    standing = select(Submission).where(Submission.case_id == case_id, Submission.returned_at.is_(None))
+    """Return the submission that waits for its verification; raises WrongState when there is none."""
+    verified = exists().where(Report.submission_id == Submission.submission_id)
+    standing = select(Submission).where(Submission.case_id == case_id, Submission.returned_at.is_(None), ~verified)
     submission = session.scalars(standing.order_by(Submission.submitted_at.desc()).limit(1)).one_or_none()
     if submission is None:
         raise WrongState("no author has signed this case yet")
@@ -164,9 +171,9 @@ def _require_may_sign(session: Session, hub: Hub, viewer: Viewer, task: ReadingT
     return physician_id
 
 
-def _require_phase(task: ReadingTask, phase: Phase) -> None:
-    if task.phase != phase:
-        raise WrongState(f"this reading task is a {task.phase}, not a {phase}")
+def _require_phase(task: ReadingTask, *phases: Phase) -> None:
+    if task.phase not in phases:
+        raise WrongState(f"this cannot be done with a task of {task.phase}")
 
 
 def _require_signable(text: ReportText, *, confirm: bool) -> None:
@@ -180,7 +187,9 @@ def _sign_submission(
     session: Session, hub: Hub, case: Case, task: ReadingTask, author_id: str, text: ReportText, now: datetime
 ) -> Submission:
     patient, studies = load_subject(session, case)
+    amends = _load_amendment(session, case)
     content = SubmissionContent(
+        format="counterpart-submission/2" if amends else "counterpart-submission/1",
         submission_id=new_id(),
         case_id=case.case_id,
         reading_task_id=task.reading_task_id,
@@ -192,6 +201,7 @@ def _sign_submission(
         impression=text.impression,
         recommendation=text.recommendation,
         submitted_at=now,
+        **amends,
     )
     data = content.canonical()
     submission = Submission(
@@ -220,12 +230,12 @@ def _sign_report(
 ) -> Report:
     patient, studies = load_subject(session, case)
     site = session.get_one(Site, case.site_id)
-    evidence = load_reported(session, case.case_id)
+    evidence, amends = load_reported(session, case.case_id), _load_amendment(session, case)
     content = ReportContent(
-        format=report_format(has_evidence=bool(evidence)),
+        format=report_format(says_more=bool(evidence or amends)),
         report_id=new_id(),
         case_id=case.case_id,
-        report_version=1,
+        report_version=_next_version(session, case.case_id),
         network_name=hub.network_name,
         site_id=case.site_id,
         site_name=site.name,
@@ -246,6 +256,7 @@ def _sign_report(
         signed_at=now,
         submission_sha256=submission.content_sha256,
         evidence=evidence,
+        **amends,
     )
     data = content.canonical()
     report = Report(
@@ -262,7 +273,31 @@ def _sign_report(
     )
     session.add(report)
     session.flush()
+    _close_addendum(session, case, report, now)
     return report
+
+
+def _next_version(session: Session, case_id: str) -> int:
+    return (session.scalar(select(func.max(Report.report_version)).where(Report.case_id == case_id)) or 0) + 1
+
+
+def _load_amendment(session: Session, case: Case) -> dict[str, Any]:
+    """Return what a later version says of itself, nothing for the first."""
+    if case.state not in AMENDED:
+        return {}
+    addendum = get_open_addendum(session, case.case_id)
+    return {
+        "predecessor_id": get_newest_report(session, case.case_id).report_id,
+        "amendment_kind": AmendmentKind(addendum.kind),
+        "amendment_reason": addendum.reason,
+    }
+
+
+def _close_addendum(session: Session, case: Case, report: Report, now: datetime) -> None:
+    addendum = find_open_addendum(session, case.case_id)
+    if addendum is not None:
+        addendum.ended_at = now
+        addendum.report_id = report.report_id
 
 
 def _signature(session: Session, hub: Hub, role: str, physician_id: str, data: bytes, now: datetime) -> dict[str, Any]:
@@ -318,7 +353,7 @@ def _find_own_report(session: Session, viewer: Viewer, task: ReadingTask) -> str
     if task.state != ReadingTaskState.COMPLETED or task.holder_id != physician_id or task.phase != Phase.VERIFICATION:
         return None
     signed = select(Report.report_id).where(Report.case_id == task.case_id, Report.verifier_id == physician_id)
-    return session.scalar(signed.order_by(Report.report_version).limit(1))
+    return session.scalar(signed.where(Report.signed_at == task.completed_at))
 
 
 def _record(session: Session, viewer: Viewer, case: Case, hop: Hop, about_id: str, now: datetime) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Date, Row, Select, and_, cast, func, liter
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from reading_queue.db.tables import Case, CaseStudy
-from reading_queue.domain.transitions import CaseState
+from reading_queue.domain.transitions import AMENDED, BEING_READ, SIGNED, CaseState
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name, why_nobody
 from reading_queue.services.visibility import Viewer, may_follow
@@ -47,8 +47,8 @@ class Progress(StrEnum):
 STATES_OF: Final[Mapping[Progress, tuple[CaseState, ...]]] = {
     Progress.ARRIVING: (CaseState.RECEIVING,),
     Progress.WAITING: (CaseState.READY, CaseState.OFFERED),
-    Progress.READING: (CaseState.READING, CaseState.PENDING_REVIEW, CaseState.REVIEWING),
-    Progress.REPORTED: (CaseState.FINAL, CaseState.DELIVERED, CaseState.ACKNOWLEDGED),
+    Progress.READING: tuple(sorted(BEING_READ)),
+    Progress.REPORTED: tuple(sorted(SIGNED | AMENDED)),
     Progress.ENDED: (CaseState.RETURNED, CaseState.CANCELLED),
 }
 

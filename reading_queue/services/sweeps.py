@@ -17,7 +17,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from reading_queue.db.tables import Case, Offer, ReadingTask, Report, Session
 from reading_queue.domain.discontinuation import DiscontinuationReason
-from reading_queue.domain.transitions import Actor, CaseState, ReadingTaskState
+from reading_queue.domain.transitions import ROUTABLE, Actor, ReadingTaskState
 from reading_queue.services.casework import RENDER_JOB, ROUTE_JOB, find_task_locked, launch_route
 from reading_queue.services.claims import end_claim, note_exhausted_offers
 from reading_queue.services.hub import Hub, launch
@@ -130,7 +130,7 @@ def _relaunch_routing(hub: Hub, now: datetime) -> int:
         .join(Case, Case.case_id == ReadingTask.case_id)
         .where(
             ReadingTask.state == ReadingTaskState.SCHEDULED,
-            Case.state.in_((CaseState.READY, CaseState.OFFERED, CaseState.PENDING_REVIEW)),
+            Case.state.in_(ROUTABLE),
             ~offered,
             ~in_hand(hub, ROUTE_JOB, ReadingTask.reading_task_id, now),
         )

@@ -16,8 +16,18 @@ from typing import cast as cast_to
 from sqlalchemy import ColumnElement, Date, Select, and_, cast, exists, false, func, literal, null, or_, select, union
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from reading_queue.db.tables import Agreement, Case, CaseStudy, Offer, Organisation, ReadingTask, Report, Submission
-from reading_queue.domain.roles import Role
+from reading_queue.db.tables import (
+    Agreement,
+    Case,
+    CaseStudy,
+    Offer,
+    Organisation,
+    Physician,
+    ReadingTask,
+    Report,
+    Submission,
+)
+from reading_queue.domain.roles import LEAD_TITLES, Role
 from reading_queue.errors import Forbidden, NotFound
 from reading_queue.services.linked_studies import is_linked, links_in_force
 from reading_queue.services.priors import same_person
@@ -134,7 +144,8 @@ def may_follow(viewer: Viewer, site_id: ColumnOrValue, study_uid: ColumnOrValue,
     """Return the condition under which `viewer` may see a study's cases, with their reports, and its ledger.
 
     Technician: the studies of their own site. Physician: studies of cases offered to them, held by them, or written
-    or signed by them; that their organisation reads it is not enough. Coordinator and administrator: the studies of
+    or signed by them; that their organisation reads it is not enough, but a senior one sees what colleagues hold now.
+    Coordinator and administrator: the studies of
     the sites of the organisations below their own, and of those it assists by an agreement in force.
     """
     site, uid = _expression(site_id), _expression(study_uid)
@@ -228,7 +239,22 @@ def _their_cases(viewer: Viewer, now: datetime) -> tuple[Select[str], ...]:
     )
     written = select(Submission.case_id).where(Submission.author_id == viewer.physician_id)
     signed = select(Report.case_id).where(Report.verifier_id == viewer.physician_id)
-    return *_cases_at_hand(viewer, now), done, written, signed
+    return *_cases_at_hand(viewer, now), done, written, signed, _led(viewer.physician_id)
+
+
+def _led(physician_id: str) -> Select[str]:
+    """Select the cases that are in the hands of colleagues whom the physician leads, and may have to be taken over."""
+    holder, lead = aliased(Physician), aliased(Physician)
+    return (
+        select(ReadingTask.case_id)
+        .join(holder, holder.physician_id == ReadingTask.holder_id)
+        .join(lead, lead.organisation_id == holder.organisation_id)
+        .where(
+            ReadingTask.state == "in_progress",
+            lead.physician_id == physician_id,
+            lead.title.in_(LEAD_TITLES),
+        )
+    )
 
 
 def _overseen(viewer: Viewer, now: datetime) -> Select[str]:

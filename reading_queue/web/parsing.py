@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from aiohttp import web
+from multidict import MultiMapping
 
 from reading_queue.errors import Invalid, NotFound
 from reading_queue.services.study_list import Progress, StudyFilter
@@ -22,6 +23,12 @@ def field(form: Form, name: str) -> str:
     """Return the text of a field, empty when it is missing or a file."""
     value = form.get(name, "")
     return value if isinstance(value, str) else ""
+
+
+def fields(form: Form, name: str) -> tuple[str, ...]:
+    """Return the texts of a field that may come several times."""
+    values = form.getall(name, []) if isinstance(form, MultiMapping) else [form.get(name, "")]
+    return tuple(value for value in values if isinstance(value, str) and value)
 
 
 def wanted_studies(values: Form, *, with_text: bool = False) -> StudyFilter:

@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import json
 from datetime import date
+from enum import StrEnum
 from typing import Final, Literal
 
 from pydantic import AwareDatetime, ValidationError
@@ -59,6 +60,13 @@ class Signatory(WireModel):
     organisation_name: str
 
 
+class AmendmentKind(StrEnum):
+    """How a later version differs from the one before."""
+
+    APPENDED = "appended"  # 补充: something is added, what was said stands
+    CORRECTED = "corrected"  # 更正: something that was said was wrong
+
+
 class ReportedFinding(WireModel):
     """One key image, or one measurement as a decimal text with its unit; where its image stands, as far as is known."""
 
@@ -92,7 +100,8 @@ class SignedReport(WireModel):
 
     Since format 2: `time_zone`, the site's, in which local times are written; and `critical`, whether a physician has
     flagged a critical value (危急值), None where nobody was asked. Since format 3: `evidence`, the key images and
-    measurements that were signed with the text. A report without any is written in format 2, which older gateways read.
+    measurements that were signed with the text; and of a later version, whose text stands whole, how and why it differs
+    from the one before. A report without either is written in format 2, which older gateways read.
     """
 
     format: Literal["counterpart-report/1", "counterpart-report/2", "counterpart-report/3"] = "counterpart-report/2"
@@ -120,6 +129,9 @@ class SignedReport(WireModel):
     time_zone: str = "Asia/Shanghai"  # IANA name; all sites of the first format lie there
     critical: bool | None = None
     evidence: tuple[ReportedEvidence, ...] = ()
+    predecessor_id: str = ""  # the report before, empty of the first
+    amendment_kind: AmendmentKind | None = None
+    amendment_reason: str = ""
 
     @property
     def key_images(self) -> list[ReportedFinding]:

@@ -21,7 +21,7 @@ BodyT = TypeVar("BodyT", bound=BaseModel)
 
 async def open_session(request: web.Request) -> web.StreamResponse:
     """Log in and answer a bearer token."""
-    given = await _body(request, models.Credentials)
+    given = await body_of(request, models.Credentials)
     opened = await in_thread(request, accounts.login, request.config_dict[HUB], given.login, given.password, "api")
     return answer(models.Token(token=opened.token, expires_at=opened.expires_at), status=201)
 
@@ -29,12 +29,12 @@ async def open_session(request: web.Request) -> web.StreamResponse:
 async def close_session(request: web.Request, _viewer: Viewer) -> web.StreamResponse:
     """Log out."""
     await in_thread(request, accounts.logout, request.config_dict[HUB], request[TOKEN])
-    return _nothing()
+    return nothing()
 
 
 async def reauthenticate(request: web.Request, _viewer: Viewer) -> web.StreamResponse:
     """Check the password again."""
-    given = await _body(request, models.Password)
+    given = await body_of(request, models.Password)
     at = await in_thread(request, accounts.reauthenticate, request.config_dict[HUB], request[TOKEN], given.password)
     return answer(models.Reauthenticated(authenticated_at=at))
 
@@ -58,66 +58,66 @@ async def held(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 async def claim(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Take a reading task."""
-    task = await in_thread(request, reading.claim, request.config_dict[HUB], viewer, _task_id(request))
+    task = await in_thread(request, reading.claim, request.config_dict[HUB], viewer, task_id(request))
     return answer(models.Task(task=task))
 
 
 async def heartbeat(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Extend the lease."""
-    until = await in_thread(request, reading.heartbeat, request.config_dict[HUB], viewer, _task_id(request))
+    until = await in_thread(request, reading.heartbeat, request.config_dict[HUB], viewer, task_id(request))
     return answer(models.Lease(lease_expires_at=until))
 
 
 async def acknowledge_images(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Record that late images were looked at."""
-    await in_thread(request, reading.acknowledge_images, request.config_dict[HUB], viewer, _task_id(request))
-    return _nothing()
+    await in_thread(request, reading.acknowledge_images, request.config_dict[HUB], viewer, task_id(request))
+    return nothing()
 
 
 async def save_draft(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Save the draft."""
-    given = await _body(request, models.DraftText)
+    given = await body_of(request, models.DraftText)
     hub, text = request.config_dict[HUB], given.report_text()
-    draft = await in_thread(request, reading.save_draft, hub, viewer, _task_id(request), text, given.version)
+    draft = await in_thread(request, reading.save_draft, hub, viewer, task_id(request), text, given.version)
     return answer(models.Draft(draft=draft))
 
 
 async def submit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Sign as author."""
-    given = await _body(request, models.SubmittedText)
+    given = await body_of(request, models.SubmittedText)
     hub, text = request.config_dict[HUB], given.report_text()
-    made = await in_thread(request, reading.submit, hub, viewer, _task_id(request), text, confirm=given.confirm)
+    made = await in_thread(request, reading.submit, hub, viewer, task_id(request), text, confirm=given.confirm)
     return answer(models.Submitted(submission_id=made))
 
 
 async def sign(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Sign as verifier."""
-    given = await _body(request, models.FinalText)
+    given = await body_of(request, models.FinalText)
     hub, text = request.config_dict[HUB], given.report_text()
-    made = await in_thread(request, reading.sign, hub, viewer, _task_id(request), text, confirm=given.confirm)
+    made = await in_thread(request, reading.sign, hub, viewer, task_id(request), text, confirm=given.confirm)
     return answer(models.Signed(report_id=made))
 
 
 async def return_to_author(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Give the text back to its author."""
-    given = await _body(request, models.ReasonWords)
+    given = await body_of(request, models.ReasonWords)
     hub = request.config_dict[HUB]
-    await in_thread(request, reading.return_to_author, hub, viewer, _task_id(request), given.reason)
-    return _nothing()
+    await in_thread(request, reading.return_to_author, hub, viewer, task_id(request), given.reason)
+    return nothing()
 
 
 async def release(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Give a claim back; a coordinator may take one away."""
-    given = await _body(request, models.ReasonCode)
-    await in_thread(request, reading.release, request.config_dict[HUB], viewer, _task_id(request), given.reason)
-    return _nothing()
+    given = await body_of(request, models.ReasonCode)
+    await in_thread(request, reading.release, request.config_dict[HUB], viewer, task_id(request), given.reason)
+    return nothing()
 
 
 async def decline(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Answer no to an offer."""
-    given = await _body(request, models.ReasonCode)
-    await in_thread(request, reading.decline, request.config_dict[HUB], viewer, _task_id(request), given.reason)
-    return _nothing()
+    given = await body_of(request, models.ReasonCode)
+    await in_thread(request, reading.decline, request.config_dict[HUB], viewer, task_id(request), given.reason)
+    return nothing()
 
 
 async def case(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -143,7 +143,7 @@ async def studies(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 async def search_studies(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """List the studies in view whose patient, patient number or accession number holds the text."""
-    given = await _body(request, models.StudySearch)
+    given = await body_of(request, models.StudySearch)
     wanted = StudyFilter(progress=given.progress, day=given.day, text=given.text)
     return await _list(request, viewer, wanted, given.before, given.limit)
 
@@ -181,7 +181,7 @@ async def links(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 async def decide_link(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Accept or refuse a link, or undo what was decided."""
     given, link_id, hub = (
-        await _body(request, models.LinkDecision),
+        await body_of(request, models.LinkDecision),
         request.match_info["link_id"],
         request.config_dict[HUB],
     )
@@ -205,15 +205,17 @@ async def _list(
     return answer(models.Studies(studies=listed.studies, next_before=listed.next_before))
 
 
-def _nothing() -> web.Response:
+def nothing() -> web.Response:
+    """Answer that it is done."""
     return web.Response(status=204)
 
 
-def _task_id(request: web.Request) -> str:
+def task_id(request: web.Request) -> str:
+    """Return the reading task of the path."""
     return request.match_info["reading_task_id"]
 
 
-async def _body(request: web.Request, model: type[BodyT]) -> BodyT:
+async def body_of(request: web.Request, model: type[BodyT]) -> BodyT:
     """Return the request's body. Raises Invalid, naming the fields and the rules they break, never their content."""
     try:
         return model.model_validate_json(await request.read() or b"{}")

@@ -7,12 +7,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from reading_queue.domain.information import Wanted
 from reading_queue.domain.links import LinkAct, LinkState
 from reading_queue.domain.roles import Role
 from reading_queue.services import attention, link_desk, reading, statistics
 from reading_queue.services.custody import CustodyLine
 from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyLine
 from reading_queue.services.visibility import Viewer
+from storage.contract.signed_report import AmendmentKind
 
 PAGE_SIZE = 50
 TEXT_MAX = 100_000  # the wording rules say how long a report may be; this only bounds what is read
@@ -96,6 +98,39 @@ class ReasonWords(Body):
     """A reason in words, for the author."""
 
     reason: str = Field(max_length=500)
+
+
+class Words(Body):
+    """What a person says: an answer, a reason."""
+
+    words: str = Field(max_length=2000)
+
+
+class SiteQuestion(Body):
+    """What the reader asks the site for."""
+
+    wants: tuple[Wanted, ...]
+    question: str = Field(max_length=2000)
+
+
+class WithdrawalAnswer(Body):
+    """Whether the reader lets the case go; a refusal needs its reason."""
+
+    accept: bool
+    reason: str = Field(default="", max_length=2000)
+
+
+class SiteReturn(ReasonCode):
+    """Why a case goes back to its site, and what it shall do."""
+
+    words: str = Field(max_length=2000)
+
+
+class Amendment(Body):
+    """How and why a signed report is written again."""
+
+    kind: AmendmentKind
+    reason: str = Field(max_length=2000)
 
 
 class LinkDecision(Body):
@@ -182,6 +217,42 @@ class OfferedWork(Work):
             expires_at=offer.expires_at,
             why=offer.why,
         )
+
+
+class LedWork(Work):
+    """A reading task in the hands of a colleague whom the caller leads."""
+
+    holder_name: str
+    claimed_at: datetime | None
+
+    @classmethod
+    def of(cls, one: reading.LedView) -> LedWork:
+        """Return it as clients see it."""
+        return cls(
+            **_common(one.case),
+            reading_task_id=one.task.reading_task_id,
+            phase=one.task.phase,
+            holder_name=one.holder_name,
+            claimed_at=one.task.claimed_at,
+        )
+
+
+class Led(Answer):
+    """What colleagues hold."""
+
+    led: tuple[LedWork, ...]
+
+
+class Asked(Answer):
+    """The question to the site."""
+
+    request_id: str
+
+
+class Withdrawal(Answer):
+    """Whether the case is withdrawn; if not, its reader was asked."""
+
+    withdrawn: bool
 
 
 class HeldWork(Work):

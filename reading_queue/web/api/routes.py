@@ -11,7 +11,7 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import EVERYBODY, Handler
-from reading_queue.web.api import handlers, models
+from reading_queue.web.api import course, handlers, models
 from reading_queue.web.api.openapi import describe
 from reading_queue.web.api.operations import Operation
 
@@ -22,6 +22,8 @@ PHYSICIAN: Final = (Role.PHYSICIAN,)
 
 
 STUDY_QUERY: Final = ("before", "limit", "progress", "day")
+READS_OR_LEADS: Final = (Role.PHYSICIAN, Role.COORDINATOR)
+CASE: Final = "/cases/{case_id}"
 TASK: Final = "/reading-tasks/{reading_task_id}"
 
 OPERATIONS: Final = (
@@ -46,6 +48,17 @@ OPERATIONS: Final = (
     Operation("POST", f"{TASK}/return", handlers.return_to_author, PHYSICIAN, models.ReasonWords),
     Operation("POST", f"{TASK}/release", handlers.release, (Role.PHYSICIAN, Role.COORDINATOR), models.ReasonCode),
     Operation("POST", f"{TASK}/decline", handlers.decline, PHYSICIAN, models.ReasonCode),
+    Operation("GET", "/led", course.led, PHYSICIAN, None, models.Led),
+    Operation("POST", f"{TASK}/take-over", course.take_over, PHYSICIAN, models.ReasonWords, models.Task),
+    Operation("POST", f"{TASK}/hold", course.ask_site, PHYSICIAN, models.SiteQuestion, models.Asked),
+    Operation("POST", f"{TASK}/resume", course.resume, PHYSICIAN),
+    Operation("POST", f"{TASK}/withdrawal", course.answer_withdrawal, PHYSICIAN, models.WithdrawalAnswer),
+    Operation("POST", f"{TASK}/nothing-to-amend", course.nothing_to_amend, PHYSICIAN, models.ReasonWords),
+    Operation("POST", "/information-requests/{request_id}", course.answer_site_request, WITH_SITES, models.Words),
+    Operation("POST", f"{CASE}/withdraw", course.withdraw, WITH_SITES, models.Words, models.Withdrawal),
+    Operation("POST", f"{CASE}/resubmit", course.resubmit, WITH_SITES, models.Words),
+    Operation("POST", f"{CASE}/return-to-site", course.return_to_site, READS_OR_LEADS, models.SiteReturn),
+    Operation("POST", f"{CASE}/amend", course.amend, PHYSICIAN, models.Amendment, models.Task),
     Operation("GET", "/cases/{case_id}", handlers.case, EVERYBODY, None, models.CaseAnswer),
     Operation("GET", "/cases/{case_id}/report.pdf", handlers.report_pdf, EVERYBODY, None, PDF),
     Operation("GET", "/studies", handlers.studies, WITH_SITES, None, models.Studies, STUDY_QUERY),

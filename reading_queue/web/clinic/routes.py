@@ -6,7 +6,7 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import EVERYBODY, for_roles
-from reading_queue.web.clinic import views
+from reading_queue.web.clinic import course, views
 
 WITH_SITES = (Role.TECHNICIAN, Role.COORDINATOR, Role.ADMINISTRATOR)
 
@@ -14,5 +14,8 @@ ROUTES = (
     web.get("/", for_roles(views.studies, *WITH_SITES), name="clinic.studies"),
     web.post("/", for_roles(views.search, *WITH_SITES), name="clinic.search"),
     web.get("/studies/{site_id}/{study_uid}", for_roles(views.study, *EVERYBODY), name="clinic.study"),
+    web.post("/cases/{case_id}/answer", for_roles(course.answer, *WITH_SITES), name="clinic.answer"),
+    web.post("/cases/{case_id}/withdraw", for_roles(course.withdraw, *WITH_SITES), name="clinic.withdraw"),
+    web.post("/cases/{case_id}/resubmit", for_roles(course.resubmit, *WITH_SITES), name="clinic.resubmit"),
     web.get("/cases/{case_id}/report.pdf", for_roles(views.report_pdf, *EVERYBODY), name="clinic.pdf"),
 )

@@ -7,17 +7,19 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from reading_queue.errors import NotFound
+from reading_queue.errors import HubError, NotFound
 from reading_queue.services import clinic, study_list
 from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyFilter
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import Form, field, site_of, study_of, wanted_studies
+from reading_queue.web.problems import words_of
 from reading_queue.web.rendering import page
 from storage.contract.hops import ROAD
 from storage.screens.requests import is_refresh, redirect
 
 ROWS: Final = 50
+DONE: Final = frozenset({"answered", "withdrawn", "resubmitted"})
 LIST: Final = "/clinic/"
 
 
@@ -37,13 +39,27 @@ async def search(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 async def study(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Show one study: the ledger with each hop's time, and the report when it is signed."""
+    return await show_study(request, viewer, site_of(request), study_of(request))
+
+
+async def show_study(
+    request: web.Request, viewer: Viewer, site_id: str, study_uid: str, refused: HubError | None = None
+) -> web.Response:
+    """Answer the page of a study, with why something was refused."""
     hub = request.config_dict[HUB]
     audited = not is_refresh(request)
-    view = await in_thread(
-        request, clinic.study_view, hub, viewer, site_of(request), study_of(request), audited=audited
+    view = await in_thread(request, clinic.study_view, hub, viewer, site_id, study_uid, audited=audited)
+    done = request.query.get("done", "")
+    return page(
+        request,
+        "clinic/study.html" if audited else "clinic/_study.html",
+        status=refused.status if refused is not None else 200,
+        view=view,
+        road=ROAD,
+        now=hub.clock(),
+        done=done if done in DONE else "",
+        refused=words_of(refused) if refused is not None else "",
     )
-    template = "clinic/study.html" if audited else "clinic/_study.html"
-    return page(request, template, view=view, road=ROAD, now=hub.clock())
 
 
 async def report_pdf(request: web.Request, viewer: Viewer) -> web.StreamResponse:

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import for_roles
-from reading_queue.web.radiologist import actions, evidence, views
+from reading_queue.web.radiologist import actions, course, evidence, views
 
 TASK = "/cases/{case_id}/tasks/{reading_task_id}"
 
@@ -24,6 +24,19 @@ ROUTES = (
     web.post(f"{TASK}/sign", for_roles(actions.sign, Role.PHYSICIAN), name="radiologist.sign"),
     web.post(
         f"{TASK}/return", for_roles(actions.return_to_author, Role.PHYSICIAN), name="radiologist.return_to_author"
+    ),
+    web.post("/cases/{case_id}/amend", for_roles(course.amend, Role.PHYSICIAN), name="radiologist.amend"),
+    web.post(f"{TASK}/hold", for_roles(course.hold, Role.PHYSICIAN), name="radiologist.hold"),
+    web.post(f"{TASK}/resume", for_roles(course.resume, Role.PHYSICIAN), name="radiologist.resume"),
+    web.post(f"{TASK}/withdrawal", for_roles(course.answer_withdrawal, Role.PHYSICIAN), name="radiologist.withdrawal"),
+    web.post(
+        f"{TASK}/return-to-site", for_roles(course.return_to_site, Role.PHYSICIAN), name="radiologist.return_to_site"
+    ),
+    web.post(f"{TASK}/take-over", for_roles(course.take_over, Role.PHYSICIAN), name="radiologist.take_over"),
+    web.post(
+        f"{TASK}/nothing-to-amend",
+        for_roles(course.nothing_to_amend, Role.PHYSICIAN),
+        name="radiologist.nothing_to_amend",
     ),
     web.post(f"{TASK}/release", for_roles(actions.release, Role.PHYSICIAN), name="radiologist.release"),
 )

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from reading_queue.domain.discontinuation import DiscontinuationReason
+from reading_queue.domain.information import Wanted
 from reading_queue.errors import ConfirmationNeeded, HubError, ReauthenticationNeeded, TextNotAcceptable
 from reading_queue.services import reading
 from reading_queue.services.accounts import LoginRefused
@@ -17,10 +18,11 @@ from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.radiologist.evidence_words import evidence_words
 from reading_queue.web.rendering import page
+from storage.contract.signed_report import AmendmentKind
 from storage.screens.requests import is_refresh
 from storage.screens.words import current_language
 
-DONE: Final = frozenset({"submitted", "signed", "returned", "released", "declined"})
+DONE: Final = frozenset({"submitted", "signed", "returned", "released", "declined", "let_go", "sent_back", "stands"})
 # What a physician may say when they give work back or do not take it (a choice from CID 9303).
 REASONS: Final = (
     DiscontinuationReason.ASSIGNMENT_REJECTED,
@@ -68,6 +70,7 @@ async def desk(request: web.Request, viewer: Viewer) -> web.StreamResponse:
         template,
         offers=await in_thread(request, reading.offers_of, hub, viewer),
         held=await in_thread(request, reading.held_by, hub, viewer),
+        led=await in_thread(request, reading.led_by, hub, viewer),
         done=done if done in DONE else None,
         reasons=REASONS,
         now=hub.clock(),
@@ -95,6 +98,8 @@ async def case_page(request: web.Request, viewer: Viewer, attempt: Attempt) -> w
         image_url=image_url,
         beside_url=lambda study_uid: images_url((*view.summary.study_uids, study_uid)),
         reasons=REASONS,
+        wants=tuple(Wanted),
+        amendment_kinds=tuple(AmendmentKind),
         heartbeat_s=hub.policy.lease_s // 3,
         now=hub.clock(),
     )

@@ -220,21 +220,20 @@ def test_offers_are_shown_most_urgent_first_with_what_a_reader_needs(
     assert reading.offers_of(hub, wang) == []
 
 
-def test_the_holder_sees_what_may_be_done_and_a_stranger_sees_nothing(
-    world: World, hub: Hub, wang: Viewer, zhao: Viewer
-):
+def test_the_holder_sees_what_may_be_done_and_a_stranger_sees_nothing(world: World, hub: Hub, wang: Viewer):
     case_id = world.arrive()
+    stranger = world.add_physician("stranger")
     task_id = world.open_task(case_id).reading_task_id
     assert reading.case_view(hub, wang, case_id).events == {CaseEvent.CLAIM, CaseEvent.DECLINE}
     reading.claim(hub, wang, task_id)
     view = reading.case_view(hub, wang, case_id)
     assert view.held_by_viewer
-    assert view.events == {CaseEvent.SUBMIT, CaseEvent.RELEASE, CaseEvent.RETURN_TO_SITE}
+    assert view.events == {CaseEvent.SUBMIT, CaseEvent.RELEASE, CaseEvent.RETURN_TO_SITE, CaseEvent.HOLD}
     assert [held.task.reading_task_id for held in reading.held_by(hub, wang)] == [task_id]
     with pytest.raises(NotFound):
-        reading.case_view(hub, zhao, case_id)
+        reading.case_view(hub, stranger, case_id)
     with pytest.raises(NotHolder):
-        reading.submit(hub, zhao, task_id, TEXT)
+        reading.submit(hub, stranger, task_id, TEXT)
 
 
 def test_every_look_and_every_step_is_in_the_audit_trail(world: World, hub: Hub, wang: Viewer):

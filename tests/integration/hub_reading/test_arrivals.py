@@ -164,8 +164,12 @@ def test_images_that_come_after_the_signature_make_no_second_case_and_no_second_
     world.declare("1.2.3", revision=2)
     world.catalogue("1.2.3", revision=2)
     world.run_jobs()
-    assert world.case(case_id).state == CaseState.FINAL
-    assert world.hops(case_id)[-1] == Hop.LATE_IMAGES
+    assert world.case(case_id).state == CaseState.AMENDING, "their author looks at the report again"
+    assert world.offered_to(case_id, wang, zhao) == ["wang"]
+    assert [hop for hop in world.hops(case_id) if hop in (Hop.LATE_IMAGES, Hop.AMENDMENT_OPENED)] == [
+        Hop.LATE_IMAGES,
+        Hop.AMENDMENT_OPENED,
+    ]
     with hub.transaction() as session:
         assert session.scalar(select(func.count()).select_from(Case)) == 1
         assert session.scalar(select(func.count()).select_from(Report)) == 1

@@ -203,3 +203,12 @@ def test_key_images_and_measurements_stand_in_it_with_the_images_that_they_are_a
     dump = subprocess.run(["dsrdump", "+Pl", "+Pc", str(path)], capture_output=True, check=True, text=True)
     assert "Error" not in dump.stderr
     assert "Key Images" in dump.stdout
+
+
+def test_a_later_version_says_how_and_why_it_differs() -> None:
+    amended = report_content(
+        format="counterpart-report/3", report_version=2, amendment_kind="corrected", amendment_reason="左右写反"
+    )
+    (said,) = section(read(build(amended, predecessor=BEFORE)), "55107-7").ContentSequence
+    assert said.TextValue == "更正（第 2 版）：左右写反"
+    assert "55107-7" not in headings(read(build(report_content())))

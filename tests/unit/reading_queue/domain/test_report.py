@@ -78,7 +78,7 @@ def test_what_has_no_canonical_form_is_refused():
 
 
 def test_another_format_is_not_read():
-    data = CONTENT.canonical().replace(b"counterpart-submission/1", b"counterpart-submission/2")
+    data = CONTENT.canonical().replace(b"counterpart-submission/1", b"counterpart-submission/9")
     with pytest.raises(ValidationError):
         SubmissionContent.from_json(data)
 

@@ -11,9 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import (
+    AMENDED,
     CASE_ENDS,
     CASE_TRANSITIONS,
     READING_TASK_ENDS,
+    ROUTABLE,
+    SIGNED,
     Actor,
     ActorNotAllowed,
     CaseEvent,
@@ -43,6 +46,15 @@ reading         release               ready           holder coordinator
 reading         lease_expired         ready           system
 reading         submit                pending_review  holder
 reading         return_to_site        returned        holder coordinator
+reading         hold                  on_hold         holder
+reading         take_over             reading         lead
+reading         accept_withdrawal     cancelled       holder
+on_hold         resume                reading         holder technician coordinator
+on_hold         release               ready           holder coordinator
+on_hold         hold_expired          ready           system
+on_hold         take_over             reading         lead
+on_hold         return_to_site        returned        holder coordinator
+on_hold         accept_withdrawal     cancelled       holder
 pending_review  offer                 pending_review  system coordinator
 pending_review  offers_exhausted      pending_review  system
 pending_review  decline               pending_review  physician
@@ -51,17 +63,41 @@ reviewing       release_review        pending_review  holder coordinator
 reviewing       review_lease_expired  pending_review  system
 reviewing       return_to_author      offered         holder
 reviewing       sign                  final           holder
+reviewing       take_over             reviewing       lead
+reviewing       accept_withdrawal     cancelled       holder
 final           deliver               delivered       system
+final           amend                 amending        signatory lead system
 delivered       acknowledge           acknowledged    system technician
+delivered       amend                 amending        signatory lead system
+acknowledged    amend                 amending        signatory lead system
+amending        offer                 amending        system coordinator
+amending        decline               amending        physician
+amending        offers_exhausted      amending        system
+amending        claim                 amending        physician signatory
+amending        release               amending        holder coordinator
+amending        lease_expired         amending        system
+amending        take_over             amending        lead
+amending        submit                amendment_pending    holder
+amending        nothing_to_amend      final           holder coordinator
+amendment_pending    offer             amendment_pending    system coordinator
+amendment_pending    decline           amendment_pending    physician
+amendment_pending    offers_exhausted  amendment_pending    system
+amendment_pending    claim_review      amendment_reviewing  physician
+amendment_reviewing  sign              final                holder
+amendment_reviewing  return_to_author  amending             holder
+amendment_reviewing  release_review    amendment_pending    holder coordinator
+amendment_reviewing  review_lease_expired  amendment_pending  system
+amendment_reviewing  take_over         amendment_reviewing  lead
 returned        images_verified       ready           system
+returned        resubmit              ready           technician coordinator
 returned        withdraw              cancelled       technician coordinator
 """
 
 EXPECTED_TASKS = """
-scheduled    claim     in_progress  physician
+scheduled    claim     in_progress  physician lead signatory
 scheduled    cancel    canceled     system technician coordinator
 in_progress  complete  completed    holder
-in_progress  cancel    canceled     system holder coordinator
+in_progress  cancel    canceled     system holder lead coordinator
 """
 
 
@@ -110,7 +146,7 @@ def test_every_role_is_an_actor():
     assert {role.value for role in Role} <= {actor.value for actor in Actor}
 
 
-def test_every_state_can_reach_an_end_and_no_event_leads_out_of_one():
+def test_every_state_can_reach_an_end_and_only_an_amendment_leads_out_of_one():
     leads_to = {
         state: {step.to for (source, _), step in CASE_TRANSITIONS.items() if source is state} for state in CaseState
     }
@@ -118,13 +154,14 @@ def test_every_state_can_reach_an_end_and_no_event_leads_out_of_one():
     while grown := {state for state in CaseState if leads_to[state] & reaches_end} - reaches_end:
         reaches_end |= grown
     assert reaches_end == set(CaseState)
-    assert all(not leads_to[end] for end in CASE_ENDS)
+    out = {event for (source, event) in CASE_TRANSITIONS if source in CASE_ENDS}
+    assert out == {CaseEvent.AMEND}
 
 
-def test_a_signed_report_can_only_be_delivered_and_acknowledged():
-    signed = [CaseState.FINAL, CaseState.DELIVERED, CaseState.ACKNOWLEDGED]
+def test_what_was_signed_stays_signed():
+    signed = SIGNED | AMENDED
     after = {step.to for (source, _), step in CASE_TRANSITIONS.items() if source in signed}
-    assert after == {CaseState.DELIVERED, CaseState.ACKNOWLEDGED}
+    assert after == signed
 
 
 def test_the_diagram_names_every_transition_once():
@@ -138,6 +175,7 @@ class LifeOfACase(RuleBasedStateMachine):
     """A case with its open reading task, moved by whoever may: the rules follow what the use cases do."""
 
     CLAIMS = frozenset({CaseEvent.CLAIM, CaseEvent.CLAIM_REVIEW})
+    OPENS = frozenset({CaseEvent.IMAGES_VERIFIED, CaseEvent.RESUBMIT, CaseEvent.AMEND})
     ENDS_CLAIM = frozenset(
         {
             CaseEvent.RELEASE,
@@ -145,10 +183,14 @@ class LifeOfACase(RuleBasedStateMachine):
             CaseEvent.RELEASE_REVIEW,
             CaseEvent.REVIEW_LEASE_EXPIRED,
             CaseEvent.RETURN_TO_AUTHOR,
+            CaseEvent.HOLD_EXPIRED,
         }
     )
     COMPLETES = frozenset({CaseEvent.SUBMIT, CaseEvent.SIGN})
-    STOPS = frozenset({CaseEvent.WITHDRAW, CaseEvent.RETURN_TO_SITE})
+    STOPS = frozenset(
+        {CaseEvent.WITHDRAW, CaseEvent.ACCEPT_WITHDRAWAL, CaseEvent.RETURN_TO_SITE, CaseEvent.NOTHING_TO_AMEND}
+    )
+    HELD = frozenset({CaseState.READING, CaseState.ON_HOLD, CaseState.REVIEWING, CaseState.AMENDMENT_REVIEWING})
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,10 +198,15 @@ class LifeOfACase(RuleBasedStateMachine):
         self.tasks: list[ReadingTaskState] = []
         self.signatures: list[str] = []
 
-    @precondition(lambda self: self.state not in CASE_ENDS)
+    @precondition(lambda self: self.state is not CaseState.CANCELLED)
     @rule(data=st.data())
     def something_legal_happens(self, data: st.DataObject) -> None:
-        steps = sorted((event, actor) for actor in Actor for event in events_open_to(self.state, actor))
+        steps = sorted(
+            (event, actor)
+            for actor in Actor
+            for event in events_open_to(self.state, actor)
+            if self.state is not CaseState.AMENDING or self._fits_its_task(event)
+        )
         event, actor = data.draw(st.sampled_from(steps))
         self.state = apply(self.state, event, actor)
         self._move_tasks(event, actor)
@@ -172,9 +219,24 @@ class LifeOfACase(RuleBasedStateMachine):
             with pytest.raises((EventNotAllowed, ActorNotAllowed)):
                 apply(self.state, event, actor)
 
+    def _fits_its_task(self, event: CaseEvent) -> bool:
+        """Return whether the task's own table lets it: an amendment is one state, whoever holds it or not."""
+        held = self.tasks[-1] is ReadingTaskState.IN_PROGRESS
+        of_holder = {
+            CaseEvent.RELEASE,
+            CaseEvent.LEASE_EXPIRED,
+            CaseEvent.SUBMIT,
+            CaseEvent.TAKE_OVER,
+            CaseEvent.NOTHING_TO_AMEND,
+        }
+        return (event in of_holder) == held
+
     def _move_tasks(self, event: CaseEvent, actor: Actor) -> None:
-        if event is CaseEvent.IMAGES_VERIFIED:
+        if event in self.OPENS:
             self.tasks.append(ReadingTaskState.SCHEDULED)
+        elif event is CaseEvent.TAKE_OVER:
+            self.tasks[-1] = apply(self.tasks[-1], ReadingTaskEvent.CANCEL, actor)
+            self.tasks.append(apply(ReadingTaskState.SCHEDULED, ReadingTaskEvent.CLAIM, actor))
         elif event in self.CLAIMS:
             self.tasks[-1] = apply(self.tasks[-1], ReadingTaskEvent.CLAIM, Actor.PHYSICIAN)
         elif event in self.ENDS_CLAIM or (event in self.STOPS and self.tasks and self._open()):
@@ -196,17 +258,19 @@ class LifeOfACase(RuleBasedStateMachine):
     @invariant()
     def somebody_holds_a_task_exactly_while_the_case_is_read_or_reviewed(self) -> None:
         held = self.tasks.count(ReadingTaskState.IN_PROGRESS)
-        assert held == (self.state in (CaseState.READING, CaseState.REVIEWING))
+        if self.state is not CaseState.AMENDING:
+            assert held == (self.state in self.HELD)
 
     @invariant()
-    def a_case_is_signed_once_and_never_leaves_the_signed_states(self) -> None:
-        signed = self.state in (CaseState.FINAL, CaseState.DELIVERED, CaseState.ACKNOWLEDGED)
-        assert len(self.signatures) == int(signed)
+    def a_signed_case_never_leaves_the_signed_states(self) -> None:
+        assert bool(self.signatures) == (self.state in SIGNED | AMENDED)
 
     @invariant()
-    def an_unsigned_case_that_can_go_on_has_a_task_to_be_taken(self) -> None:
-        waiting = self.state in (CaseState.READY, CaseState.OFFERED, CaseState.PENDING_REVIEW)
-        assert not waiting or self._open() == [ReadingTaskState.SCHEDULED]
+    def a_case_that_can_go_on_has_a_task_to_be_taken(self) -> None:
+        if self.state in ROUTABLE - {CaseState.AMENDING}:
+            assert self._open() == [ReadingTaskState.SCHEDULED]
+        elif self.state is CaseState.AMENDING:
+            assert len(self._open()) == 1
 
 
 TestLifeOfACase = LifeOfACase.TestCase

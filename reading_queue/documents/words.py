@@ -1,4 +1,4 @@
-"""Key images and measurements in the words of a printed report. Pure.
+"""Key images, measurements and amendments in the words of a printed report. Pure.
 
 Values are rounded to one decimal, finer than any reader can place a caliper by; what is signed is not.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Final
 
-from storage.contract.signed_report import ReportedFinding
+from storage.contract.signed_report import AmendmentKind, ReportedFinding, SignedReport
 
 SHOWN_STEP: Final = Decimal("0.1")
 UNITS: Final = {"mm2": "mm²", "cm2": "cm²", "mm3": "mm³", "[hnsf'U]": "HU", "deg": "°", "1": "", "{pixels}": "px"}
+AMENDMENTS: Final = {AmendmentKind.APPENDED: "补充", AmendmentKind.CORRECTED: "更正"}
 _CONCEPTS: Final = {
     "length": "长度",
     "area": "面积",
@@ -41,6 +42,13 @@ def finding_line(finding: ReportedFinding) -> str:
         return place
     what = _CONCEPTS.get(finding.concept.strip().lower(), finding.concept)
     return f"{what} {rounded(finding.value)} {shown_unit(finding.unit)}".rstrip() + f"（{place}）"
+
+
+def amendment_line(report: SignedReport) -> str:
+    """Return how and why a later version differs, `更正（第 2 版）：左右写反`; empty of the first."""
+    if report.amendment_kind is None:
+        return ""
+    return f"{AMENDMENTS[report.amendment_kind]}（第 {report.report_version} 版）：{report.amendment_reason}"
 
 
 def _place(finding: ReportedFinding) -> str:

@@ -1,0 +1,51 @@
+"""What happens to a case beside being read: what its site is asked, and why its report is written again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from storage.tables import Base
+
+
+class InformationRequest(Base):
+    """What the holder of a case asks its site for (待补充资料); the case is on hold while one is open."""
+
+    __tablename__ = "information_requests"
+    __table_args__ = (
+        Index("ix_information_requests_case_id", "case_id"),
+        Index("uq_information_requests_open", "case_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+    )
+
+    request_id: Mapped[str] = mapped_column(primary_key=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.case_id"))
+    reading_task_id: Mapped[str] = mapped_column(ForeignKey("reading_tasks.reading_task_id"))
+    asked_by: Mapped[str] = mapped_column(ForeignKey("accounts.account_id"))
+    asked_at: Mapped[datetime]
+    wants: Mapped[list[str]]  # reading_queue.domain.information.Wanted
+    question: Mapped[str]
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]  # reading_queue.domain.information.Outcome
+    answer: Mapped[str] = mapped_column(server_default="")
+    answered_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))
+
+
+class Addendum(Base):
+    """Why a signed report is written again: an addition, a correction, or images that came too late."""
+
+    __tablename__ = "addenda"
+    __table_args__ = (
+        Index("ix_addenda_case_id", "case_id"),
+        Index("uq_addenda_open", "case_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+    )
+
+    addendum_id: Mapped[str] = mapped_column(primary_key=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.case_id"))
+    kind: Mapped[str]  # storage.contract.signed_report.AmendmentKind
+    reason: Mapped[str]
+    opened_at: Mapped[datetime]
+    opened_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))  # nobody: late images
+    ended_at: Mapped[datetime | None]
+    report_id: Mapped[str | None] = mapped_column(ForeignKey("reports.report_id"))  # none: there was nothing to say

@@ -1,0 +1,48 @@
+"""How long a case has taken and how long it may take: gross, and net of the time in which the site was asked. Pure.
+
+An emergency's limit counts gross: its norm runs from the start of the examination to the signature, whatever is asked
+meanwhile (RQI-RRC-02). Everybody else's stands still while the reader waits for the site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from storage.contract.lanes import Lane
+
+COUNTS_GROSS = frozenset({Lane.STAT, Lane.URGENT})
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A time in which the case waited for the site; open while `ended_at` is None."""
+
+    began_at: datetime
+    ended_at: datetime | None = None
+
+
+def paused(pauses: Iterable[Pause], now: datetime) -> timedelta:
+    """Return how long these pauses were together until `now`, overlapping ones counted once."""
+    total, until = timedelta(), None
+    for begin, end in sorted((pause.began_at, min(pause.ended_at or now, now)) for pause in pauses):
+        counted_from = begin if until is None else max(begin, until)
+        total += max(end - counted_from, timedelta())
+        until = end if until is None else max(until, end)
+    return total
+
+
+def net(began_at: datetime, ended_at: datetime, pauses: Iterable[Pause]) -> timedelta:
+    """Return the time between two moments without the pauses in it; never less than nothing."""
+    inside = (
+        Pause(max(pause.began_at, began_at), min(pause.ended_at or ended_at, ended_at))
+        for pause in pauses
+        if pause.began_at < ended_at and (pause.ended_at is None or pause.ended_at > began_at)
+    )
+    return max(ended_at - began_at - paused(inside, ended_at), timedelta())
+
+
+def moved_limit(due_at: datetime, lane: Lane, pause: timedelta) -> datetime:
+    """Return when a report is due after a pause: an emergency's limit does not move."""
+    return due_at if lane in COUNTS_GROSS else due_at + pause

@@ -1,0 +1,97 @@
+"""What may happen to a case besides being read, as operations of the JSON API: parse, one service call, answer."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from reading_queue.services import holds, reading, site_returns, withdrawals
+from reading_queue.services.visibility import Viewer
+from reading_queue.web.api import models
+from reading_queue.web.api.handlers import answer, body_of, nothing, task_id
+from reading_queue.web.keys import HUB, in_thread
+
+
+async def led(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """List what colleagues hold whom the caller leads."""
+    found = await in_thread(request, reading.led_by, request.config_dict[HUB], viewer)
+    return answer(models.Led(led=tuple(models.LedWork.of(one) for one in found)))
+
+
+async def take_over(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Take a colleague's reading task over."""
+    given = await body_of(request, models.ReasonWords)
+    task = await in_thread(request, reading.take_over, request.config_dict[HUB], viewer, task_id(request), given.reason)
+    return answer(models.Task(task=task))
+
+
+async def ask_site(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Ask the site for what is missing; the case is on hold until it answers."""
+    given = await body_of(request, models.SiteQuestion)
+    what = task_id(request), given.wants, given.question
+    asked = await in_thread(request, reading.ask_site, request.config_dict[HUB], viewer, *what)
+    return answer(models.Asked(request_id=asked), status=201)
+
+
+async def resume(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Read on without the site's answer."""
+    await in_thread(request, reading.resume, request.config_dict[HUB], viewer, task_id(request))
+    return nothing()
+
+
+async def answer_site_request(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Answer what the reader asks."""
+    given, request_id = await body_of(request, models.Words), request.match_info["request_id"]
+    await in_thread(request, holds.answer_site_request, request.config_dict[HUB], viewer, request_id, given.words)
+    return nothing()
+
+
+async def withdraw(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Take a case back, or ask its reader for it."""
+    given, case_id = await body_of(request, models.Words), request.match_info["case_id"]
+    done = await in_thread(request, withdrawals.withdraw, request.config_dict[HUB], viewer, case_id, given.words)
+    return answer(models.Withdrawal(withdrawn=done))
+
+
+async def answer_withdrawal(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Let a case go that its site wants back, or go on reading."""
+    given, hub = await body_of(request, models.WithdrawalAnswer), request.config_dict[HUB]
+    await in_thread(
+        request,
+        reading.answer_withdrawal,
+        hub,
+        viewer,
+        task_id(request),
+        accept=given.accept,
+        reason=given.reason,
+    )
+    return nothing()
+
+
+async def return_to_site(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Send a case back to its site."""
+    given, case_id = await body_of(request, models.SiteReturn), request.match_info["case_id"]
+    hub = request.config_dict[HUB]
+    await in_thread(request, reading.return_to_site, hub, viewer, case_id, given.reason, given.words)
+    return nothing()
+
+
+async def resubmit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Have a case that was sent back read again."""
+    given, case_id = await body_of(request, models.Words), request.match_info["case_id"]
+    await in_thread(request, site_returns.resubmit, request.config_dict[HUB], viewer, case_id, given.words)
+    return nothing()
+
+
+async def amend(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Begin to write a signed report again."""
+    given, case_id = await body_of(request, models.Amendment), request.match_info["case_id"]
+    hub = request.config_dict[HUB]
+    task = await in_thread(request, reading.open_addendum, hub, viewer, case_id, given.kind, given.reason)
+    return answer(models.Task(task=task), status=201)
+
+
+async def nothing_to_amend(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Leave a signed report as it is."""
+    given = await body_of(request, models.ReasonWords)
+    await in_thread(request, reading.nothing_to_amend, request.config_dict[HUB], viewer, task_id(request), given.reason)
+    return nothing()

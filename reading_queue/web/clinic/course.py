@@ -1,0 +1,47 @@
+"""What a site does with its case: answer what the reader asks, take it back, have it read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from reading_queue.errors import HubError
+from reading_queue.services import clinic, holds, site_returns, withdrawals
+from reading_queue.services.visibility import Viewer
+from reading_queue.web.clinic.views import show_study
+from reading_queue.web.keys import HUB, in_thread
+from reading_queue.web.parsing import field
+from storage.screens.requests import redirect
+
+
+async def answer(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Answer what the reader asks."""
+    form = await request.post()
+    what = field(form, "request_id"), field(form, "words")
+    return await _act(request, viewer, "answered", holds.answer_site_request, *what)
+
+
+async def withdraw(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Take the case back, or ask its reader for it."""
+    words = field(await request.post(), "words")
+    return await _act(request, viewer, "withdrawn", withdrawals.withdraw, request.match_info["case_id"], words)
+
+
+async def resubmit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Have a case that was sent back read again."""
+    words = field(await request.post(), "words")
+    return await _act(request, viewer, "resubmitted", site_returns.resubmit, request.match_info["case_id"], words)
+
+
+async def _act(
+    request: web.Request, viewer: Viewer, done: str, use_case: Callable[..., object], *arguments: object
+) -> web.StreamResponse:
+    """Call a use case; back to the study, with the reason in words where it was refused."""
+    hub = request.config_dict[HUB]
+    site_id, study_uid = await in_thread(request, clinic.study_of_case, hub, viewer, request.match_info["case_id"])
+    try:
+        await in_thread(request, use_case, hub, viewer, *arguments)
+    except HubError as exc:
+        return await show_study(request, viewer, site_id, study_uid, exc)
+    return redirect(f"/clinic/studies/{site_id}/{study_uid}?done={done}")
