@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway import operations
+from gateway import operations, site_acts
 from gateway.console.errors import Conflict, Forbidden, Invalid, NotFound
 from gateway.console.keys import DESK, Desk, get_viewer, in_thread
 from gateway.console.language import in_words
@@ -30,13 +30,27 @@ STUDY_OPERATIONS: Final[dict[str, StudyOperation]] = {
     "complete": operations.complete_study,
 }
 
+# Of the study's case at the hub, with what was typed into the form.
+CASE_OPERATIONS: Final[dict[str, Callable[[Form], StudyOperation]]] = {
+    "answer": lambda form: partial(
+        site_acts.answer_reader, request_id=field(form, "request_id"), words=field(form, "words")
+    ),
+    "withdraw": lambda form: partial(site_acts.withdraw_study, words=field(form, "words")),
+    "resubmit": lambda form: partial(site_acts.resubmit_study, words=field(form, "words")),
+}
+
 
 async def act_on_study(request: web.Request) -> web.StreamResponse:
-    """Do what the address names with the study: pause, resume, cancel, requeue, complete, lane."""
+    """Do what the address names with the study: pause, resume, cancel, requeue, complete, lane.
+
+    Or with its case at the hub: answer, withdraw, resubmit.
+    """
     verb, study_uid = request.match_info["verb"], study_of(request)
     form: Form = await request.post()
     if verb == "lane":
         operation: StudyOperation = partial(_change_lane, field(form, "lane"))
+    elif verb in CASE_OPERATIONS:
+        operation = CASE_OPERATIONS[verb](form)
     elif verb in STUDY_OPERATIONS:
         operation = STUDY_OPERATIONS[verb]
     else:

@@ -15,6 +15,7 @@ from gateway.completeness import Because
 from gateway.importing.joining import WORDS as JOIN_WORDS
 from gateway.importing.joining import Joined
 from gateway.journal.actions import record_action
+from gateway.journal.course import list_waiting, refused_acts
 from gateway.journal.database import Journal, from_text, to_text
 from gateway.journal.hub_news import HubContact, load_contact
 from gateway.journal.identity import find_identity
@@ -72,6 +73,7 @@ def list_matters(
     return [
         *([Matter("claimed_nowhere", None)] if reads_nowhere else []),
         *_health(journal, spool, contact, now, disk_floor_bytes, accounts_offline),
+        *_asked(journal),
         *_stuck_transfers(journal),
         *_given_up(journal, now),
         *_undelivered(journal),
@@ -79,9 +81,28 @@ def list_matters(
         *_refused(journal, now),
         *_imports(journal),
         *_orders(journal),
+        *_refused_acts(journal),
         *_priors(journal, now),
         *_claimed(journal),
         *_workstation_reports(journal),
+    ]
+
+
+def _asked(journal: Journal) -> list[Matter]:
+    """Return the studies whose readers wait for the clinic, and those that were sent back to it."""
+    return [
+        Matter("reader_asks" if one.course.question is not None else "study_returned", one.since, one.study_uid)
+        for one in list_waiting(journal, ROWS_MAX)
+    ]
+
+
+def _refused_acts(journal: Journal) -> list[Matter]:
+    """Return what people here did about cases and the hub did not do, until somebody has seen it."""
+    settled = {row["subject"] for row in journal.read("SELECT subject FROM actions WHERE verb = ?", (SETTLED,))}
+    return [
+        Matter("act_refused", row.act.at, row.act.study_uid, row.problem, settles=f"act-{row.act.act_id}")
+        for row in refused_acts(journal, ROWS_MAX)
+        if f"act-{row.act.act_id}" not in settled
     ]
 
 

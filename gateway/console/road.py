@@ -25,12 +25,16 @@ class Stage(StrEnum):
     NOBODY = "nobody"
     OFFERED = "offered"
     READING = "reading"
+    ON_HOLD = "on_hold"
+    RETURNED = "returned"
     REVIEW = "review"
     REVIEWING = "reviewing"
     SIGNED = "signed"
     REPORT_HERE = "report_here"
     DELIVERED = "delivered"
+    AMENDING = "amending"
     CANCELLED = "cancelled"
+    WITHDRAWN = "withdrawn"
 
 
 class Progress(StrEnum):
@@ -57,7 +61,10 @@ STEPS: Final = (
 _BESIDE: Final = {
     Stage.NOBODY: Stage.AT_HUB,
     Stage.OFFERED: Stage.AT_HUB,
+    Stage.ON_HOLD: Stage.READING,
+    Stage.RETURNED: Stage.AT_HUB,
     Stage.REVIEW: Stage.READING,
+    Stage.AMENDING: Stage.REPORT_HERE,
 }
 _OF_TRANSFER: Final = {
     "ready": Stage.WAITING,
@@ -69,6 +76,11 @@ _AFTER_HOP: Final = {
     Hop.OFFERED: Stage.OFFERED,
     Hop.CLAIMED: Stage.READING,
     Hop.RELEASED: Stage.AT_HUB,
+    Hop.HELD: Stage.ON_HOLD,
+    Hop.HOLD_ENDED: Stage.READING,
+    Hop.RETURNED_TO_SITE: Stage.RETURNED,
+    Hop.RESUBMITTED: Stage.AT_HUB,
+    Hop.WITHDRAWN: Stage.WITHDRAWN,
     Hop.UNROUTABLE: Stage.NOBODY,
     Hop.SUBMITTED: Stage.REVIEW,
     Hop.REVIEW_OFFERED: Stage.REVIEW,
@@ -84,12 +96,14 @@ _IN_PROGRESS: Final = {
         Stage.NOBODY,
         Stage.OFFERED,
         Stage.READING,
+        Stage.ON_HOLD,
+        Stage.RETURNED,
         Stage.REVIEW,
         Stage.REVIEWING,
         Stage.SIGNED,
     ),
-    Progress.REPORTED: (Stage.REPORT_HERE, Stage.DELIVERED),
-    Progress.CANCELLED: (Stage.CANCELLED,),
+    Progress.REPORTED: (Stage.REPORT_HERE, Stage.DELIVERED, Stage.AMENDING),
+    Progress.CANCELLED: (Stage.CANCELLED, Stage.WITHDRAWN),
 }
 
 
@@ -118,9 +132,28 @@ def stage_of(facts: StudyFacts) -> Stage:
     if under_way:
         return min(under_way, key=STEPS.index)
     if facts.report_here:
+        if _is_amended(facts.hub_hops):
+            return Stage.AMENDING
         return Stage.DELIVERED if facts.report_delivered else Stage.REPORT_HERE
-    known = [_AFTER_HOP[Hop(hop)] for hop in facts.hub_hops if hop in _AFTER_HOP]
-    return known[-1] if known else Stage.AT_HUB
+    stage = Stage.AT_HUB
+    for hop in facts.hub_hops:
+        stage = _after(stage, hop)
+    return stage
+
+
+def _after(stage: Stage, hop: str) -> Stage:
+    """Return the stage after one more of the hub's events; one that this gateway does not know changes nothing."""
+    if stage is Stage.ON_HOLD and hop == Hop.TAKEN_OVER:
+        return Stage.READING
+    if stage is Stage.RETURNED and hop == Hop.CATALOGUED:  # other images have come
+        return Stage.AT_HUB
+    return _AFTER_HOP[Hop(hop)] if hop in _AFTER_HOP else stage
+
+
+def _is_amended(hops: Sequence[str]) -> bool:
+    """Return whether the newest report is being written again."""
+    told = [hop for hop in hops if hop in (Hop.AMENDMENT_OPENED, Hop.AMENDMENT_CLOSED, Hop.SIGNED)]
+    return bool(told) and told[-1] == Hop.AMENDMENT_OPENED
 
 
 def step_of(stage: Stage) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Final
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -12,7 +13,7 @@ from gateway.console.keys import DESK, Desk, get_viewer, in_thread
 from gateway.console.parsing import Form, field, study_of
 from gateway.console.rendering import page, screen_zone
 from gateway.console.rights import OPERATORS
-from gateway.console.road import STEPS, Progress
+from gateway.console.road import STEPS, Progress, Stage
 from gateway.console.studies import (
     SEARCH_CHARACTERS_MAX,
     StudyFilter,
@@ -26,6 +27,19 @@ from storage.contract.lanes import Lane
 from storage.screens.requests import is_refresh, redirect
 
 LIST = "/studies"
+# At the hub, and no report of it is signed.
+MAY_WITHDRAW: Final = frozenset(
+    {
+        Stage.AT_HUB,
+        Stage.NOBODY,
+        Stage.OFFERED,
+        Stage.READING,
+        Stage.ON_HOLD,
+        Stage.RETURNED,
+        Stage.REVIEW,
+        Stage.REVIEWING,
+    }
+)
 
 
 async def studies(request: web.Request) -> web.StreamResponse:
@@ -61,6 +75,7 @@ async def study(request: web.Request) -> web.StreamResponse:
         steps=STEPS,
         lanes=tuple(Lane),
         operators=OPERATORS,
+        may_withdraw=line.stage in MAY_WITHDRAW,
         now=desk.clock(),
         done=field(request.query, "done"),
     )

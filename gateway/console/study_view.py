@@ -10,10 +10,12 @@ from typing import Any, Final
 from gateway.console.reports import ReportLine, reports_of_study
 from gateway.console.studies import StudyLine
 from gateway.journal.accounts import names_of
+from gateway.journal.course import ActRow, acts_of, find_course
 from gateway.journal.custody import custody_of
 from gateway.journal.database import Journal, from_text
 from gateway.journal.hub_news import hub_events_of
 from gateway.journal.orders import OrderRow, find_for_study
+from storage.contract.course import CaseCourse
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Uid
 
@@ -57,6 +59,13 @@ class StudyView:
     order: OrderRow | None
     order_differs: tuple[str, ...]  # facts of the patient that the hub found otherwise in the images than in the order
     images_kept: int  # the rest has left this gateway after its keep period
+    course: CaseCourse | None  # what its case waits for, as the hub last said
+    acts: tuple[ActRow, ...]  # what people here did about it, newest first
+
+    @property
+    def is_acting(self) -> bool:
+        """Return whether something that was done here is still on its way to the hub."""
+        return any(row.state == "due" for row in self.acts)
 
 
 def load_study(journal: Journal, line: StudyLine) -> StudyView:
@@ -80,6 +89,8 @@ def load_study(journal: Journal, line: StudyLine) -> StudyView:
         order=order,
         order_differs=_differences(ledger, order),
         images_kept=kept,
+        course=find_course(journal, study_uid),
+        acts=tuple(acts_of(journal, study_uid)),
     )
 
 

@@ -22,6 +22,7 @@ from gateway.hub.connections import SEND_BLOCK_BYTES, LinePools
 from gateway.hub.errors import HubError, HubRefused, HubUnreachable
 from gateway.hub.nonces import NonceStore
 from gateway.hub.reach import Reach
+from storage.contract.course import CoursesAnswer, SiteActs, SiteActsAnswer
 from storage.contract.manifest import Manifest, WireModel
 from storage.contract.priors import PriorOutcome, PriorRequestPage
 from storage.contract.signing import RequestSigner, sign_request
@@ -53,6 +54,7 @@ from storage.contract.wire import (
 )
 
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+COURSES_PATH: Final = "/gateway/v1/courses"
 ALREADY_THERE: Final = 412  # a signed If-None-Match: * says that this very pack was put before
 
 
@@ -193,6 +195,14 @@ class HubClient:
     def fetch_orders(self, after: int) -> OrderPage:
         """Return the orders of the site that changed after this number."""
         return parse_answer(OrderPage, self._exchange("GET", f"/gateway/v1/orders?after={after}").body)
+
+    def fetch_courses(self) -> CoursesAnswer:
+        """Return the site's cases that wait for the site or for their reader's answer to it."""
+        return parse_answer(CoursesAnswer, self._exchange("GET", COURSES_PATH).body)
+
+    def report_site_acts(self, batch: SiteActs) -> SiteActsAnswer:
+        """Hand over what people at the clinic did with cases, in order."""
+        return parse_answer(SiteActsAnswer, self._exchange("POST", "/gateway/v1/site-acts", _to_json(batch)).body)
 
     def fetch_events(self, since: datetime | None) -> HubEventsAnswer:
         """Return the hub's own events about the site's studies since a time of the hub's clock."""

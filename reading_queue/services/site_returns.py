@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Phase
-from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskEvent
+from reading_queue.domain.transitions import Actor, CaseEvent, CaseState, ReadingTaskEvent
 from reading_queue.services.casework import (
     PROCEDURE_RECORD,
     audit,
@@ -63,7 +63,7 @@ def return_to_site(hub: Hub, viewer: Viewer, case_id: str, reason_code: str, wor
 
 
 def resubmit(hub: Hub, viewer: Viewer, case_id: str, words: str) -> None:
-    """Have a case that was sent back read as it is, with what was missing in words.
+    """Have a case that was sent back read as it is, with what was missing in words; the same again changes nothing.
 
     Raises:
         NotFound: there is no such case, or the viewer may not see it.
@@ -75,11 +75,17 @@ def resubmit(hub: Hub, viewer: Viewer, case_id: str, words: str) -> None:
     with hub.transaction() as session:
         require_case(session, viewer, case_id, now)
         case = get_case_locked(session, case_id)
+        if case.state != CaseState.RETURNED and case.return_words.endswith(_said(said)):
+            return  # these very words were heard before
         move_case(case, CaseEvent.RESUBMIT, Actor.TECHNICIAN if viewer.role is Role.TECHNICIAN else Actor.COORDINATOR)
         case.ready_at = now
-        case.return_words = f"{case.return_words}\n→ {said}"
+        case.return_words += _said(said)
         task = open_reading_task(session, case, Phase.INTERPRETATION, now)
         launch_route(session, now, task.reading_task_id)
         key = f"{Hop.RESUBMITTED}:{case_id}:{now.isoformat()}"
         record_custody(session, case, Hop.RESUBMITTED, key, now, actor=viewer.account_id)
         audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event="resubmit")
+
+
+def _said(words: str) -> str:
+    return f"\n→ {words}"

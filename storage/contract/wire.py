@@ -18,6 +18,8 @@
 | POST /gateway/v1/prior-requests/{id}/outcome | PriorOutcome | 204 |
 | GET  /gateway/v1/accounts?known=VERSION | | AccountsAnswer |
 | GET  /gateway/v1/events?since=TIME | | HubEventsAnswer |
+| GET  /gateway/v1/courses | | CoursesAnswer (storage.contract.course) |
+| POST /gateway/v1/site-acts | SiteActs | SiteActsAnswer |
 | GET  /gateway/v1/reader/cases | | ReaderCases (these four are for gateways of role reader) |
 | GET  /gateway/v1/reader/tasks/{id}/packs/{pack id} | | the bytes |
 | POST /gateway/v1/reader/tasks/{id}/receipts | ReaderReceipt | 204 |

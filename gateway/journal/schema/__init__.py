@@ -15,6 +15,7 @@ from gateway.journal.schema import (
     compression,
     console,
     control,
+    course,
     first,
     import_orders,
     imports,
@@ -56,6 +57,7 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
     (compression.STATEMENTS,),
     (import_orders.STATEMENTS,),
     (step_devices.STATEMENTS,),
+    (course.STATEMENTS,),
 )
 SCHEMA_VERSION: Final = len(VERSIONS)
 

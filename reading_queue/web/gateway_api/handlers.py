@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from reading_queue.errors import Invalid
-from reading_queue.services import custody, enrolment, intake, priors, returns, site_news
+from reading_queue.services import custody, enrolment, intake, priors, returns, site_course, site_news
 from reading_queue.services import orders as order_services
 from reading_queue.services.gateway_auth import fresh_nonce
 from reading_queue.web.gateway_api.authentication import BODY, GATEWAY, HUB, RUN, unsigned
+from storage.contract.course import SiteActs
 from storage.contract.manifest import Manifest, WireModel
 from storage.contract.priors import PriorOutcome
 from storage.contract.wire import (
@@ -117,6 +118,17 @@ async def orders(request: web.Request) -> web.Response:
     after = query_number(request, "after")
     run = request.app[RUN]
     return _answer(await run(order_services.orders_for_site, request.app[HUB], request[GATEWAY].site_id, after))
+
+
+async def courses(request: web.Request) -> web.Response:
+    """GET /courses."""
+    return _answer(await request.app[RUN](site_course.courses_for_site, request.app[HUB], request[GATEWAY].site_id))
+
+
+async def accept_site_acts(request: web.Request) -> web.Response:
+    """POST /site-acts."""
+    batch = SiteActs.model_validate_json(request[BODY])
+    return _answer(await request.app[RUN](site_course.accept_acts, request.app[HUB], request[GATEWAY], batch))
 
 
 def query_number(request: web.Request, name: str) -> int:

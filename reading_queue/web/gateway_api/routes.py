@@ -37,6 +37,8 @@ ROUTES: Final = (
     web.post("/reader/reports", readers.report),
     web.post("/orders", handlers.accept_orders),
     web.get("/orders", handlers.orders),
+    web.get("/courses", handlers.courses),
+    web.post("/site-acts", handlers.accept_site_acts),
 )
 
 
