@@ -12,7 +12,8 @@ import structlog
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Account, Case, InformationRequest, Organisation
+from reading_queue.db.course_tables import InformationRequest
+from reading_queue.db.tables import Account, Case, Organisation
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import BEING_READ, CaseState
 from reading_queue.errors import Forbidden, HubError, NotFound, Unavailable

@@ -1,4 +1,4 @@
-"""The clinic answers its readers at its own console: what waits is seen, what was done is told, nothing needs the line."""
+"""The clinic answers readers at its own console: what waits is seen, what was done is told, no line is needed."""
 
 from __future__ import annotations
 
