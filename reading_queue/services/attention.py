@@ -16,8 +16,9 @@ from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, t
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased
 
+from reading_queue.db.course_tables import InformationRequest
 from reading_queue.db.tables import Case, CaseStudy, Document, DocumentReceipt, PriorRequest, ReadingTask, Report
-from reading_queue.domain.transitions import CaseState
+from reading_queue.domain.transitions import BEING_READ, CaseState
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name, why_nobody
 from reading_queue.services.quarantine import came_since, code_of_event, is_unseen
@@ -33,6 +34,7 @@ UNDELIVERED_AFTER: Final = timedelta(minutes=15)  # a signed report should be ho
 STALLED_AFTER: Final = timedelta(minutes=30)  # without a new grant or commit; the slowest line brings a pack sooner
 FORGET_AFTER: Final = timedelta(days=14)
 PRIORS_FAIL_AFTER: Final = timedelta(days=1)  # before, it is the clinic's own matter
+SITE_SILENT_AFTER: Final = timedelta(hours=2)  # a reader waits for the site's answer, or the site for the reader's
 STUCK_MAX: Final = 100
 SIGNED: Final = (CaseState.FINAL, CaseState.DELIVERED, CaseState.ACKNOWLEDGED)
 PLACE_GATEWAY: Final = "gateway:"
@@ -44,6 +46,8 @@ class StuckKind(StrEnum):
 
     UNROUTABLE = "unroutable"
     LATE = "late"
+    UNANSWERED = "unanswered"  # what a reader has asked the site
+    WITHDRAWAL = "withdrawal"  # the site wants a case back, and its reader says nothing
     UNDELIVERED = "undelivered"
     LATE_IMAGES = "late_images"  # after the signature
     STALLED = "stalled"  # a transfer that has begun and does not go on
@@ -84,6 +88,7 @@ def stuck(hub: Hub, viewer: Viewer) -> tuple[Stuck, ...]:
         sites = visible_sites(session, viewer, now)
         found = [
             *_stuck_cases(session, sites, viewer.language, now),
+            *_unanswered(session, sites, viewer.language, now),
             *_missing_targets(session, sites, viewer.language, now),
             *_late_images(session, sites, viewer.language, now),
             *_stalled_transfers(session, sites, viewer.language, now),
@@ -143,6 +148,31 @@ def _why_undelivered(session: Session, case: Case) -> tuple[str, str, Mapping[st
     )
     found = session.execute(failed).first()
     return (found[0], found[1], found[2]) if found is not None else ("", "", {})
+
+
+def _unanswered(session: Session, sites: frozenset[str], language: str, now: datetime) -> Iterator[Stuck]:
+    """Yield cases in which one side has waited too long for the other's answer: somebody has to pick up a telephone."""
+    asked = exists().where(InformationRequest.case_id == Case.case_id, InformationRequest.ended_at.is_(None))
+    asked_at = (
+        select(InformationRequest.asked_at)
+        .where(InformationRequest.case_id == Case.case_id, InformationRequest.ended_at.is_(None))
+        .scalar_subquery()
+    )
+    kinds: tuple[tuple[StuckKind, ColumnElement[bool], Any], ...] = (
+        (StuckKind.UNANSWERED, asked & (Case.state == CaseState.ON_HOLD), asked_at),
+        (StuckKind.WITHDRAWAL, Case.state.in_(sorted(BEING_READ)), Case.withdrawal_asked_at),
+    )
+    for kind, condition, since in kinds:
+        rows = session.execute(
+            select(Site.site_id, site_name(language), CaseStudy.study_uid, since)
+            .join(Case, Case.site_id == Site.site_id)
+            .join(CaseStudy, CaseStudy.case_id == Case.case_id)
+            .where(Site.site_id.in_(sites), condition, since < now - SITE_SILENT_AFTER)
+            .order_by(since)
+            .limit(STUCK_MAX)
+        )
+        for site_id, name, study_uid, at in rows:
+            yield Stuck(kind, site_id, name, study_uid, at)
 
 
 def _missing_targets(session: Session, sites: frozenset[str], language: str, now: datetime) -> Iterator[Stuck]:

@@ -17,6 +17,7 @@ from reading_queue.domain.roles import Role, Title
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import Forbidden, Invalid, NotFound, NotHolder, WrongState
 from reading_queue.services import holds, reading, site_returns, sweeps, takeovers, withdrawals
+from reading_queue.services.attention import StuckKind, stuck
 from reading_queue.services.hub import Hub
 from reading_queue.services.information_requests import list_requests
 from reading_queue.services.visibility import Viewer
@@ -296,3 +297,27 @@ def test_a_lead_sees_what_colleagues_hold_and_nothing_else(world: World, hub: Hu
     reading.release(hub, wang, task_id, DiscontinuationReason.RESOURCE_PREEMPTED)
     with pytest.raises(NotFound):
         reading.case_view(hub, zhao, case_id)
+
+
+def test_coordinators_hear_of_a_site_or_a_reader_that_does_not_answer(
+    world: World, hub: Hub, hub_clock: SteerableClock, wang: Viewer, technician: Viewer
+):
+    coordinator = person(world, "coordinator", Role.COORDINATOR, COUNTY)
+    case_id, task_id = held(world, wang)
+    request_id = holds.ask_site(hub, wang, task_id, HISTORY, "病史？")
+
+    def kinds() -> list[StuckKind]:
+        found = [one for one in stuck(hub, coordinator) if one.case_id == case_id]
+        return [one.kind for one in found if one.kind in (StuckKind.UNANSWERED, StuckKind.WITHDRAWAL)]
+
+    hub_clock.advance(2 * HOUR_S - 1)
+    assert kinds() == []
+    hub_clock.advance(2)
+    assert kinds() == [StuckKind.UNANSWERED]
+    holds.answer_site_request(hub, technician, request_id, "昨晚八点")
+    withdrawals.withdraw(hub, technician, case_id, "患者转院")
+    assert kinds() == []
+    for _ in range(3):
+        hub_clock.advance(HOUR_S)
+        reading.heartbeat(hub, wang, task_id)
+    assert kinds() == [StuckKind.WITHDRAWAL]
