@@ -65,8 +65,10 @@ class ReadingTaskView:
     version: int
 
 
-def claim(hub: Hub, viewer: Viewer, reading_task_id: str) -> ReadingTaskView:
+def claim(hub: Hub, viewer: Viewer, reading_task_id: str, *, transaction_uid: str | None = None) -> ReadingTaskView:
     """Take an offered reading task; claiming again what one holds changes nothing.
+
+    `transaction_uid` is the token that the claimant has chosen (PS3.18 section 11.7); by default a fresh one.
 
     Raises:
         NotOffered: it was never offered to the physician, or the offer has ended.
@@ -85,7 +87,7 @@ def claim(hub: Hub, viewer: Viewer, reading_task_id: str) -> ReadingTaskView:
         if offer is None or offer.state != "open" or offer.expires_at <= now:
             raise NotOffered
         _require_may_take(session, case, task, physician_id, now)
-        _take(session, hub, case, task, offer, now)
+        _take(session, hub, case, task, offer, now, transaction_uid or new_uid())
         _record_claim(session, viewer, case, task, now)
         return view_task(task)
 
@@ -269,12 +271,14 @@ def _require_may_take(session: Session, case: Case, task: ReadingTask, physician
         raise WorkInProgressFull
 
 
-def _take(session: Session, hub: Hub, case: Case, task: ReadingTask, offer: Offer, now: datetime) -> None:
+def _take(
+    session: Session, hub: Hub, case: Case, task: ReadingTask, offer: Offer, now: datetime, transaction_uid: str
+) -> None:
     verifying = task.phase == Phase.VERIFICATION
     move_case(case, CaseEvent.CLAIM_REVIEW if verifying else CaseEvent.CLAIM, Actor.PHYSICIAN)
     move_task(task, ReadingTaskEvent.CLAIM, Actor.PHYSICIAN, now)
     task.holder_id = offer.physician_id
-    task.transaction_uid = new_uid()
+    task.transaction_uid = transaction_uid
     task.claimed_at = now
     extend_lease(hub, task, now)
     if task.phase == Phase.INTERPRETATION:

@@ -163,6 +163,20 @@ def may_follow_study(session: Session, viewer: Viewer, site_id: str, study_uid: 
     return bool(session.scalar(select(may_follow(viewer, site_id, study_uid, now))))
 
 
+def may_follow_case(
+    viewer: Viewer, case_id: ColumnOrValue, site_id: ColumnOrValue, now: datetime
+) -> ColumnElement[bool]:
+    """Return the condition under which `viewer` may see a case of this site: that of `may_follow`, for a case."""
+    its_id, site = _expression(case_id), _expression(site_id)
+    match viewer.role:
+        case Role.TECHNICIAN:
+            return site == viewer.site_id if viewer.site_id is not None else false()
+        case Role.PHYSICIAN:
+            return or_(*(its_id.in_(cases) for cases in _their_cases(viewer, now)))
+        case Role.COORDINATOR | Role.ADMINISTRATOR:
+            return site.in_(_overseen(viewer, now))
+
+
 def has_at_hand(viewer: Viewer, case_id: ColumnOrValue, now: datetime) -> ColumnElement[bool]:
     """Return the condition that a case is offered to or held by the viewer now; of a physician only."""
     case = _expression(case_id)

@@ -108,6 +108,11 @@ RIGHTS: dict[str, set[Role]] = {
     "GET /api/v1/links": {C, A},
     "POST /api/v1/links/{link_id}": {C, A},
     "GET /api/v1/statistics": {C, A},
+    "GET /dicomweb/workitems": EVERYBODY,
+    "GET /dicomweb/workitems/{workitem}": EVERYBODY,
+    "POST /dicomweb/workitems/{workitem}": {P},
+    "PUT /dicomweb/workitems/{workitem}/state": {P},
+    "POST /dicomweb/workitems/{workitem}/cancelrequest": {T, P, C},
 }
 
 
@@ -151,7 +156,7 @@ def test_role_may_use_its_routes_and_no_others(browser_of: Callable[[str], Visit
 def test_nobody_may_use_any_route_but_the_public_ones(visitor: Visitor) -> None:
     for route in RIGHTS:
         status = send(visitor, route)
-        assert status == (401 if "/api/" in route else 303), route
+        assert status == (401 if "/api/" in route or "/dicomweb/" in route else 303), route
 
 
 @pytest.fixture

@@ -1,0 +1,236 @@
+"""By what workitems can be searched, and what a query means (PS3.18 section 11.9, PS3.4 section CC.2.8).
+
+One table of keys: queries are read by it, and the conformance statement is compared with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, exists, false, true
+from sqlalchemy.orm import InstrumentedAttribute
+
+from reading_queue.db.tables import Case, CaseStudy, Offer, ReadingTask
+from reading_queue.domain.transitions import CaseState, ReadingTaskState
+from reading_queue.domain.workitem_content import PRIORITIES, WORKITEM_CODES, procedure_step_state
+from storage.catalogue.tables import Patient, Study
+from storage.dicomweb.errors import BadQuery
+from storage.dicomweb.searching.conditions import condition_of
+from storage.dicomweb.searching.keys import KEYS
+from storage.dicomweb.searching.values import parse_number, parse_uids, split_list
+
+LIMIT_MAX: Final = 200  # workitems of one answer
+OFFSET_MAX: Final = 1_000_000
+KEYS_MAX: Final = 32
+_MOMENT: Final = re.compile(
+    r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:\.\d{1,6})?)?)?)?(?:\+(\d\d)(\d\d))?", re.ASCII
+)
+_UNSTORABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_KEYS_OF_STUDIES: Final = {key.keyword: key for key in KEYS}
+Condition = Callable[[str, str], ColumnElement[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkitemKey:
+    """One key: its keyword and tag as they may stand in a query, dotted inside a sequence."""
+
+    keyword: str
+    tag: str
+    condition: Condition
+    about_patient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkitemQuery:
+    """A query that was understood; `about_patient` when a key asks for what only those who follow a case may know."""
+
+    conditions: tuple[ColumnElement[bool], ...] = ()
+    keywords: tuple[str, ...] = ()
+    about_patient: bool = False
+    limit: int = LIMIT_MAX
+    offset: int = 0
+
+
+@dataclass(slots=True)
+class _Read:
+    keys: dict[str, tuple[WorkitemKey, str]] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+    is_fuzzy: bool = False
+
+
+def parse_workitem_query(pairs: Iterable[tuple[str, str]]) -> WorkitemQuery:
+    """Return what the names and values of a query string ask for; an empty value asks for nothing.
+
+    `includefield` changes nothing: an answer has everything that is known of a workitem.
+
+    Raises:
+        BadQuery: a key that is not searchable, or is given twice, or a value that makes no sense.
+    """
+    read = _Read()
+    for name, value in pairs:
+        _read_one(read, name, value)
+    limit = read.numbers.get("limit", LIMIT_MAX)
+    return WorkitemQuery(
+        conditions=tuple(_condition(key, value, is_fuzzy=read.is_fuzzy) for key, value in read.keys.values()),
+        keywords=tuple(read.keys),
+        about_patient=any(key.about_patient for key, _ in read.keys.values()),
+        limit=min(max(limit, 1), LIMIT_MAX),
+        offset=min(read.numbers.get("offset", 0), OFFSET_MAX),
+    )
+
+
+def _read_one(read: _Read, name: str, value: str) -> None:
+    if _UNSTORABLE.search(name + value):
+        raise BadQuery("the query holds control characters or half characters")
+    if name in ("limit", "offset"):
+        read.numbers[name] = parse_number(value, name)
+        if read.numbers[name] < 0:
+            raise BadQuery(f"{name} is a whole number from 0 on")
+    elif name == "fuzzymatching":
+        if value not in ("true", "false"):
+            raise BadQuery("fuzzymatching is true or false")
+        read.is_fuzzy = value == "true"
+    elif value and name not in ("includefield", "accept"):
+        key = find_workitem_key(name)
+        if key is None:
+            raise BadQuery(f"workitems are not searched by {name[:64]!r}; they are by {', '.join(_BY_NAME)}"[:2000])
+        if key.keyword in read.keys or len(read.keys) >= KEYS_MAX:
+            raise BadQuery(f"{key.keyword} is given twice, or there are more than {KEYS_MAX} keys")
+        read.keys[key.keyword] = key, value
+
+
+def find_workitem_key(name: str) -> WorkitemKey | None:
+    """Return the key that a query calls so, by keyword or by tag."""
+    return _BY_NAME.get(name) or _BY_TAG.get(name.upper())
+
+
+def _condition(key: WorkitemKey, value: str, *, is_fuzzy: bool) -> ColumnElement[bool]:
+    if is_fuzzy and key.keyword == "PatientName":
+        return _of_study("PatientName", is_fuzzy=True)(value, key.keyword)
+    return key.condition(value, key.keyword)
+
+
+def _uids(value: str, keyword: str) -> ColumnElement[bool]:
+    return ReadingTask.workitem_uid.in_(parse_uids(value, keyword))
+
+
+def _states(value: str, keyword: str) -> ColumnElement[bool]:
+    return ReadingTask.state.in_(_words(value, keyword, {procedure_step_state(one): one for one in ReadingTaskState}))
+
+
+def _priorities(value: str, keyword: str) -> ColumnElement[bool]:
+    wanted = split_list(value, keyword)
+    if unknown := [one for one in wanted if one not in PRIORITIES.values()]:
+        raise BadQuery(f"{keyword} is HIGH, MEDIUM or LOW, not {unknown[0][:16]!r}")
+    return Case.lane.in_([lane for lane, priority in PRIORITIES.items() if priority in wanted])
+
+
+def _readiness(value: str, keyword: str) -> ColumnElement[bool]:
+    arriving = Case.state == CaseState.RECEIVING
+    conditions = {"INCOMPLETE": arriving, "READY": ~arriving, "UNAVAILABLE": false()}
+    if value not in conditions:
+        raise BadQuery(f"{keyword} is {', '.join(conditions)}")
+    return conditions[value]
+
+
+def _phases(value: str, keyword: str) -> ColumnElement[bool]:
+    wanted = split_list(value, keyword)
+    return ReadingTask.phase.in_([phase for phase, (code, _) in WORKITEM_CODES.items() if code in wanted])
+
+
+def _offered_to(value: str, _keyword: str) -> ColumnElement[bool]:
+    return exists().where(
+        Offer.reading_task_id == ReadingTask.reading_task_id, Offer.physician_id == value, Offer.state == "open"
+    )
+
+
+def _between(column: InstrumentedAttribute[Any]) -> Condition:
+    def condition(value: str, keyword: str) -> ColumnElement[bool]:
+        first, dash, last = (part.strip() for part in value.partition("-"))
+        if not (first or last):
+            raise BadQuery(f"{keyword} is a moment YYYYMMDDHHMMSS+ZZXX, or a range of two of them")
+        after = column >= _moment(first, keyword)[0] if first else true()
+        before = column < _moment(last if dash else first, keyword)[1] if last or not dash else true()
+        return and_(column.is_not(None), after, before)
+
+    return condition
+
+
+def _moment(text: str, keyword: str) -> tuple[datetime, datetime]:
+    """Return the first moment that a DT means, and the first after it. Without an offset it is UTC."""
+    match = _MOMENT.fullmatch(text)
+    if match is None:
+        raise BadQuery(f"{keyword} is a moment YYYYMMDDHHMMSS+ZZXX, or a range of two of them")
+    try:
+        year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
+        offset = timedelta(hours=int(match[7] or 0), minutes=int(match[8] or 0))
+        start = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=timezone(offset) if offset else UTC)
+        length = timedelta(
+            days=match[4] is None,
+            hours=match[4] is not None and match[5] is None,
+            minutes=match[5] is not None and match[6] is None,
+            seconds=match[6] is not None,
+        )
+        return start, start + length
+    except (ValueError, OverflowError) as exc:
+        raise BadQuery(f"{keyword} names a day or time that there is not") from exc
+
+
+def _words(value: str, keyword: str, words: Mapping[str, str]) -> list[str]:
+    wanted = split_list(value, keyword)
+    if unknown := [one for one in wanted if one not in words]:
+        raise BadQuery(f"{keyword} is one of {', '.join(words)}, not {unknown[0][:16]!r}")
+    return [words[one] for one in wanted]
+
+
+def _of_study(keyword: str, *, is_fuzzy: bool = False) -> Condition:
+    """Return the condition that a study of the case has a value under a key of QIDO-RS."""
+    key = _KEYS_OF_STUDIES[keyword]
+
+    def condition(value: str, _keyword: str) -> ColumnElement[bool]:
+        return exists().where(
+            CaseStudy.case_id == ReadingTask.case_id,
+            Study.site_id == CaseStudy.site_id,
+            Study.study_uid == CaseStudy.study_uid,
+            Patient.patient_id == Study.patient_id,
+            condition_of(key, value, is_fuzzy=is_fuzzy),
+        )
+
+    return condition
+
+
+_REQUEST, _INPUT = "ReferencedRequestSequence", "InputInformationSequence"
+_PERFORMERS = "ScheduledHumanPerformersSequence.HumanPerformerCodeSequence"
+WORKITEM_KEYS: Final = (
+    WorkitemKey("SOPInstanceUID", "00080018", _uids),
+    WorkitemKey("ProcedureStepState", "00741000", _states),
+    WorkitemKey("ScheduledProcedureStepPriority", "00741200", _priorities),
+    WorkitemKey("InputReadinessState", "00404041", _readiness),
+    WorkitemKey("ScheduledWorkitemCodeSequence.CodeValue", "00404018.00080100", _phases),
+    WorkitemKey("ScheduledProcedureStepStartDateTime", "00404005", _between(ReadingTask.created_at)),
+    WorkitemKey("ExpectedCompletionDateTime", "00404011", _between(Case.due_at)),
+    WorkitemKey(f"{_PERFORMERS}.CodeValue", "00404034.00404009.00080100", _offered_to),
+    *(
+        WorkitemKey(name, tag, _of_study(name), about_patient=True)
+        for name, tag in (
+            ("PatientName", "00100010"),
+            ("PatientID", "00100020"),
+            ("IssuerOfPatientID", "00100021"),
+            ("PatientBirthDate", "00100030"),
+            ("PatientSex", "00100040"),
+            ("StudyInstanceUID", "0020000D"),
+            ("ModalitiesInStudy", "00080061"),
+            ("StudyDescription", "00081030"),
+            ("AccessionNumber", "00080050"),
+        )
+    ),
+    WorkitemKey(f"{_REQUEST}.AccessionNumber", "0040A370.00080050", _of_study("AccessionNumber"), about_patient=True),
+    WorkitemKey(f"{_REQUEST}.StudyInstanceUID", "0040A370.0020000D", _of_study("StudyInstanceUID"), about_patient=True),
+    WorkitemKey(f"{_INPUT}.StudyInstanceUID", "00404021.0020000D", _of_study("StudyInstanceUID"), about_patient=True),
+)
+_BY_NAME: Final = {key.keyword: key for key in WORKITEM_KEYS}
+_BY_TAG: Final = {key.tag: key for key in WORKITEM_KEYS}

@@ -1,0 +1,10 @@
+"""UPS-RS, the reading queue for other vendors' worklists: `/dicomweb/workitems` (PS3.18 chapter 11).
+
+CONFORMANCE.md beside this says what is offered.
+"""
+
+from __future__ import annotations
+
+from reading_queue.web.workitems.routes import PREFIX, build_workitems
+
+__all__ = ["PREFIX", "build_workitems"]

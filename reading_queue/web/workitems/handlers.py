@@ -1,0 +1,153 @@
+"""The transactions of UPS-RS (PS3.18 chapter 11): parse, one service call, answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from aiohttp import web
+
+from reading_queue.domain.workitem_content import (
+    CANCELLATION_REASON,
+    STATE,
+    TRANSACTION_UID,
+    DicomJson,
+    NotUnderstood,
+    items_of,
+    parse_reason,
+    parse_update,
+    text_of,
+)
+from reading_queue.domain.workitem_states import WARNINGS, WORDS, Operation, Status
+from reading_queue.errors import NotFound
+from reading_queue.services import workitem_views, workitems
+from reading_queue.services.visibility import Viewer
+from reading_queue.services.workitem_search import parse_workitem_query
+from reading_queue.web.keys import HUB, in_thread
+from storage.contract.identifiers import InvalidIdentifier, Uid, parse_uid
+from storage.dicomweb.errors import BadQuery
+from storage.dicomweb.negotiation import JSON_TYPES
+from storage.dicomweb.service import warning_of
+from storage.screens.requests import refuse_large_body
+
+BODY_BYTES_MAX: Final = 256 * 1024
+PROGRESS: Final = "00741002"
+MODIFIED: Final = "The Workitem was updated with modifications."
+REQUESTED: Final = {operation.value: operation for operation in (Operation.SCHEDULE, Operation.CLAIM)} | {
+    operation.value: operation for operation in (Operation.COMPLETE, Operation.CANCEL)
+}
+
+
+async def search(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Search (section 11.9)."""
+    query = parse_workitem_query(request.query.items())
+    page = await in_thread(request, workitem_views.search_workitems, request.config_dict[HUB], viewer, query)
+    if not page.workitems:
+        return web.Response(status=204)
+    response = _json(page.workitems)
+    if page.has_more:
+        after = query.offset + len(page.workitems)
+        note = f"There are additional results that can be requested, with offset={after}."
+        response.headers["Warning"] = warning_of(note)
+    return response
+
+
+async def retrieve(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Retrieve (section 11.5)."""
+    hub, uid = request.config_dict[HUB], _workitem(request)
+    return _json([await in_thread(request, workitem_views.retrieve_workitem, hub, viewer, uid)])
+
+
+async def update(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Update (section 11.6); the Transaction UID stands in the query or in the body."""
+    hub, uid, dataset = request.config_dict[HUB], _workitem(request), await _dataset(request)
+    transaction_uid = _uid(_transaction_of_query(request) or text_of(dataset, TRANSACTION_UID))
+    try:
+        said, is_more = parse_update(dataset)
+    except NotUnderstood as exc:
+        raise BadQuery(str(exc)) from exc
+    await in_thread(request, workitems.update_workitem, hub, viewer, uid, transaction_uid, said)
+    return web.Response(headers={"Warning": warning_of(MODIFIED)} if is_more else None)
+
+
+async def change_state(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Change the state (section 11.7)."""
+    hub, uid, dataset = request.config_dict[HUB], _workitem(request), await _dataset(request)
+    operation = REQUESTED.get(text_of(dataset, STATE))
+    if operation is None:
+        raise BadQuery(f"Procedure Step State (0074,1000) is one of {', '.join(REQUESTED)}")
+    transaction_uid = _uid(text_of(dataset, TRANSACTION_UID))
+    match operation:
+        case Operation.CLAIM:
+            status = await in_thread(request, workitems.claim_workitem, hub, viewer, uid, transaction_uid)
+        case Operation.COMPLETE:
+            status = await in_thread(request, workitems.complete_workitem, hub, viewer, uid, transaction_uid)
+        case Operation.CANCEL:
+            reason = _reason(dataset)
+            status = await in_thread(request, workitems.cancel_workitem, hub, viewer, uid, transaction_uid, reason)
+        case _:
+            status = await in_thread(request, workitems.schedule_workitem, hub, viewer, uid)
+    return web.Response(headers=_warning(status))
+
+
+async def request_cancel(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Request cancellation (section 11.8): accepted means heard, not that it is cancelled."""
+    hub, uid = request.config_dict[HUB], _workitem(request)
+    dataset = await _dataset(request) if request.can_read_body else {}
+    reason, words = _reason(dataset), text_of(dataset, CANCELLATION_REASON)
+    status = await in_thread(request, workitems.request_cancel, hub, viewer, uid, reason, words)
+    return web.Response(status=202, headers=_warning(status))
+
+
+def _json(datasets: list[DicomJson]) -> web.Response:
+    return web.json_response(datasets, content_type=JSON_TYPES[0], headers={"Cache-Control": "no-store"})
+
+
+def _warning(status: Status) -> dict[str, str] | None:
+    return {"Warning": warning_of(WORDS[status])} if status in WARNINGS else None
+
+
+def _workitem(request: web.Request) -> Uid:
+    try:
+        return parse_uid(request.match_info["workitem"])
+    except InvalidIdentifier as exc:
+        raise NotFound("there is no such workitem, or you may not see it") from exc
+
+
+def _transaction_of_query(request: web.Request) -> str:
+    """Return the Transaction UID of `?transaction=…`, or of the bare `?…` that clients send as well."""
+    query = request.query
+    named = query.get("transaction") or query.get("transaction-uid") or query.get(TRANSACTION_UID) or ""
+    return named or next((name for name, value in query.items() if not value), "")
+
+
+def _uid(text: str) -> str:
+    """Return a Transaction UID, empty when there is none. Raises BadQuery for what is none."""
+    try:
+        return parse_uid(text) if text else ""
+    except InvalidIdentifier as exc:
+        raise BadQuery("the Transaction UID (0008,1195) is not a UID") from exc
+
+
+def _reason(dataset: DicomJson) -> str:
+    """Return the code of CID 9303 that a request gives, within the progress or beside it."""
+    try:
+        within = (parse_reason(item) for item in items_of(dataset, PROGRESS))
+        return parse_reason(dataset) or next(within, "")
+    except NotUnderstood as exc:
+        raise BadQuery(str(exc)) from exc
+
+
+async def _dataset(request: web.Request) -> DicomJson:
+    """Return the one dataset of the body. Raises BadQuery."""
+    refuse_large_body(request, BODY_BYTES_MAX)
+    if request.content_type not in JSON_TYPES:
+        raise web.HTTPUnsupportedMediaType
+    try:
+        body: Any = json.loads(await request.read())
+    except (ValueError, RecursionError) as exc:
+        raise BadQuery("the body is not JSON") from exc
+    dataset = body[0] if isinstance(body, list) and len(body) == 1 else body
+    if not isinstance(dataset, dict) or not all(isinstance(one, dict) for one in dataset.values()):
+        raise BadQuery("the body is one dataset in the DICOM JSON model")
+    return dataset

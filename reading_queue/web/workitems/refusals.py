@@ -1,0 +1,43 @@
+"""How UPS-RS refuses: problem details with the DIMSE status beside them, and the Warning header of PS3.18."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+
+from reading_queue.domain.workitem_states import Status
+from reading_queue.services.workitems import TransactionUidWrong, WorkitemConflict
+from reading_queue.web.problems import problem
+from storage.dicomweb.service import warning_of
+from storage.screens.requests import Handler
+
+# The sentences of PS3.18 sections 11.6.3.2 and 11.7.3.2.
+INCONSISTENT: Final = "The submitted request is inconsistent with the current state of the UPS Instance."
+NOT_CLAIMED: Final = "The target URI did not reference a claimed Workitem."
+MISSING: Final = "The Transaction UID is missing."
+INCORRECT: Final = "The Transaction UID is incorrect."
+_SENTENCES: Final[Mapping[Status, str]] = {
+    Status.TRANSACTION_UID_INCORRECT: INCORRECT,
+    Status.NOT_IN_PROGRESS: NOT_CLAIMED,
+}
+
+
+@web.middleware
+async def in_dicom_words(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn what PS3.4 Table CC.1.1-2 refuses into an answer; other refusals are told as everywhere on the hub."""
+    try:
+        return await handler(request)
+    except TransactionUidWrong as error:
+        sentence = MISSING if error.is_missing else INCORRECT
+        return _answer(error.status, error.code, error.detail, Status.TRANSACTION_UID_INCORRECT, sentence)
+    except WorkitemConflict as error:
+        sentence = _SENTENCES.get(error.ups_status, INCONSISTENT)
+        return _answer(error.status, error.code, error.detail, error.ups_status, sentence)
+
+
+def _answer(status: int, code: str, detail: str, ups_status: Status, sentence: str) -> web.Response:
+    response = problem(status, code, detail, ups_status=ups_status.value)
+    response.headers["Warning"] = warning_of(sentence)
+    return response

@@ -1,0 +1,32 @@
+"""The addresses of UPS-RS and who may use each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from reading_queue.domain.roles import Role
+from reading_queue.web.access import EVERYBODY, for_roles
+from reading_queue.web.workitems import handlers
+from reading_queue.web.workitems.refusals import in_dicom_words
+from storage.dicomweb.addresses import ROOT
+from storage.dicomweb.app import answer_in_words, as_json
+
+PREFIX: Final = f"{ROOT}/workitems"
+_WITH_CASES: Final = (Role.TECHNICIAN, Role.PHYSICIAN, Role.COORDINATOR)
+
+
+def build_workitems() -> web.Application:
+    """Return the application to be mounted under `PREFIX`."""
+    app = web.Application(middlewares=[answer_in_words, in_dicom_words])
+    app.add_routes(
+        [
+            web.get("", as_json(for_roles(handlers.search, *EVERYBODY))),
+            web.get("/{workitem}", as_json(for_roles(handlers.retrieve, *EVERYBODY))),
+            web.post("/{workitem}", for_roles(handlers.update, Role.PHYSICIAN)),
+            web.put("/{workitem}/state", for_roles(handlers.change_state, Role.PHYSICIAN)),
+            web.post("/{workitem}/cancelrequest", for_roles(handlers.request_cancel, *_WITH_CASES)),
+        ]
+    )
+    return app
