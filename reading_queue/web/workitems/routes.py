@@ -14,7 +14,6 @@ from storage.dicomweb.addresses import ROOT
 from storage.dicomweb.app import answer_in_words, as_json
 
 PREFIX: Final = f"{ROOT}/workitems"
-_WITH_CASES: Final = (Role.TECHNICIAN, Role.PHYSICIAN, Role.COORDINATOR)
 
 
 def build_workitems() -> web.Application:
@@ -26,7 +25,7 @@ def build_workitems() -> web.Application:
             web.get("/{workitem}", as_json(for_roles(handlers.retrieve, *EVERYBODY))),
             web.post("/{workitem}", for_roles(handlers.update, Role.PHYSICIAN)),
             web.put("/{workitem}/state", for_roles(handlers.change_state, Role.PHYSICIAN)),
-            web.post("/{workitem}/cancelrequest", for_roles(handlers.request_cancel, *_WITH_CASES)),
+            web.post("/{workitem}/cancelrequest", for_roles(handlers.request_cancel, *EVERYBODY)),
         ]
     )
     return app

@@ -112,7 +112,7 @@ RIGHTS: dict[str, set[Role]] = {
     "GET /dicomweb/workitems/{workitem}": EVERYBODY,
     "POST /dicomweb/workitems/{workitem}": {P},
     "PUT /dicomweb/workitems/{workitem}/state": {P},
-    "POST /dicomweb/workitems/{workitem}/cancelrequest": {T, P, C},
+    "POST /dicomweb/workitems/{workitem}/cancelrequest": EVERYBODY,
 }
 
 
