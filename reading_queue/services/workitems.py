@@ -31,7 +31,6 @@ from reading_queue.services.visibility import Viewer
 from reading_queue.services.withdrawals import withdraw
 from reading_queue.services.workitem_views import get_workitem
 from storage.catalogue.tables import Instance, Pack, Series, Study
-from storage.dicom.json_model import instance_json
 
 REPORT_CLASSES = frozenset(f"1.2.840.10008.5.1.4.1.1.88.{number}" for number in (11, 22))  # Basic Text and Enhanced SR
 REPORT_BYTES_MAX = 4 * 1024 * 1024
@@ -259,5 +258,7 @@ def _read_report(hub: Hub, found: Found, outputs: list[Output]) -> ReportText | 
     _, key, offset, size = rows[0]
     if size > REPORT_BYTES_MAX:
         raise WorkitemConflict(Status.FINAL_STATE_REQUIREMENTS, f"A report has at most {REPORT_BYTES_MAX} bytes.")
+    from storage.dicom.json_model import instance_json  # loaded when somebody completes a workitem
+
     document: DicomJson = instance_json(io.BytesIO(hub.objects.read(key, offset=offset, length=size)))
     return report_text(document)
