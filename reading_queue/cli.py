@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reading_queue.commands.linking import links_app
+from reading_queue.commands.simulating import simulate
 from reading_queue.commands.storing import storage_app
 from reading_queue.domain.roles import Role
 from reading_queue.log import configure_logging
@@ -48,6 +49,7 @@ app.add_typer(account_app, name="account")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(storage_app, name="storage")
 app.add_typer(links_app, name="links")
+app.command()(simulate)
 
 
 class RoleName(StrEnum):

@@ -12,7 +12,7 @@ The order of those who remain: who was not asked yet, then the agreement's stage
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
@@ -186,11 +186,14 @@ def rank(
 ) -> Ranking:
     """Return who may be offered the reading task, best first, and why the others may not."""
     ranking = Ranking()
+    found: dict[str, tuple[AgreementFacts | None, list[Reason]]] = {}  # the same for all of one organisation
     for physician in physicians:
-        agreement, reasons = find_agreement(case, physician, agreements)
-        reasons = reasons + _personal_reasons(case, physician, now)
+        if physician.organisation_id not in found:
+            found[physician.organisation_id] = find_agreement(case, physician, agreements)
+        agreement, lacking = found[physician.organisation_id]
+        reasons = _personal_reasons(case, physician, now)
         if agreement is None or reasons:
-            ranking.excluded[physician.physician_id] = reasons
+            ranking.excluded[physician.physician_id] = [*lacking, *reasons]
             continue
         ranking.candidates.append(
             Candidate(
@@ -231,6 +234,17 @@ def choose(ranking: Ranking, lane: Lane, width: int) -> list[Candidate]:
     return group[:width]
 
 
+def still_to_ask(chosen: Sequence[Candidate], asked: Collection[str], width: int) -> list[Candidate]:
+    """Return who of the chosen is asked now, so that at most `width` are asked at once; `asked` already are."""
+    fresh = [candidate for candidate in chosen if candidate.physician_id not in asked]
+    return fresh[: max(0, width - len(asked))]
+
+
+def limit_of(limits_min: Iterable[Mapping[str, int]], lane: Lane) -> int | None:
+    """Return the shortest limit in minutes that these agreements set for the lane, or None when none has one."""
+    return min((int(limits[lane]) for limits in limits_min if lane in limits), default=None)
+
+
 def find_agreement(
     case: CaseFacts, physician: PhysicianFacts, agreements: Sequence[AgreementFacts]
 ) -> tuple[AgreementFacts | None, list[Reason]]:
@@ -269,17 +283,23 @@ def _lacks(case: CaseFacts, agreement: AgreementFacts) -> Reason | None:
 
 
 def _personal_reasons(case: CaseFacts, physician: PhysicianFacts, now: datetime) -> list[Reason]:
-    verifying = case.phase is Phase.VERIFICATION
-    conditions = {
-        Reason.LICENCE_EXPIRED: physician.licence_valid_until < case.local_date,
-        Reason.OTHER_MODALITY: bool(physician.modalities) and case.modality not in physician.modalities,
-        Reason.OFF_DUTY: not physician.on_duty(now),
-        Reason.WORK_IN_PROGRESS_FULL: physician.work_in_progress >= physician.work_in_progress_max,
-        Reason.IS_AUTHOR: verifying and physician.physician_id == case.author_id,
-        Reason.TITLE_TOO_LOW: verifying and physician.title.rank < VERIFIER_TITLE_MIN.rank,
-        Reason.DECLINED: physician.declined,
-    }
-    return [reason for reason, holds in conditions.items() if holds]
+    reasons: list[Reason] = []
+    if physician.licence_valid_until < case.local_date:
+        reasons.append(Reason.LICENCE_EXPIRED)
+    if physician.modalities and case.modality not in physician.modalities:
+        reasons.append(Reason.OTHER_MODALITY)
+    if not physician.on_duty(now):
+        reasons.append(Reason.OFF_DUTY)
+    if physician.work_in_progress >= physician.work_in_progress_max:
+        reasons.append(Reason.WORK_IN_PROGRESS_FULL)
+    if case.phase is Phase.VERIFICATION:
+        if physician.physician_id == case.author_id:
+            reasons.append(Reason.IS_AUTHOR)
+        if physician.title.rank < VERIFIER_TITLE_MIN.rank:
+            reasons.append(Reason.TITLE_TOO_LOW)
+    if physician.declined:
+        reasons.append(Reason.DECLINED)
+    return reasons
 
 
 def _order(lane: Lane, candidate: Candidate) -> tuple[bool | int | str, ...]:

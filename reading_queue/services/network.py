@@ -119,6 +119,7 @@ class NetworkDocument(Part):
     technicians: tuple[PersonPart, ...] = ()
     coordinators: tuple[PersonPart, ...] = ()
     administrators: tuple[PersonPart, ...] = ()
+    simulation: dict[str, Any] = {}  # for `counterpart-hub simulate` alone: an import leaves it aside
 
     def people(self) -> Iterator[tuple[str, Role, PersonPart]]:
         """Yield each person with their path in the document and their role."""

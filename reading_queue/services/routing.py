@@ -15,7 +15,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Agreement, Case, Offer, ReadingTask, RoutingDecision
-from reading_queue.domain.routing import Candidate, Phase, Ranking, choose, describe_nobody, rank
+from reading_queue.domain.routing import (
+    Candidate,
+    Phase,
+    Ranking,
+    choose,
+    describe_nobody,
+    limit_of,
+    rank,
+    still_to_ask,
+)
 from reading_queue.domain.transitions import ROUTABLE, Actor, CaseEvent, CaseState, ReadingTaskState
 from reading_queue.services.casework import find_task_locked, launch_route, move_case, record_custody
 from reading_queue.services.hub import Hub
@@ -45,8 +54,7 @@ def route(hub: Hub, reading_task_id: str) -> None:
         ranking = rank(facts.case, facts.physicians, facts.agreements, now)
         chosen = choose(ranking, facts.case.lane, hub.policy.offer_width)
         asked = _find_open_offers(session, task)
-        fresh = [candidate for candidate in chosen if candidate.physician_id not in asked]
-        fresh = fresh[: max(0, hub.policy.offer_width - len(asked))]
+        fresh = still_to_ask(chosen, asked, hub.policy.offer_width)
         if fresh:
             _offer(session, hub, case, task, fresh, ranking, facts, now)
         elif not asked:
@@ -131,10 +139,9 @@ def tighten_due_by_offers(session: Session, case: Case, task: ReadingTask) -> No
 def _tighten_due(session: Session, case: Case, agreement_ids: Collection[str]) -> None:
     """Set when the report is due by the agreements' own limits, where they have one for this lane."""
     limits = session.scalars(select(Agreement.time_limits_min).where(Agreement.agreement_id.in_(agreement_ids)))
-    minutes = [int(limit[case.lane]) for limit in limits if case.lane in limit]
-    if minutes:
-        started_at = case.exam_started_at or case.first_instance_at
-        case.due_at = started_at + timedelta(minutes=min(minutes))
+    minutes = limit_of(limits, Lane(case.lane))
+    if minutes is not None:
+        case.due_at = (case.exam_started_at or case.first_instance_at) + timedelta(minutes=minutes)
 
 
 def _mark_unroutable(

@@ -1,0 +1,68 @@
+"""A network document as the simulation takes it: the same file as an import, nothing from the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from reading_queue.domain.routing import AgreementFacts, PhysicianFacts
+from reading_queue.simulation import Hospital, Network, RosteredPhysician, TimedAgreement
+
+if TYPE_CHECKING:
+    from reading_queue.services.network import AgreementPart, NetworkDocument, PhysicianPart
+
+
+def network_of(document: Mapping[str, Any], begin: datetime, days: int) -> Network:
+    """Return the network of the document, as parsed from YAML. Raises NetworkInvalid with every mistake."""
+    from reading_queue.services.network import parse_network
+
+    return to_simulate(parse_network(document), begin, days)
+
+
+def to_simulate(network: NetworkDocument, begin: datetime, days: int) -> Network:
+    """Return the document's network; a physician is known by login."""
+    return Network(
+        hospitals={
+            part.id: Hospital(part.id, part.kind, part.name, part.parent, part.site is not None, part.name_en)
+            for part in network.organisations
+        },
+        physicians=[_physician(part, begin, days) for part in network.physicians],
+        agreements=[
+            _agreement(part, requesting) for part in network.agreements for requesting in dict.fromkeys(part.requesting)
+        ],
+    )
+
+
+def _physician(part: PhysicianPart, begin: datetime, days: int) -> RosteredPhysician:
+    if part.duty == "always":
+        duty: tuple[tuple[datetime, datetime], ...] = ((begin - timedelta(days=1), begin + timedelta(days=days + 1)),)
+    else:
+        duty = tuple((period.starts_at, period.ends_at) for period in part.duty)
+    facts = PhysicianFacts(
+        physician_id=part.login,
+        organisation_id=part.organisation,
+        title=part.title,
+        licence_valid_until=part.licence_valid_until,
+        modalities=frozenset(part.modalities),
+        duty=duty,
+        work_in_progress=0,
+        work_in_progress_max=part.wip_max,
+        workload_points=0,
+    )
+    return RosteredPhysician(facts, part.name, part.duty == "always")
+
+
+def _agreement(part: AgreementPart, requesting: str) -> TimedAgreement:
+    facts = AgreementFacts(
+        agreement_id=f"{part.id}:{requesting}",
+        requesting_organisation_id=requesting,
+        assisting_organisation_id=part.assisting,
+        modalities=frozenset(part.modalities),
+        body_regions=frozenset(part.body_regions),
+        services=frozenset(part.services),
+        stage=part.stage,
+        valid_from=part.valid_from,
+        valid_until=part.valid_until,
+    )
+    return TimedAgreement(facts, {lane.value: minutes for lane, minutes in part.time_limits_min.items()})

@@ -1,0 +1,140 @@
+"""`counterpart-hub simulate`: a network and its roster tried out with synthetic studies, before anybody uses it."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from zoneinfo import ZoneInfo
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reading_queue.services.policy import Policy
+    from reading_queue.simulation import Demand, Rules
+
+DAYS_DEFAULT, DAYS_MAX = 7, 28
+COUNTIES_MAX: Final = 400
+ZONE: Final = "Asia/Shanghai"
+
+
+class Language(StrEnum):
+    """In which words the result is told."""
+
+    ZH = "zh"
+    EN = "en"
+
+
+def simulate(  # noqa: PLR0913, PLR0917 -- the command's options
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(help="The network's description (YAML), as `network load` takes it.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=DAYS_MAX, help="How many days.")] = DAYS_DEFAULT,
+    from_: Annotated[
+        datetime | None,
+        typer.Option("--from", formats=["%Y-%m-%d"], help="The first day; today without it.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same studies and the same result.")] = 1,
+    against: Annotated[
+        Path | None, typer.Option(help="Another network, given the same studies, to compare with.")
+    ] = None,
+    demand: Annotated[
+        Path | None, typer.Option(help="The keys of `simulation:` in a file of their own (YAML).")
+    ] = None,
+    province: Annotated[
+        int | None,
+        typer.Option(min=1, max=COUNTIES_MAX, help="An invented province of so many counties, in place of a file."),
+    ] = None,
+    zone: Annotated[str, typer.Option(help="The time zone of the days and of the demand's hours.")] = ZONE,
+    language: Annotated[Language, typer.Option(help="The language of the words.")] = Language.EN,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    everybody: Annotated[bool, typer.Option("--all", help="Every row of every table.")] = False,
+) -> None:
+    """Try a network and its roster with synthetic studies: time limits met, load and idle time of each physician.
+
+    The hub's own rules decide. Nothing is read from or written to a database.
+    """
+    from reading_queue.commands.simulation_report import report, report_comparison
+
+    if (file is None) == (province is None):
+        raise typer.BadParameter("name one file, or --province with a number of counties")
+    begin = datetime.combine(from_.date() if from_ else date.today(), time(), ZoneInfo(zone))  # noqa: DTZ011 -- the day here
+    if file is not None:
+        document = read_yaml(file)
+    else:
+        from reading_queue.simulation import province as make_province
+
+        document = make_province(begin, days, province or 1)
+    own = read_yaml(demand) if demand else document.get("simulation")
+    documents = {str(file or f"--province {province}"): document}
+    if against is not None:
+        documents[str(against)] = read_yaml(against)
+        own = own or documents[str(against)].get("simulation")
+    policy = context.obj.settings.policy
+    results = {name: run(one, own or {}, policy, begin, days, seed, language) for name, one in documents.items()}
+    if as_json:
+        typer.echo(json.dumps(results, ensure_ascii=False))
+    elif against is not None:
+        report_comparison(results, language.value)
+    else:
+        report(next(iter(results.values())), language.value, everything=everybody)
+
+
+def run(
+    document: Mapping[str, Any],
+    demand: Mapping[str, Any],
+    policy: Policy,
+    begin: datetime,
+    days: int,
+    seed: int,
+    language: str,
+) -> dict[str, Any]:
+    """Return the summary of one run, with the names of organisations. Raises NetworkInvalid, Invalid."""
+    from reading_queue.commands.simulated_network import network_of
+    from reading_queue.simulation import simulate as simulate_network
+
+    network = network_of(document, begin, days)
+    outcome = simulate_network(network, _demand(demand), _rules(policy), begin, days, seed)
+    english = language == Language.EN
+    names = {
+        one.organisation_id: one.name_en if english and one.name_en else one.name for one in network.hospitals.values()
+    }
+    return outcome.summary() | {"seed": seed, "names": names}
+
+
+def _demand(keys: Mapping[str, Any]) -> Demand:
+    from reading_queue.errors import Invalid
+    from reading_queue.simulation import DemandInvalid, parse_demand
+
+    try:
+        return parse_demand(keys)
+    except DemandInvalid as exc:
+        raise Invalid(str(exc)) from exc
+
+
+def _rules(policy: Policy) -> Rules:
+    from reading_queue.simulation import Rules
+
+    return Rules(policy.offer_width, policy.offer_ttl_s, time_limit_default_min=policy.time_limit_default_min)
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Return the document in the file; what is wrong with it is refused in words."""
+    import yaml
+
+    from reading_queue.errors import Invalid
+
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise Invalid(f"{file}: {exc.strerror}") from exc
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        raise Invalid(f"{file}: is not YAML: {exc}") from exc
+    if not isinstance(document, dict):
+        raise Invalid(f"{file}: describes no network")
+    return document

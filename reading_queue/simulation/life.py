@@ -1,0 +1,129 @@
+"""What the hub keeps in tables of cases, reading tasks and physicians, in memory, with what is counted of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from reading_queue.domain.routing import Phase, PhysicianFacts
+from reading_queue.domain.transitions import (
+    Actor,
+    CaseEvent,
+    CaseState,
+    ReadingTaskEvent,
+    ReadingTaskState,
+    apply,
+)
+from reading_queue.simulation.demand import Study
+from reading_queue.simulation.network import RosteredPhysician
+
+
+@dataclass(slots=True, eq=False)
+class SimulatedCase:
+    """A case, its clocks in seconds from the beginning of the run, and what became of it."""
+
+    number: int
+    study: Study
+    due_s: float
+    state: CaseState = CaseState.RECEIVING
+    author_id: str | None = None
+    agreement_id: str | None = None  # under which it was first claimed
+    claimed_s: float | None = None
+    signed_s: float | None = None
+    stage_reached: int = 0
+    unroutable_s: float = 0.0
+    came_back: bool = False  # from the site, with better images
+    rewritten: bool = False  # by its author, whom the verifier asked
+
+    def move(self, event: CaseEvent, actor: Actor) -> None:
+        """Change the state as the table says; a change that it does not allow raises."""
+        self.state = apply(self.state, event, actor)
+
+
+@dataclass(slots=True, eq=False)
+class SimulatedTask:
+    """A reading task with its offers; answers go on to the task that replaces it in its phase."""
+
+    case: SimulatedCase
+    phase: Phase
+    state: ReadingTaskState = ReadingTaskState.SCHEDULED
+    asked: dict[str, float] = field(default_factory=dict)  # open offers: physician, until when
+    stages: dict[str, tuple[str, int]] = field(default_factory=dict)  # agreement and stage of each offer
+    declined: set[str] = field(default_factory=set)
+    let_pass: set[str] = field(default_factory=set)
+    parked_s: float | None = None  # since when nobody can be asked
+    parked_reasons: Mapping[str, int] = field(default_factory=dict)
+
+    def move(self, event: ReadingTaskEvent, actor: Actor) -> None:
+        """Change the state as the table says."""
+        self.state = apply(self.state, event, actor)
+
+    def replacement(self) -> SimulatedTask:
+        """Return the scheduled task that takes this one's place in its phase."""
+        return SimulatedTask(self.case, self.phase, declined=set(self.declined), let_pass=set(self.let_pass))
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """A claim: what is left of it, and since when it is being read; nobody reads what a stat case interrupts."""
+
+    task: SimulatedTask
+    remaining_s: float
+    since_s: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Reader:
+    """A physician: `facts` are as the hub would load them now, with the current period of duty alone."""
+
+    rostered: RosteredPhysician
+    facts: PhysicianFacts
+    duty_until_s: float | None = None
+    offers: dict[SimulatedTask, None] = field(default_factory=dict)
+    claims: list[Work] = field(default_factory=list)  # the last one is being read
+    looks_at_s: float | None = None
+    turn: int = 0  # raised by every change of what is being read: older events are void
+    interpreted: int = 0
+    verified: int = 0
+    declined: int = 0
+    given_back: int = 0
+    busy_s: float = 0.0
+    duty_s: float = 0.0
+    _answered: dict[tuple[bool, bool, bool], PhysicianFacts] = field(default_factory=dict)  # the facts with answers
+
+    @property
+    def physician_id(self) -> str:
+        """Return who it is."""
+        return self.facts.physician_id
+
+    @property
+    def has_room(self) -> bool:
+        """Return whether another claim is within the limit of work in progress."""
+        return self.facts.work_in_progress < self.facts.work_in_progress_max
+
+    def facts_for(self, task: SimulatedTask, knows_patient: set[str]) -> PhysicianFacts:
+        """Return the facts with this task's answers."""
+        own = self.facts.physician_id
+        answers = (own in knows_patient, own in task.declined, own in task.let_pass)
+        facts = self._answered.get(answers)
+        if facts is None:
+            read, declined, let_pass = answers
+            facts = replace(self.facts, read_this_patient=read, declined=declined, let_pass=let_pass)
+            self._answered[answers] = facts
+        return facts
+
+    def note(self, **changes: object) -> None:
+        """Change the facts."""
+        self.facts = replace(self.facts, **changes)  # type: ignore[arg-type]
+        self._answered.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A time in which nobody could be asked about a case, and why, by number of physicians."""
+
+    case: SimulatedCase
+    phase: Phase
+    begin_s: float
+    end_s: float | None  # None: it still waits at the end of the run
+    reasons: Mapping[str, int]

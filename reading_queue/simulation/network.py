@@ -1,0 +1,107 @@
+"""The network that is tried out, and how the few who may read a case are found without looking at everybody. Pure.
+
+The way to them: the requesting organisation and those above it, their agreements, the assisting organisations, the
+physicians there. `services.routing_facts` goes the same way in the database.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from reading_queue.domain.routing import AgreementFacts, PhysicianFacts
+
+DEPTH_MAX: Final = 8  # organisations above one another
+
+
+@dataclass(frozen=True, slots=True)
+class Hospital:
+    """An organisation; `sends` when it has a site."""
+
+    organisation_id: str
+    kind: str
+    name: str
+    parent_id: str | None
+    sends: bool
+    name_en: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RosteredPhysician:
+    """A physician with the whole roster: `facts.duty` holds every period, sorted or not."""
+
+    facts: PhysicianFacts
+    name: str
+    always: bool = False  # on duty around the clock, as a demonstration has it
+
+
+@dataclass(frozen=True, slots=True)
+class TimedAgreement:
+    """An agreement with its limits in minutes by lane."""
+
+    facts: AgreementFacts
+    time_limits_min: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Who sends, who reads, and under which agreement."""
+
+    hospitals: Mapping[str, Hospital]
+    physicians: Sequence[RosteredPhysician]
+    agreements: Sequence[TimedAgreement]
+    _requested: dict[str, list[AgreementFacts]] = field(init=False, default_factory=lambda: defaultdict(list))
+    _stages: dict[str, tuple[tuple[AgreementFacts, ...], ...]] = field(init=False, default_factory=dict)
+    limits: dict[str, Mapping[str, int]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for agreement in self.agreements:
+            self._requested[agreement.facts.requesting_organisation_id].append(agreement.facts)
+            self.limits[agreement.facts.agreement_id] = agreement.time_limits_min
+
+    def lineage(self, organisation_id: str) -> tuple[str, ...]:
+        """Return the organisation and those above it, nearest first."""
+        lineage: list[str] = []
+        above: str | None = organisation_id
+        while above is not None and above not in lineage and len(lineage) < DEPTH_MAX:
+            lineage.append(above)
+            above = self.hospitals[above].parent_id
+        return tuple(lineage)
+
+    def county_of(self, organisation_id: str) -> str:
+        """Return the county hospital above the organisation, or itself when there is none."""
+        for one in self.lineage(organisation_id):
+            if self.hospitals[one].kind == "county":
+                return one
+        return organisation_id
+
+    def agreements_by_stage(self, organisation_id: str) -> tuple[tuple[AgreementFacts, ...], ...]:
+        """Return the agreements that concern the organisation: of the first stage, of the first two, and so on."""
+        if organisation_id not in self._stages:
+            concerning = [one for above in self.lineage(organisation_id) for one in self._requested.get(above, ())]
+            stages = sorted({one.stage for one in concerning})
+            self._stages[organisation_id] = tuple(
+                tuple(one for one in concerning if one.stage <= stage) for stage in stages
+            )
+        return self._stages[organisation_id]
+
+    def assisting(self, organisation_id: str) -> tuple[str, ...]:
+        """Return the organisations whose physicians may read for this one, at any stage."""
+        stages = self.agreements_by_stage(organisation_id)
+        return tuple(dict.fromkeys(one.assisting_organisation_id for one in stages[-1])) if stages else ()
+
+
+def periods_within(physician: RosteredPhysician, begin: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+    """Return the physician's duty between two moments, sorted, overlapping or adjoining periods made one."""
+    joined: list[tuple[datetime, datetime]] = []
+    for start, stop in sorted((max(start, begin), min(stop, end)) for start, stop in physician.facts.duty):
+        if start >= stop:
+            continue
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], stop))
+        else:
+            joined.append((start, stop))
+    return joined
