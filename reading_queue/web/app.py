@@ -13,7 +13,7 @@ from typing import Final
 from aiohttp import web
 
 from reading_queue.services.hub import Hub
-from reading_queue.web import api, clinic, coordinator, login, radiologist, workitems
+from reading_queue.web import api, clinic, coordinator, fhir, login, radiologist, workitems
 from reading_queue.web.coordinator.download import DOWNLOADS
 from reading_queue.web.keys import HUB, MOUNTS, RUN, TEMPLATES
 from reading_queue.web.middlewares import (
@@ -62,6 +62,7 @@ def build_app(
     )
     for prefix, routes in desks:
         app.add_subapp(prefix, _sub_application(routes))
+    app.add_subapp(fhir.PREFIX, fhir.build_fhir())
     app.add_subapp(workitems.PREFIX, workitems.build_workitems())
     for prefix, mounted in mounts:
         app.add_subapp(prefix, mounted)

@@ -15,7 +15,7 @@ from reading_queue.web.rendering import page
 from storage.screens.requests import REQUEST_ID, is_refresh, redirect
 
 PROBLEM_JSON: Final = "application/problem+json"
-FOR_PROGRAMS: Final = ("/api/", "/dicomweb/")
+FOR_PROGRAMS: Final = ("/api/", "/dicomweb/", "/fhir/")
 
 
 def is_mounted(request: web.Request) -> bool:

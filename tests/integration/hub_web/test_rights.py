@@ -51,6 +51,7 @@ PUBLIC = {
     "GET /static/{version}/{name}",
     "POST /api/v1/session",
     "GET /api/v1/openapi.json",
+    "GET /fhir/metadata",
 }
 # Written apart from the code: who may use which route at all. What they find behind it is another question.
 RIGHTS: dict[str, set[Role]] = {
@@ -108,6 +109,8 @@ RIGHTS: dict[str, set[Role]] = {
     "GET /api/v1/links": {C, A},
     "POST /api/v1/links/{link_id}": {C, A},
     "GET /api/v1/statistics": {C, A},
+    **{f"GET /fhir/{kind}": EVERYBODY for kind in ("Task", "ImagingStudy", "ServiceRequest")},
+    **{f"GET /fhir/{kind}/{{id}}": EVERYBODY for kind in ("Task", "ImagingStudy", "ServiceRequest")},
     "GET /dicomweb/workitems": EVERYBODY,
     "GET /dicomweb/workitems/{workitem}": EVERYBODY,
     "POST /dicomweb/workitems/{workitem}": {P},
@@ -156,7 +159,7 @@ def test_role_may_use_its_routes_and_no_others(browser_of: Callable[[str], Visit
 def test_nobody_may_use_any_route_but_the_public_ones(visitor: Visitor) -> None:
     for route in RIGHTS:
         status = send(visitor, route)
-        assert status == (401 if "/api/" in route or "/dicomweb/" in route else 303), route
+        assert status == (401 if "/api/" in route or "/dicomweb/" in route or "/fhir/" in route else 303), route
 
 
 @pytest.fixture

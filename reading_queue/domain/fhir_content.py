@@ -1,0 +1,251 @@
+"""Orders, cases and studies as FHIR R4 resources: ServiceRequest, Task and ImagingStudy.
+
+Pure. Patients and practitioners are logical references (identifier and name): the hub serves no resources of their own.
+The states of a case map as reference norms of the field say; a national ID is never given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from reading_queue.domain.discontinuation import DiscontinuationReason
+from reading_queue.domain.transitions import CaseState
+from storage.contract.lanes import Lane
+from storage.contract.orders import Order, OrderState
+
+Resource = dict[str, Any]
+
+VERSION: Final = "4.0.1"
+DICOM_CODES: Final = "http://dicom.nema.org/resources/ontology/DCM"
+DICOM_UID: Final = "urn:dicom:uid"
+IDENTIFIER_TYPES: Final = "http://terminology.hl7.org/CodeSystem/v2-0203"
+SYSTEM: Final = "urn:counterpart"  # of ids of this network
+PRIORITIES: Final[Mapping[Lane, str]] = {
+    Lane.STAT: "stat",
+    Lane.URGENT: "urgent",
+    Lane.ROUTINE: "routine",
+    Lane.BACKGROUND: "routine",
+}
+_S: Final = CaseState
+# Task.status by the state of the case; the state itself is Task.businessStatus. What was returned was rejected
+# when nobody had begun to read it, and failed otherwise.
+TASK_STATUS: Final[Mapping[CaseState, str]] = {
+    _S.RECEIVING: "draft",
+    _S.READY: "ready",
+    _S.OFFERED: "requested",
+    _S.READING: "in-progress",
+    _S.ON_HOLD: "on-hold",
+    _S.PENDING_REVIEW: "in-progress",
+    _S.REVIEWING: "in-progress",
+    _S.FINAL: "completed",
+    _S.DELIVERED: "completed",
+    _S.ACKNOWLEDGED: "completed",
+    _S.AMENDING: "in-progress",
+    _S.AMENDMENT_PENDING: "in-progress",
+    _S.AMENDMENT_REVIEWING: "in-progress",
+    _S.RETURNED: "rejected",
+    _S.CANCELLED: "cancelled",
+}
+ORDER_STATUS: Final[Mapping[OrderState, str]] = {
+    OrderState.SCHEDULED: "active",
+    OrderState.IN_PROGRESS: "active",
+    OrderState.DONE: "completed",
+    OrderState.DISCONTINUED: "revoked",
+    OrderState.CANCELLED: "revoked",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The patient as the site knows them; `number` is unique within the site, empty when the images gave none."""
+
+    site_id: str
+    number: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFacts:
+    """A case with what it reads and who holds it."""
+
+    case_id: str
+    state: CaseState
+    lane: Lane
+    site_id: str
+    organisation_id: str
+    was_begun: bool
+    created_at: datetime
+    changed_at: datetime
+    claimed_at: datetime | None
+    signed_at: datetime | None
+    due_at: datetime | None
+    return_code: str
+    subject: Subject | None
+    study_ids: Sequence[str]
+    order_ids: Sequence[str]
+    holder: tuple[str, str] | None  # id and name of the physician
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFacts:
+    """A study of the catalogue."""
+
+    study_id: str
+    study_uid: str
+    accession_number: str
+    description: str
+    modalities: Sequence[str]
+    subject: Subject
+    study_date: date | None
+    started_at: datetime | None
+    series_count: int
+    instance_count: int
+    changed_at: datetime
+
+
+def task(facts: CaseFacts) -> Resource:
+    """Return a case as a Task."""
+    status = TASK_STATUS[facts.state]
+    if facts.state is CaseState.RETURNED and facts.was_begun:
+        status = "failed"
+    found = _resource("Task", facts.case_id, facts.changed_at) | {
+        "identifier": [{"system": f"{SYSTEM}:case", "value": facts.case_id}],
+        "basedOn": [{"reference": f"ServiceRequest/{order_id}"} for order_id in facts.order_ids],
+        "status": status,
+        "statusReason": _reason(facts.return_code),
+        "businessStatus": {"coding": [{"system": f"{SYSTEM}:case-state", "code": facts.state.value}]},
+        "intent": "order",
+        "priority": PRIORITIES[facts.lane],
+        "code": {"coding": [{"system": DICOM_CODES, "code": "110005", "display": "Interpretation"}]},
+        "focus": {"reference": f"ImagingStudy/{facts.study_ids[0]}"} if facts.study_ids else None,
+        "for": _subject(facts.subject),
+        "authoredOn": instant(facts.created_at),
+        "lastModified": instant(facts.changed_at),
+        "requester": {"identifier": {"system": f"{SYSTEM}:organisation", "value": facts.organisation_id}},
+        "owner": _practitioner(facts.holder),
+        "executionPeriod": _period(facts.claimed_at, facts.signed_at),
+        "restriction": {"period": {"end": instant(facts.due_at)}} if facts.due_at else None,
+        "input": [
+            {"type": {"text": "study"}, "valueReference": {"reference": f"ImagingStudy/{study_id}"}}
+            for study_id in facts.study_ids
+        ],
+    }
+    return _without_nothing(found)
+
+
+def imaging_study(facts: StudyFacts) -> Resource:
+    """Return a study as an ImagingStudy; its series and instances are asked for over DICOMweb."""
+    started = instant(facts.started_at) if facts.started_at else facts.study_date and facts.study_date.isoformat()
+    found = _resource("ImagingStudy", facts.study_id, facts.changed_at) | {
+        "identifier": [
+            {"system": DICOM_UID, "value": f"urn:oid:{facts.study_uid}"},
+            *_accession(facts.accession_number, facts.subject.site_id),
+        ],
+        "status": "available",
+        "modality": [{"system": DICOM_CODES, "code": one} for one in facts.modalities],
+        "subject": _subject(facts.subject),
+        "started": started,
+        "numberOfSeries": facts.series_count,
+        "numberOfInstances": facts.instance_count,
+        "description": facts.description,
+    }
+    return _without_nothing(found)
+
+
+def service_request(order: Order, received_at: datetime) -> Resource:
+    """Return the newest version of an order as a ServiceRequest."""
+    found = _resource("ServiceRequest", order.order_id, received_at) | {
+        "identifier": _accession(order.accession_number, order.site_id),
+        "status": ORDER_STATUS[order.state],
+        "intent": "order",
+        "category": [{"coding": [{"system": "http://snomed.info/sct", "code": "363679005", "display": "Imaging"}]}],
+        "priority": PRIORITIES[order.lane],
+        "code": {"text": order.procedure_name},
+        "subject": _subject(Subject(order.site_id, order.patient_number, order.patient_name)),
+        "occurrenceDateTime": instant(order.scheduled_at),
+        "authoredOn": instant(received_at),
+        "requester": {"display": order.requesting_physician} if order.requesting_physician else None,
+        "reasonCode": [{"text": order.question}] if order.question else None,
+        "bodySite": [{"text": order.body_part}] if order.body_part else None,
+        "note": [{"text": order.history}] if order.history else None,
+    }
+    return _without_nothing(found)
+
+
+def bundle(resources: Iterable[Resource], base: str, this: str, following: str | None) -> Resource:
+    """Return what a search found as one page; `this` and `following` are the addresses of this page and the next."""
+    links = [{"relation": "self", "url": this}]
+    if following is not None:
+        links.append({"relation": "next", "url": following})
+    entries = [
+        {
+            "fullUrl": f"{base}/{resource['resourceType']}/{resource['id']}",
+            "resource": resource,
+            "search": {"mode": "match"},
+        }
+        for resource in resources
+    ]
+    return _without_nothing({"resourceType": "Bundle", "type": "searchset", "link": links, "entry": entries})
+
+
+def outcome(code: str, words: str) -> Resource:
+    """Return a refusal; `code` is one of FHIR's issue types."""
+    return {
+        "resourceType": "OperationOutcome",
+        "issue": [{"severity": "error", "code": code, "diagnostics": words}],
+    }
+
+
+def instant(moment: datetime) -> str:
+    """Return a moment as FHIR writes it, in UTC."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _resource(kind: str, resource_id: str, changed_at: datetime) -> Resource:
+    return {"resourceType": kind, "id": resource_id, "meta": {"lastUpdated": instant(changed_at)}}
+
+
+def _subject(subject: Subject | None) -> Resource | None:
+    if subject is None:
+        return None
+    identifier = {"system": f"{SYSTEM}:site:{subject.site_id}:patient", "value": subject.number}
+    display = " ".join(part for part in subject.name.split("=")[0].split("^") if part)
+    return _without_nothing(
+        {"type": "Patient", "identifier": identifier if subject.number else None, "display": display}
+    )
+
+
+def _practitioner(holder: tuple[str, str] | None) -> Resource | None:
+    if holder is None:
+        return None
+    physician_id, name = holder
+    identifier = {"system": f"{SYSTEM}:physician", "value": physician_id}
+    return {"type": "Practitioner", "identifier": identifier, "display": name}
+
+
+def _accession(number: str, site_id: str) -> list[Resource]:
+    if not number:
+        return []
+    kind = {"coding": [{"system": IDENTIFIER_TYPES, "code": "ACSN"}]}
+    return [{"type": kind, "system": f"{SYSTEM}:site:{site_id}:accession", "value": number}]
+
+
+def _reason(code: str) -> Resource | None:
+    if not code:
+        return None
+    display = DiscontinuationReason(code).name.replace("_", " ").capitalize()
+    return {"coding": [{"system": DICOM_CODES, "code": code, "display": display}]}
+
+
+def _period(start: datetime | None, end: datetime | None) -> Resource | None:
+    if start is None:
+        return None
+    return {"start": instant(start)} | ({"end": instant(end)} if end is not None else {})
+
+
+def _without_nothing(found: Resource) -> Resource:
+    """FHIR has no empty elements."""
+    return {name: value for name, value in found.items() if value not in (None, "", [], {})}

@@ -1,0 +1,127 @@
+"""The interactions of the FHIR API: parse, one service call, answer."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from reading_queue.domain.fhir_content import VERSION, Resource, bundle
+from reading_queue.errors import Invalid
+from reading_queue.services import fhir_views
+from reading_queue.services.fhir_views import KINDS, PREFIXES, FhirQuery
+from reading_queue.services.visibility import Viewer
+from reading_queue.web.keys import HUB, in_thread
+from reading_queue.web.parsing import whole_number
+
+FHIR_JSON: Final = "application/fhir+json"
+COUNT_MAX: Final = 100
+OFFSET_MAX: Final = 1_000_000
+VALUE_CHARACTERS_MAX: Final = 256
+PARAMETERS: Final = ("identifier", "accession", "patient.identifier", "status", "_lastUpdated", "_count", "_offset")
+_MOMENT: Final = re.compile(r"(eq|gt|ge|lt|le)?(\d{4}-\d\d-\d\d(?:T.{5,24})?)", re.ASCII)
+_UNSTORABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def fhir_json(resource: Resource, *, status: int = 200) -> web.Response:
+    """Answer a resource."""
+    return web.json_response(resource, status=status, content_type=FHIR_JSON, headers={"Cache-Control": "no-store"})
+
+
+async def metadata(request: web.Request) -> web.StreamResponse:
+    """Answer the CapabilityStatement; it is the same for everybody and names nobody."""
+    types: dict[str, str] = {
+        "identifier": "token",
+        "accession": "token",
+        "patient.identifier": "token",
+        "status": "token",
+        "_lastUpdated": "date",
+    }
+    resources: list[dict[str, Any]] = [
+        {
+            "type": name,
+            "interaction": [{"code": "read"}, {"code": "search-type"}],
+            "searchParam": [{"name": parameter, "type": kind} for parameter, kind in types.items()],
+        }
+        for name in KINDS
+    ]
+    return fhir_json(
+        {
+            "resourceType": "CapabilityStatement",
+            "status": "active",
+            "date": "2026-11-27",
+            "kind": "instance",
+            "implementation": {"description": "Counterpart", "url": f"{request.config_dict[HUB].public_url}/fhir"},
+            "fhirVersion": VERSION,
+            "format": [FHIR_JSON],
+            "rest": [{"mode": "server", "resource": resources}],
+        }
+    )
+
+
+async def search(request: web.Request, viewer: Viewer, *, resource_type: str) -> web.StreamResponse:
+    """Answer a page of what is found."""
+    hub = request.config_dict[HUB]
+    query = parse_fhir_query(list(request.query.items()))
+    page = await in_thread(request, fhir_views.search_resources, hub, viewer, resource_type, query)
+    base = f"{hub.public_url.rstrip('/')}/fhir"
+    following = _address(base, resource_type, request, query.offset + query.count) if page.has_more else None
+    return fhir_json(bundle(page.resources, base, _address(base, resource_type, request, query.offset), following))
+
+
+async def read(request: web.Request, viewer: Viewer, *, resource_type: str) -> web.StreamResponse:
+    """Answer one resource."""
+    hub, resource_id = request.config_dict[HUB], request.match_info["id"]
+    if _UNSTORABLE.search(resource_id):
+        raise Invalid("this is no id")
+    return fhir_json(await in_thread(request, fhir_views.read_resource, hub, viewer, resource_type, resource_id))
+
+
+def parse_fhir_query(pairs: list[tuple[str, str]]) -> FhirQuery:
+    """Return what a query asks for. Raises Invalid for a parameter that is not known: nothing is passed over."""
+    single: dict[str, str] = {}
+    changed = []
+    for name, value in pairs:
+        if name not in PARAMETERS:
+            raise Invalid(f"the parameters of a search are {', '.join(PARAMETERS)}")
+        if len(value) > VALUE_CHARACTERS_MAX or _UNSTORABLE.search(value):
+            raise Invalid(f"{name} is too long, or holds control characters")
+        if name == "_lastUpdated":
+            changed += _compared(value)
+        elif name in single:
+            raise Invalid(f"{name} is given twice")
+        else:
+            single[name] = value
+    return FhirQuery(
+        identifier=_token(single.get("identifier", "")),
+        accession=_token(single.get("accession", "")),
+        patient=_token(single.get("patient.identifier", "")),
+        status=tuple(filter(None, single.get("status", "").split(","))),
+        changed=tuple(changed),
+        count=min(max(whole_number(single.get("_count", "50")), 1), COUNT_MAX),
+        offset=min(whole_number(single.get("_offset", "0")), OFFSET_MAX),
+    )
+
+
+def _token(value: str) -> str:
+    """Return the value of `system|value`: systems are one for each site, and the right says which sites count."""
+    return value.rpartition("|")[2]
+
+
+def _compared(value: str) -> list[tuple[str, datetime]]:
+    match = _MOMENT.fullmatch(value)
+    try:
+        moment = datetime.fromisoformat(match[2]) if match is not None else None
+    except ValueError:
+        moment = None
+    if match is None or moment is None or match[1] not in PREFIXES:
+        raise Invalid("_lastUpdated is gt, ge, lt or le before a date or a moment, as ge2026-11-27T08:00:00+08:00")
+    return [(match[1], moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))]
+
+
+def _address(base: str, resource_type: str, request: web.Request, offset: int) -> str:
+    asked = [(name, value) for name, value in request.query.items() if name != "_offset"]
+    return f"{base}/{resource_type}?{urlencode([*asked, ('_offset', str(offset))])}"

@@ -1,0 +1,39 @@
+"""The addresses of the FHIR API, who may use each, and how it refuses: OperationOutcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
+
+from aiohttp import web
+
+from reading_queue.domain.fhir_content import outcome
+from reading_queue.errors import HubError
+from reading_queue.services.fhir_views import KINDS
+from reading_queue.web.access import EVERYBODY, for_roles
+from reading_queue.web.fhir import handlers
+from storage.screens.requests import Handler
+
+PREFIX: Final = "/fhir"
+_ISSUES: Final[Mapping[int, str]] = {401: "login", 403: "forbidden", 404: "not-found", 422: "invalid"}
+
+
+def build_fhir() -> web.Application:
+    """Return the application to be mounted under `PREFIX`."""
+    app = web.Application(middlewares=[answer_outcomes])
+    app.router.add_get("/metadata", handlers.metadata)
+    for name in KINDS:
+        app.router.add_get(f"/{name}", for_roles(partial(handlers.search, resource_type=name), *EVERYBODY))
+        app.router.add_get(f"/{name}/{{id}}", for_roles(partial(handlers.read, resource_type=name), *EVERYBODY))
+    return app
+
+
+@web.middleware
+async def answer_outcomes(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn a refusal into an OperationOutcome; what makes no sense is 400, as FHIR has it."""
+    try:
+        return await handler(request)
+    except HubError as error:
+        status = 400 if error.status == 422 else error.status
+        return handlers.fhir_json(outcome(_ISSUES.get(error.status, "processing"), error.detail), status=status)

@@ -1,0 +1,165 @@
+"""Orders, cases and studies as FHIR clients find them; what FHIR R4 says of each is written here a second time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from sqlalchemy import select
+
+from reading_queue.domain.fhir_content import ORDER_STATUS, TASK_STATUS
+from reading_queue.domain.transitions import CaseState
+from reading_queue.services.fhir_views import KINDS
+from reading_queue.services.hub import Hub
+from reading_queue.web.fhir import handlers
+from storage.contract.orders import OrderState
+from storage.ledger.tables import AuditEvent
+from tests.integration.hub_web.county import AUTHOR, COORDINATOR, OTHER_TECHNICIAN, TECHNICIAN, County
+from tests.integration.hub_web.serving import Answer, Visitor
+from tests.integration.hub_web.test_order_card import hand_in_order
+
+pytestmark = pytest.mark.postgres
+
+STUDY, OTHER = "1.2.3.1", "1.2.3.2"
+ProgramOf = Callable[[str], Visitor]
+# http://hl7.org/fhir/R4: required elements and required bindings.
+NEEDED = {
+    "Task": {"status", "intent"},
+    "ImagingStudy": {"status", "subject"},
+    "ServiceRequest": {"status", "intent", "subject"},
+}
+TASK_STATES = {"draft", "requested", "received", "accepted", "rejected", "ready", "cancelled", "in-progress"}
+TASK_STATES |= {"on-hold", "failed", "completed", "entered-in-error"}
+REQUEST_STATES = {"draft", "active", "on-hold", "revoked", "completed", "entered-in-error", "unknown"}
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+
+
+def ask(visitor: Visitor, path: str, **parameters: str) -> Answer:
+    return visitor.send("GET", f"/fhir/{path}{'?' if parameters else ''}{urlencode(parameters)}")
+
+
+def found(visitor: Visitor, kind: str, **parameters: str) -> list[dict[str, Any]]:
+    """Return the resources of one page, each looked at as FHIR R4 defines it."""
+    answer = ask(visitor, kind, **parameters)
+    assert answer.status == 200, answer.text
+    assert answer.headers["Content-Type"].startswith("application/fhir+json")
+    page = answer.json()
+    assert (page["resourceType"], page["type"]) == ("Bundle", "searchset")
+    resources = [entry["resource"] for entry in page.get("entry", [])]
+    for resource in resources:
+        assert resource["resourceType"] == kind
+        assert NEEDED[kind] <= resource.keys()
+        assert INSTANT.fullmatch(resource["meta"]["lastUpdated"])
+        assert re.fullmatch(r"[A-Za-z0-9\-.]{1,64}", resource["id"])
+        assert no_element_is_empty(resource)
+    return resources
+
+
+def no_element_is_empty(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(value) and all(no_element_is_empty(one) for one in value.values())
+    if isinstance(value, list):
+        return bool(value) and all(no_element_is_empty(one) for one in value)
+    return value not in (None, "")
+
+
+def test_order_case_and_study_lead_to_each_other(hub: Hub, county: County, program_of: ProgramOf) -> None:
+    case_id = county.arrive(STUDY)
+    hand_in_order(hub)
+    reader = program_of(AUTHOR)
+    (task,) = found(reader, "Task")
+    assert (task["id"], task["status"], task["businessStatus"]["coding"][0]["code"]) == (
+        case_id,
+        "requested",
+        "offered",
+    )
+    study = ask(reader, task["focus"]["reference"]).json()
+    assert study["identifier"][0] == {"system": "urn:dicom:uid", "value": f"urn:oid:{STUDY}"}
+    order = ask(reader, task["basedOn"][0]["reference"]).json()
+    assert order["identifier"][0]["value"] == "A1"
+    assert order["subject"]["display"] == "李小明"
+    assert "identity" not in ask(reader, task["basedOn"][0]["reference"]).text
+    county.submit(case_id)
+    county.sign(case_id)
+    (signed,) = found(reader, "Task")
+    assert (signed["status"], signed["businessStatus"]["coding"][0]["code"]) == ("completed", "final")
+    with hub.transaction() as session:
+        codes = set(session.scalars(select(AuditEvent.event_code).where(AuditEvent.object_kind == "Task")))
+    assert codes == {"110112"}
+
+
+@pytest.mark.parametrize("kind", ["Task", "ImagingStudy", "ServiceRequest"])
+def test_each_key_finds_what_it_names_and_nothing_else(
+    hub: Hub, county: County, program_of: ProgramOf, kind: str
+) -> None:
+    county.arrive(STUDY)
+    hand_in_order(hub)
+    coordinator = program_of(COORDINATOR)
+    (resource,) = found(coordinator, kind)
+    number = (resource.get("subject") or resource["for"])["identifier"]["value"]
+    for name, hit, miss in (
+        ("identifier", resource["identifier"][0]["value"], "nothing"),
+        ("accession", "urn:x|A1", "A2"),
+        ("patient.identifier", number, "nobody"),
+        ("status", resource["status"], "entered-in-error"),
+        ("_lastUpdated", "ge2000-01-01", "lt2000-01-01T00:00:00Z"),
+    ):
+        assert len(found(coordinator, kind, **{name: hit})) == 1, name
+        assert found(coordinator, kind, **{name: miss}) == [], name
+
+
+def test_pages_lead_through_everything_once(county: County, program_of: ProgramOf) -> None:
+    cases = {county.arrive(f"1.2.3.{number}", ago_s=90 + number) for number in range(5)}
+    coordinator, seen, path = program_of(COORDINATOR), [], "Task?_count=2"
+    while path:
+        page = coordinator.send("GET", f"/fhir/{path}").json()
+        seen += [entry["resource"]["id"] for entry in page["entry"]]
+        following = [link["url"] for link in page["link"] if link["relation"] == "next"]
+        path = following[0].partition("/fhir/")[2] if following else ""
+    assert len(seen) == 5
+    assert set(seen) == cases
+
+
+def test_what_one_may_not_see_is_not_there(hub: Hub, county: County, program_of: ProgramOf, visitor: Visitor) -> None:
+    county.arrive(STUDY)
+    hand_in_order(hub)
+    outsider, technician = program_of(OTHER_TECHNICIAN), program_of(TECHNICIAN)
+    for kind in NEEDED:
+        (theirs,) = found(technician, kind)
+        assert found(outsider, kind) == []
+        refused = ask(outsider, f"{kind}/{theirs['id']}")
+        assert (refused.status, refused.json()["resourceType"]) == (404, "OperationOutcome")
+        nobody = ask(visitor, kind)
+        assert (nobody.status, nobody.json()["issue"][0]["code"]) == (401, "login")
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"name": "赵"}, {"_lastUpdated": "yesterday"}, {"_count": "-1"}, {"_lastUpdated": "ge2026-13-45"}]
+)
+def test_search_that_makes_no_sense_is_refused_with_words(
+    county: County, program_of: ProgramOf, parameters: dict[str, str]
+) -> None:
+    refused = ask(program_of(COORDINATOR), "Task", **parameters)
+    assert refused.status == 400
+    assert refused.json()["issue"][0]["diagnostics"]
+
+
+def test_every_state_has_a_status_of_fhir() -> None:
+    assert TASK_STATUS.keys() == set(CaseState)
+    assert set(TASK_STATUS.values()) <= TASK_STATES
+    assert ORDER_STATUS.keys() == set(OrderState)
+    assert set(ORDER_STATUS.values()) <= REQUEST_STATES
+
+
+def test_capability_statement_and_conformance_name_what_is_answered(visitor: Visitor) -> None:
+    statement = ask(visitor, "metadata").json()
+    assert (statement["resourceType"], statement["fhirVersion"]) == ("CapabilityStatement", "4.0.1")
+    named = {resource["type"] for resource in statement["rest"][0]["resource"]}
+    assert named == set(KINDS)
+    words = (Path(handlers.__file__).parent / "CONFORMANCE.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in words for name in (*KINDS, *handlers.PARAMETERS))
+    assert all(f"| {state} | {status}" in words for state, status in TASK_STATUS.items())
