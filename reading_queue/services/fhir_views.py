@@ -101,9 +101,9 @@ def _select_cases(viewer: Viewer, now: datetime) -> Select[Any]:
 
 
 def _select_studies(viewer: Viewer, now: datetime) -> Select[Any]:
-    statement = select(Study, Patient).join(Patient, Patient.patient_id == Study.patient_id)
-    found: Select[Any] = statement.where(may_see(viewer, Study.site_id, Study.study_uid, now), Study.instance_count > 0)
-    return found
+    entities: tuple[Any, ...] = (Study, Patient)
+    statement: Select[Any] = select(*entities).join(Patient, Patient.patient_id == Study.patient_id)
+    return statement.where(may_see(viewer, Study.site_id, Study.study_uid, now), Study.instance_count > 0)
 
 
 def _select_orders(viewer: Viewer, now: datetime) -> Select[Any]:
