@@ -1,4 +1,4 @@
-"""What happens to a case beside being read: what its site is asked, and why its report is written again."""
+"""What happens to a case beside being read: questions to its site, what its clock asks for, amendments."""
 
 from __future__ import annotations
 
@@ -49,3 +49,21 @@ class Addendum(Base):
     opened_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))  # nobody: late images
     ended_at: Mapped[datetime | None]
     report_id: Mapped[str | None] = mapped_column(ForeignKey("reports.report_id"))  # none: there was nothing to say
+
+
+class EscalationRow(Base):
+    """That the clock of a case asked for more, until it was settled; one is open of each kind."""
+
+    __tablename__ = "escalations"
+    __table_args__ = (
+        Index("ix_escalations_case_id", "case_id"),
+        Index("uq_escalations_open", "case_id", "kind", unique=True, postgresql_where=text("ended_at IS NULL")),
+    )
+
+    escalation_id: Mapped[str] = mapped_column(primary_key=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.case_id"))
+    kind: Mapped[str]  # reading_queue.domain.escalation.Escalation
+    raised_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    acknowledged_at: Mapped[datetime | None]
+    acknowledged_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))

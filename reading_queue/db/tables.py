@@ -121,6 +121,13 @@ class Case(Base):
         Index("ix_cases_arrived", "first_instance_at", "case_id"),
         Index("ix_cases_delivered", "delivered_at", postgresql_where=text("delivered_at IS NOT NULL")),
         Index("ix_cases_open", "state", postgresql_where=text("state NOT IN ('acknowledged', 'cancelled')")),
+        Index(
+            "ix_cases_look_again",
+            "look_again_at",
+            postgresql_where=text(
+                "state IN ('offered', 'on_hold', 'pending_review', 'reading', 'ready', 'receiving', 'reviewing')"
+            ),
+        ),
     )
 
     case_id: Mapped[str] = mapped_column(primary_key=True)
@@ -145,6 +152,7 @@ class Case(Base):
     acknowledged_at: Mapped[datetime | None]
     due_at: Mapped[datetime | None]  # by the agreement's time limit
     unroutable_reason: Mapped[str | None]
+    look_again_at: Mapped[datetime | None]  # when its clock asks for more; empty after every change
     paused_s: Mapped[int] = mapped_column(server_default="0")  # how long its limit stood still for the site
     amended_at: Mapped[datetime | None]  # the newest version's signature, when it is not the first
     # What its site has asked for, or was told.

@@ -88,6 +88,8 @@ NOBODY_BY_AGREEMENT: Final[Mapping[str, str]] = {
     "en": "Nobody can be asked: no agreement covers this site",
 }
 
+WHOLE_POOL: Final = 2  # widened so often, every stage is asked
+
 # Relative reading effort, in hundredths of one CT. Ours, for balance between physicians; no tariff.
 WORKLOAD_POINTS: Final[Mapping[str, int]] = {"CT": 100, "MR": 140, "PT": 160, "MG": 70, "US": 50, "XA": 120, "RF": 60}
 WORKLOAD_POINTS_DEFAULT: Final = 30  # plain films and everything unnamed
@@ -221,17 +223,24 @@ def describe_nobody(excluded: Mapping[str, int], language: str = "zh") -> str:
     return "Nobody can be asked: " + "; ".join(f"{number} {reason}" for number, reason in words)
 
 
-def choose(ranking: Ranking, lane: Lane, width: int) -> list[Candidate]:
-    """Return to whom the task is offered now, at most `width`.
+def choose(ranking: Ranking, lane: Lane, width: int, widened: int = 0) -> list[Candidate]:
+    """Return to whom the task is offered now: at most `width`, and as many again for each time that it `widened`.
 
-    Stat goes to the best of all stages at once. Other lanes ask one stage at a time and widen when its offers have
-    run out or were declined; choosing again on the same facts chooses the same physicians.
+    Stat goes to the best of all stages at once. Other lanes ask one stage at a time, the next one beside it as the
+    clock runs (`domain.escalation`), and the next when all offers of a stage have run out or were declined. Choosing
+    again on the same facts chooses the same physicians.
     """
     if lane is Lane.STAT or not ranking.candidates:
         return ranking.candidates[:width]
-    first = ranking.candidates[0]
-    group = [one for one in ranking.candidates if (one.let_pass, one.stage) == (first.let_pass, first.stage)]
-    return group[:width]
+    let_pass = ranking.candidates[0].let_pass
+    candidates = [one for one in ranking.candidates if one.let_pass == let_pass]
+    stages = sorted({one.stage for one in candidates})[: widened + 1]
+    if widened >= WHOLE_POOL:
+        stages = sorted({one.stage for one in candidates})
+    chosen: list[Candidate] = []
+    for stage in stages:
+        chosen += [one for one in candidates if one.stage == stage][:width]
+    return chosen
 
 
 def still_to_ask(chosen: Sequence[Candidate], asked: Collection[str], width: int) -> list[Candidate]:

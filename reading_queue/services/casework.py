@@ -88,6 +88,7 @@ def move_case(case: Case, event: CaseEvent, actor: Actor) -> None:
     """Change the case's state as the table says; raises WrongState or Forbidden where it does not allow it."""
     try:
         case.state = apply(CaseState(case.state), event, actor)
+        case.look_again_at = None
     except EventNotAllowed as exc:
         raise WrongState(str(exc)) from exc
     except ActorNotAllowed as exc:

@@ -45,6 +45,7 @@ def end_request(case: Case, request: InformationRequest, outcome: Outcome, now: 
     pause = now - request.asked_at
     case.paused_s += int(pause.total_seconds())
     if case.due_at is not None:
+        case.look_again_at = None
         case.due_at = moved_limit(case.due_at, Lane(case.lane), pause)
 
 

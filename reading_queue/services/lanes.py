@@ -40,6 +40,7 @@ def raise_lane(
 def count_limit(hub: Hub, case: Case) -> None:
     """Set when the report is due: the norm counts from the start of the exam, else from the first instance."""
     case.due_at = (case.exam_started_at or case.first_instance_at) + time_limit(hub, case.lane)
+    case.look_again_at = None
 
 
 def time_limit(hub: Hub, lane: str) -> timedelta:

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Agreement, Case, Offer, ReadingTask, RoutingDecision
+from reading_queue.domain.escalation import Escalation, stages_widened
 from reading_queue.domain.routing import (
     Candidate,
     Phase,
@@ -27,6 +28,7 @@ from reading_queue.domain.routing import (
 )
 from reading_queue.domain.transitions import ROUTABLE, Actor, CaseEvent, CaseState, ReadingTaskState
 from reading_queue.services.casework import find_task_locked, launch_route, move_case, record_custody
+from reading_queue.services.escalating import clock_of, end_escalations, raise_escalation
 from reading_queue.services.hub import Hub
 from reading_queue.services.routing_facts import RoutingFacts, load_facts
 from storage.contract.hops import Hop
@@ -52,13 +54,20 @@ def route(hub: Hub, reading_task_id: str) -> None:
         expire_offers_of(session, task, now)
         facts = load_facts(session, case, task, now)
         ranking = rank(facts.case, facts.physicians, facts.agreements, now)
-        chosen = choose(ranking, facts.case.lane, hub.policy.offer_width)
+        widened = _widened(case, task, now)
+        chosen = choose(ranking, facts.case.lane, hub.policy.offer_width, widened)
         asked = _find_open_offers(session, task)
-        fresh = still_to_ask(chosen, asked, hub.policy.offer_width)
+        fresh = still_to_ask(chosen, asked, hub.policy.offer_width * (1 + widened))
         if fresh:
             _offer(session, hub, case, task, fresh, ranking, facts, now)
         elif not asked:
             _mark_unroutable(session, case, task, ranking, facts, now)
+
+
+def _widened(case: Case, task: ReadingTask, now: datetime) -> int:
+    """Return how many further stages the clock of an interpretation asks."""
+    clock = clock_of(case)
+    return stages_widened(clock, now) if clock is not None and task.phase == Phase.INTERPRETATION else 0
 
 
 def expire_offers_of(session: Session, task: ReadingTask, now: datetime) -> int:
@@ -115,6 +124,7 @@ def _offer(
         give_offer(session, hub, task, candidate, now, why=why)
     move_case(case, CaseEvent.OFFER, Actor.SYSTEM)
     case.unroutable_reason = None
+    end_escalations(session, case.case_id, frozenset({Escalation.NOBODY}), now)
     if task.phase == Phase.INTERPRETATION:
         case.offered_at = case.offered_at or now
         _tighten_due(session, case, {candidates[0].agreement_id})
@@ -142,6 +152,7 @@ def _tighten_due(session: Session, case: Case, agreement_ids: Collection[str]) -
     minutes = limit_of(limits, Lane(case.lane))
     if minutes is not None:
         case.due_at = (case.exam_started_at or case.first_instance_at) + timedelta(minutes=minutes)
+        case.look_again_at = None
 
 
 def _mark_unroutable(
@@ -151,6 +162,7 @@ def _mark_unroutable(
     reason = describe_nobody(ranking.counts())
     if case.state == CaseState.OFFERED:
         move_case(case, CaseEvent.OFFERS_EXHAUSTED, Actor.SYSTEM)
+    raise_escalation(session, case, Escalation.NOBODY, now)
     if case.unroutable_reason != reason:
         case.unroutable_reason = reason
         decision = _keep_decision(session, task, [], ranking, facts, now)

@@ -43,7 +43,7 @@ from storage.catalogue.tables import Study
 from storage.contract.lanes import Lane
 from storage.ledger.tables import Site
 
-WORKLOAD_WINDOW: Final = timedelta(days=30)
+WORKLOAD_WINDOW: Final = timedelta(days=7)  # fairness counts over the week
 ORGANISATION_DEPTH_MAX: Final = 8
 
 

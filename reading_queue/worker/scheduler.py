@@ -15,6 +15,7 @@ from reading_queue.services import (
     amending,
     deposit_leftovers,
     erasing,
+    escalating,
     link_desk,
     linking,
     recording,
@@ -34,6 +35,7 @@ Sweep = Callable[[Hub], object]
 SWEEPS: Final[Mapping[str, Sweep]] = {
     "expire_leases": sweeps.expire_leases,
     "expire_offers": sweeps.expire_offers,
+    "escalate_due": escalating.escalate_due,
     "relaunch_lost": sweeps.relaunch_lost,
     "prune_expired": sweeps.prune_expired,
     "prune_outbox": sweeps.prune_outbox,

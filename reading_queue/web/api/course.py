@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import holds, reading, site_returns, withdrawals
+from reading_queue.services import escalating, holds, reading, site_returns, withdrawals
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.api import models
 from reading_queue.web.api.handlers import answer, body_of, nothing, task_id
@@ -94,4 +94,17 @@ async def nothing_to_amend(request: web.Request, viewer: Viewer) -> web.StreamRe
     """Leave a signed report as it is."""
     given = await body_of(request, models.ReasonWords)
     await in_thread(request, reading.nothing_to_amend, request.config_dict[HUB], viewer, task_id(request), given.reason)
+    return nothing()
+
+
+async def escalations(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """List the cases whose clock tells a person."""
+    found = await in_thread(request, escalating.list_escalations, request.config_dict[HUB], viewer)
+    return answer(models.Escalations(escalations=found))
+
+
+async def acknowledge(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Write that the caller has seen an escalation and acts."""
+    escalation_id = request.match_info["escalation_id"]
+    await in_thread(request, escalating.acknowledge, request.config_dict[HUB], viewer, escalation_id)
     return nothing()

@@ -12,6 +12,7 @@ from reading_queue.domain.links import LinkAct, LinkState
 from reading_queue.domain.roles import Role
 from reading_queue.services import attention, link_desk, reading, statistics
 from reading_queue.services.custody import CustodyLine
+from reading_queue.services.escalating import EscalationView
 from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyLine
 from reading_queue.services.visibility import Viewer
 from storage.contract.signed_report import AmendmentKind
@@ -253,6 +254,12 @@ class Withdrawal(Answer):
     """Whether the case is withdrawn; if not, its reader was asked."""
 
     withdrawn: bool
+
+
+class Escalations(Answer):
+    """What is open, the oldest unacknowledged first."""
+
+    escalations: tuple[EscalationView, ...]
 
 
 class HeldWork(Work):

@@ -64,6 +64,8 @@ OPERATIONS: Final = (
     Operation("GET", "/studies", handlers.studies, WITH_SITES, None, models.Studies, STUDY_QUERY),
     Operation("POST", "/studies/search", handlers.search_studies, WITH_SITES, models.StudySearch, models.Studies),
     Operation("GET", "/studies/{study_uid}/custody", handlers.custody, EVERYBODY, None, models.Custody, ("site_id",)),
+    Operation("GET", "/escalations", course.escalations, COORDINATORS, None, models.Escalations),
+    Operation("POST", "/escalations/{escalation_id}/acknowledge", course.acknowledge, COORDINATORS),
     Operation("GET", "/links", handlers.links, COORDINATORS, None, models.Links, ("state", "page")),
     Operation("POST", "/links/{link_id}", handlers.decide_link, COORDINATORS, models.LinkDecision, models.Decided),
     Operation("GET", "/statistics", handlers.show_statistics, COORDINATORS, None, models.Statistics),

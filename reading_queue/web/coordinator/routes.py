@@ -13,6 +13,9 @@ STUDY = "/studies/{site_id}/{study_uid}"
 
 ROUTES = (
     web.get("/", for_roles(views.overview, *BOTH), name="coordinator.overview"),
+    web.post(
+        "/escalations/{escalation_id}", for_roles(views.acknowledge, *BOTH), name="coordinator.acknowledge_escalation"
+    ),
     web.get("/links", for_roles(links.links, *BOTH), name="coordinator.links"),
     web.post("/links", for_roles(links.search, *BOTH), name="coordinator.search_links"),
     web.post("/links/{link_id}", for_roles(links.decide, *BOTH), name="coordinator.decide_link"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import attention, link_desk, statistics
+from reading_queue.services import attention, escalating, link_desk, statistics
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.rendering import page
-from storage.screens.requests import is_refresh
+from storage.screens.requests import is_refresh, redirect
 
 
 async def overview(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -22,7 +22,15 @@ async def overview(request: web.Request, viewer: Viewer) -> web.StreamResponse:
         coverage=await in_thread(request, statistics.coverage, hub, viewer),
         stuck=await in_thread(request, attention.stuck, hub, viewer),
         stuck_max=attention.STUCK_MAX,
+        escalations=await in_thread(request, escalating.list_escalations, hub, viewer),
         suggested_links=await in_thread(request, link_desk.count_suggested, hub, viewer),
         queues=await in_thread(request, statistics.queue_health, hub, viewer),
         now=hub.clock(),
     )
+
+
+async def acknowledge(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Write that the viewer has seen an escalation and acts."""
+    escalation_id = request.match_info["escalation_id"]
+    await in_thread(request, escalating.acknowledge, request.config_dict[HUB], viewer, escalation_id)
+    return redirect("/coordinator/")

@@ -215,3 +215,24 @@ def test_everybody_is_candidate_or_excluded_and_the_order_does_not_depend_on_the
     shuffled = list(people)
     random.shuffle(shuffled)
     assert order(rank(case, shuffled, [AGREEMENT], NOW)) == order(ranking)
+
+
+def of_stages(*stages: int) -> Ranking:
+    facts = [replace(PHYSICIAN, physician_id=f"p{n}", organisation_id=f"h{stage}") for n, stage in enumerate(stages)]
+    agreements = [
+        replace(AGREEMENT, agreement_id=f"a{stage}", assisting_organisation_id=f"h{stage}", stage=stage)
+        for stage in set(stages)
+    ]
+    return rank(CASE, facts, agreements, NOW)
+
+
+@pytest.mark.parametrize(
+    ("widened", "stages"), [(0, [1, 1]), (1, [1, 1, 2]), (2, [1, 1, 2, 3, 3]), (3, [1, 1, 2, 3, 3])]
+)
+def test_the_circle_widens_stage_by_stage_and_those_who_were_asked_stay_in_it(widened: int, stages: list[int]):
+    chosen = choose(of_stages(1, 1, 1, 2, 3, 3), Lane.ROUTINE, 2, widened)
+    assert [one.stage for one in chosen] == stages
+
+
+def test_a_stage_that_does_not_exist_is_not_waited_for():
+    assert [one.stage for one in choose(of_stages(2, 4), Lane.ROUTINE, 3, 1)] == [2, 4]
