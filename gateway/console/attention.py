@@ -27,6 +27,7 @@ from gateway.journal.reader_cases import list_problems as list_claimed_problems
 from gateway.spool import layout
 from gateway.spool.quarantine import read_reason
 from gateway.spool.spool import Spool
+from storage.contract.hops import Hop
 
 REFUSALS_OF: Final = timedelta(days=7)
 GIVEN_UP_OF: Final = timedelta(days=7)
@@ -73,6 +74,7 @@ def list_matters(
     return [
         *([Matter("claimed_nowhere", None)] if reads_nowhere else []),
         *_health(journal, spool, contact, now, disk_floor_bytes, accounts_offline),
+        *_void(journal),
         *_asked(journal),
         *_stuck_transfers(journal),
         *_given_up(journal, now),
@@ -93,6 +95,20 @@ def _asked(journal: Journal) -> list[Matter]:
     return [
         Matter("reader_asks" if one.course.question is not None else "study_returned", one.since, one.study_uid)
         for one in list_waiting(journal, ROWS_MAX)
+    ]
+
+
+def _void(journal: Journal) -> list[Matter]:
+    """Return the reports that the hub has declared void, until somebody here has taken them out of the record."""
+    rows = journal.read(
+        "SELECT study_uid, max(at) AS at FROM hub_events WHERE hop = ?1 AND NOT EXISTS"
+        " (SELECT 1 FROM actions a WHERE a.verb = ?2 AND a.subject = 'void-' || study_uid)"
+        " GROUP BY study_uid ORDER BY at LIMIT ?3",
+        (Hop.VOIDED, SETTLED, ROWS_MAX),
+    )
+    return [
+        Matter("report_void", from_text(row["at"]), row["study_uid"], settles=f"void-{row['study_uid']}")
+        for row in rows
     ]
 
 

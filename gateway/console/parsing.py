@@ -13,7 +13,7 @@ from storage.contract.identifiers import InvalidIdentifier, Uid, parse_uid
 
 Form = Mapping[str, Any]
 
-_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def field(form: Form, name: str) -> str:

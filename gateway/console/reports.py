@@ -7,6 +7,7 @@ that proof again, so that a damaged disk shows no altered report.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -18,6 +19,7 @@ from gateway.journal.database import Journal, from_text
 from gateway.returns.proof import DocumentUntrusted, verify_content
 from gateway.returns.store import DocumentStore
 from storage.contract.delivery import TargetKind
+from storage.contract.hops import Hop
 from storage.contract.signed_report import ReportUnreadable, SignedReport, parse_signed_report
 from storage.contract.wire import DocumentDescriptor, SignedDescriptor
 
@@ -60,6 +62,7 @@ class ReportLine:
     fetched_at: datetime | None
     viewed_at: datetime | None
     deliveries: tuple[DeliveryLine, ...]
+    is_void: bool = False  # two people at the hub have said that it is about the wrong patient
 
     @property
     def undelivered(self) -> tuple[DeliveryLine, ...]:
@@ -181,7 +184,17 @@ def _line(journal: Journal, row: Any) -> ReportLine:
         fetched_at=from_text(row["fetched_at"]) if row["fetched_at"] else None,
         viewed_at=from_text(viewed) if viewed else None,
         deliveries=_deliveries(journal, row["case_id"], descriptor.report_version),
+        is_void=is_void(journal, descriptor.study_uids),
     )
+
+
+def is_void(journal: Journal, study_uids: Sequence[str]) -> bool:
+    """Return whether the hub has said that the report about these studies is void."""
+    told = journal.read(
+        "SELECT 1 FROM hub_events WHERE hop = ? AND study_uid IN (SELECT value FROM json_each(?)) LIMIT 1",
+        (Hop.VOIDED, json.dumps(list(study_uids))),
+    )
+    return bool(told)
 
 
 def _deliveries(journal: Journal, case_id: str, version: int) -> tuple[DeliveryLine, ...]:

@@ -35,6 +35,7 @@ class Stage(StrEnum):
     AMENDING = "amending"
     CANCELLED = "cancelled"
     WITHDRAWN = "withdrawn"
+    VOIDED = "voided"
 
 
 class Progress(StrEnum):
@@ -102,7 +103,7 @@ _IN_PROGRESS: Final = {
         Stage.REVIEWING,
         Stage.SIGNED,
     ),
-    Progress.REPORTED: (Stage.REPORT_HERE, Stage.DELIVERED, Stage.AMENDING),
+    Progress.REPORTED: (Stage.REPORT_HERE, Stage.DELIVERED, Stage.AMENDING, Stage.VOIDED),
     Progress.CANCELLED: (Stage.CANCELLED, Stage.WITHDRAWN),
 }
 
@@ -131,6 +132,8 @@ def stage_of(facts: StudyFacts) -> Stage:
     under_way = [_OF_TRANSFER[state] for state in facts.transfers if state != "confirmed"]
     if under_way:
         return min(under_way, key=STEPS.index)
+    if Hop.VOIDED in facts.hub_hops:
+        return Stage.VOIDED
     if facts.report_here:
         if _is_amended(facts.hub_hops):
             return Stage.AMENDING

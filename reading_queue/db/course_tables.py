@@ -67,3 +67,23 @@ class EscalationRow(Base):
     ended_at: Mapped[datetime | None]
     acknowledged_at: Mapped[datetime | None]
     acknowledged_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))
+
+
+class Voiding(Base):
+    """Somebody says that a case was signed about the wrong patient (作废); a second person decides."""
+
+    __tablename__ = "voidings"
+    __table_args__ = (
+        Index("ix_voidings_case_id", "case_id"),
+        Index("uq_voidings_open", "case_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+    )
+
+    voiding_id: Mapped[str] = mapped_column(primary_key=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.case_id"))
+    reason: Mapped[str]
+    asked_by: Mapped[str] = mapped_column(ForeignKey("accounts.account_id"))
+    asked_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    ended_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))
+    is_void: Mapped[bool] = mapped_column(server_default="false")
+    refusal: Mapped[str] = mapped_column(server_default="")

@@ -48,6 +48,7 @@ class CaseState(StrEnum):
     AMENDMENT_REVIEWING = "amendment_reviewing"  # a second physician holds the verification of the amendment
     RETURNED = "returned"  # sent back to the site: not readable as it is
     CANCELLED = "cancelled"  # withdrawn before anybody signed it
+    ENTERED_IN_ERROR = "entered_in_error"  # signed about the wrong patient; two people have said so
 
 
 class CaseEvent(StrEnum):
@@ -78,6 +79,7 @@ class CaseEvent(StrEnum):
     ACCEPT_WITHDRAWAL = "accept_withdrawal"
     AMEND = "amend"
     NOTHING_TO_AMEND = "nothing_to_amend"
+    ENTER_IN_ERROR = "enter_in_error"
 
 
 class ReadingTaskState(StrEnum):
@@ -132,6 +134,7 @@ def _to(state: StateT, *by: Actor) -> Transition[StateT]:
 
 
 _S, _E, _A = CaseState, CaseEvent, Actor
+_MAY_VOID: Final = (Actor.SIGNATORY, Actor.LEAD, Actor.COORDINATOR)  # the second of two people who say so
 _MAY_AMEND: Final = (Actor.SIGNATORY, Actor.LEAD, Actor.SYSTEM)  # the system: images came after the signature
 
 CASE_TRANSITIONS: Final[Mapping[tuple[CaseState, CaseEvent], Transition[CaseState]]] = {
@@ -171,9 +174,12 @@ CASE_TRANSITIONS: Final[Mapping[tuple[CaseState, CaseEvent], Transition[CaseStat
     (_S.REVIEWING, _E.ACCEPT_WITHDRAWAL): _to(_S.CANCELLED, _A.HOLDER),
     (_S.FINAL, _E.DELIVER): _to(_S.DELIVERED, _A.SYSTEM),
     (_S.FINAL, _E.AMEND): _to(_S.AMENDING, *_MAY_AMEND),
+    (_S.FINAL, _E.ENTER_IN_ERROR): _to(_S.ENTERED_IN_ERROR, *_MAY_VOID),
     (_S.DELIVERED, _E.ACKNOWLEDGE): _to(_S.ACKNOWLEDGED, _A.SYSTEM, _A.TECHNICIAN),
     (_S.DELIVERED, _E.AMEND): _to(_S.AMENDING, *_MAY_AMEND),
+    (_S.DELIVERED, _E.ENTER_IN_ERROR): _to(_S.ENTERED_IN_ERROR, *_MAY_VOID),
     (_S.ACKNOWLEDGED, _E.AMEND): _to(_S.AMENDING, *_MAY_AMEND),
+    (_S.ACKNOWLEDGED, _E.ENTER_IN_ERROR): _to(_S.ENTERED_IN_ERROR, *_MAY_VOID),
     (_S.AMENDING, _E.OFFER): _to(_S.AMENDING, _A.SYSTEM, _A.COORDINATOR),
     (_S.AMENDING, _E.DECLINE): _to(_S.AMENDING, _A.PHYSICIAN),
     (_S.AMENDING, _E.OFFERS_EXHAUSTED): _to(_S.AMENDING, _A.SYSTEM),
@@ -207,7 +213,7 @@ READING_TASK_TRANSITIONS: Final[Mapping[tuple[ReadingTaskState, ReadingTaskEvent
 }
 
 # Nothing more needs to happen. A signed report is never cancelled, so no signed state is among the ways to CANCELLED.
-CASE_ENDS: Final = frozenset({CaseState.ACKNOWLEDGED, CaseState.CANCELLED})
+CASE_ENDS: Final = frozenset({CaseState.ACKNOWLEDGED, CaseState.CANCELLED, CaseState.ENTERED_IN_ERROR})
 # A report was signed, and the case is over or on its way home, or its report is being amended.
 SIGNED: Final = frozenset({_S.FINAL, _S.DELIVERED, _S.ACKNOWLEDGED})
 AMENDED: Final = frozenset({_S.AMENDING, _S.AMENDMENT_PENDING, _S.AMENDMENT_REVIEWING})

@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.course_tables import Addendum
+from reading_queue.db.course_tables import Addendum, Voiding
 from reading_queue.db.tables import Case, Offer, ReadingTask, Report, Submission
 from reading_queue.domain.report import ReportContent
 from reading_queue.domain.routing import Phase
@@ -70,8 +70,9 @@ def open_addendum(hub: Hub, viewer: Viewer, case_id: str, kind: AmendmentKind, r
         require_case(session, viewer, case_id, now)
         case = get_case_locked(session, case_id)
         report = get_newest_report(session, case_id)
-        actor = _amending_actor(session, physician_id, report)
+        actor = amending_actor(session, physician_id, report)
         require_licence(session, physician_id, case.site_id, now)
+        require_undisputed(session, case_id)
         move_case(case, CaseEvent.AMEND, actor)
         task = _open(session, case, report, kind, words, now, viewer.account_id)
         agreement_id = _agreement_of(session, report, physician_id)
@@ -132,6 +133,13 @@ def nothing_to_amend(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str
         audit(session, now, PATIENT_RECORD, "U", viewer.account_id, case, event="nothing_to_amend")
 
 
+def require_undisputed(session: Session, case_id: str) -> None:
+    """Raise WrongState while a second person has to decide whether the report counts at all."""
+    disputed = select(Voiding.voiding_id).where(Voiding.case_id == case_id, Voiding.ended_at.is_(None))
+    if session.scalar(disputed) is not None:
+        raise WrongState("somebody says that this report is void; decide that first")
+
+
 def get_newest_report(session: Session, case_id: str) -> Report:
     """Return the newest version of the case's report; raises WrongState while there is none."""
     newest = select(Report).where(Report.case_id == case_id).order_by(Report.report_version.desc()).limit(1)
@@ -177,7 +185,8 @@ def _open(
     return task
 
 
-def _amending_actor(session: Session, physician_id: str, report: Report) -> Actor:
+def amending_actor(session: Session, physician_id: str, report: Report) -> Actor:
+    """Return as whom the physician may say that a signed report is not right; raises MayNotAmend for anybody else."""
     author_id = session.get_one(Submission, report.submission_id).author_id
     if physician_id in (author_id, report.verifier_id):
         return Actor.SIGNATORY

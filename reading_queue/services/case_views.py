@@ -14,6 +14,7 @@ from reading_queue.services.claims import ReadingTaskView
 from reading_queue.services.drafts import DraftView
 from reading_queue.services.information_requests import InformationRequestView
 from reading_queue.services.priors import PriorsView
+from reading_queue.services.voiding import VoidingView
 from storage.contract.lanes import Lane
 from storage.contract.orders import GreenChannel, Pregnancy, VisitKind
 from storage.contract.signed_report import AmendmentKind
@@ -195,6 +196,7 @@ class CaseView:
     withdrawal_reason: str = ""  # why the site wants the case back, while it waits for the reader's answer
     returned: ReturnedView | None = None
     addendum: AddendumView | None = None  # why the report is being written again
+    voiding: VoidingView | None = None  # the newest word on whether the report counts
     leads: bool = False  # a colleague of the viewer holds the task, and the viewer may take it over
     orders: tuple[OrderView, ...] = ()  # newest first
     evidence: tuple[EvidenceView, ...] = ()  # for physicians only, oldest first

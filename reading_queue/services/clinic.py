@@ -25,6 +25,7 @@ from reading_queue.services.information_requests import InformationRequestView, 
 from reading_queue.services.report_documents import find_pdf
 from reading_queue.services.study_list import StudyLine, select_lines, view_lines
 from reading_queue.services.visibility import Viewer, may_follow_study, require_case, require_study
+from reading_queue.services.voiding import VoidingView, view_voiding
 from storage.ledger.tables import CustodyEvent
 
 EXPORT: Final = "110106"  # DCM audit event
@@ -44,6 +45,7 @@ class StudyView:
     withdrawal_asked: bool = False  # and not yet answered by the reader
     withdrawal_refusal: str = ""
     may_withdraw: bool = False  # or ask the reader for it
+    voiding: VoidingView | None = None  # the newest word on whether the report counts
     events: frozenset[CaseEvent] = frozenset()  # what the viewer may do now
 
 
@@ -80,6 +82,7 @@ def study_view(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, *, audite
             withdrawal_asked=asked,
             withdrawal_refusal=case.withdrawal_refusal,
             may_withdraw=not asked and (CaseEvent.WITHDRAW in events or case.state in BEING_READ),
+            voiding=view_voiding(session, viewer, case.case_id),
             events=events,
         )
 

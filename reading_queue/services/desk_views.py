@@ -58,6 +58,7 @@ from reading_queue.services.priors import list_priors
 from reading_queue.services.routing_facts import load_local_date
 from reading_queue.services.takeovers import leads_holder
 from reading_queue.services.visibility import Viewer, require_case
+from reading_queue.services.voiding import view_voiding
 from storage.catalogue.indexing import PatientFacts
 from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
@@ -151,6 +152,7 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
             withdrawal_reason=found.withdrawal_reason if found.withdrawal_asked_at is not None else "",
             returned=ReturnedView(found.return_code, found.return_words) if found.return_code is not None else None,
             addendum=_view_addendum(session, case_id),
+            voiding=view_voiding(session, viewer, case_id),
             leads=leads,
             orders=tuple(_view_order(row) for row in orders_of_case(session, case_id)),
             evidence=list_evidence(session, case_id) if reads else (),

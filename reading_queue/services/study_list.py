@@ -49,7 +49,7 @@ STATES_OF: Final[Mapping[Progress, tuple[CaseState, ...]]] = {
     Progress.WAITING: (CaseState.READY, CaseState.OFFERED),
     Progress.READING: tuple(sorted(BEING_READ)),
     Progress.REPORTED: tuple(sorted(SIGNED | AMENDED)),
-    Progress.ENDED: (CaseState.RETURNED, CaseState.CANCELLED),
+    Progress.ENDED: (CaseState.RETURNED, CaseState.CANCELLED, CaseState.ENTERED_IN_ERROR),
 }
 
 UNSIGNED: Final = frozenset(

@@ -45,6 +45,9 @@ class Hop(StrEnum):
     RESUBMITTED = "resubmitted"  # the site said what was missing
     AMENDMENT_OPENED = "amendment_opened"  # a signed report is being written again; the detail says why
     AMENDMENT_CLOSED = "amendment_closed"  # there was nothing to add
+    VOID_ASKED = "void_asked"  # somebody says that the signed report is about the wrong patient
+    VOID_REFUSED = "void_refused"  # and somebody else that it is not
+    VOIDED = "voided"  # two people have said so
     ESCALATED = "escalated"  # a stage of the limit has passed, or nobody can be asked; the detail says which
     DELIVERY_FAILED = "delivery_failed"
     UNROUTABLE = "unroutable"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import escalating, holds, reading, site_returns, withdrawals
+from reading_queue.services import escalating, holds, reading, site_returns, voiding, withdrawals
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.api import models
 from reading_queue.web.api.handlers import answer, body_of, nothing, task_id
@@ -88,6 +88,21 @@ async def amend(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     hub = request.config_dict[HUB]
     task = await in_thread(request, reading.open_addendum, hub, viewer, case_id, given.kind, given.reason)
     return answer(models.Task(task=task), status=201)
+
+
+async def void(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Say that a signed report is about the wrong patient."""
+    given, case_id = await body_of(request, models.Words), request.match_info["case_id"]
+    await in_thread(request, voiding.ask_to_void, request.config_dict[HUB], viewer, case_id, given.words)
+    return nothing()
+
+
+async def decide_voiding(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Decide, as a second person, whether a signed report counts."""
+    given, case_id = await body_of(request, models.VoidingDecision), request.match_info["case_id"]
+    hub, use_case = request.config_dict[HUB], voiding.decide_voiding
+    await in_thread(request, use_case, hub, viewer, case_id, is_void=given.is_void, reason=given.reason)
+    return nothing()
 
 
 async def nothing_to_amend(request: web.Request, viewer: Viewer) -> web.StreamResponse:

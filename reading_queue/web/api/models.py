@@ -121,6 +121,13 @@ class WithdrawalAnswer(Body):
     reason: str = Field(default="", max_length=2000)
 
 
+class VoidingDecision(Body):
+    """Whether a signed report is void; that it counts needs its reason."""
+
+    is_void: bool
+    reason: str = Field(default="", max_length=2000)
+
+
 class SiteReturn(ReasonCode):
     """Why a case goes back to its site, and what it shall do."""
 

@@ -58,6 +58,8 @@ OPERATIONS: Final = (
     Operation("POST", f"{CASE}/withdraw", course.withdraw, WITH_SITES, models.Words, models.Withdrawal),
     Operation("POST", f"{CASE}/resubmit", course.resubmit, WITH_SITES, models.Words),
     Operation("POST", f"{CASE}/return-to-site", course.return_to_site, READS_OR_LEADS, models.SiteReturn),
+    Operation("POST", f"{CASE}/void", course.void, READS_OR_LEADS, models.Words),
+    Operation("POST", f"{CASE}/void/decision", course.decide_voiding, READS_OR_LEADS, models.VoidingDecision),
     Operation("POST", f"{CASE}/amend", course.amend, PHYSICIAN, models.Amendment, models.Task),
     Operation("GET", "/cases/{case_id}", handlers.case, EVERYBODY, None, models.CaseAnswer),
     Operation("GET", "/cases/{case_id}/report.pdf", handlers.report_pdf, EVERYBODY, None, PDF),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp import web
 
@@ -12,6 +13,7 @@ from reading_queue.services.visibility import Viewer
 from reading_queue.web.clinic.views import show_study
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field
+from reading_queue.web.voiding import voiding_of
 from storage.screens.requests import redirect
 
 
@@ -32,6 +34,12 @@ async def resubmit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Have a case that was sent back read again."""
     words = field(await request.post(), "words")
     return await _act(request, viewer, "resubmitted", site_returns.resubmit, request.match_info["case_id"], words)
+
+
+async def void(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Say that the report is about the wrong patient, or decide what somebody else has said."""
+    use_case, options = voiding_of(await request.post())
+    return await _act(request, viewer, "void", partial(use_case, **options), request.match_info["case_id"])
 
 
 async def _act(

@@ -19,7 +19,7 @@ from storage.contract.hops import ROAD
 from storage.screens.requests import is_refresh, redirect
 
 ROWS: Final = 50
-DONE: Final = frozenset({"answered", "withdrawn", "resubmitted"})
+DONE: Final = frozenset({"answered", "withdrawn", "resubmitted", "void"})
 LIST: Final = "/clinic/"
 
 

@@ -6,6 +6,7 @@ A refusal shows the case again with the reason in words.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp import web
 
@@ -15,6 +16,7 @@ from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field, fields, word_of
 from reading_queue.web.radiologist.views import Attempt, case_page
+from reading_queue.web.voiding import voiding_of
 from storage.contract.signed_report import AmendmentKind
 from storage.screens.requests import redirect
 
@@ -68,6 +70,12 @@ async def nothing_to_amend(request: web.Request, viewer: Viewer) -> web.StreamRe
     reason = field(await request.post(), "reason")
     to = "/radiologist/?done=stands"
     return await _act(request, viewer, reading.nothing_to_amend, _task_id(request), reason, to=to)
+
+
+async def void(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Say that the report is about the wrong patient, or decide what somebody else has said."""
+    use_case, options = voiding_of(await request.post())
+    return await _act(request, viewer, partial(use_case, **options), request.match_info["case_id"])
 
 
 async def _act(

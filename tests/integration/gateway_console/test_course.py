@@ -117,3 +117,17 @@ def test_a_report_that_is_being_amended_is_said_to_be(clinic: Clinic, day: Day, 
     assert "报告补充或更正中" in someone.get(f"/studies/{study}").text
     day.at_hub(study, Hop.AMENDMENT_CLOSED)
     assert "报告补充或更正中" not in someone.get(f"/studies/{study}").text
+
+
+def test_a_void_report_is_marked_wherever_it_is_shown_until_somebody_has_settled_it(
+    clinic: Clinic, day: Day, study: Uid
+):
+    document_id = day.report(study)
+    someone = clinic.logged_in()
+    pages = (f"/studies/{study}", f"/reports/{document_id}", f"/reports/{document_id}/print")
+    assert not any("已作废" in someone.get(page).text for page in pages)
+    day.at_hub(study, Hop.SIGNED, Hop.VOIDED)
+    assert all("已作废" in someone.get(page).text for page in pages)
+    assert "报告已作废" in someone.get("/attention").text
+    someone.post(f"/attention/void-{study}/settled")
+    assert "报告已作废" not in someone.get("/attention").text

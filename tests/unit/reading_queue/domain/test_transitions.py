@@ -67,9 +67,12 @@ reviewing       take_over             reviewing       lead
 reviewing       accept_withdrawal     cancelled       holder
 final           deliver               delivered       system
 final           amend                 amending        signatory lead system
+final           enter_in_error        entered_in_error  signatory lead coordinator
 delivered       acknowledge           acknowledged    system technician
 delivered       amend                 amending        signatory lead system
+delivered       enter_in_error        entered_in_error  signatory lead coordinator
 acknowledged    amend                 amending        signatory lead system
+acknowledged    enter_in_error        entered_in_error  signatory lead coordinator
 amending        offer                 amending        system coordinator
 amending        decline               amending        physician
 amending        offers_exhausted      amending        system
@@ -146,7 +149,7 @@ def test_every_role_is_an_actor():
     assert {role.value for role in Role} <= {actor.value for actor in Actor}
 
 
-def test_every_state_can_reach_an_end_and_only_an_amendment_leads_out_of_one():
+def test_every_state_can_reach_an_end_and_only_what_is_said_of_a_report_leads_out_of_one():
     leads_to = {
         state: {step.to for (source, _), step in CASE_TRANSITIONS.items() if source is state} for state in CaseState
     }
@@ -155,13 +158,13 @@ def test_every_state_can_reach_an_end_and_only_an_amendment_leads_out_of_one():
         reaches_end |= grown
     assert reaches_end == set(CaseState)
     out = {event for (source, event) in CASE_TRANSITIONS if source in CASE_ENDS}
-    assert out == {CaseEvent.AMEND}
+    assert out == {CaseEvent.AMEND, CaseEvent.ENTER_IN_ERROR}
 
 
-def test_what_was_signed_stays_signed():
+def test_what_was_signed_stays_signed_until_it_is_void():
     signed = SIGNED | AMENDED
     after = {step.to for (source, _), step in CASE_TRANSITIONS.items() if source in signed}
-    assert after == signed
+    assert after == signed | {CaseState.ENTERED_IN_ERROR}
 
 
 def test_the_diagram_names_every_transition_once():
@@ -263,7 +266,7 @@ class LifeOfACase(RuleBasedStateMachine):
 
     @invariant()
     def a_signed_case_never_leaves_the_signed_states(self) -> None:
-        assert bool(self.signatures) == (self.state in SIGNED | AMENDED)
+        assert bool(self.signatures) == (self.state in SIGNED | AMENDED | {CaseState.ENTERED_IN_ERROR})
 
     @invariant()
     def a_case_that_can_go_on_has_a_task_to_be_taken(self) -> None:
