@@ -28,6 +28,7 @@ class Status(StrEnum):
     """The status of the DIMSE operation that this is (PS3.4 section CC.2); its words are `WORDS`."""
 
     SUCCESS = "0000"
+    DUPLICATE = "0111"
     NO_LONGER_UPDATED = "C300"
     TRANSACTION_UID_INCORRECT = "C301"
     ALREADY_IN_PROGRESS = "C302"
@@ -41,6 +42,7 @@ class Status(StrEnum):
 
 WARNINGS: Final = frozenset({Status.IS_CANCELED, Status.IS_COMPLETED})
 WORDS: Final[Mapping[Status, str]] = {
+    Status.DUPLICATE: "There is a workitem of this UID already.",
     Status.NO_LONGER_UPDATED: "The workitem has ended; it may no longer be updated.",
     Status.TRANSACTION_UID_INCORRECT: "The Transaction UID is not that of the claim.",
     Status.ALREADY_IN_PROGRESS: "The workitem is in progress already.",

@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Case, CaseStudy, Organisation
+from reading_queue.db.tables import Case, CaseStudy, Organisation, ReadingTask
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.modality import most_telling
 from reading_queue.domain.routing import Phase
@@ -24,7 +24,7 @@ from reading_queue.domain.transitions import (
     CaseState,
     ReadingTaskEvent,
 )
-from reading_queue.errors import NotFound
+from reading_queue.errors import NotFound, WrongState
 from reading_queue.services.addenda import open_for_late_images
 from reading_queue.services.casework import (
     close_offers,
@@ -44,6 +44,7 @@ from reading_queue.services.priors import ask_for_priors
 from storage.catalogue.tables import Study, Transfer
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
+from storage.contract.lanes import Lane
 from storage.contract.manifest import Manifest
 
 UNREAD = frozenset({CaseState.READY, CaseState.OFFERED})
@@ -66,29 +67,26 @@ def declare_case(session: Session, hub: Hub, now: datetime, *, manifest: Manifes
         case.last_instance_at = max(case.last_instance_at, last_instance_at)
         raise_lane(session, hub, case, manifest.lane, now, uids=[manifest.study_uid])
         return case_id
-    organisation_id = session.scalar(
-        select(Organisation.organisation_id).where(Organisation.site_id == manifest.site_id)
-    )
-    if organisation_id is None:
-        raise NotFound("this site belongs to no organisation; load the network description first")
     first_instance_at = min(entry.received_at for entry in manifest.instances)
-    case = Case(
-        case_id=new_id(),
-        site_id=manifest.site_id,
-        organisation_id=organisation_id,
-        state=CaseState.RECEIVING,
-        lane=manifest.lane,
-        modality="",
-        first_instance_at=first_instance_at,
-        last_instance_at=last_instance_at,
-        created_at=now,
-        due_at=first_instance_at + time_limit(hub, manifest.lane),
-    )
-    session.add(case)
-    session.flush()
-    session.add(CaseStudy(case_id=case.case_id, site_id=manifest.site_id, study_uid=manifest.study_uid))
-    session.flush()
+    case = _new_case(session, hub, manifest.site_id, manifest.lane, (first_instance_at, last_instance_at), now)
+    _read_in(session, case, manifest.study_uid)
     return case.case_id
+
+
+def open_case_for(session: Session, hub: Hub, now: datetime, *, study: Study, lane: Lane) -> tuple[Case, ReadingTask]:
+    """Have a study read that came for something else, as a prior; return its case and the interpretation.
+
+    Raises:
+        WrongState: the study is read by a case already.
+    """
+    _lock_study(session, study.site_id, study.study_uid)
+    if find_case_of(session, study.site_id, study.study_uid) is not None:
+        raise WrongState("this study has a case already; a case is hurried by its order, not by another one")
+    case = _new_case(session, hub, study.site_id, lane, (study.first_received_at, study.catalogued_at), now)
+    _read_in(session, case, study.study_uid)
+    _copy_facts(hub, case, study)
+    match_study(session, hub, case, study, now)
+    return case, _make_ready(session, case, now)
 
 
 def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study, transfer: Transfer) -> None:
@@ -141,11 +139,42 @@ def follow_what_is_shown(session: Session, case: Case, now: datetime) -> None:
         _make_ready(session, case, now)
 
 
-def _make_ready(session: Session, case: Case, now: datetime) -> None:
+def _new_case(
+    session: Session, hub: Hub, site_id: str, lane: Lane, arrived: tuple[datetime, datetime], now: datetime
+) -> Case:
+    """Add a case of this site; `arrived` is when its first and its last instance did."""
+    organisation_id = session.scalar(select(Organisation.organisation_id).where(Organisation.site_id == site_id))
+    if organisation_id is None:
+        raise NotFound("this site belongs to no organisation; load the network description first")
+    first_instance_at, last_instance_at = arrived
+    case = Case(
+        case_id=new_id(),
+        site_id=site_id,
+        organisation_id=organisation_id,
+        state=CaseState.RECEIVING,
+        lane=lane,
+        modality="",
+        first_instance_at=first_instance_at,
+        last_instance_at=last_instance_at,
+        created_at=now,
+        due_at=first_instance_at + time_limit(hub, lane),
+    )
+    session.add(case)
+    session.flush()
+    return case
+
+
+def _read_in(session: Session, case: Case, study_uid: str) -> None:
+    session.add(CaseStudy(case_id=case.case_id, site_id=case.site_id, study_uid=study_uid))
+    session.flush()
+
+
+def _make_ready(session: Session, case: Case, now: datetime) -> ReadingTask:
     move_case(case, CaseEvent.IMAGES_VERIFIED, Actor.SYSTEM)
     case.ready_at = now
     task = open_reading_task(session, case, Phase.INTERPRETATION, now)
     launch_route(session, now, task.reading_task_id)
+    return task
 
 
 def revision_key(case_id: str, revision: int) -> str:

@@ -21,16 +21,18 @@ from reading_queue.domain.report import ReportText
 from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import ReadingTaskState
-from reading_queue.domain.workitem_content import DicomJson, Output, Said, lacking, outputs_of, report_text
+from reading_queue.domain.workitem_content import Creation, DicomJson, Output, Said, lacking, outputs_of, report_text
 from reading_queue.domain.workitem_states import WARNINGS, WORDS, Operation, Status, judge
-from reading_queue.errors import AlreadyClaimed, Conflict, Forbidden, HubError, Invalid, WrongState
+from reading_queue.errors import AlreadyClaimed, Conflict, Forbidden, HubError, Invalid, NotFound, WrongState
 from reading_queue.services import claims, signing
-from reading_queue.services.casework import PROCEDURE_RECORD, audit, get_task_locked
+from reading_queue.services.cases import open_case_for
+from reading_queue.services.casework import PROCEDURE_RECORD, audit, get_task_locked, record_custody
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.visibility import Viewer, may_follow
 from reading_queue.services.withdrawals import withdraw
 from reading_queue.services.workitem_views import get_workitem
-from storage.catalogue.tables import Instance, Pack, Series, Study
+from storage.catalogue.tables import Instance, Pack, Patient, Series, Study
+from storage.contract.hops import Hop
 
 REPORT_CLASSES = frozenset(f"1.2.840.10008.5.1.4.1.1.88.{number}" for number in (11, 22))  # Basic Text and Enhanced SR
 REPORT_BYTES_MAX = 4 * 1024 * 1024
@@ -66,6 +68,27 @@ class Found:
     phase: str
     state: ReadingTaskState
     said: Said
+
+
+def create_workitem(hub: Hub, viewer: Viewer, wanted: Creation) -> str:
+    """Have a study read that no case reads yet, as a coordinator who oversees its site; return the workitem's UID.
+
+    Raises:
+        NotFound: there is no such study, or the viewer does not oversee its site.
+        Invalid: the patient is another one than that of the study.
+        WorkitemConflict, Conflict: the UID is taken; the study has a case, or came from two sites.
+    """
+    now = hub.clock()
+    with hub.transaction() as session:
+        taken = select(ReadingTask.reading_task_id).where(ReadingTask.workitem_uid == wanted.workitem_uid)
+        if wanted.workitem_uid and session.scalar(taken) is not None:
+            raise WorkitemConflict(Status.DUPLICATE)
+        study = _get_overseen_study(session, viewer, wanted, now)
+        case, task = open_case_for(session, hub, now, study=study, lane=wanted.lane)
+        task.workitem_uid = wanted.workitem_uid or task.workitem_uid
+        record_custody(session, case, Hop.DECLARED, f"workitem:{case.case_id}", now, actor=viewer.account_id)
+        audit(session, now, PROCEDURE_RECORD, "C", viewer.account_id, case, event="workitem_created")
+        return task.workitem_uid
 
 
 def claim_workitem(hub: Hub, viewer: Viewer, workitem_uid: str, transaction_uid: str) -> Status:
@@ -220,6 +243,20 @@ def _progress(session: Session, task: ReadingTask, now: datetime) -> WorkitemPro
         session.add(row)
     row.changed_at = now
     return row
+
+
+def _get_overseen_study(session: Session, viewer: Viewer, wanted: Creation, now: datetime) -> Study:
+    of_uid = select(Study, Patient).join(Patient, Patient.patient_id == Study.patient_id)
+    of_uid = of_uid.where(Study.study_uid == wanted.study_uid, Study.instance_count > 0)
+    rows = session.execute(of_uid.where(may_follow(viewer, Study.site_id, Study.study_uid, now))).all()
+    if not rows:
+        raise NotFound("there is no such study, or you may not see it")
+    if len(rows) > 1:
+        raise Conflict("two sites sent a study under this UID; ask for it at the desk")
+    study, patient = rows[0]
+    if wanted.patient_number and wanted.patient_number != patient.patient_number:
+        raise Invalid("Patient ID (0010,0020) is not that of the study")
+    return study
 
 
 def _read_report(hub: Hub, found: Found, outputs: list[Output]) -> ReportText | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, Final
 
 from aiohttp import web
@@ -14,12 +15,13 @@ from reading_queue.domain.workitem_content import (
     DicomJson,
     NotUnderstood,
     items_of,
+    parse_creation,
     parse_reason,
     parse_update,
     text_of,
 )
 from reading_queue.domain.workitem_states import WARNINGS, WORDS, Operation, Status
-from reading_queue.errors import NotFound
+from reading_queue.errors import Invalid, NotFound
 from reading_queue.services import workitem_views, workitems
 from reading_queue.services.visibility import Viewer
 from reading_queue.services.workitem_search import parse_workitem_query
@@ -32,6 +34,7 @@ from storage.screens.requests import refuse_large_body
 
 BODY_BYTES_MAX: Final = 256 * 1024
 PROGRESS: Final = "00741002"
+CREATED: Final = "The Workitem was created with modifications."
 MODIFIED: Final = "The Workitem was updated with modifications."
 REQUESTED: Final = {operation.value: operation for operation in (Operation.SCHEDULE, Operation.CLAIM)} | {
     operation.value: operation for operation in (Operation.COMPLETE, Operation.CANCEL)
@@ -50,6 +53,23 @@ async def search(request: web.Request, viewer: Viewer) -> web.StreamResponse:
         note = f"There are additional results that can be requested, with offset={after}."
         response.headers["Warning"] = warning_of(note)
     return response
+
+
+async def create(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Create (section 11.4); the UID of the workitem stands in the query, in the body, or is made here."""
+    hub, dataset = request.config_dict[HUB], await _dataset(request)
+    try:
+        wanted = parse_creation(dataset)
+    except NotUnderstood as exc:
+        raise BadQuery(str(exc)) from exc
+    named = request.query.get("workitem") or next((name for name, value in request.query.items() if not value), "")
+    wanted = replace(wanted, workitem_uid=_uid(named or wanted.workitem_uid))
+    try:
+        uid = await in_thread(request, workitems.create_workitem, hub, viewer, wanted)
+    except Invalid as exc:
+        raise BadQuery(exc.detail) from exc
+    headers = {"Content-Location": f"{hub.public_url.rstrip('/')}{request.path}/{uid}", "Warning": warning_of(CREATED)}
+    return web.Response(status=201, headers=headers)
 
 
 async def retrieve(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -126,7 +146,7 @@ def _uid(text: str) -> str:
     try:
         return parse_uid(text) if text else ""
     except InvalidIdentifier as exc:
-        raise BadQuery("the Transaction UID (0008,1195) is not a UID") from exc
+        raise BadQuery("the UID is none: digits and points, at most 64 characters") from exc
 
 
 def _reason(dataset: DicomJson) -> str:

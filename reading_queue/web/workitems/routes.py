@@ -22,6 +22,7 @@ def build_workitems() -> web.Application:
     app.add_routes(
         [
             web.get("", as_json(for_roles(handlers.search, *EVERYBODY))),
+            web.post("", for_roles(handlers.create, Role.COORDINATOR, Role.ADMINISTRATOR)),
             web.get("/{workitem}", as_json(for_roles(handlers.retrieve, *EVERYBODY))),
             web.post("/{workitem}", for_roles(handlers.update, Role.PHYSICIAN)),
             web.put("/{workitem}/state", for_roles(handlers.change_state, Role.PHYSICIAN)),

@@ -119,6 +119,7 @@ RIGHTS: dict[str, set[Role]] = {
     **{f"GET /fhir/{kind}": EVERYBODY for kind in ("Task", "ImagingStudy", "ServiceRequest")},
     **{f"GET /fhir/{kind}/{{id}}": EVERYBODY for kind in ("Task", "ImagingStudy", "ServiceRequest")},
     "GET /dicomweb/workitems": EVERYBODY,
+    "POST /dicomweb/workitems": {C, A},
     "GET /dicomweb/workitems/{workitem}": EVERYBODY,
     "POST /dicomweb/workitems/{workitem}": {P},
     "PUT /dicomweb/workitems/{workitem}/state": {P},
