@@ -1,4 +1,4 @@
-"""Orders, cases and studies as FHIR R4 resources: ServiceRequest, Task and ImagingStudy.
+"""Orders, cases, studies and signed reports as FHIR R4: ServiceRequest, Task, ImagingStudy, DiagnosticReport.
 
 Pure. Patients and practitioners are logical references (identifier and name): the hub serves no resources of their own.
 The states of a case map as reference norms of the field say; a national ID is never given.
@@ -15,6 +15,7 @@ from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.transitions import CaseState
 from storage.contract.lanes import Lane
 from storage.contract.orders import Order, OrderState
+from storage.contract.signed_report import AmendmentKind, SignedReport
 
 Resource = dict[str, Any]
 
@@ -48,6 +49,7 @@ TASK_STATUS: Final[Mapping[CaseState, str]] = {
     _S.AMENDMENT_REVIEWING: "in-progress",
     _S.RETURNED: "rejected",
     _S.CANCELLED: "cancelled",
+    _S.ENTERED_IN_ERROR: "entered-in-error",
 }
 ORDER_STATUS: Final[Mapping[OrderState, str]] = {
     OrderState.SCHEDULED: "active",
@@ -151,6 +153,38 @@ def imaging_study(facts: StudyFacts) -> Resource:
         "numberOfSeries": facts.series_count,
         "numberOfInstances": facts.instance_count,
         "description": facts.description,
+    }
+    return _without_nothing(found)
+
+
+def report_status(report: SignedReport, state: CaseState) -> str:
+    """Return the DiagnosticReport.status of the newest signed version of a case in this state."""
+    if state is CaseState.ENTERED_IN_ERROR:
+        return "entered-in-error"
+    if report.amendment_kind is None:
+        return "final"
+    return "corrected" if report.amendment_kind is AmendmentKind.CORRECTED else "appended"
+
+
+def diagnostic_report(report: SignedReport, state: CaseState, study_ids: Sequence[str], pdf_url: str) -> Resource:
+    """Return a case's newest signed report as a DiagnosticReport; its text stands whole in every version."""
+    readers = (report.author, report.verifier)
+    found = _resource("DiagnosticReport", report.report_id, report.signed_at) | {
+        "identifier": [{"system": f"{SYSTEM}:report", "value": report.report_id}],
+        "status": report_status(report, state),
+        "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "RAD"}]}],
+        "code": {"coding": [{"system": "http://loinc.org", "code": "18748-4", "display": "Diagnostic imaging study"}]},
+        "subject": _subject(Subject(report.site_id, report.patient.patient_number, report.patient.name)),
+        "effectiveDateTime": instant(report.exam_started_at) if report.exam_started_at else None,
+        "issued": instant(report.signed_at),
+        "performer": [
+            {"type": "Organization", "identifier": {"system": f"{SYSTEM}:organisation", "value": one}}
+            for one in dict.fromkeys(reader.organisation_id for reader in readers)
+        ],
+        "resultsInterpreter": [_practitioner((reader.physician_id, reader.name)) for reader in readers],
+        "imagingStudy": [{"reference": f"ImagingStudy/{study_id}"} for study_id in study_ids],
+        "conclusion": report.impression,
+        "presentedForm": [{"contentType": "application/pdf", "url": pdf_url}],
     }
     return _without_nothing(found)
 

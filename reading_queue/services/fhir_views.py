@@ -1,4 +1,4 @@
-"""What FHIR clients find and read: orders, cases and studies, by the same rights as desks and DICOMweb.
+"""What FHIR clients find and read: orders, cases, studies and reports, by the same rights as desks and DICOMweb.
 
 Writes the audit trail alone.
 """
@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session, aliased
 
-from reading_queue.db.tables import Account, Case, CaseStudy, ClinicOrder, Physician, ReadingTask
+from reading_queue.db.tables import Account, Case, CaseStudy, ClinicOrder, Physician, ReadingTask, Report
 from reading_queue.domain.fhir_content import (
     ORDER_STATUS,
     TASK_STATUS,
@@ -21,6 +22,7 @@ from reading_queue.domain.fhir_content import (
     Resource,
     StudyFacts,
     Subject,
+    diagnostic_report,
     imaging_study,
     service_request,
     task,
@@ -36,6 +38,7 @@ from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
 from storage.contract.lanes import Lane
 from storage.contract.orders import Order
+from storage.contract.signed_report import AmendmentKind, parse_signed_report
 from storage.ledger.tables import AuditEvent
 
 QUERY: Final = "110112"  # DCM audit event (PS3.15 A.5)
@@ -163,6 +166,29 @@ def _of_studies(query: FhirQuery) -> list[ColumnElement[bool]]:
     return found
 
 
+def _select_reports(viewer: Viewer, now: datetime) -> Select[Any]:
+    """Select the newest signed version of each case that the viewer may follow."""
+    newer = aliased(Report)
+    is_newest = ~exists().where(newer.case_id == Report.case_id, newer.report_version > Report.report_version)
+    entities: tuple[Any, ...] = (Report, Case)
+    statement: Select[Any] = select(*entities).join(Case, Case.case_id == Report.case_id)
+    return statement.where(may_follow_case(viewer, Case.case_id, Case.site_id, now), is_newest)
+
+
+def _of_reports(query: FhirQuery) -> list[ColumnElement[bool]]:
+    found = _of_cases(FhirQuery(patient=query.patient, accession=query.accession))
+    if query.identifier:
+        found.append(Report.report_id == query.identifier)
+    if query.status:
+        kind = func.convert_from(Report.content, "UTF8").cast(JSONB)["amendment_kind"].as_string()
+        void = Case.state == CaseState.ENTERED_IN_ERROR
+        kinds = {"final": kind.is_(None), "corrected": kind == AmendmentKind.CORRECTED}
+        kinds["appended"] = kind == AmendmentKind.APPENDED
+        standing = [and_(~void, condition) for status, condition in kinds.items() if status in query.status]
+        found.append(or_(false(), *standing, *([void] if "entered-in-error" in query.status else [])))
+    return found
+
+
 def _of_orders(query: FhirQuery) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     for number in (query.identifier, query.accession):
@@ -229,6 +255,16 @@ def _show_order(_session: Session, row: Any) -> Resource:
     return service_request(Order.model_validate(row[0].content), row[0].received_at)
 
 
+def _show_report(session: Session, row: Any) -> Resource:
+    report, case = row
+    studies = select(Study.study_id).join(
+        CaseStudy, (CaseStudy.site_id == Study.site_id) & (CaseStudy.study_uid == Study.study_uid)
+    )
+    study_ids = session.scalars(studies.where(CaseStudy.case_id == case.case_id).order_by(Study.study_uid)).all()
+    pdf = f"/api/v1/cases/{case.case_id}/report.pdf"
+    return diagnostic_report(parse_signed_report(report.content), CaseState(case.state), study_ids, pdf)
+
+
 def _subject(study: Study, patient: Patient) -> Subject:
     facts = facts_of(study, patient)
     return Subject(study.site_id, facts.number, facts.name)
@@ -289,6 +325,9 @@ _COMPARISONS: Final[Mapping[str, Callable[[Any, datetime], ColumnElement[bool]]]
 }
 PREFIXES: Final[Sequence[str]] = tuple(_COMPARISONS)
 KINDS: Final[Mapping[str, _Kind]] = {
+    "DiagnosticReport": _Kind(
+        _select_reports, Report.report_id.expression, Report.signed_at.expression, _of_reports, _show_report
+    ),
     "Task": _Kind(_select_cases, Case.case_id.expression, func.greatest(*_CLOCKS), _of_cases, _show_case),
     "ImagingStudy": _Kind(
         _select_studies, Study.study_id.expression, Study.catalogued_at.expression, _of_studies, _show_study

@@ -31,6 +31,7 @@ NEEDED = {
     "Task": {"status", "intent"},
     "ImagingStudy": {"status", "subject"},
     "ServiceRequest": {"status", "intent", "subject"},
+    "DiagnosticReport": {"status", "code", "issued", "resultsInterpreter"},
 }
 TASK_STATES = {"draft", "requested", "received", "accepted", "rejected", "ready", "cancelled", "in-progress"}
 TASK_STATES |= {"on-hold", "failed", "completed", "entered-in-error"}
@@ -87,6 +88,12 @@ def test_order_case_and_study_lead_to_each_other(hub: Hub, county: County, progr
     county.sign(case_id)
     (signed,) = found(reader, "Task")
     assert (signed["status"], signed["businessStatus"]["coding"][0]["code"]) == ("completed", "final")
+    (report,) = found(reader, "DiagnosticReport", accession="A1", status="final")
+    assert (report["status"], report["conclusion"]) == ("final", "右肺上叶磨玻璃结节，建议随访。")
+    assert len(report["resultsInterpreter"]) == 2
+    assert report["imagingStudy"] == [task["focus"]]
+    assert found(reader, "DiagnosticReport", status="corrected,appended,entered-in-error") == []
+    assert ask(reader, f"DiagnosticReport/{report['id']}").json() == report
     with hub.transaction() as session:
         codes = set(session.scalars(select(AuditEvent.event_code).where(AuditEvent.object_kind == "Task")))
     assert codes == {"110112"}
@@ -128,7 +135,7 @@ def test_what_one_may_not_see_is_not_there(hub: Hub, county: County, program_of:
     county.arrive(STUDY)
     hand_in_order(hub)
     outsider, technician = program_of(OTHER_TECHNICIAN), program_of(TECHNICIAN)
-    for kind in NEEDED:
+    for kind in ("Task", "ImagingStudy", "ServiceRequest"):
         (theirs,) = found(technician, kind)
         assert found(outsider, kind) == []
         refused = ask(outsider, f"{kind}/{theirs['id']}")

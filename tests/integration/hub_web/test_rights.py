@@ -42,6 +42,7 @@ LOGINS = {
 T, P, C, A = Role.TECHNICIAN, Role.PHYSICIAN, Role.COORDINATOR, Role.ADMINISTRATOR
 EVERYBODY, SITES = {T, P, C, A}, {T, C, A}
 TASK, API_TASK = "/radiologist/cases/{case_id}/tasks/{reading_task_id}", "/api/v1/reading-tasks/{reading_task_id}"
+FHIR = ("Task", "ImagingStudy", "ServiceRequest", "DiagnosticReport")
 PUBLIC = {
     "GET /",
     "GET /login",
@@ -116,8 +117,8 @@ RIGHTS: dict[str, set[Role]] = {
     "GET /api/v1/links": {C, A},
     "POST /api/v1/links/{link_id}": {C, A},
     "GET /api/v1/statistics": {C, A},
-    **{f"GET /fhir/{kind}": EVERYBODY for kind in ("Task", "ImagingStudy", "ServiceRequest")},
-    **{f"GET /fhir/{kind}/{{id}}": EVERYBODY for kind in ("Task", "ImagingStudy", "ServiceRequest")},
+    **{f"GET /fhir/{kind}": EVERYBODY for kind in FHIR},
+    **{f"GET /fhir/{kind}/{{id}}": EVERYBODY for kind in FHIR},
     "GET /dicomweb/workitems": EVERYBODY,
     "POST /dicomweb/workitems": {C, A},
     "GET /dicomweb/workitems/{workitem}": EVERYBODY,
