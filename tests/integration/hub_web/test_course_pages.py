@@ -1,0 +1,72 @@
+"""What readers, clinics and coordinators do with a case beside reading it, with the forms of their desks alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from reading_queue.domain.transitions import CaseState
+from reading_queue.services import reading
+from tests.integration.hub_web.county import AUTHOR, COORDINATOR, FIRST_SITE, TECHNICIAN, TEXT, VERIFIER, County
+from tests.integration.hub_web.serving import Visitor
+
+STUDY = "1.2.3.1"
+AT_CLINIC = f"/clinic/studies/{FIRST_SITE}/{STUDY}"
+BrowserOf = Callable[[str], Visitor]
+
+
+@pytest.fixture
+def case_id(county: County) -> str:
+    return county.arrive(STUDY)
+
+
+def claim(county: County, login: str, case_id: str) -> str:
+    """Let a physician take the open task; return it."""
+    task_id = county.task(case_id)
+    reading.claim(county.hub, county.viewer(login), task_id)
+    return task_id
+
+
+def sign(county: County, case_id: str) -> None:
+    reading.submit(county.hub, county.viewer(AUTHOR), claim(county, AUTHOR, case_id), TEXT)
+    county.run_jobs()
+    reading.sign(county.hub, county.viewer(VERIFIER), claim(county, VERIFIER, case_id), None)
+
+
+def test_a_reader_asks_and_the_clinic_answers(browser_of: BrowserOf, county: County, case_id: str):
+    reader, clinic = browser_of(AUTHOR), browser_of(TECHNICIAN)
+    task_id = claim(county, AUTHOR, case_id)
+    address = f"/radiologist/cases/{case_id}"
+    assert f"{address}/tasks/{task_id}/hold" in reader.get(address).text
+    asked = reader.post(f"{address}/tasks/{task_id}/hold", wants="history", question="何时发病？")
+    assert asked.status == 303
+    assert "等待申请机构答复" in reader.get(address).text
+    page = clinic.get(AT_CLINIC).text
+    assert "何时发病？" in page
+    request_id = page.split('name="request_id" value="')[1].split('"')[0]
+    answer = {"request_id": request_id, "words": "昨晚八点"}
+    assert clinic.post(f"/clinic/cases/{case_id}/answer", **answer).headers["Location"].endswith("done=answered")
+    assert "昨晚八点" in reader.get(address).text
+    late = clinic.post(f"/clinic/cases/{case_id}/answer", request_id=request_id, words="又想起")
+    assert late.status == 409
+    assert clinic.post("/clinic/cases/forged/answer", **answer).status == 404
+
+
+def test_two_people_declare_a_report_void_on_their_desks(browser_of: BrowserOf, county: County, case_id: str):
+    author, coordinator, clinic = browser_of(AUTHOR), browser_of(COORDINATOR), browser_of(TECHNICIAN)
+    sign(county, case_id)
+    address = f"/radiologist/cases/{case_id}"
+    assert f'action="{address}/void"' in author.get(address).text
+    assert author.post(f"{address}/void", act="ask", words="影像属于另一名患者").status == 303
+    page = author.get(address).text
+    assert "等待另一人确认" in page
+    assert author.post(f"{address}/void", act="confirm").status == 403
+    assert "此报告已作废" not in clinic.get(AT_CLINIC).text
+    assert "影像属于另一名患者" in coordinator.get(AT_CLINIC).text
+    assert coordinator.post(f"/clinic/cases/{case_id}/void", act="confirm").status == 303
+    for desk, where in ((author, address), (clinic, AT_CLINIC), (coordinator, AT_CLINIC)):
+        page = desk.get(where).text
+        assert "此报告已作废" in page
+        assert "/void" not in page, "there is nothing left to decide"
+        assert CaseState.ENTERED_IN_ERROR in page
