@@ -8,9 +8,11 @@ An account that exists keeps its password.
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from itertools import combinations
 from typing import Annotated, Any, Final, Literal
 
 from argon2 import PasswordHasher
@@ -18,10 +20,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Account, Agreement, DutyPeriod, Organisation, Physician
+from reading_queue.db.tables import Account, DutyPeriod, Organisation, Physician
 from reading_queue.domain.roles import Role, Title
 from reading_queue.errors import Invalid
 from reading_queue.services.accounts import PASSWORD_HASHER, NewAccount, account_row
+from reading_queue.services.agreements import record_agreement
 from reading_queue.services.hub import Hub
 from storage.contract.identifiers import new_id
 from storage.contract.lanes import Lane
@@ -214,6 +217,40 @@ def _wrong_agreements(network: NetworkDocument) -> Iterator[str]:
                 yield f"agreements[{number}]: no organisation has the id {organisation}"
         if part.valid_until < part.valid_from:
             yield f"agreements[{number}].valid_until: is before valid_from"
+    yield from _overlapping_agreements(network.agreements)
+
+
+def _overlapping_agreements(parts: tuple[AgreementPart, ...]) -> Iterator[str]:
+    """Yield each two agreements between which nothing could choose: same pair, stage, work and days."""
+    pairs: dict[tuple[str, int, str], list[int]] = defaultdict(list)
+    for number, part in enumerate(parts):
+        for requesting in sorted(set(part.requesting)):
+            pairs[part.assisting, part.stage, requesting].append(number)
+    told: set[tuple[int, int]] = set()
+    for (_, _, requesting), numbers in pairs.items():
+        for first, second in combinations(numbers, 2):
+            if first != second and (first, second) not in told and _overlap(parts[first], parts[second]):
+                told.add((first, second))
+                yield (
+                    f"agreements[{second}]: {parts[second].id} and {parts[first].id} cover the same work of "
+                    f"{requesting} at {parts[second].assisting} in stage {parts[second].stage} on the same days; "
+                    "end one before the other begins, or give it another stage"
+                )
+
+
+def _overlap(one: AgreementPart, other: AgreementPart) -> bool:
+    return (
+        one.valid_from <= other.valid_until
+        and other.valid_from <= one.valid_until
+        and _share(one.modalities, other.modalities)
+        and _share(one.body_regions, other.body_regions)
+        and not set(one.services).isdisjoint(other.services)
+    )
+
+
+def _share(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Return whether both name the same thing; naming nothing means everything."""
+    return not one or not other or not set(one).isdisjoint(other)
 
 
 def _wrong_people(network: NetworkDocument) -> Iterator[str]:
@@ -276,15 +313,23 @@ def _save_agreements(session: Session, parts: tuple[AgreementPart, ...], now: da
     for part in parts:
         for requesting in part.requesting:
             agreement_id = f"{part.id}:{requesting}"
-            row = session.get(Agreement, agreement_id) or Agreement(agreement_id=agreement_id, recorded_at=now)
-            row.requesting_organisation_id, row.assisting_organisation_id = requesting, part.assisting
-            row.modalities, row.body_regions = list(part.modalities), list(part.body_regions)
-            row.services, row.stage = list(part.services), part.stage
-            row.time_limits_min = {lane.value: minutes for lane, minutes in part.time_limits_min.items()}
-            row.valid_from, row.valid_until = part.valid_from, part.valid_until
-            session.add(row)
+            record_agreement(session, agreement_id, _terms(part, requesting), now)
             count += 1
     return count
+
+
+def _terms(part: AgreementPart, requesting: str) -> dict[str, Any]:
+    return {
+        "requesting_organisation_id": requesting,
+        "assisting_organisation_id": part.assisting,
+        "modalities": list(part.modalities),
+        "body_regions": list(part.body_regions),
+        "services": list(part.services),
+        "stage": part.stage,
+        "time_limits_min": {lane.value: minutes for lane, minutes in part.time_limits_min.items()},
+        "valid_from": part.valid_from,
+        "valid_until": part.valid_until,
+    }
 
 
 def _save_accounts(

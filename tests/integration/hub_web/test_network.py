@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from reading_queue.db.network_tables import AgreementVersion
 from reading_queue.db.tables import Account, Agreement, DutyPeriod, Organisation, Physician
 from reading_queue.services.accounts import login
+from reading_queue.services.agreements import agreements_as_of
 from reading_queue.services.hub import Hub
 from reading_queue.services.network import NetworkInvalid, load_network
-from storage.ledger.tables import Site
+from storage.ledger.tables import AuditEvent, Site
 from tests.integration.hub_web.county import CHEAP, PASSWORD, read_document
 from tests.support.clock import SteerableClock
 
-TABLES = (Organisation, Site, Agreement, Account, Physician, DutyPeriod)
+TABLES = (Organisation, Site, Agreement, AgreementVersion, Account, Physician, DutyPeriod)
 
 
 def counts(hub: Hub) -> list[int]:
@@ -98,3 +100,48 @@ def test_organisation_cannot_stand_below_itself(hub: Hub) -> None:
     document["organisations"][0]["parent"] = "qinghe-t01"
     with pytest.raises(NetworkInvalid, match="would stand below itself"):
         load_network(hub, document, hasher=CHEAP)
+
+
+def test_old_case_is_judged_by_the_agreement_of_its_day(hub: Hub, hub_clock: SteerableClock) -> None:
+    document = read_document()
+    load_network(hub, document, hasher=CHEAP)
+    day_of_the_case = hub_clock.now
+    hub_clock.advance(3600)
+    document["agreements"][0].update(time_limits_min={"stat": 30}, requesting=["qinghe-t01"])
+    load_network(hub, document, hasher=CHEAP)
+    agreement_id = f"{document['agreements'][0]['id']}:qinghe-t01"
+    with hub.transaction() as session:
+        then, now = (
+            {one.agreement_id: one for one in agreements_as_of(session, moment)}
+            for moment in (day_of_the_case, hub_clock.now)
+        )
+        assert then.keys() == now.keys()
+        assert (then[agreement_id].number, then[agreement_id].time_limits_min["stat"]) == (1, 60)
+        assert (now[agreement_id].number, now[agreement_id].time_limits_min) == (2, {"stat": 30})
+        assert {one for one in then if then[one].number != now[one].number} == {agreement_id}
+        changes = select(AuditEvent.detail).where(AuditEvent.object_kind == "agreement", AuditEvent.action == "U")
+        assert session.scalars(changes).all() == [{"version": 2, "changed": ["time_limits_min"]}]
+
+
+@pytest.mark.parametrize(
+    ("change", "overlaps"),
+    [
+        ({}, True),
+        ({"requesting": ["qinghe-t02", "qinghe-t01"], "modalities": ["CT"]}, True),
+        ({"requesting": ["qinghe-t02", "qinghe-t03"], "stage": 3}, False),
+        ({"valid_from": "2100-01-01", "valid_until": "2100-12-31"}, False),
+    ],
+    ids=["same", "one-modality-of-all", "other-stage", "other-days"],
+)
+def test_agreements_for_the_same_work_on_the_same_days_are_refused(
+    hub: Hub, change: dict[str, Any], overlaps: bool
+) -> None:
+    document = read_document()
+    document["agreements"].append({**document["agreements"][0], "id": "again", **change})
+    if not overlaps:
+        load_network(hub, document, hasher=CHEAP)
+        return
+    with pytest.raises(NetworkInvalid, match="again and renmin-first cover the same work of qinghe-t01 at") as refused:
+        load_network(hub, document, hasher=CHEAP)
+    assert len(refused.value.problems) == 1
+    assert counts(hub) == [0] * len(TABLES)

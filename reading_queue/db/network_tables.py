@@ -1,0 +1,37 @@
+"""What was agreed when: the versions of each agreement. None is ever changed but for the moment of its replacement."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Date, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from storage.tables import Base
+
+
+class AgreementVersion(Base):
+    """The terms of an agreement from `recorded_at` until `replaced_at`; the one without an end is the present one."""
+
+    __tablename__ = "agreement_versions"
+    __table_args__ = (
+        Index(
+            "uq_agreement_versions_present", "agreement_id", unique=True, postgresql_where=text("replaced_at IS NULL")
+        ),
+    )
+
+    agreement_id: Mapped[str] = mapped_column(ForeignKey("agreements.agreement_id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # from 1
+    requesting_organisation_id: Mapped[str] = mapped_column(ForeignKey("organisations.organisation_id"))
+    assisting_organisation_id: Mapped[str] = mapped_column(ForeignKey("organisations.organisation_id"))
+    modalities: Mapped[list[str]]
+    body_regions: Mapped[list[str]]
+    services: Mapped[list[str]]
+    stage: Mapped[int]
+    time_limits_min: Mapped[dict[str, Any]]
+    valid_from: Mapped[date] = mapped_column(Date)
+    valid_until: Mapped[date] = mapped_column(Date)
+    recorded_at: Mapped[datetime]
+    recorded_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))  # nobody: a command on the hub
+    replaced_at: Mapped[datetime | None]
