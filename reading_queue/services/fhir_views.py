@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, false, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session, aliased
 
@@ -27,6 +27,7 @@ from reading_queue.domain.fhir_content import (
     service_request,
     task,
 )
+from reading_queue.domain.report import ReportContent
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseState, ReadingTaskState
 from reading_queue.errors import NotFound
@@ -38,7 +39,7 @@ from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
 from storage.contract.lanes import Lane
 from storage.contract.orders import Order
-from storage.contract.signed_report import AmendmentKind, parse_signed_report
+from storage.contract.signed_report import AmendmentKind
 from storage.ledger.tables import AuditEvent
 
 QUERY: Final = "110112"  # DCM audit event (PS3.15 A.5)
@@ -180,7 +181,7 @@ def _of_reports(query: FhirQuery) -> list[ColumnElement[bool]]:
     if query.identifier:
         found.append(Report.report_id == query.identifier)
     if query.status:
-        kind = func.convert_from(Report.content, "UTF8").cast(JSONB)["amendment_kind"].as_string()
+        kind = func.convert_from(Report.content, literal_column("'UTF8'")).cast(JSONB)["amendment_kind"].as_string()
         void = Case.state == CaseState.ENTERED_IN_ERROR
         kinds = {"final": kind.is_(None), "corrected": kind == AmendmentKind.CORRECTED}
         kinds["appended"] = kind == AmendmentKind.APPENDED
@@ -262,7 +263,7 @@ def _show_report(session: Session, row: Any) -> Resource:
     )
     study_ids = session.scalars(studies.where(CaseStudy.case_id == case.case_id).order_by(Study.study_uid)).all()
     pdf = f"/api/v1/cases/{case.case_id}/report.pdf"
-    return diagnostic_report(parse_signed_report(report.content), CaseState(case.state), study_ids, pdf)
+    return diagnostic_report(ReportContent.from_json(report.content), CaseState(case.state), study_ids, pdf)
 
 
 def _subject(study: Study, patient: Patient) -> Subject:
