@@ -95,7 +95,7 @@ def _do(hub: Hub, gateway: GatewayIdentity, act: SiteAct) -> None:
         case SiteActKind.ANSWER:
             holds.answer_site_request(hub, viewer, act.request_id, act.words)
         case SiteActKind.WITHDRAW:
-            withdrawals.withdraw(hub, viewer, case_id, act.words)
+            withdrawals.withdraw(hub, viewer, case_id, act.words, act_id=act.act_id)
         case SiteActKind.RESUBMIT:
             site_returns.resubmit(hub, viewer, case_id, act.words)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case
@@ -31,10 +32,13 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.information_requests import end_question
 from reading_queue.services.visibility import Viewer, require, require_case
 from storage.contract.hops import Hop
+from storage.ledger.tables import CustodyEvent
 
 
-def withdraw(hub: Hub, viewer: Viewer, case_id: str, reason: str) -> bool:
+def withdraw(hub: Hub, viewer: Viewer, case_id: str, reason: str, *, act_id: str = "") -> bool:
     """Withdraw the case, or ask its reader to let it go; return whether it is withdrawn now.
+
+    `act_id` names a wish that may be told again after its reader has answered: then nothing is asked anew.
 
     Raises:
         NotFound: there is no such case, or the viewer may not see it.
@@ -49,7 +53,8 @@ def withdraw(hub: Hub, viewer: Viewer, case_id: str, reason: str) -> bool:
         if case.state == CaseState.CANCELLED:
             return True
         if case.state in BEING_READ:
-            _ask(session, case, viewer, words, now)
+            if not _was_asked(session, case, act_id):
+                _ask(session, case, viewer, words, now, act_id)
             return False
         actor = Actor.TECHNICIAN if viewer.role is Role.TECHNICIAN else Actor.COORDINATOR
         move_case(case, CaseEvent.WITHDRAW, actor)
@@ -89,17 +94,28 @@ def answer_withdrawal(hub: Hub, viewer: Viewer, reading_task_id: str, *, accept:
         _record(session, case, Hop.WITHDRAWN, viewer, now)
 
 
-def _ask(session: Session, case: Case, viewer: Viewer, words: str, now: datetime) -> None:
+def _was_asked(session: Session, case: Case, act_id: str) -> bool:
+    """Return whether this very wish is in the ledger already, whatever became of it."""
+    asked = select(CustodyEvent.event_id).where(
+        CustodyEvent.case_id == case.case_id,
+        CustodyEvent.hop == Hop.WITHDRAWAL_ASKED,
+        CustodyEvent.detail["act_id"].as_string() == act_id,
+    )
+    return bool(act_id) and session.scalar(asked.limit(1)) is not None
+
+
+def _ask(session: Session, case: Case, viewer: Viewer, words: str, now: datetime, act_id: str) -> None:
     if case.withdrawal_asked_at is not None:
         return
     case.withdrawal_asked_at = now
     case.withdrawal_asked_by = viewer.account_id
     case.withdrawal_reason = words
     case.withdrawal_refusal = ""
-    _record(session, case, Hop.WITHDRAWAL_ASKED, viewer, now)
+    _record(session, case, Hop.WITHDRAWAL_ASKED, viewer, now, act_id)
 
 
-def _record(session: Session, case: Case, hop: Hop, viewer: Viewer, now: datetime) -> None:
+def _record(session: Session, case: Case, hop: Hop, viewer: Viewer, now: datetime, act_id: str = "") -> None:
     key = f"{hop}:{case.case_id}:{now.isoformat()}"
-    record_custody(session, case, hop, key, now, actor=viewer.account_id)
+    detail = {"act_id": act_id} if act_id else {}
+    record_custody(session, case, hop, key, now, actor=viewer.account_id, detail=detail)
     audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event=hop.value)

@@ -126,6 +126,19 @@ def test_a_withdrawal_at_the_console_is_asked_of_the_reader_whose_refusal_comes_
     assert world.case(case_id).state == CaseState.READING
 
 
+def test_a_withdrawal_that_is_told_again_after_its_refusal_asks_nothing_anew(
+    world: World, wang: Viewer, console: Console
+):
+    case_id, task_id = held(world, wang)
+    act = SiteActs(acts=(site_act(SiteActKind.WITHDRAW, words="患者转院"),))
+    console.client.report_site_acts(act)
+    reading.answer_withdrawal(console.hub, wang, task_id, accept=False, reason="已发现急症")
+    assert console.client.report_site_acts(act).refused == ()
+    assert world.case(case_id).withdrawal_asked_at is None
+    console.client.report_site_acts(SiteActs(acts=(site_act(SiteActKind.WITHDRAW, words="家属要求"),)))
+    assert world.case(case_id).withdrawal_asked_at is not None, "another wish is another question"
+
+
 def test_a_case_that_was_sent_back_is_submitted_again_once_however_often_it_is_told(
     world: World, wang: Viewer, console: Console
 ):
