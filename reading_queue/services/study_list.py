@@ -24,6 +24,7 @@ from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.patient_numbers import NO_NUMBER_PATTERN
 from storage.catalogue.tables import Patient, Study
 from storage.contract.hops import ROAD
+from storage.contract.lanes import Lane
 from storage.dicom.person_name import patient_display_name
 from storage.ledger.tables import CustodyEvent, Site
 
@@ -66,6 +67,8 @@ class StudyFilter:
     """
 
     progress: Progress | None = None
+    lane: Lane | None = None
+    late: bool = False  # past the time limit and not signed
     day: date | None = None
     text: str = ""
 
@@ -132,7 +135,7 @@ def studies_of(
     now = hub.clock()
     with hub.transaction() as session:
         listed = select_lines(viewer.language).where(may_follow(viewer, CaseStudy.site_id, CaseStudy.study_uid, now))
-        listed = listed.where(*_conditions(wanted or StudyFilter()))
+        listed = listed.where(*_conditions(wanted or StudyFilter(), now))
         start = session.get(Case, before) if before else None
         if start is not None:
             listed = listed.where(
@@ -182,10 +185,14 @@ def view_lines(session: Session, rows: Sequence[Row[*Joined]], language: str, no
     return tuple(_line(row, reached, nobody, language, now) for row in rows)
 
 
-def _conditions(wanted: StudyFilter) -> list[ColumnElement[bool]]:
+def _conditions(wanted: StudyFilter, now: datetime) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if wanted.progress is not None:
         found.append(Case.state.in_(STATES_OF[wanted.progress]))
+    if wanted.lane is not None:
+        found.append(Case.lane == wanted.lane)
+    if wanted.late:
+        found += [Case.state.in_(UNSIGNED), Case.due_at < now]
     if wanted.day is not None:
         noon = literal(datetime.combine(wanted.day, time(12), UTC))  # the database counts past the year 9999
         found.append(Case.first_instance_at.between(noon - TWO_DAYS, noon + TWO_DAYS))

@@ -13,6 +13,7 @@ from multidict import MultiMapping
 from reading_queue.errors import Invalid, NotFound
 from reading_queue.services.study_list import Progress, StudyFilter
 from storage.contract.identifiers import InvalidIdentifier, SiteId, Uid, parse_site_id, parse_uid
+from storage.contract.lanes import Lane
 
 Form = Mapping[str, Any]
 Word = TypeVar("Word", bound=StrEnum)
@@ -36,15 +37,20 @@ def wanted_studies(values: Form, *, with_text: bool = False) -> StudyFilter:
 
     Words to search for may name a patient, so they are read from bodies only (`with_text`), never from an address.
     """
-    progress, day = field(values, "progress"), field(values, "day")
+    progress, lane, day = field(values, "progress"), field(values, "lane"), field(values, "day")
+    late = field(values, "late")
+    if late not in ("", "1"):
+        raise Invalid("late is 1, or left out")
     try:
         return StudyFilter(
             progress=Progress(progress) if progress else None,
+            lane=Lane(lane) if lane else None,
+            late=late == "1",
             day=date.fromisoformat(day) if day else None,
             text=field(values, "text").strip() if with_text else "",
         )
     except ValueError as exc:
-        raise Invalid("progress is not one of the words for it, or day is not YYYY-MM-DD") from exc
+        raise Invalid("progress or lane is not one of the words for it, or day is not YYYY-MM-DD") from exc
 
 
 def word_of(words: type[Word], text: str) -> Word:

@@ -144,7 +144,7 @@ async def studies(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 async def search_studies(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """List the studies in view whose patient, patient number or accession number holds the text."""
     given = await body_of(request, models.StudySearch)
-    wanted = StudyFilter(progress=given.progress, day=given.day, text=given.text)
+    wanted = StudyFilter(progress=given.progress, lane=given.lane, late=given.late, day=given.day, text=given.text)
     return await _list(request, viewer, wanted, given.before, given.limit)
 
 

@@ -15,6 +15,7 @@ from reading_queue.services.custody import CustodyLine
 from reading_queue.services.escalating import EscalationView
 from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyLine
 from reading_queue.services.visibility import Viewer
+from storage.contract.lanes import Lane
 from storage.contract.signed_report import AmendmentKind
 
 PAGE_SIZE = 50
@@ -154,6 +155,8 @@ class StudySearch(Body):
 
     text: str = Field(default="", max_length=SEARCH_CHARACTERS_MAX)
     progress: Progress | None = None
+    lane: Lane | None = None
+    late: bool = False
     day: date | None = None
     before: str | None = Field(default=None, max_length=64)
     limit: int = Field(default=PAGE_SIZE, ge=1)

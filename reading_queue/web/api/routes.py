@@ -21,7 +21,7 @@ WITH_SITES: Final = (Role.TECHNICIAN, *COORDINATORS)
 PHYSICIAN: Final = (Role.PHYSICIAN,)
 
 
-STUDY_QUERY: Final = ("before", "limit", "progress", "day")
+STUDY_QUERY: Final = ("before", "limit", "progress", "lane", "late", "day")
 READS_OR_LEADS: Final = (Role.PHYSICIAN, Role.COORDINATOR)
 CASE: Final = "/cases/{case_id}"
 TASK: Final = "/reading-tasks/{reading_task_id}"

@@ -16,6 +16,7 @@ from reading_queue.web.parsing import Form, field, site_of, study_of, wanted_stu
 from reading_queue.web.problems import words_of
 from reading_queue.web.rendering import page
 from storage.contract.hops import ROAD
+from storage.contract.lanes import Lane
 from storage.screens.requests import is_refresh, redirect
 
 ROWS: Final = 50
@@ -79,7 +80,13 @@ def pdf_response(pdf: bytes) -> web.Response:
 
 def list_address(wanted: StudyFilter, before: str | None = None) -> str:
     """Return the address of the list with this filter; the words of a search are not part of it."""
-    values = {"progress": wanted.progress, "day": wanted.day, "before": before}
+    values = {
+        "progress": wanted.progress,
+        "lane": wanted.lane,
+        "late": "1" if wanted.late else "",
+        "day": wanted.day,
+        "before": before,
+    }
     query = urlencode({name: value for name, value in values.items() if value})
     return f"{LIST}?{query}" if query else LIST
 
@@ -101,6 +108,7 @@ async def _list(request: web.Request, viewer: Viewer, wanted: StudyFilter, befor
         newest=list_address(wanted),
         older=list_address(wanted, listed.next_before),
         progresses=tuple(Progress),
+        lanes=tuple(Lane),
         text_max=SEARCH_CHARACTERS_MAX,
         road=ROAD,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from sqlalchemy import update
@@ -27,6 +27,7 @@ from reading_queue.services.study_list import (
 from reading_queue.web.parsing import wanted_studies
 from storage.catalogue.patient_numbers import invent_number
 from storage.catalogue.tables import Patient
+from storage.contract.lanes import Lane
 from tests.integration.hub_web.county import COORDINATOR, SECOND_SITE, TECHNICIAN, County
 from tests.integration.hub_web.serving import Visitor
 
@@ -133,6 +134,25 @@ def test_list_is_filtered_by_progress(county: County, find: Callable[..., list[s
     }
 
 
+def test_list_is_filtered_by_lane(county: County, find: Callable[..., list[str]]) -> None:
+    county.arrive("1.2.3.1", lane=Lane.STAT)
+    county.arrive("1.2.3.2")
+    assert (find(lane=Lane.STAT), find(lane=Lane.ROUTINE)) == (["1.2.3.1"], ["1.2.3.2"])
+
+
+def test_late_are_those_past_their_limit_that_nobody_has_signed(
+    hub: Hub, county: County, find: Callable[..., list[str]]
+) -> None:
+    cases = {case: county.arrive(f"1.2.3.{case}") for case in (1, 2, 3)}
+    county.submit(cases[2])
+    county.sign(cases[2])
+    with hub.transaction() as session:
+        past = hub.clock() - timedelta(seconds=1)
+        session.execute(update(Case).where(Case.case_id.in_([cases[1], cases[2]])).values(due_at=past))
+        session.execute(update(Case).where(Case.case_id == cases[3]).values(due_at=past + timedelta(hours=1)))
+    assert find(late=True) == ["1.2.3.1"]
+
+
 def test_day_is_that_of_the_site(county: County, find: Callable[..., list[str]]) -> None:
     """It is nine in the morning of 2 March in Shanghai, where the day began nine hours ago."""
     county.arrive("1.2.3.1", ago_s=8.9 * HOUR_S)
@@ -164,7 +184,9 @@ def test_cancelled_study_is_not_late(hub: Hub, county: County) -> None:
     assert not line.is_late
 
 
-@pytest.mark.parametrize("values", [{"day": "gestern"}, {"day": "2026-02-30"}, {"progress": "done"}])
+@pytest.mark.parametrize(
+    "values", [{"day": "gestern"}, {"day": "2026-02-30"}, {"progress": "done"}, {"lane": "fast"}, {"late": "yes"}]
+)
 def test_filter_that_makes_no_sense_is_refused(values: dict[str, str]) -> None:
     with pytest.raises(Invalid):
         wanted_studies(values)
@@ -177,11 +199,12 @@ def test_words_to_search_for_are_never_read_from_an_address() -> None:
 
 def test_form_without_words_leads_to_an_address_that_can_be_kept(browser_of: Callable[[str], Visitor]) -> None:
     browser = browser_of(TECHNICIAN)
-    answer = browser.post("/clinic/", text=" ", progress="reading", day="2026-03-02")
-    assert (answer.status, answer.headers["Location"]) == (303, "/clinic/?progress=reading&day=2026-03-02")
+    answer = browser.post("/clinic/", text=" ", progress="reading", lane="stat", late="1", day="2026-03-02")
+    kept = "/clinic/?progress=reading&lane=stat&late=1&day=2026-03-02"
+    assert (answer.status, answer.headers["Location"]) == (303, kept)
     page = browser.get(answer.headers["Location"]).text
     assert "没有符合条件的检查" in page
-    assert 'value="reading" selected' in page
+    assert [f'value="{value}" selected' in page for value in ("reading", "stat", "1")] == [True] * 3
 
 
 def test_search_answers_the_page_and_puts_the_name_into_no_address(
@@ -225,6 +248,8 @@ def test_program_searches_with_a_body(hub: Hub, county: County, program_of: Call
     assert program.call("POST", "/studies/search", {"text": "王" * 65}).status == 422
     assert program.call("POST", "/studies/search", {"limit": 0}).status == 422
     assert program.call("GET", "/studies?progress=reading").json()["studies"] == []
+    assert program.call("GET", "/studies?lane=stat").json()["studies"] == []
+    assert program.call("GET", "/studies?late=1").json()["studies"] == []
     assert program.call("GET", "/studies?day=heute").status == 422
 
 
