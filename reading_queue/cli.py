@@ -182,6 +182,8 @@ def network_load(
         f"{loaded.organisations} organisations, {loaded.sites} sites, {loaded.agreements} agreements, "
         f"{loaded.accounts} accounts"
     )
+    for words in loaded.roster_gaps:
+        typer.echo(words)
     for login, password in loaded.passwords.items():
         typer.echo(f"new account {login}: password {password}")
 

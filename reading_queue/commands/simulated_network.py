@@ -10,35 +10,38 @@ from reading_queue.domain.routing import AgreementFacts, PhysicianFacts
 from reading_queue.simulation import Hospital, Network, RosteredPhysician, TimedAgreement
 
 if TYPE_CHECKING:
-    from reading_queue.services.network import AgreementPart, NetworkDocument, PhysicianPart
+    from reading_queue.services.network_document import AgreementPart, NetworkDocument, PhysicianPart
 
 
 def network_of(document: Mapping[str, Any], begin: datetime, days: int) -> Network:
     """Return the network of the document, as parsed from YAML. Raises NetworkInvalid with every mistake."""
-    from reading_queue.services.network import parse_network
+    from reading_queue.services.network_document import parse_network
 
     return to_simulate(parse_network(document), begin, days)
 
 
 def to_simulate(network: NetworkDocument, begin: datetime, days: int) -> Network:
     """Return the document's network; a physician is known by login."""
+    zones = {part.id: part.time_zone for part in network.organisations}
     return Network(
         hospitals={
             part.id: Hospital(part.id, part.kind, part.name, part.parent, part.site is not None, part.name_en)
             for part in network.organisations
         },
-        physicians=[_physician(part, begin, days) for part in network.physicians],
+        physicians=[_physician(part, zones[part.organisation], begin, days) for part in network.physicians],
         agreements=[
             _agreement(part, requesting) for part in network.agreements for requesting in dict.fromkeys(part.requesting)
         ],
     )
 
 
-def _physician(part: PhysicianPart, begin: datetime, days: int) -> RosteredPhysician:
+def _physician(part: PhysicianPart, time_zone: str, begin: datetime, days: int) -> RosteredPhysician:
     if part.duty == "always":
         duty: tuple[tuple[datetime, datetime], ...] = ((begin - timedelta(days=1), begin + timedelta(days=days + 1)),)
-    else:
+    elif isinstance(part.duty, tuple):
         duty = tuple((period.starts_at, period.ends_at) for period in part.duty)
+    else:
+        duty = tuple(part.duty.periods(time_zone, begin, days))
     facts = PhysicianFacts(
         physician_id=part.login,
         organisation_id=part.organisation,

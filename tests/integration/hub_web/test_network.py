@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import func, select
@@ -12,11 +13,13 @@ from reading_queue.db.tables import Account, Agreement, DutyPeriod, Organisation
 from reading_queue.services.accounts import login
 from reading_queue.services.agreements import agreements_as_of
 from reading_queue.services.hub import Hub
-from reading_queue.services.network import NetworkInvalid, load_network
+from reading_queue.services.network import load_network
+from reading_queue.services.network_document import NetworkInvalid
 from storage.ledger.tables import AuditEvent, Site
 from tests.integration.hub_web.county import CHEAP, PASSWORD, read_document
 from tests.support.clock import SteerableClock
 
+SHANGHAI = ZoneInfo("Asia/Shanghai")
 TABLES = (Organisation, Site, Agreement, AgreementVersion, Account, Physician, DutyPeriod)
 
 
@@ -145,3 +148,34 @@ def test_agreements_for_the_same_work_on_the_same_days_are_refused(
         load_network(hub, document, hasher=CHEAP)
     assert len(refused.value.problems) == 1
     assert counts(hub) == [0] * len(TABLES)
+
+
+def test_weekly_roster_takes_the_place_of_other_duty_and_tells_its_gaps(hub: Hub, hub_clock: SteerableClock) -> None:
+    document = read_document()
+    load_network(hub, document, hasher=CHEAP)
+    login_name = document["physicians"][0]["login"]
+    organisation = document["physicians"][0]["organisation"]
+    document["physicians"] = [document["physicians"][0]]
+    document["physicians"][0]["duty"] = {"weekly": {"mon": ["20:00-08:00"]}}
+    hub_clock.advance(3600)
+    first, again = (load_network(hub, document, hasher=CHEAP) for _ in range(2))
+    assert first.roster_gaps == again.roster_gaps
+    assert 1 <= len(first.roster_gaps) <= 2
+    assert all(words.startswith(f"{organisation}: nobody is on duty from ") for words in first.roster_gaps)
+    periods = (
+        select(DutyPeriod.starts_at, DutyPeriod.ends_at)
+        .join(Physician, Physician.physician_id == DutyPeriod.physician_id)
+        .join(Account, Account.account_id == Physician.account_id)
+        .where(Account.login == login_name, DutyPeriod.ends_at > hub_clock.now)
+    )
+    with hub.transaction() as session:
+        nights = [tuple(moment.astimezone(SHANGHAI) for moment in row) for row in session.execute(periods)]
+    assert len(nights) >= 52
+    assert {(f"{start:%a %H:%M}", f"{end:%a %H:%M}") for start, end in nights} == {("Mon 20:00", "Tue 08:00")}
+
+
+def test_shift_that_is_no_time_of_day_is_refused(hub: Hub) -> None:
+    document = read_document()
+    document["physicians"][0]["duty"] = {"weekly": {"mon": ["20:00-25:00"]}}
+    with pytest.raises(NetworkInvalid, match="weekly"):
+        load_network(hub, document, hasher=CHEAP)

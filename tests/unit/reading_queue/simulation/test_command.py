@@ -24,6 +24,8 @@ def without_the_county_hospital_at_night(folder: Path) -> Path:
     network = yaml.safe_load(NETWORK.read_text(encoding="utf-8"))
     for person in network["physicians"]:
         person["duty"] = [{"starts_at": "2026-03-02T08:00:00+08:00", "ends_at": "2026-03-02T18:00:00+08:00"}]
+    for person in network["physicians"][::2]:
+        person["duty"] = {"weekly": {"mon": ["08:00-18:00"]}}
     network["simulation"] = {"studies_per_site_per_day": {"township": 10}}
     file = folder / "day-alone.yaml"
     file.write_text(yaml.safe_dump(network, allow_unicode=True), encoding="utf-8")
