@@ -37,6 +37,7 @@ from reading_queue.services.casework import (
     open_reading_task,
     record_custody,
 )
+from reading_queue.services.desk_events import tell
 from reading_queue.services.hub import Hub
 from reading_queue.services.lanes import count_limit, raise_lane, time_limit
 from reading_queue.services.orders import match_study
@@ -70,6 +71,7 @@ def declare_case(session: Session, hub: Hub, now: datetime, *, manifest: Manifes
     first_instance_at = min(entry.received_at for entry in manifest.instances)
     case = _new_case(session, hub, manifest.site_id, manifest.lane, (first_instance_at, last_instance_at), now)
     _read_in(session, case, manifest.study_uid)
+    tell(session, Hop.DECLARED, case.site_id, case.case_id)
     return case.case_id
 
 

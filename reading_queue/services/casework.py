@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, object_session
 
 from reading_queue.db.tables import Case, CaseStudy, Offer, ReadingTask
 from reading_queue.domain.discontinuation import DiscontinuationReason
@@ -28,6 +28,7 @@ from reading_queue.domain.transitions import (
     apply,
 )
 from reading_queue.errors import Forbidden, NotFound, WrongState
+from reading_queue.services.desk_events import tell
 from reading_queue.services.hub import launch
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id, new_uid
@@ -93,6 +94,9 @@ def move_case(case: Case, event: CaseEvent, actor: Actor) -> None:
         raise WrongState(str(exc)) from exc
     except ActorNotAllowed as exc:
         raise Forbidden(str(exc)) from exc
+    session = object_session(case)
+    if session is not None:
+        tell(session, event.value, case.site_id, case.case_id)
 
 
 def move_task(task: ReadingTask, event: ReadingTaskEvent, actor: Actor, now: datetime) -> None:
@@ -177,7 +181,9 @@ def record_custody(
     """Write one line per study of the case; return whether any is new. `key` makes the event idempotent.
 
     `actor` is an account id, None for the system; `uids` are the studies concerned, by default all of the case.
+    Open desks are told.
     """
+    tell(session, hop.value, case.site_id, case.case_id)
     written = [
         write_hub_event(
             session,

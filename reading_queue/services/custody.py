@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from reading_queue.services.desk_events import ROAD, tell
 from reading_queue.services.hub import Hub
 from storage.contract.hops import Hop
 from storage.contract.wire import CustodyAnswer, CustodyBatch
@@ -73,6 +74,8 @@ def accept_batch(hub: Hub, gateway_id: str, batch: CustodyBatch) -> CustodyAnswe
     with hub.transaction() as session:
         gateway = lock_gateway(session, gateway_id)
         through = ledger.write_gateway_events(session, gateway, batch.events, hub.clock())
+        if gateway.site_id is not None:
+            tell(session, ROAD, gateway.site_id)
     return CustodyAnswer(accepted_through=through)
 
 

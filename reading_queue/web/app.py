@@ -13,7 +13,8 @@ from typing import Final
 from aiohttp import web
 
 from reading_queue.services.hub import Hub
-from reading_queue.web import api, clinic, coordinator, fhir, login, radiologist, workitems
+from reading_queue.web import api, clinic, coordinator, fhir, live, login, radiologist, workitems
+from reading_queue.web.access import EVERYBODY, for_roles
 from reading_queue.web.coordinator.download import DOWNLOADS
 from reading_queue.web.keys import HUB, MOUNTS, RUN, TEMPLATES
 from reading_queue.web.middlewares import (
@@ -53,6 +54,8 @@ def build_app(
     app[DOWNLOADS] = set()
     app[RUN] = run if run is not None else _own_pool(app)
     app.on_response_prepare.append(secure_headers)
+    live.install(app, hub, app[RUN])
+    app.router.add_get("/events", for_roles(live.events, *EVERYBODY), name="events")
     app.add_routes([*login.ROUTES, *FILES.routes])
     desks = (
         ("/clinic", clinic.ROUTES),

@@ -14,6 +14,7 @@ import structlog
 from reading_queue.services import (
     amending,
     deposit_leftovers,
+    desk_events,
     erasing,
     escalating,
     link_desk,
@@ -39,6 +40,7 @@ SWEEPS: Final[Mapping[str, Sweep]] = {
     "relaunch_lost": sweeps.relaunch_lost,
     "prune_expired": sweeps.prune_expired,
     "prune_outbox": sweeps.prune_outbox,
+    "prune_events": desk_events.prune_events,
     "sweep_abandoned": staging.sweep_abandoned,
     "complete_records": recording.complete_records,
     "record_revisions": recording.record_revisions,

@@ -19,6 +19,32 @@ document.addEventListener("htmx:after:swap", () => {
   for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
 });
 
+// What changes is told by the server; the parts of a page that show it ask for themselves again.
+const GATHER_MS = 100;
+const liveScript = document.body.dataset.live;
+let refreshing = null;
+const refresh = () => {
+  if (refreshing === null) refreshing = setTimeout(() => {
+    refreshing = null;
+    document.body.dispatchEvent(new CustomEvent("live"));
+  }, GATHER_MS);
+};
+const hear = (message) => {
+  if (message === "open") document.body.dataset.listens = "";
+  if (message === "lost") delete document.body.dataset.listens;
+  if (message === "open" || message === "changed") refresh();
+};
+if (liveScript && window.SharedWorker) {
+  const { port } = new SharedWorker(liveScript);
+  port.addEventListener("message", (event) => hear(event.data));
+  port.start();
+  window.addEventListener("pagehide", () => port.postMessage("bye"));
+  window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+} else if (liveScript && window.EventSource) {
+  const source = new EventSource("/events");
+  for (const name of ["open", "changed", "reset"]) source.addEventListener(name, refresh);
+}
+
 // Work lists: j and k move, Enter opens or claims.
 const rows = () => [...document.querySelectorAll("[data-row]")];
 const typing = (target) => target.closest("input, textarea, select, [contenteditable]") !== null;

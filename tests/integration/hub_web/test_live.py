@@ -1,0 +1,271 @@
+"""What open desks are told: by whichever process, to whom it concerns, and nothing twice or never."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, expect
+from sqlalchemy import delete, func, select, text, update
+
+from reading_queue.db.event_tables import DeskEvent
+from reading_queue.db.tables import Session as LoginSession
+from reading_queue.services import desk_events, reading
+from reading_queue.services.desk_events import Audience, Cursor, Told
+from reading_queue.services.hub import Hub
+from reading_queue.web import live
+from tests.integration.hub_web.county import (
+    AUTHOR,
+    COORDINATOR,
+    FIRST_SITE,
+    OTHER_TECHNICIAN,
+    PASSWORD,
+    TECHNICIAN,
+    County,
+)
+from tests.integration.hub_web.serving import Visitor, serving_hub
+from tests.support.chromium import running_chromium
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.postgres
+
+WITHIN_S = 1.0  # the promise of every desk
+SILENCE_S = 0.4  # what a test waits to hear nothing; a stream that hears everything has heard it by then
+
+
+@dataclass
+class Listener:
+    """One open stream, read as a browser reads it."""
+
+    response: http.client.HTTPResponse
+    last_id: str = ""
+
+    def hear(self, within_s: float = 5.0) -> tuple[str, dict[str, list[str]]]:
+        """Return the next event's name and what it says."""
+        self._wait(within_s)
+        name = ""
+        while True:
+            line = self.response.readline().decode().rstrip("\n")
+            field, _, value = line.partition(": ")
+            match field:
+                case "id":
+                    self.last_id = value
+                case "event":
+                    name = value
+                case "data":
+                    return name, json.loads(value)
+                case _:
+                    if not line and self.response.isclosed():
+                        raise EOFError
+
+    def ended(self) -> bool:
+        """Return whether the server has closed the stream."""
+        self._wait(10)
+        try:
+            self.hear()
+        except (EOFError, http.client.HTTPException, ValueError, OSError):
+            return True
+        return False
+
+    def _wait(self, within_s: float) -> None:
+        sock: socket.socket = self.response.fp.raw._sock  # type: ignore[attr-defined]
+        sock.settimeout(within_s)
+
+
+@contextmanager
+def listening(url: str, visitor: Visitor, last_id: str = "") -> Iterator[Listener]:
+    """Open the stream as this visitor."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())}
+    if last_id:
+        headers["Last-Event-ID"] = last_id
+    connection.request("GET", "/events", headers=headers)
+    with closing(connection), closing(connection.getresponse()) as response:
+        assert response.status == 200, response.status
+        assert response.headers["Content-Type"] == "text/event-stream"
+        assert response.readline().startswith(b"retry:")
+        yield Listener(response)
+
+
+BrowserOf = Callable[[str], Visitor]
+
+
+def test_change_through_one_process_is_heard_at_another_within_a_second(
+    hub: Hub, url: str, county: County, browser_of: BrowserOf
+) -> None:
+    with serving_hub(hub) as other, listening(other, browser_of(COORDINATOR)) as listener:
+        began = time.monotonic()
+        case_id = county.arrive("1.2.3.1")
+        name, said = listener.hear()
+        assert time.monotonic() - began < WITHIN_S
+    assert (name, said["cases"], said["sites"]) == ("changed", [case_id], [FIRST_SITE])
+    assert county.hub is hub
+
+
+def test_everybody_hears_of_their_own_and_of_nothing_else(url: str, county: County, browser_of: BrowserOf) -> None:
+    with (
+        listening(url, browser_of(TECHNICIAN)) as technician,
+        listening(url, browser_of(AUTHOR)) as physician,
+        listening(url, browser_of(OTHER_TECHNICIAN)) as stranger,
+    ):
+        case_id = county.arrive("1.2.3.1")
+        for listener in (technician, physician):
+            assert case_id in listener.hear()[1]["cases"]
+        with pytest.raises(TimeoutError):
+            stranger.hear(SILENCE_S)
+
+
+def test_who_was_offered_a_case_hears_that_another_has_taken_it(
+    url: str, county: County, browser_of: BrowserOf
+) -> None:
+    case_id = county.arrive("1.2.3.1")
+    with listening(url, browser_of("lin.shu")) as listener:
+        reading.claim(county.hub, county.viewer(AUTHOR), county.task(case_id))
+        assert listener.hear()[1]["kinds"] == ["claim"]
+
+
+def test_listener_that_comes_back_is_told_what_it_missed_once(url: str, county: County, browser_of: BrowserOf) -> None:
+    browser = browser_of(COORDINATOR)
+    with listening(url, browser) as listener:
+        county.arrive("1.2.3.1")
+        listener.hear()
+        seen = listener.last_id
+    missed = [county.arrive(f"1.2.3.{number}") for number in (2, 3)]
+    with listening(url, browser, seen) as listener:
+        assert set(missed) <= set(listener.hear()[1]["cases"])
+        later = county.arrive("1.2.3.4")
+        assert listener.hear()[1]["cases"] == [later], "what was told is not told again"
+
+
+def test_listener_that_comes_back_too_late_loads_anew(
+    hub: Hub, url: str, county: County, browser_of: BrowserOf
+) -> None:
+    browser = browser_of(COORDINATOR)
+    with listening(url, browser) as listener:
+        county.arrive("1.2.3.1")
+        listener.hear()
+        seen = listener.last_id
+    county.arrive("1.2.3.2")
+    with hub.transaction() as session:
+        session.execute(update(DeskEvent).values(at=func.now() - desk_events.KEPT * 2))
+    assert desk_events.prune_events(hub) >= 2
+    county.arrive("1.2.3.3")
+    with listening(url, browser, seen) as listener:
+        assert listener.hear()[0] == "reset"
+
+
+def test_change_that_commits_late_is_not_passed_over(hub: Hub, county: County) -> None:
+    start = desk_events.find_end(hub)
+    with hub.transaction() as early:
+        early.execute(text("SELECT pg_current_xact_id()"))
+        with hub.transaction() as late:  # a later transaction takes the lower number and commits after the earlier one
+            desk_events.tell(late, "late", "site")
+            late.flush()
+            desk_events.tell(early, "early", "site")
+            early.flush()
+            early.commit()
+            assert [told.kind for told in desk_events.read_events(hub, start)] == ["early"]
+            seen = desk_events.read_events(hub, start)[-1].cursor
+    assert [told.kind for told in desk_events.read_events(hub, seen)] == ["late"]
+
+
+def test_change_of_a_transaction_that_was_begun_first_and_commits_last_is_not_passed_over(
+    hub: Hub, county: County
+) -> None:
+    start = desk_events.find_end(hub)
+    with hub.transaction() as first:
+        desk_events.tell(first, "first", "site")
+        first.flush()
+        with hub.transaction() as second:
+            desk_events.tell(second, "second", "site")
+        assert desk_events.read_events(hub, start) == [], "the second waits until nobody older is open"
+    assert [told.kind for told in desk_events.read_events(hub, start)] == ["first", "second"]
+
+
+def test_one_transaction_tells_of_a_case_once(hub: Hub, county: County) -> None:
+    with hub.transaction() as session:
+        for kind in ("a", "b"):
+            desk_events.tell(session, kind, "site", "case")
+    with hub.transaction() as session:
+        assert session.scalars(select(DeskEvent.kind)).all() == ["a"]
+        session.execute(delete(DeskEvent))
+
+
+def test_stream_ends_with_its_session(
+    hub: Hub, url: str, county: County, browser_of: BrowserOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "HEARTBEAT_S", 0.1)
+    with listening(url, browser_of(TECHNICIAN)) as listener:
+        with hub.transaction() as session:
+            session.execute(delete(LoginSession))
+        assert listener.ended()
+
+
+def test_account_that_listens_in_too_many_windows_is_told_so(url: str, county: County, browser_of: BrowserOf) -> None:
+    browser = browser_of(TECHNICIAN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live, "STREAMS_PER_ACCOUNT_MAX", 1)
+        with listening(url, browser):
+            assert browser.get("/events").status == 429
+        eventually(lambda: _opens(url, browser))  # a window that was closed counts no more
+
+
+def _opens(url: str, browser: Visitor) -> None:
+    with listening(url, browser):
+        return
+
+
+def test_nobody_listens_without_logging_in(visitor: Visitor) -> None:
+    assert visitor.get("/events").status in {303, 401}
+
+
+def test_listener_that_is_too_slow_is_told_to_load_anew_and_keeps_no_memory() -> None:
+    stream = live.Stream("account", Audience(frozenset({"site"}), None))
+    told = Told(Cursor(1, 1), "kind", "site", None, frozenset())
+    for _ in range(live.WAITING_MAX + 5):
+        stream.give([told])
+    assert stream.lost
+
+
+@pytest.mark.parametrize("text", ["", "1", "a-b", "1-", "-1", "1-2-3", "٣-1", "9" * 50 + "-1"])
+def test_cursor_that_is_none_is_no_cursor(text: str) -> None:
+    assert Cursor.parse(text) is None
+    assert Cursor.parse("12-34") == Cursor(12, 34)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with running_chromium() as browser:
+        yield browser
+
+
+@pytest.mark.browser
+@pytest.mark.xdist_group("desks in Chromium")
+def test_desks_of_two_people_show_what_a_third_does_within_a_second_and_keep_what_is_typed(
+    chromium: Browser, url: str, county: County
+) -> None:
+    pages = {}
+    for login in (AUTHOR, TECHNICIAN):
+        page = chromium.new_context(locale="zh-CN").new_page()
+        page.goto(f"{url}/login")
+        page.fill("[name=login]", login)
+        page.fill("[name=password]", PASSWORD)
+        page.click("main button")
+        expect(page.locator("body[data-listens]")).to_have_count(1)
+        pages[login] = page
+    pages[TECHNICIAN].fill("[name=text]", "王")
+    case_id = county.arrive("1.2.3.1")
+    for page in pages.values():
+        expect(page.get_by_text("赵䶮").first).to_be_visible(timeout=WITHIN_S * 1000)
+    expect(pages[TECHNICIAN].locator("[name=text]")).to_have_value("王")
+    county.submit(case_id, "lin.shu")
+    expect(pages[AUTHOR].get_by_text("现在没有派给您的检查")).to_be_visible(timeout=WITHIN_S * 1000)
+    for page in pages.values():
+        page.context.close()
