@@ -188,10 +188,14 @@ def rank(
 ) -> Ranking:
     """Return who may be offered the reading task, best first, and why the others may not."""
     ranking = Ranking()
+    by_assisting: dict[str, list[AgreementFacts]] = {}
+    for each in agreements:
+        by_assisting.setdefault(each.assisting_organisation_id, []).append(each)
     found: dict[str, tuple[AgreementFacts | None, list[Reason]]] = {}  # the same for all of one organisation
     for physician in physicians:
         if physician.organisation_id not in found:
-            found[physician.organisation_id] = find_agreement(case, physician, agreements)
+            own = by_assisting.get(physician.organisation_id, [])
+            found[physician.organisation_id] = find_agreement(case, physician, own)
         agreement, lacking = found[physician.organisation_id]
         reasons = _personal_reasons(case, physician, now)
         if agreement is None or reasons:

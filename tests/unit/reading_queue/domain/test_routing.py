@@ -236,3 +236,71 @@ def test_the_circle_widens_stage_by_stage_and_those_who_were_asked_stay_in_it(wi
 
 def test_a_stage_that_does_not_exist_is_not_waited_for():
     assert [one.stage for one in choose(of_stages(2, 4), Lane.ROUTINE, 3, 1)] == [2, 4]
+
+
+agreements_of_two_hospitals = st.lists(
+    st.builds(
+        AgreementFacts,
+        agreement_id=st.text("xyz", min_size=1, max_size=3),
+        requesting_organisation_id=st.sampled_from(["clinic", "county", "other-clinic"]),
+        assisting_organisation_id=st.sampled_from(["city", "elsewhere"]),
+        modalities=st.frozensets(st.sampled_from(["CT", "MR"])),
+        body_regions=st.frozensets(st.sampled_from(["CHEST", "HEAD"])),
+        services=st.frozensets(st.sampled_from(["interpretation", "verification"])),
+        stage=st.integers(1, 4),
+        valid_from=st.dates(TODAY - timedelta(days=2), TODAY + timedelta(days=1)),
+        valid_until=st.dates(TODAY - timedelta(days=1), TODAY + timedelta(days=2)),
+    ),
+    unique_by=lambda agreement: agreement.agreement_id,
+)
+
+
+@given(physicians, agreements_of_two_hospitals, st.sampled_from([CASE, VERIFICATION]))
+def test_every_candidate_may_read_the_case_by_an_agreement_in_force_and_by_their_own_licence(people, agreements, case):
+    known = {one.physician_id: one for one in people}
+    written = {one.agreement_id: one for one in agreements}
+    for candidate in rank(case, people, agreements, NOW).candidates:
+        who, agreement = known[candidate.physician_id], written[candidate.agreement_id]
+        assert agreement.assisting_organisation_id == who.organisation_id
+        assert agreement.requesting_organisation_id in case.organisation_ids
+        assert agreement.valid_from <= TODAY <= agreement.valid_until
+        assert case.phase.service in agreement.services
+        assert "CT" in (agreement.modalities or {"CT"})
+        assert "CHEST" in (agreement.body_regions or {"CHEST"})
+        assert who.licence_valid_until >= TODAY
+        assert "CT" in (who.modalities or {"CT"})
+        assert who.duty
+        assert not who.declined
+        assert who.work_in_progress < who.work_in_progress_max
+        assert case.phase is Phase.INTERPRETATION or who.title is not Title.RESIDENT
+
+
+@given(physicians, agreements_of_two_hospitals, st.randoms(use_true_random=False))
+def test_neither_the_order_of_agreements_nor_that_of_physicians_decides(people, agreements, random):
+    ranking = rank(CASE, people, agreements, NOW)
+    other_people, other_agreements = list(people), list(agreements)
+    random.shuffle(other_people)
+    random.shuffle(other_agreements)
+    again = rank(CASE, other_people, other_agreements, NOW)
+    assert again.candidates == ranking.candidates
+    assert again.excluded == ranking.excluded
+
+
+@given(physicians, agreements_of_two_hospitals, st.sampled_from(Lane), st.integers(1, 4), st.integers(0, 3))
+def test_the_wider_circle_holds_all_of_the_narrower_one(people, agreements, lane, width, widened):
+    ranking = rank(replace(CASE, lane=lane), people, agreements, NOW)
+    narrow, wide = (choose(ranking, lane, width, times) for times in (widened, widened + 1))
+    assert {one.physician_id for one in narrow} <= {one.physician_id for one in wide}
+    assert bool(narrow) == bool(ranking.candidates), "somebody is asked whenever anybody can be"
+
+
+@given(st.integers(2, 6), st.integers(1, 60), st.lists(st.integers(0, 500), min_size=6, max_size=6))
+def test_routine_work_levels_out_so_that_nobody_ends_a_case_ahead_of_who_had_least(readers, cases, before):
+    points = {f"p{number}": before[number] for number in range(readers)}
+    for _ in range(cases):
+        people = [replace(PHYSICIAN, physician_id=one, workload_points=done) for one, done in points.items()]
+        first = rank(CASE, people, [AGREEMENT], NOW).candidates[0]
+        assert points[first.physician_id] == min(points.values())
+        points[first.physician_id] += 100
+    given_work = [done for number, done in enumerate(points.values()) if done > before[number]]
+    assert max(given_work) - min(points.values()) <= 100
