@@ -57,6 +57,8 @@ def route(hub: Hub, reading_task_id: str) -> None:
         widened = _widened(case, task, now)
         chosen = choose(ranking, facts.case.lane, hub.policy.offer_width, widened)
         asked = _find_open_offers(session, task)
+        if _is_assigned(session, task):
+            return
         fresh = still_to_ask(chosen, asked, hub.policy.offer_width * (1 + widened))
         if fresh:
             _offer(session, hub, case, task, fresh, ranking, facts, now)
@@ -105,6 +107,12 @@ def give_offer(
 def _find_open_offers(session: Session, task: ReadingTask) -> set[str]:
     still_open = select(Offer.physician_id).where(Offer.reading_task_id == task.reading_task_id, Offer.state == "open")
     return set(session.scalars(still_open))
+
+
+def _is_assigned(session: Session, task: ReadingTask) -> bool:
+    """Return whether a coordinator has chosen who is asked, and that offer is open."""
+    reasons = select(Offer.why).where(Offer.reading_task_id == task.reading_task_id, Offer.state == "open")
+    return any("assigned_by" in why for why in session.scalars(reasons))
 
 
 def _offer(

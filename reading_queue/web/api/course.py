@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import escalating, holds, reading, site_returns, voiding, withdrawals
+from reading_queue.services import assigning, escalating, holds, reading, site_returns, voiding, withdrawals
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.api import models
 from reading_queue.web.api.handlers import answer, body_of, nothing, task_id
@@ -109,6 +109,21 @@ async def nothing_to_amend(request: web.Request, viewer: Viewer) -> web.StreamRe
     """Leave a signed report as it is."""
     given = await body_of(request, models.ReasonWords)
     await in_thread(request, reading.nothing_to_amend, request.config_dict[HUB], viewer, task_id(request), given.reason)
+    return nothing()
+
+
+async def candidates(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Say who may read a case's open task and why the others may not, and what was decided so far."""
+    case_id = request.match_info["case_id"]
+    found = await in_thread(request, assigning.list_candidates, request.config_dict[HUB], viewer, case_id)
+    return answer(models.Candidates(routing=found))
+
+
+async def assign(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Offer a case to one physician instead of anybody else."""
+    given, case_id = await body_of(request, models.Assignment), request.match_info["case_id"]
+    what = (case_id, given.physician_id, given.reason)
+    await in_thread(request, assigning.assign, request.config_dict[HUB], viewer, *what)
     return nothing()
 
 

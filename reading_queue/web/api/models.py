@@ -11,6 +11,7 @@ from reading_queue.domain.information import Wanted
 from reading_queue.domain.links import LinkAct, LinkState
 from reading_queue.domain.roles import Role
 from reading_queue.services import attention, link_desk, reading, statistics
+from reading_queue.services.assigning import CandidatesView
 from reading_queue.services.custody import CustodyLine
 from reading_queue.services.escalating import EscalationView
 from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyLine
@@ -264,6 +265,19 @@ class Withdrawal(Answer):
     """Whether the case is withdrawn; if not, its reader was asked."""
 
     withdrawn: bool
+
+
+class Candidates(Answer):
+    """Who may read a case's open task, and what was decided."""
+
+    routing: CandidatesView
+
+
+class Assignment(Body):
+    """Who is to read a case, and why."""
+
+    physician_id: str = Field(max_length=64)
+    reason: str = Field(max_length=2000)
 
 
 class Escalations(Answer):

@@ -66,6 +66,8 @@ OPERATIONS: Final = (
     Operation("GET", "/studies", handlers.studies, WITH_SITES, None, models.Studies, STUDY_QUERY),
     Operation("POST", "/studies/search", handlers.search_studies, WITH_SITES, models.StudySearch, models.Studies),
     Operation("GET", "/studies/{study_uid}/custody", handlers.custody, EVERYBODY, None, models.Custody, ("site_id",)),
+    Operation("GET", f"{CASE}/candidates", course.candidates, COORDINATORS, None, models.Candidates),
+    Operation("POST", f"{CASE}/assign", course.assign, COORDINATORS, models.Assignment),
     Operation("GET", "/escalations", course.escalations, COORDINATORS, None, models.Escalations),
     Operation("POST", "/escalations/{escalation_id}/acknowledge", course.acknowledge, COORDINATORS),
     Operation("GET", "/links", handlers.links, COORDINATORS, None, models.Links, ("state", "page")),

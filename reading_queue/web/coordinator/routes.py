@@ -6,9 +6,10 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import for_roles
-from reading_queue.web.coordinator import download, keeping, links, views
+from reading_queue.web.coordinator import candidates, download, keeping, links, views
 
 BOTH = (Role.COORDINATOR, Role.ADMINISTRATOR)
+CANDIDATES = "/cases/{case_id}/candidates"
 STUDY = "/studies/{site_id}/{study_uid}"
 
 ROUTES = (
@@ -16,6 +17,8 @@ ROUTES = (
     web.post(
         "/escalations/{escalation_id}", for_roles(views.acknowledge, *BOTH), name="coordinator.acknowledge_escalation"
     ),
+    web.get(CANDIDATES, for_roles(candidates.show, *BOTH), name="coordinator.candidates"),
+    web.post(CANDIDATES, for_roles(candidates.assign, *BOTH), name="coordinator.assign"),
     web.get("/links", for_roles(links.links, *BOTH), name="coordinator.links"),
     web.post("/links", for_roles(links.search, *BOTH), name="coordinator.search_links"),
     web.post("/links/{link_id}", for_roles(links.decide, *BOTH), name="coordinator.decide_link"),

@@ -70,3 +70,21 @@ def test_two_people_declare_a_report_void_on_their_desks(browser_of: BrowserOf, 
         assert "此报告已作废" in page
         assert "/void" not in page, "there is nothing left to decide"
         assert CaseState.ENTERED_IN_ERROR in page
+
+
+def test_a_coordinator_gives_a_case_to_one_physician_on_the_page_that_says_who_may_read_it(
+    browser_of: BrowserOf, county: County, case_id: str
+):
+    coordinator = browser_of(COORDINATOR)
+    address = f"/coordinator/cases/{case_id}/candidates"
+    page = coordinator.get(address).text
+    assert "派单记录" in page
+    chosen = page.split('name="physician_id" value="')[1].split('"')[0]
+    assert coordinator.post(address, physician_id=chosen, reason="").status == 422
+    refused = coordinator.post(address, physician_id="forged", reason="指派")
+    assert refused.status == 403
+    assert "不能指派给此医师" in refused.text
+    assert coordinator.post(address, physician_id=chosen, reason="熟悉此病例").status == 303
+    again = coordinator.get(address).text
+    assert f'value="{chosen}"' not in again, "it is offered to them now"
+    assert coordinator.get("/coordinator/cases/forged/candidates").status == 404
