@@ -179,3 +179,22 @@ def test_verifier_changes_the_text_and_signs_from_a_phone(page_of: Callable[...,
     page.fill("[name=recommendation]", "半年后复查。")
     page.get_by_role("button", name="审核签发").click()
     expect(page.get_by_role("status").filter(has_text="报告已签发")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_coordinator_gives_a_case_to_a_physician_who_is_told_so(
+    page_of: Callable[..., Page], county: County, width: str
+) -> None:
+    case_id = county.arrive("1.2.3.1")
+    page = page_of(COORDINATOR, width)
+    page.goto(f"{page.url.split('/coordinator')[0]}/coordinator/cases/{case_id}/candidates")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    row = page.locator("tr", has_text=county.viewer(AUTHOR).display_name)
+    row.locator("summary").click()
+    row.locator("[name=reason]").fill("熟悉此病例")
+    row.locator("button").click()
+    expect(row.locator(".badge")).to_have_text("已派")
+    expect(page.locator("tbody .badge")).to_have_count(1)
+    desk = page_of(AUTHOR, width)
+    desk.locator("details[id^=why-] summary").click()
+    expect(desk.locator("ul.why")).to_contain_text("熟悉此病例")
