@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from reading_queue.db.network_tables import AgreementVersion
 from reading_queue.db.tables import Agreement, Case, Offer, ReadingTask, RoutingDecision
 from reading_queue.domain.escalation import Escalation, stages_widened
 from reading_queue.domain.routing import (
@@ -195,6 +196,10 @@ def _keep_decision(
     now: datetime,
 ) -> RoutingDecision:
     """Keep what explains this run: whom it offered, the counts by reason, and what it looked at."""
+    agreement_ids = sorted(agreement.agreement_id for agreement in facts.agreements)
+    present = select(AgreementVersion.agreement_id, AgreementVersion.number).where(
+        AgreementVersion.agreement_id.in_(agreement_ids), AgreementVersion.replaced_at.is_(None)
+    )
     decision = RoutingDecision(
         reading_task_id=task.reading_task_id,
         decided_at=now,
@@ -207,7 +212,8 @@ def _keep_decision(
             "body_region": facts.case.body_region,
             "organisation_ids": list(facts.case.organisation_ids),
             "local_date": facts.case.local_date.isoformat(),
-            "agreement_ids": sorted(agreement.agreement_id for agreement in facts.agreements),
+            "agreement_ids": agreement_ids,
+            "agreement_versions": dict(session.execute(present).all()),
             "physicians_considered": len(facts.physicians),
             "task_version": task.version,
         },

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from reading_queue.domain.transitions import CaseState
-from reading_queue.services import reading
+from reading_queue.services import assigning, reading
 from tests.integration.hub_web.county import AUTHOR, COORDINATOR, FIRST_SITE, TECHNICIAN, TEXT, VERIFIER, County
 from tests.integration.hub_web.serving import Visitor
 
@@ -77,8 +77,12 @@ def test_a_coordinator_gives_a_case_to_one_physician_on_the_page_that_says_who_m
 ):
     coordinator = browser_of(COORDINATOR)
     address = f"/coordinator/cases/{case_id}/candidates"
+    assert f'href="{address}"' in coordinator.get(AT_CLINIC).text
     page = coordinator.get(address).text
     assert "派单记录" in page
+    (decision,) = assigning.list_candidates(county.hub, county.viewer(COORDINATOR), case_id).decisions
+    versions = decision.inputs["agreement_versions"]
+    assert versions == dict.fromkeys(decision.inputs["agreement_ids"], 1), "what was in force is kept with the decision"
     chosen = page.split('name="physician_id" value="')[1].split('"')[0]
     assert coordinator.post(address, physician_id=chosen, reason="").status == 422
     refused = coordinator.post(address, physician_id="forged", reason="指派")
