@@ -57,8 +57,10 @@ def find_task_locked(
 
     None when there is no such task, or when `skip_locked` and another transaction has the case.
     """
-    case_id = session.scalar(select(ReadingTask.case_id).where(ReadingTask.reading_task_id == reading_task_id))
-    case = _find_case_locked(session, case_id, skip_locked=skip_locked) if case_id is not None else None
+    of_task = select(Case).join(ReadingTask, ReadingTask.case_id == Case.case_id)
+    locked = of_task.where(ReadingTask.reading_task_id == reading_task_id)
+    locked = locked.with_for_update(of=Case, skip_locked=skip_locked).execution_options(populate_existing=True)
+    case = session.scalars(locked).one_or_none()
     if case is None:
         return None
     return session.get_one(ReadingTask, reading_task_id, populate_existing=True), case

@@ -7,9 +7,10 @@ sweeps may run at once; a case has one open escalation of each kind.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -19,7 +20,15 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.course_tables import EscalationRow
 from reading_queue.db.tables import Account, Case, CaseStudy
-from reading_queue.domain.escalation import TELLS_A_PERSON, WHILE_UNTAKEN, Clock, Escalation, next_look, steps_reached
+from reading_queue.domain.escalation import (
+    TELLS_A_PERSON,
+    THIRDS,
+    WHILE_UNTAKEN,
+    Clock,
+    Escalation,
+    next_look,
+    steps_reached,
+)
 from reading_queue.domain.transitions import BEING_READ, CaseState
 from reading_queue.errors import NotFound
 from reading_queue.services.casework import (
@@ -43,6 +52,7 @@ log = structlog.get_logger(__name__)
 
 BATCH: Final = 200
 LISTED_MAX: Final = 200
+NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
 UNSIGNED: Final = BEING_READ | {CaseState.RECEIVING, CaseState.READY, CaseState.OFFERED}
 
 
@@ -69,21 +79,20 @@ class EscalationView:
 def escalate_due(hub: Hub) -> int:
     """Look at the cases whose next step is reached or whose course has changed; return how many were looked at."""
     now = hub.clock()
-    due = select(Case.case_id).where(
-        Case.state.in_(UNSIGNED), or_(Case.look_again_at.is_(None), Case.look_again_at <= now)
+    due = (
+        select(Case)
+        .where(Case.state.in_(UNSIGNED), or_(Case.look_again_at.is_(None), Case.look_again_at <= now))
+        .order_by(Case.look_again_at.nulls_first())
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
     )
     with hub.transaction() as session:
-        case_ids: Sequence[str] = session.scalars(due.order_by(Case.look_again_at.nulls_first()).limit(BATCH)).all()
-    looked = 0
-    for case_id in case_ids:
-        with hub.transaction() as session:
-            locked = select(Case).where(Case.case_id == case_id).with_for_update(skip_locked=True)
-            case = session.scalars(locked.execution_options(populate_existing=True)).one_or_none()
-            if case is not None and case.state in UNSIGNED:
-                _look_at(session, case, now)
-                looked += 1
+        cases = session.scalars(due).all()
+        open_kinds = _load_open_kinds(session, cases)
+        for case in cases:
+            _look_at(session, case, open_kinds[case.case_id], now)
     _end_settled(hub, now)
-    return looked
+    return len(cases)
 
 
 def clock_of(case: Case) -> Clock | None:
@@ -152,19 +161,31 @@ def acknowledge(hub: Hub, viewer: Viewer, escalation_id: str) -> None:
             audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event="escalation_acknowledged")
 
 
-def _look_at(session: Session, case: Case, now: datetime) -> None:
+def _load_open_kinds(session: Session, cases: Sequence[Case]) -> defaultdict[str, set[Escalation]]:
+    found: defaultdict[str, set[Escalation]] = defaultdict(set)
+    of_cases = EscalationRow.case_id.in_([case.case_id for case in cases])
+    rows = select(EscalationRow.case_id, EscalationRow.kind).where(of_cases, EscalationRow.ended_at.is_(None))
+    for case_id, kind in session.execute(rows):
+        found[case_id].add(Escalation(kind))
+    return found
+
+
+def _look_at(session: Session, case: Case, open_kinds: set[Escalation], now: datetime) -> None:
+    """Do what the clock of a locked case asks for, and say when to look again."""
     clock = clock_of(case)
     if clock is None:
+        case.look_again_at = NEVER
         return
-    reached = steps_reached(clock, now)
-    raised = [step for step in reached if raise_escalation(session, case, step, now)]
-    if WHILE_UNTAKEN & set(raised):
+    reached = set(steps_reached(clock, now))
+    raised = {step for step in THIRDS if step in reached - open_kinds and raise_escalation(session, case, step, now)}
+    if WHILE_UNTAKEN & raised:
         task = find_open_task(session, case.case_id)
         if task is not None:
             launch_route(session, now, task.reading_task_id)
-    passed = frozenset(Escalation) - set(reached) - {Escalation.NOBODY}
-    end_escalations(session, case.case_id, passed if not clock.taken else passed | {Escalation.NOBODY}, now)
-    case.look_again_at = next_look(clock, now) or datetime.max.replace(tzinfo=now.tzinfo)
+    settled = open_kinds - reached - ({Escalation.NOBODY} if not clock.taken else set())
+    if settled:
+        end_escalations(session, case.case_id, frozenset(settled), now)
+    case.look_again_at = next_look(clock, now) or NEVER
 
 
 def _end_settled(hub: Hub, now: datetime) -> None:

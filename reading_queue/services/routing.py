@@ -6,7 +6,8 @@ for which nobody is eligible is marked on its case in words and tried again; it 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -38,6 +39,16 @@ from storage.contract.lanes import Lane
 
 log = structlog.get_logger(__name__)
 
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run of the ranking: what it looked at, what came out, and the offers of the task so far by physician."""
+
+    facts: RoutingFacts
+    ranking: Ranking
+    offers: Mapping[str, Offer]
+
+
 RETRY_UNROUTABLE: Final = timedelta(seconds=60)
 
 
@@ -52,19 +63,21 @@ def route(hub: Hub, reading_task_id: str) -> None:
         task, case = found
         if task.state != ReadingTaskState.SCHEDULED or case.state not in ROUTABLE:
             return
-        expire_offers_of(session, task, now)
+        offers = _load_offers(session, task)
+        _expire(offers.values(), now)
+        session.flush()
         facts = load_facts(session, case, task, now)
         ranking = rank(facts.case, facts.physicians, facts.agreements, now)
         widened = _widened(case, task, now)
         chosen = choose(ranking, facts.case.lane, hub.policy.offer_width, widened)
-        asked = _find_open_offers(session, task)
-        if _is_assigned(session, task):
-            return
+        asked = {physician_id for physician_id, offer in offers.items() if offer.state == "open"}
+        if any("assigned_by" in offers[physician_id].why for physician_id in asked):
+            return  # a coordinator has chosen who is asked
         fresh = still_to_ask(chosen, asked, hub.policy.offer_width * (1 + widened))
         if fresh:
-            _offer(session, hub, case, task, fresh, ranking, facts, now)
+            _offer(session, hub, case, task, fresh, _Run(facts, ranking, offers), now)
         elif not asked:
-            _mark_unroutable(session, case, task, ranking, facts, now)
+            _mark_unroutable(session, case, task, _Run(facts, ranking, offers), now)
 
 
 def _widened(case: Case, task: ReadingTask, now: datetime) -> int:
@@ -75,24 +88,35 @@ def _widened(case: Case, task: ReadingTask, now: datetime) -> int:
 
 def expire_offers_of(session: Session, task: ReadingTask, now: datetime) -> int:
     """Close the task's offers whose time has run out; return how many."""
-    overdue = select(Offer).where(
-        Offer.reading_task_id == task.reading_task_id, Offer.state == "open", Offer.expires_at <= now
-    )
-    expired = session.scalars(overdue).all()
-    for offer in expired:
+    expired = _expire(_load_offers(session, task).values(), now)
+    session.flush()
+    return expired
+
+
+def _load_offers(session: Session, task: ReadingTask) -> dict[str, Offer]:
+    """Return every offer of the task by its physician: there is one at most."""
+    of_task = session.scalars(select(Offer).where(Offer.reading_task_id == task.reading_task_id))
+    return {offer.physician_id: offer for offer in of_task}
+
+
+def _expire(offers: Iterable[Offer], now: datetime) -> int:
+    overdue = [offer for offer in offers if offer.state == "open" and offer.expires_at <= now]
+    for offer in overdue:
         offer.state = "expired"
         offer.answered_at = now
-    session.flush()
-    return len(expired)
+    return len(overdue)
 
 
-def give_offer(
-    session: Session, hub: Hub, task: ReadingTask, candidate: Candidate, now: datetime, *, why: Mapping[str, Any]
+def _give_offer(
+    session: Session,
+    hub: Hub,
+    task: ReadingTask,
+    earlier: Offer | None,
+    candidate: Candidate,
+    now: datetime,
+    why: Mapping[str, Any],
 ) -> None:
     """Show the task to one physician, again where an earlier offer of it has ended."""
-    earlier = session.scalars(
-        select(Offer).where(Offer.reading_task_id == task.reading_task_id, Offer.physician_id == candidate.physician_id)
-    ).one_or_none()
     offer = earlier or Offer(
         offer_id=new_id(), reading_task_id=task.reading_task_id, physician_id=candidate.physician_id
     )
@@ -105,32 +129,21 @@ def give_offer(
     session.add(offer)
 
 
-def _find_open_offers(session: Session, task: ReadingTask) -> set[str]:
-    still_open = select(Offer.physician_id).where(Offer.reading_task_id == task.reading_task_id, Offer.state == "open")
-    return set(session.scalars(still_open))
-
-
-def _is_assigned(session: Session, task: ReadingTask) -> bool:
-    """Return whether a coordinator has chosen who is asked, and that offer is open."""
-    reasons = select(Offer.why).where(Offer.reading_task_id == task.reading_task_id, Offer.state == "open")
-    return any("assigned_by" in why for why in session.scalars(reasons))
-
-
 def _offer(
     session: Session,
     hub: Hub,
     case: Case,
     task: ReadingTask,
     candidates: Sequence[Candidate],
-    ranking: Ranking,
-    facts: RoutingFacts,
+    run: _Run,
     now: datetime,
 ) -> None:
-    decision = _keep_decision(session, task, candidates, ranking, facts, now)
+    ranking = run.ranking
+    decision = _keep_decision(session, task, candidates, run, now)
     places = {one.physician_id: place for place, one in enumerate(ranking.candidates, start=1)}
     for candidate in candidates:
         why = {**candidate.why(), "place": places[candidate.physician_id], "of": len(ranking.candidates)}
-        give_offer(session, hub, task, candidate, now, why=why)
+        _give_offer(session, hub, task, run.offers.get(candidate.physician_id), candidate, now, why)
     move_case(case, CaseEvent.OFFER, Actor.SYSTEM)
     case.unroutable_reason = None
     end_escalations(session, case.case_id, frozenset({Escalation.NOBODY}), now)
@@ -164,17 +177,16 @@ def _tighten_due(session: Session, case: Case, agreement_ids: Collection[str]) -
         case.look_again_at = None
 
 
-def _mark_unroutable(
-    session: Session, case: Case, task: ReadingTask, ranking: Ranking, facts: RoutingFacts, now: datetime
-) -> None:
+def _mark_unroutable(session: Session, case: Case, task: ReadingTask, run: _Run, now: datetime) -> None:
     """Say on the case why nobody can be asked, go back to READY, and try again later."""
+    ranking = run.ranking
     reason = describe_nobody(ranking.counts())
     if case.state == CaseState.OFFERED:
         move_case(case, CaseEvent.OFFERS_EXHAUSTED, Actor.SYSTEM)
     raise_escalation(session, case, Escalation.NOBODY, now)
     if case.unroutable_reason != reason:
         case.unroutable_reason = reason
-        decision = _keep_decision(session, task, [], ranking, facts, now)
+        decision = _keep_decision(session, task, [], run, now)
         record_custody(
             session,
             case,
@@ -191,11 +203,11 @@ def _keep_decision(
     session: Session,
     task: ReadingTask,
     offered: Sequence[Candidate],
-    ranking: Ranking,
-    facts: RoutingFacts,
+    run: _Run,
     now: datetime,
 ) -> RoutingDecision:
     """Keep what explains this run: whom it offered, the counts by reason, and what it looked at."""
+    facts, ranking = run.facts, run.ranking
     agreement_ids = sorted(agreement.agreement_id for agreement in facts.agreements)
     present = select(AgreementVersion.agreement_id, AgreementVersion.number).where(
         AgreementVersion.agreement_id.in_(agreement_ids), AgreementVersion.replaced_at.is_(None)

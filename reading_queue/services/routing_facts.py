@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import ARRAY, ColumnElement, Select, Text, any_, bindparam, exists, func, literal, select, true
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import (
@@ -75,12 +75,7 @@ def load_facts(session: Session, case: Case, task: ReadingTask, now: datetime) -
 
 def load_lineage(session: Session, organisation_id: str) -> tuple[str, ...]:
     """Return the organisation and those above it, nearest first."""
-    lineage: list[str] = []
-    above: str | None = organisation_id
-    while above is not None and above not in lineage and len(lineage) < ORGANISATION_DEPTH_MAX:
-        lineage.append(above)
-        above = session.scalar(select(Organisation.parent_id).where(Organisation.organisation_id == above))
-    return tuple(lineage)
+    return tuple(session.scalars(_LINEAGE, {"organisation_id": organisation_id}))
 
 
 def load_local_date(session: Session, site_id: str, now: datetime) -> date:
@@ -98,7 +93,6 @@ def load_author(session: Session, case_id: str) -> str | None:
 
 
 def _load_agreements(session: Session, organisation_ids: Sequence[str]) -> list[AgreementFacts]:
-    rows = session.scalars(select(Agreement).where(Agreement.requesting_organisation_id.in_(organisation_ids)))
     return [
         AgreementFacts(
             agreement_id=row.agreement_id,
@@ -111,7 +105,7 @@ def _load_agreements(session: Session, organisation_ids: Sequence[str]) -> list[
             valid_from=row.valid_from,
             valid_until=row.valid_until,
         )
-        for row in rows
+        for row in session.execute(_AGREEMENTS, {"organisations": list(organisation_ids)})
     ]
 
 
@@ -119,17 +113,10 @@ def _load_physicians(
     session: Session, case: Case, task: ReadingTask, organisation_ids: set[str], now: datetime
 ) -> list[PhysicianFacts]:
     """Return the physicians of the assisting organisations; a disabled account is nobody."""
-    rows = session.scalars(
-        select(Physician)
-        .join(Account, Account.account_id == Physician.account_id)
-        .where(Physician.organisation_id.in_(organisation_ids), Account.disabled_at.is_(None))
-        .order_by(Physician.physician_id)
-    ).all()
-    ids = [row.physician_id for row in rows]
-    duty = _load_duty(session, ids, now)
-    load = load_work_in_progress(session, ids)
-    workload = _load_workload(session, ids, now)
-    readers = _load_readers_of_patient(session, case)
+    asked = {"organisations": sorted(organisation_ids), "now": now}
+    rows = session.execute(_PHYSICIANS, asked).all()
+    workload = _load_workload(session, [row.physician_id for row in rows], now)
+    readers = set(session.scalars(_READERS_OF_PATIENT, {"case_id": case.case_id}))
     declined, let_pass = _load_answers(session, task)
     return [
         PhysicianFacts(
@@ -138,8 +125,8 @@ def _load_physicians(
             title=Title(row.title),
             licence_valid_until=row.licence_valid_until,
             modalities=frozenset(row.modalities),
-            duty=tuple(duty[row.physician_id]),
-            work_in_progress=load.get(row.physician_id, 0),
+            duty=((row.duty_from, row.duty_until),) if row.duty_until is not None else (),
+            work_in_progress=row.held,
             work_in_progress_max=row.wip_max,
             workload_points=workload[row.physician_id],
             read_this_patient=row.physician_id in readers,
@@ -148,18 +135,6 @@ def _load_physicians(
         )
         for row in rows
     ]
-
-
-def _load_duty(
-    session: Session, physician_ids: Sequence[str], now: datetime
-) -> defaultdict[str, list[tuple[datetime, datetime]]]:
-    current = select(DutyPeriod).where(
-        DutyPeriod.physician_id.in_(physician_ids), DutyPeriod.starts_at <= now, DutyPeriod.ends_at > now
-    )
-    periods: defaultdict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
-    for row in session.scalars(current):
-        periods[row.physician_id].append((row.starts_at, row.ends_at))
-    return periods
 
 
 def load_work_in_progress(session: Session, physician_ids: Sequence[str]) -> dict[str, int]:
@@ -173,36 +148,11 @@ def load_work_in_progress(session: Session, physician_ids: Sequence[str]) -> dic
 
 
 def _load_workload(session: Session, physician_ids: Sequence[str], now: datetime) -> defaultdict[str, int]:
-    done = (
-        select(ReadingTask.holder_id, Case.modality, func.count())
-        .join(Case, Case.case_id == ReadingTask.case_id)
-        .where(
-            ReadingTask.holder_id.in_(physician_ids),
-            ReadingTask.state == ReadingTaskState.COMPLETED,
-            ReadingTask.completed_at > now - WORKLOAD_WINDOW,
-        )
-        .group_by(ReadingTask.holder_id, Case.modality)
-    )
+    done = session.execute(_DONE, {"physicians": list(physician_ids), "since": now - WORKLOAD_WINDOW})
     points: defaultdict[str, int] = defaultdict(int)
-    for holder, modality, count in session.execute(done):
+    for holder, modality, count in done:
         points[str(holder)] += WORKLOAD_POINTS.get(modality, WORKLOAD_POINTS_DEFAULT) * count
     return points
-
-
-def _load_readers_of_patient(session: Session, case: Case) -> set[str]:
-    """Return the physicians who finished work on another case of the same patient at the same site."""
-    own = select(Study.patient_id).join(
-        CaseStudy, (CaseStudy.study_uid == Study.study_uid) & (CaseStudy.site_id == Study.site_id)
-    )
-    other_cases = (
-        select(CaseStudy.case_id)
-        .join(Study, (Study.study_uid == CaseStudy.study_uid) & (Study.site_id == CaseStudy.site_id))
-        .where(Study.patient_id.in_(own.where(CaseStudy.case_id == case.case_id)), CaseStudy.case_id != case.case_id)
-    )
-    readers = select(ReadingTask.holder_id).where(
-        ReadingTask.case_id.in_(other_cases), ReadingTask.state == ReadingTaskState.COMPLETED
-    )
-    return {holder for holder in session.scalars(readers) if holder is not None}
 
 
 def _load_answers(session: Session, task: ReadingTask) -> tuple[set[str], set[str]]:
@@ -210,24 +160,107 @@ def _load_answers(session: Session, task: ReadingTask) -> tuple[set[str], set[st
 
     Giving a claim back counts as no; a lease or an offer that ran out counts as letting it pass.
     """
-    chain = select(ReadingTask.reading_task_id, ReadingTask.replaces_id).where(
-        ReadingTask.reading_task_id == task.reading_task_id
-    )
-    tasks = chain.cte("chain", recursive=True)
-    tasks = tasks.union_all(
-        select(ReadingTask.reading_task_id, ReadingTask.replaces_id)
-        .join(tasks, ReadingTask.reading_task_id == tasks.c.replaces_id)
-        .where(ReadingTask.phase == task.phase)
-    )
-    ids = select(tasks.c.reading_task_id)
     declined: set[str] = set()
     let_pass: set[str] = set()
-    offers = select(Offer.physician_id, Offer.state).where(Offer.reading_task_id.in_(ids))
-    for physician_id, state in session.execute(offers.where(Offer.state.in_(("declined", "expired")))):
+    chain = [task.reading_task_id]
+    if task.replaces_id is not None:
+        ended = session.execute(_CHAIN, {"task_id": task.reading_task_id, "phase": task.phase}).all()
+        chain = [row.reading_task_id for row in ended]
+        for _, holder_id, reason in ended:
+            if holder_id is not None and reason is not None:
+                (let_pass if reason == DiscontinuationReason.RESOURCE_PREEMPTED else declined).add(holder_id)
+    for physician_id, state in session.execute(_ANSWERS, {"tasks": chain}):
         (declined if state == "declined" else let_pass).add(physician_id)
-    ended = select(ReadingTask.holder_id, ReadingTask.cancel_reason).where(
-        ReadingTask.reading_task_id.in_(ids), ReadingTask.holder_id.is_not(None), ReadingTask.cancel_reason.is_not(None)
-    )
-    for holder_id, reason in session.execute(ended):
-        (let_pass if reason == DiscontinuationReason.RESOURCE_PREEMPTED else declined).add(str(holder_id))
     return declined, let_pass
+
+
+def _any_of(name: str) -> ColumnElement[Any]:
+    return any_(bindparam(name, type_=ARRAY(Text)))
+
+
+def _select_lineage() -> Select[str]:
+    first = select(Organisation.organisation_id, Organisation.parent_id, literal(1).label("depth"))
+    lineage = first.where(Organisation.organisation_id == bindparam("organisation_id")).cte("lineage", recursive=True)
+    above = select(Organisation.organisation_id, Organisation.parent_id, lineage.c.depth + 1)
+    above = above.join(lineage, lineage.c.parent_id == Organisation.organisation_id)
+    lineage = lineage.union_all(above.where(lineage.c.depth < ORGANISATION_DEPTH_MAX))
+    return select(lineage.c.organisation_id).order_by(lineage.c.depth)
+
+
+def _select_physicians() -> Select[Any]:
+    on_duty = (
+        DutyPeriod.physician_id == Physician.physician_id,
+        DutyPeriod.starts_at <= bindparam("now"),
+        DutyPeriod.ends_at > bindparam("now"),
+    )
+    duty = select(DutyPeriod.starts_at, DutyPeriod.ends_at).where(*on_duty).limit(1).lateral("duty")
+    held = select(func.count()).where(
+        ReadingTask.holder_id == Physician.physician_id, ReadingTask.state == ReadingTaskState.IN_PROGRESS
+    )
+    return (
+        select(
+            Physician.physician_id,
+            Physician.organisation_id,
+            Physician.title,
+            Physician.licence_valid_until,
+            Physician.modalities,
+            Physician.wip_max,
+            duty.c.starts_at.label("duty_from"),
+            duty.c.ends_at.label("duty_until"),
+            held.correlate(Physician).scalar_subquery().label("held"),
+        )
+        .join(Account, Account.account_id == Physician.account_id)
+        .outerjoin(duty, true())
+        .where(Physician.organisation_id == _any_of("organisations"), Account.disabled_at.is_(None))
+        .order_by(Physician.physician_id)
+    )
+
+
+def _select_readers_of_patient() -> Select[Any]:
+    """Select the physicians who finished work on another case of the same patient at the same site."""
+    own = select(Study.patient_id).join(
+        CaseStudy, (CaseStudy.study_uid == Study.study_uid) & (CaseStudy.site_id == Study.site_id)
+    )
+    own = own.where(CaseStudy.case_id == bindparam("case_id"))
+    other_cases = (
+        select(CaseStudy.case_id)
+        .join(Study, (Study.study_uid == CaseStudy.study_uid) & (Study.site_id == CaseStudy.site_id))
+        .where(Study.patient_id.in_(own), CaseStudy.case_id != bindparam("case_id"))
+    )
+    return select(ReadingTask.holder_id).where(
+        ReadingTask.case_id.in_(other_cases),
+        ReadingTask.state == ReadingTaskState.COMPLETED,
+        ReadingTask.holder_id.is_not(None),
+    )
+
+
+def _select_chain() -> Select[Any]:
+    """Select the task and those that it replaces in its phase, with who held them and why it ended."""
+    columns = (ReadingTask.reading_task_id, ReadingTask.replaces_id, ReadingTask.holder_id, ReadingTask.cancel_reason)
+    tasks = select(*columns).where(ReadingTask.reading_task_id == bindparam("task_id")).cte("chain", recursive=True)
+    before = select(*columns).join(tasks, ReadingTask.reading_task_id == tasks.c.replaces_id)
+    tasks = tasks.union_all(before.where(ReadingTask.phase == bindparam("phase")))
+    return select(tasks.c.reading_task_id, tasks.c.holder_id, tasks.c.cancel_reason)
+
+
+# Built once: the hub routes dozens of cases in a second, and to build a statement takes as long as to run it.
+_LINEAGE: Final = _select_lineage()
+_AGREEMENTS: Final = select(*Agreement.__table__.columns).where(
+    Agreement.requesting_organisation_id == _any_of("organisations")
+)
+_PHYSICIANS: Final = _select_physicians()
+_DONE: Final = (
+    select(ReadingTask.holder_id, Case.modality, func.count())
+    .join(Case, Case.case_id == ReadingTask.case_id)
+    .where(
+        ReadingTask.holder_id == _any_of("physicians"),
+        ReadingTask.state == ReadingTaskState.COMPLETED,
+        ReadingTask.completed_at > bindparam("since"),
+    )
+    .group_by(ReadingTask.holder_id, Case.modality)
+)
+_READERS_OF_PATIENT: Final = _select_readers_of_patient()
+_CHAIN: Final = _select_chain()
+_ANSWERS: Final = select(Offer.physician_id, Offer.state).where(
+    Offer.reading_task_id == _any_of("tasks"), Offer.state.in_(("declined", "expired"))
+)

@@ -1,9 +1,9 @@
 """How fast committed cases become offers, and whether a claim is ever double or lost: PostgreSQL and RabbitMQ, no peer.
 
-`queue.offers`: this process commits cases at a steady rate through the hub's own services, as the verification of packs
-does; the hub's scheduler relays, its one worker process ranks and offers. The time of a case is from the moment that
-its row calls ready to that of its offer. `queue.double.claims`: as many threads as physicians claim from one pool of
-tasks, several for each, at once.
+`queue.offers`: this process commits cases, whose images are here, at a steady rate through the hub's own services, as
+the verification of a last pack does; the hub's scheduler relays, its one worker process ranks and offers. The time of a
+case is from the moment that its row calls ready to that of its offer. `queue.double.claims`: as many threads as
+physicians claim from one pool of tasks, several for each, at once.
 """
 
 from __future__ import annotations
@@ -13,18 +13,13 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
 
 from sqlalchemy import select
 
-from gateway.clock import utc_now
 from reading_queue.db.tables import Case, ReadingTask
-from reading_queue.domain.roles import Title
-from reading_queue.domain.routing import AgreementFacts, CaseFacts, Phase, PhysicianFacts, rank
 from reading_queue.errors import AlreadyClaimed, NotOffered
 from reading_queue.services import claims
 from reading_queue.services.visibility import Viewer
-from storage.contract.lanes import Lane
 from tests.benchmarks.harness import Bench, Goal, benchmark
 from tests.benchmarks.reading_pool import ReadingHub, add_physicians, fill_pool, running_reading_hub
 from tests.support.waiting import eventually
@@ -33,7 +28,6 @@ RATE_PER_S, CASES = 60, 1200
 WARM_UP = 60
 WITHIN_S = 120.0
 PHYSICIANS, CLAIMS, OFFERED_TO = 200, 10_000, 3
-RANKED, RANK_REPEATS = 2_000, 50
 
 
 @benchmark(
@@ -52,13 +46,16 @@ def queue(bench: Bench) -> None:
 
 def measure_offers(bench: Bench, running: ReadingHub) -> None:
     """Record rate and delay of the offers of CASES cases, once the first WARM_UP are offered."""
-    warm = [running.arrive(number) for number in range(WARM_UP)]
-    eventually(lambda: offered(running, warm), WITHIN_S)
-    began, case_ids = time.monotonic(), []
-    for number in range(CASES):
-        case_ids.append(running.arrive(WARM_UP + number))
-        time.sleep(max(0.0, began + (number + 1) / RATE_PER_S - time.monotonic()))
+    arrivals = [running.declare(number) for number in range(WARM_UP + CASES)]
+    for arrival in arrivals[:WARM_UP]:
+        running.commit(arrival)
+    eventually(lambda: offered(running, [arrival.case_id for arrival in arrivals[:WARM_UP]]), WITHIN_S)
+    began = time.monotonic()
+    for number, arrival in enumerate(arrivals[WARM_UP:], start=1):
+        running.commit(arrival)
+        time.sleep(max(0.0, began + number / RATE_PER_S - time.monotonic()))
     committed_s = time.monotonic() - began
+    case_ids = [arrival.case_id for arrival in arrivals[WARM_UP:]]
     found = eventually(lambda: offered(running, case_ids), WITHIN_S)
     waits = [(case.offered_at - case.ready_at).total_seconds() for case in found if case.offered_at and case.ready_at]
     first = min(case.ready_at for case in found if case.ready_at)
@@ -127,47 +124,3 @@ def measure_claims(bench: Bench, running: ReadingHub) -> None:
         "lost": sum(not told[f"pool-{task}"] for task in range(CLAIMS)),
     }
     bench.record("queue.double.claims", wrong, detail)
-
-
-@benchmark(Goal("queue.rank.ms", "ms", at_most=20))
-def ranking(bench: Bench) -> None:
-    """Rank 2,000 physicians of 20 hospitals for one case."""
-    now = utc_now()
-    case = CaseFacts("case", Phase.INTERPRETATION, Lane.ROUTINE, "CT", "CHEST", ("clinic", "county"), now.date())
-    physicians = [
-        PhysicianFacts(
-            physician_id=f"p{number}",
-            organisation_id=f"h{number % 20}",
-            title=list(Title)[number % 4],
-            licence_valid_until=date(2099, 1, 1),
-            modalities=frozenset() if number % 3 else frozenset({"MR"}),
-            duty=((now, now.replace(year=now.year + 1)),) if number % 2 else (),
-            work_in_progress=number % 6,
-            work_in_progress_max=5,
-            workload_points=number * 37 % 900,
-            read_this_patient=number % 97 == 0,
-        )
-        for number in range(RANKED)
-    ]
-    agreements = [
-        AgreementFacts(
-            agreement_id=f"a{number}-{site}",
-            requesting_organisation_id=site,
-            assisting_organisation_id=f"h{number}",
-            modalities=frozenset(),
-            body_regions=frozenset(),
-            services=frozenset({"interpretation", "verification"}),
-            stage=1 + number % 3,
-            valid_from=date(2020, 1, 1),
-            valid_until=date(2099, 1, 1),
-        )
-        for number in range(20)
-        for site in ("clinic", "county")
-    ]
-    times_ms = []
-    for _ in range(RANK_REPEATS):
-        began = time.perf_counter()
-        found = rank(case, physicians, agreements, now)
-        times_ms.append((time.perf_counter() - began) * 1000)
-    detail = {"physicians": RANKED, "candidates": len(found.candidates), "max_ms": round(max(times_ms), 2)}
-    bench.record("queue.rank.ms", statistics.median(times_ms), detail)

@@ -33,6 +33,15 @@ from tests.support.processes import RunningProcess
 GATEWAY_ID = "bench-gateway"
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One case that waits for its commit."""
+
+    case_id: str
+    study_id: str
+    transfer_id: str
+
+
 @dataclass
 class ReadingHub:
     """A running hub and this process's own way into its database."""
@@ -41,12 +50,11 @@ class ReadingHub:
     process: RunningProcess
     folder: Path
 
-    def arrive(self, number: int, lane: Lane = Lane.ROUTINE) -> str:
-        """Commit one case whose images are here: its routing is launched with it."""
+    def declare(self, number: int, lane: Lane = Lane.ROUTINE) -> Arrival:
+        """Bring one case so far that its images are here, and nobody has been told."""
         now, uid = self.hub.clock(), f"2.25.8{number:09}"
         with self.hub.transaction() as session:
             case_id = cases.declare_case(session, self.hub, now, manifest=manifest_of(uid, now, lane))
-        with self.hub.transaction() as session:
             patient = Patient(
                 patient_id=new_id(), site_id=SITE, patient_number=f"B{number}", name="张^三", sex="M",
                 birth_date=date(1960, 5, 1),
@@ -55,9 +63,14 @@ class ReadingHub:
             session.flush()
             study, transfer = study_of(uid, patient.patient_id, now), transfer_of(uid, now)
             session.add_all([study, transfer])
-            session.flush()
-            cases.study_catalogued(session, self.hub, now, study=study, transfer=transfer)
-        return case_id
+        return Arrival(case_id, study.study_id, transfer.transfer_id)
+
+    def commit(self, arrival: Arrival) -> None:
+        """Let the case know that the catalogue holds its study: its routing is launched with this commit."""
+        with self.hub.transaction() as session:
+            study = session.get_one(Study, arrival.study_id)
+            transfer = session.get_one(Transfer, arrival.transfer_id)
+            cases.study_catalogued(session, self.hub, self.hub.clock(), study=study, transfer=transfer)
 
 
 @contextmanager
