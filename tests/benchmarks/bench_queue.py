@@ -50,10 +50,10 @@ def measure_offers(bench: Bench, running: ReadingHub) -> None:
     for arrival in arrivals[:WARM_UP]:
         running.commit(arrival)
     eventually(lambda: offered(running, [arrival.case_id for arrival in arrivals[:WARM_UP]]), WITHIN_S)
-    began = time.monotonic()
+    pace, began = threading.Event(), time.monotonic()
     for number, arrival in enumerate(arrivals[WARM_UP:], start=1):
         running.commit(arrival)
-        time.sleep(max(0.0, began + number / RATE_PER_S - time.monotonic()))
+        pace.wait(max(0.0, began + number / RATE_PER_S - time.monotonic()))
     committed_s = time.monotonic() - began
     case_ids = [arrival.case_id for arrival in arrivals[WARM_UP:]]
     found = eventually(lambda: offered(running, case_ids), WITHIN_S)
