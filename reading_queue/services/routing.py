@@ -107,6 +107,14 @@ def _expire(offers: Iterable[Offer], now: datetime) -> int:
     return len(overdue)
 
 
+def give_offer(
+    session: Session, hub: Hub, task: ReadingTask, candidate: Candidate, now: datetime, *, why: Mapping[str, Any]
+) -> None:
+    """Show the task to one physician, again where an earlier offer of it has ended."""
+    earlier = _load_offers(session, task).get(candidate.physician_id)
+    _give_offer(session, hub, task, earlier, candidate, now, why)
+
+
 def _give_offer(
     session: Session,
     hub: Hub,
@@ -116,7 +124,6 @@ def _give_offer(
     now: datetime,
     why: Mapping[str, Any],
 ) -> None:
-    """Show the task to one physician, again where an earlier offer of it has ended."""
     offer = earlier or Offer(
         offer_id=new_id(), reading_task_id=task.reading_task_id, physician_id=candidate.physician_id
     )
