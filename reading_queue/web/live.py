@@ -151,9 +151,9 @@ async def events(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     response.content_type = "text/event-stream"
     await live.join(stream)
     try:
-        await response.prepare(request)
-        await response.write(f"retry: {RETRY_MS}\n\n".encode())
-        with suppress(ConnectionError):
+        with suppress(ConnectionError):  # the window was closed
+            await response.prepare(request)
+            await response.write(f"retry: {RETRY_MS}\n\n".encode())
             told_through = await _catch_up(request, response, stream, since)
             await _go_on(request, response, stream, told_through)
     finally:

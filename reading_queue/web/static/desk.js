@@ -6,8 +6,12 @@ const csrf = document.querySelector('meta[name="csrf-token"]').content;
 // A page that cannot refresh says so instead of showing old facts as new ones.
 const offline = document.getElementById("offline");
 const setOffline = (lost) => { offline.hidden = !lost; };
-document.addEventListener("htmx:error", () => setOffline(true));
-document.addEventListener("htmx:response:error", () => setOffline(true));
+const AGAIN_MS = 2000;
+const failed = () => { setOffline(true); setTimeout(refresh, AGAIN_MS); };
+document.addEventListener("htmx:error", failed);
+document.addEventListener("htmx:response:error", failed);
+window.addEventListener("offline", () => setOffline(true));
+window.addEventListener("online", () => refresh());
 
 // What somebody has unfolded stays unfolded when the list around it is refreshed.
 let unfolded = [];
@@ -31,7 +35,7 @@ const refresh = () => {
 };
 const hear = (message) => {
   if (message === "open") document.body.dataset.listens = "";
-  if (message === "lost") delete document.body.dataset.listens;
+  if (message === "lost") { delete document.body.dataset.listens; setTimeout(refresh, AGAIN_MS); }  // which tells what is wrong
   if (message === "open" || message === "changed") refresh();
 };
 if (liveScript && window.SharedWorker) {
