@@ -213,13 +213,14 @@ async def build_web(settings: HubSettings, hub: Hub) -> web.Application:
 def run_scheduler_role(settings: HubSettings, stop: threading.Event) -> None:
     """Relay and sweep until `stop` is set."""
     from reading_queue.worker.celery_app import Publisher
+    from reading_queue.worker.jobs import TOGETHER_MAX
     from reading_queue.worker.relay import Relay
     from reading_queue.worker.scheduler import run_scheduler
 
     hub = build_hub(settings)
     celery, _ = build_celery(settings)
     with Publisher(celery) as publisher:
-        relay = Relay(hub.engine, publisher.publish, hub.clock)
+        relay = Relay(hub.engine, publisher.publish, hub.clock, TOGETHER_MAX)
         run_scheduler(hub, relay, stop, beat=heartbeat(settings, "scheduler").beat)
     hub.engine.dispose()
 

@@ -7,7 +7,7 @@ the transition tables become the errors of `reading_queue.errors` here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -64,6 +64,22 @@ def find_task_locked(
     if case is None:
         return None
     return session.get_one(ReadingTask, reading_task_id, populate_existing=True), case
+
+
+def find_tasks_locked(session: Session, reading_task_ids: Collection[str]) -> list[tuple[ReadingTask, Case]]:
+    """Return those of the reading tasks whose cases nobody else has, with them, locked until the transaction ends.
+
+    Nothing is waited for, so that two transactions with several cases each cannot deadlock.
+    """
+    of_tasks = select(Case).join(ReadingTask, ReadingTask.case_id == Case.case_id)
+    locked = of_tasks.where(ReadingTask.reading_task_id.in_(reading_task_ids))
+    locked = locked.with_for_update(of=Case, skip_locked=True).execution_options(populate_existing=True)
+    cases = {case.case_id: case for case in session.scalars(locked)}
+    tasks = select(ReadingTask).where(  # as they are now that nobody can change them
+        ReadingTask.reading_task_id.in_(reading_task_ids), ReadingTask.case_id.in_(cases)
+    )
+    found = session.scalars(tasks.execution_options(populate_existing=True))
+    return [(task, cases[task.case_id]) for task in found]
 
 
 def get_task_locked(session: Session, reading_task_id: str) -> tuple[ReadingTask, Case]:

@@ -29,10 +29,16 @@ from reading_queue.domain.routing import (
     still_to_ask,
 )
 from reading_queue.domain.transitions import ROUTABLE, Actor, CaseEvent, CaseState, ReadingTaskState
-from reading_queue.services.casework import find_task_locked, launch_route, move_case, record_custody
+from reading_queue.services.casework import (
+    find_task_locked,
+    find_tasks_locked,
+    launch_route,
+    move_case,
+    record_custody,
+)
 from reading_queue.services.escalating import clock_of, end_escalations, raise_escalation
 from reading_queue.services.hub import Hub
-from reading_queue.services.routing_facts import RoutingFacts, load_facts
+from reading_queue.services.routing_facts import RoutingFacts, SharedFacts, load_facts
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 from storage.contract.lanes import Lane
@@ -61,23 +67,45 @@ def route(hub: Hub, reading_task_id: str) -> None:
             log.warning("routing_of_unknown_task", reading_task_id=reading_task_id)
             return
         task, case = found
-        if task.state != ReadingTaskState.SCHEDULED or case.state not in ROUTABLE:
-            return
-        offers = _load_offers(session, task)
-        _expire(offers.values(), now)
-        session.flush()
-        facts = load_facts(session, case, task, now)
-        ranking = rank(facts.case, facts.physicians, facts.agreements, now)
-        widened = _widened(case, task, now)
-        chosen = choose(ranking, facts.case.lane, hub.policy.offer_width, widened)
-        asked = {physician_id for physician_id, offer in offers.items() if offer.state == "open"}
-        if any("assigned_by" in offers[physician_id].why for physician_id in asked):
-            return  # a coordinator has chosen who is asked
-        fresh = still_to_ask(chosen, asked, hub.policy.offer_width * (1 + widened))
-        if fresh:
-            _offer(session, hub, case, task, fresh, _Run(facts, ranking, offers), now)
-        elif not asked:
-            _mark_unroutable(session, case, task, _Run(facts, ranking, offers), now)
+        _route(session, hub, task, case, SharedFacts(session, now), now)
+
+
+def route_together(hub: Hub, reading_task_ids: Sequence[str]) -> None:
+    """Route each of the reading tasks, in one transaction those whose cases nobody else has at the moment.
+
+    What they have in common is read once: a crowd costs much less than its number. Raises what the routing of any of
+    them raises, and then none is routed.
+    """
+    now = hub.clock()
+    with hub.transaction() as session:
+        found = find_tasks_locked(session, reading_task_ids)
+        shared = SharedFacts(session, now)
+        for task, case in found:
+            _route(session, hub, task, case, shared, now)
+    routed = {task.reading_task_id for task, _ in found}
+    for reading_task_id in reading_task_ids:
+        if reading_task_id not in routed:
+            route(hub, reading_task_id)
+
+
+def _route(session: Session, hub: Hub, task: ReadingTask, case: Case, shared: SharedFacts, now: datetime) -> None:
+    if task.state != ReadingTaskState.SCHEDULED or case.state not in ROUTABLE:
+        return
+    offers = _load_offers(session, task)
+    _expire(offers.values(), now)
+    session.flush()
+    facts = load_facts(session, case, task, now, shared)
+    ranking = rank(facts.case, facts.physicians, facts.agreements, now)
+    widened = _widened(case, task, now)
+    chosen = choose(ranking, facts.case.lane, hub.policy.offer_width, widened)
+    asked = {physician_id for physician_id, offer in offers.items() if offer.state == "open"}
+    if any("assigned_by" in offers[physician_id].why for physician_id in asked):
+        return  # a coordinator has chosen who is asked
+    fresh = still_to_ask(chosen, asked, hub.policy.offer_width * (1 + widened))
+    if fresh:
+        _offer(session, hub, case, task, fresh, _Run(facts, ranking, offers), now)
+    elif not asked:
+        _mark_unroutable(session, case, task, _Run(facts, ranking, offers), now)
 
 
 def _widened(case: Case, task: ReadingTask, now: datetime) -> int:

@@ -6,8 +6,8 @@ Reads only; the caller has locked the case.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -56,21 +56,77 @@ class RoutingFacts:
     agreements: list[AgreementFacts]
 
 
-def load_facts(session: Session, case: Case, task: ReadingTask, now: datetime) -> RoutingFacts:
-    """Return what the ranking of this reading task needs, as of `now`."""
+class SharedFacts:
+    """What all reading tasks that are routed in one transaction are told alike; each thing is read once."""
+
+    def __init__(self, session: Session, now: datetime) -> None:
+        self._session = session
+        self._now = now
+        self._lineages: dict[str, tuple[str, ...]] = {}
+        self._dates: dict[str, date] = {}
+        self._agreements: dict[tuple[str, ...], list[AgreementFacts]] = {}
+        self._physicians: dict[frozenset[str], list[PhysicianFacts]] = {}
+
+    def lineage(self, organisation_id: str) -> tuple[str, ...]:
+        """Return the organisation and those above it, nearest first."""
+        if organisation_id not in self._lineages:
+            self._lineages[organisation_id] = load_lineage(self._session, organisation_id)
+        return self._lineages[organisation_id]
+
+    def local_date(self, site_id: str) -> date:
+        """Return today's date at the site."""
+        if site_id not in self._dates:
+            self._dates[site_id] = load_local_date(self._session, site_id, self._now)
+        return self._dates[site_id]
+
+    def agreements(self, organisation_ids: tuple[str, ...]) -> list[AgreementFacts]:
+        """Return the agreements of the requesting organisations."""
+        if organisation_ids not in self._agreements:
+            self._agreements[organisation_ids] = _load_agreements(self._session, organisation_ids)
+        return self._agreements[organisation_ids]
+
+    def physicians(self, organisation_ids: frozenset[str]) -> list[PhysicianFacts]:
+        """Return the physicians of the assisting organisations, without what concerns one case only."""
+        if organisation_ids not in self._physicians:
+            self._physicians[organisation_ids] = _load_physicians(self._session, organisation_ids, self._now)
+        return self._physicians[organisation_ids]
+
+
+def load_facts(
+    session: Session, case: Case, task: ReadingTask, now: datetime, shared: SharedFacts | None = None
+) -> RoutingFacts:
+    """Return what the ranking of this reading task needs, as of `now`; `shared` is of the same session and moment."""
+    shared = shared or SharedFacts(session, now)
     facts = CaseFacts(
         case_id=case.case_id,
         phase=Phase(task.phase),
         lane=Lane(case.lane),
         modality=case.modality,
         body_region=case.body_region,
-        organisation_ids=load_lineage(session, case.organisation_id),
-        local_date=load_local_date(session, case.site_id, now),
+        organisation_ids=shared.lineage(case.organisation_id),
+        local_date=shared.local_date(case.site_id),
         author_id=load_author(session, case.case_id) if task.phase == Phase.VERIFICATION else None,
     )
-    agreements = _load_agreements(session, facts.organisation_ids)
-    assisting = {agreement.assisting_organisation_id for agreement in agreements}
-    return RoutingFacts(facts, _load_physicians(session, case, task, assisting, now), agreements)
+    agreements = shared.agreements(facts.organisation_ids)
+    physicians = shared.physicians(frozenset(agreement.assisting_organisation_id for agreement in agreements))
+    readers = set(session.scalars(_READERS_OF_PATIENT, {"case_id": case.case_id}))
+    declined, let_pass = _load_answers(session, task)
+    concerned = readers | declined | let_pass
+    return RoutingFacts(
+        facts,
+        [
+            replace(
+                physician,
+                read_this_patient=physician.physician_id in readers,
+                declined=physician.physician_id in declined,
+                let_pass=physician.physician_id in let_pass,
+            )
+            if physician.physician_id in concerned
+            else physician
+            for physician in physicians
+        ],
+        agreements,
+    )
 
 
 def load_lineage(session: Session, organisation_id: str) -> tuple[str, ...]:
@@ -109,15 +165,10 @@ def _load_agreements(session: Session, organisation_ids: Sequence[str]) -> list[
     ]
 
 
-def _load_physicians(
-    session: Session, case: Case, task: ReadingTask, organisation_ids: set[str], now: datetime
-) -> list[PhysicianFacts]:
+def _load_physicians(session: Session, organisation_ids: Collection[str], now: datetime) -> list[PhysicianFacts]:
     """Return the physicians of the assisting organisations; a disabled account is nobody."""
-    asked = {"organisations": sorted(organisation_ids), "now": now}
-    rows = session.execute(_PHYSICIANS, asked).all()
+    rows = session.execute(_PHYSICIANS, {"organisations": sorted(organisation_ids), "now": now}).all()
     workload = _load_workload(session, [row.physician_id for row in rows], now)
-    readers = set(session.scalars(_READERS_OF_PATIENT, {"case_id": case.case_id}))
-    declined, let_pass = _load_answers(session, task)
     return [
         PhysicianFacts(
             physician_id=row.physician_id,
@@ -129,9 +180,6 @@ def _load_physicians(
             work_in_progress=row.held,
             work_in_progress_max=row.wip_max,
             workload_points=workload[row.physician_id],
-            read_this_patient=row.physician_id in readers,
-            declined=row.physician_id in declined,
-            let_pass=row.physician_id in let_pass,
         )
         for row in rows
     ]

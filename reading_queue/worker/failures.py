@@ -6,7 +6,7 @@ what ended without an outcome; how often is counted in `redeliveries`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -66,6 +66,16 @@ def record_failure(
     event = "job_dead" if due_at is None else "job_failed_will_retry"
     _log.error(event, job=job, attempt=attempt, failure=kind, exc_info=failure, **arguments)
     return due_at
+
+
+def launch_each(hub: Hub, job: str, arguments: Mapping[str, Sequence[str]], failure: BaseException | None) -> None:
+    """Launch the subjects of a message that brought several each by itself, as their second attempt."""
+    now = hub.clock()
+    ((name, subject_ids),) = arguments.items()
+    with hub.transaction() as session:
+        for subject_id in subject_ids:
+            launch(session, now, job, due_at=now, attempt=2, **{name: subject_id})
+    _log.warning("jobs_launched_each", job=job, count=len(subject_ids), exc_info=failure, **{name: list(subject_ids)})
 
 
 def count_delivery(hub: Hub, job: str, arguments: Mapping[str, str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,12 +14,13 @@ from celery import Celery, Task, signals
 from celery.exceptions import Reject, TimeLimitExceeded
 from sqlalchemy.orm import configure_mappers
 
-from reading_queue.worker.failures import count_delivery, forget_deliveries, record_failure
+from reading_queue.worker.failures import count_delivery, forget_deliveries, launch_each, record_failure
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
 
 RECORDED_MAX: Final = 100  # ids of messages that were cut off, kept to know a signal that comes twice
 LARGE_TIME_LIMIT_S: Final = 1800  # 8 GiB composed and read twice at 20 MB/s
 SOFT_BEFORE_HARD_S: Final = 30
+ROUTED_TOGETHER_MAX: Final = 16  # about a tenth of a second: an urgent case that comes next waits no longer
 REQUEUE_PAUSE_S: Final = 1.0  # before a job is given back because not even its failure could be recorded
 
 _log = structlog.get_logger(__name__)
@@ -31,11 +32,15 @@ class Job:
 
     `time_limit_s` is the hard limit of a job that may take longer than others. A broker delivers such a job again while
     it runs, so its service must see that and return at once.
+
+    With `run_together` one message may bring up to `together_max` subjects of a short job: all are done, or none.
     """
 
     queue: str
     run: Callable[..., object]
     time_limit_s: int | None = None
+    run_together: Callable[[Runtime, Sequence[str]], object] | None = None
+    together_max: int = 1
 
 
 def verify_pack(runtime: Runtime, *, granted_pack_id: str) -> None:
@@ -57,6 +62,13 @@ def route_case(runtime: Runtime, *, reading_task_id: str) -> None:
     from reading_queue.services import routing
 
     routing.route(runtime.hub, reading_task_id)
+
+
+def route_cases(runtime: Runtime, reading_task_ids: Sequence[str]) -> None:
+    """Offer several reading tasks."""
+    from reading_queue.services import routing
+
+    routing.route_together(runtime.hub, reading_task_ids)
 
 
 def render_report(runtime: Runtime, *, report_id: str) -> None:
@@ -116,7 +128,7 @@ def preload() -> None:
 QUEUES: Final = ("routing", "transfers", "documents", "metadata", "large", "background")
 
 JOBS: Final[Mapping[str, Job]] = {
-    "cases.route": Job("routing", route_case),
+    "cases.route": Job("routing", route_case, run_together=route_cases, together_max=ROUTED_TOGETHER_MAX),
     "transfers.verify_pack": Job("transfers", verify_pack),
     "transfers.verify_large_pack": Job("large", verify_large_pack, time_limit_s=LARGE_TIME_LIMIT_S),
     "reports.render": Job("documents", render_report),
@@ -126,6 +138,9 @@ JOBS: Final[Mapping[str, Job]] = {
     "studies.erase": Job("background", erase_study),
     "packs.scrub_large": Job("large", scrub_pack, time_limit_s=LARGE_TIME_LIMIT_S),
 }
+
+
+TOGETHER_MAX: Final[Mapping[str, int]] = {name: job.together_max for name, job in JOBS.items() if job.run_together}
 
 
 def register_jobs(app: Celery, process: RuntimePerProcess, jobs: Mapping[str, Job] = JOBS) -> None:
@@ -150,6 +165,9 @@ def register_jobs(app: Celery, process: RuntimePerProcess, jobs: Mapping[str, Jo
         runtime = process.open_once()
         try:
             arguments = dict(kwargs)
+            if _is_together(arguments):
+                launch_each(runtime.hub, sender.name, arguments, exception)
+                return
             record_failure(runtime.hub, sender.name, arguments, int(arguments.pop("attempt", 1)), exception)
         finally:
             runtime.hub.engine.dispose()
@@ -158,10 +176,13 @@ def register_jobs(app: Celery, process: RuntimePerProcess, jobs: Mapping[str, Jo
 
 
 def _runner(name: str, job: Job, process: RuntimePerProcess) -> Callable[..., None]:
-    def run(task: Task[..., None], *, attempt: int = 1, **arguments: str) -> None:
+    def run(task: Task[..., None], *, attempt: int = 1, **arguments: Any) -> None:
         delivered_again = bool((task.request.delivery_info or {}).get("redelivered"))
         try:
             runtime = process.get()
+            if _is_together(arguments):
+                _run_together(runtime, name, job, arguments, delivered_again=delivered_again)
+                return
             if delivered_again and not count_delivery(runtime.hub, name, arguments):
                 return
             job.run(runtime, **arguments)
@@ -173,11 +194,32 @@ def _runner(name: str, job: Job, process: RuntimePerProcess) -> Callable[..., No
     return run
 
 
+def _is_together(arguments: Mapping[str, Any]) -> bool:
+    return any(isinstance(subject, list) for subject in arguments.values())
+
+
+def _run_together(
+    runtime: Runtime, name: str, job: Job, arguments: Mapping[str, Any], *, delivered_again: bool
+) -> None:
+    """Do all, or launch each by itself: one of them may be what fails, or what ends the process."""
+    (subjects,) = arguments.values()
+    if delivered_again or job.run_together is None:
+        launch_each(runtime.hub, name, arguments, None)
+        return
+    try:
+        job.run_together(runtime, subjects)
+    except Exception as failure:  # noqa: BLE001 -- whichever of them it was shows when each is alone
+        launch_each(runtime.hub, name, arguments, failure)
+
+
 def _settle(
-    process: RuntimePerProcess, name: str, arguments: Mapping[str, str], attempt: int, failure: Exception
+    process: RuntimePerProcess, name: str, arguments: Mapping[str, Any], attempt: int, failure: Exception
 ) -> None:
     try:
-        record_failure(process.get().hub, name, arguments, attempt, failure)
+        if _is_together(arguments):
+            launch_each(process.get().hub, name, arguments, failure)
+        else:
+            record_failure(process.get().hub, name, arguments, attempt, failure)
     except Exception as exc:
         # Without a database nothing can be recorded: the message goes back to its queue, a moment later.
         _log.exception("job_failure_not_recorded", job=name, attempt=attempt, **arguments)

@@ -2,20 +2,23 @@
 
 Durable: the rows of `outbox`. A row is marked in the transaction that holds it, after the broker has confirmed the
 message: a crash in between publishes it twice, never not at all. Several relays share the work (SKIP LOCKED). NOTIFY
-only wakes; rows that fall due, and rows whose NOTIFY was lost, are found by looking again.
+only wakes; rows that fall due, and rows whose NOTIFY was lost, are found by looking again. While work keeps coming it
+looks twenty times in a second and not after every commit: what came meanwhile goes out together, and jobs that may
+share a message do.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import psycopg
 import structlog
-from sqlalchemy import Engine, select
+from sqlalchemy import ARRAY, BigInteger, Engine, any_, bindparam, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -25,12 +28,41 @@ from storage.ledger.tables import OutboxMessage
 
 BATCH: Final = 100
 LOOK_AGAIN_S: Final = 0.5
+GATHER_S: Final = 0.05  # after a look that found something
 BACK_OFF_FIRST_S: Final = 0.2
 BACK_OFF_MAX_S: Final = 5.0
 
 Publish = Callable[[str, Mapping[str, Any]], None]
 
+_DUE: Final = (
+    select(OutboxMessage.message_id, OutboxMessage.job, OutboxMessage.arguments)
+    .where(OutboxMessage.published_at.is_(None), OutboxMessage.due_at <= bindparam("now"))
+    .order_by(OutboxMessage.due_at, OutboxMessage.message_id)
+    .limit(BATCH)
+    .with_for_update(skip_locked=True)
+)
+_MARK: Final = (
+    update(OutboxMessage)
+    .where(OutboxMessage.message_id == any_(bindparam("row_ids", type_=ARRAY(BigInteger))))
+    .values(published_at=bindparam("now"))
+    .execution_options(synchronize_session=False)
+)
+
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Message:
+    job: str
+    arguments: dict[str, Any]
+    row_ids: list[int]
+
+    def join(self, row_id: int, arguments: Mapping[str, Any]) -> None:
+        """Bring the subject of another row, too: the one argument becomes a list."""
+        ((name, subject),) = arguments.items()
+        held = self.arguments[name]
+        self.arguments[name] = [*(held if isinstance(held, list) else [held]), subject]
+        self.row_ids.append(row_id)
 
 
 def back_off_s(failures: int) -> float:
@@ -41,7 +73,15 @@ def back_off_s(failures: int) -> float:
 class Relay:
     """Publishes due outbox rows until it is told to stop."""
 
-    def __init__(self, engine: Engine, publish: Publish, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        publish: Publish,
+        clock: Callable[[], datetime],
+        together_max: Mapping[str, int] | None = None,
+    ) -> None:
+        """Publish with `publish`; `together_max` says by job how many of its subjects one message may bring."""
+        self._together_max = together_max or {}
         self._engine = engine
         self._publish = publish
         self._clock = clock
@@ -53,27 +93,39 @@ class Relay:
         Raises:
             BrokerUnavailable: the broker failed; what it took before is marked, the rest stays.
         """
-        published = 0
+        published: list[int] = []
         failure: BrokerUnavailable | None = None
         with Session(self._engine) as session, session.begin():
-            due = (
-                select(OutboxMessage)
-                .where(OutboxMessage.published_at.is_(None), OutboxMessage.due_at <= self._clock())
-                .order_by(OutboxMessage.due_at, OutboxMessage.message_id)
-                .limit(BATCH)
-                .with_for_update(skip_locked=True)
-            )
-            for message in session.scalars(due).all():
+            for message in self._gather(session.execute(_DUE, {"now": self._clock()}).all()):
                 try:
                     self._publish(message.job, message.arguments)
                 except BrokerUnavailable as exc:
                     failure = exc
                     break
-                message.published_at = self._clock()
-                published += 1
+                published += message.row_ids
+            if published:
+                session.execute(_MARK, {"row_ids": published, "now": self._clock()})
         if failure is not None:
             raise failure
-        return published
+        return len(published)
+
+    def _gather(self, rows: Iterable[Any]) -> list[_Message]:
+        """Return what is to be published: a row each, or several of a job whose subjects may share a message.
+
+        A row that says which attempt it is goes alone.
+        """
+        messages: list[_Message] = []
+        filling: dict[str, _Message] = {}
+        for row in rows:
+            most = 1 if "attempt" in row.arguments else self._together_max.get(row.job, 1)
+            before = filling.get(row.job)
+            if most > 1 and before is not None and len(before.row_ids) < most:
+                before.join(row.message_id, row.arguments)
+                continue
+            messages.append(_Message(row.job, dict(row.arguments), [row.message_id]))
+            if most > 1:
+                filling[row.job] = messages[-1]
+        return messages
 
     def run(self, stop: threading.Event) -> None:
         """Publish until `stop` is set; outlives failures of the database and of the broker."""
@@ -84,10 +136,12 @@ class Relay:
                 with self._listening() as notices:
                     while not stop.is_set():
                         self.rounds += 1
-                        while self.publish_due() == BATCH:
-                            self.rounds += 1
+                        found = self.publish_due()
                         failures = 0
-                        _await_notice(notices)
+                        if found == 0:
+                            _await_notice(notices)
+                        elif found < BATCH:
+                            stop.wait(GATHER_S)
             except (BrokerUnavailable, OperationalError, psycopg.OperationalError) as exc:
                 failures += 1
                 if failures == 1:

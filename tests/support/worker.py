@@ -48,10 +48,11 @@ class WorkerBench:
         worker.wait_until(lambda: READY in worker.log(), 30)
         return worker
 
-    def ask(self, job: str, name: str) -> None:
-        """Commit an outbox row."""
+    def ask(self, job: str, *names: str) -> None:
+        """Commit outbox rows, together."""
         with Session(self._engine) as session, session.begin():
-            launch(session, datetime.now(UTC), job, name=name)
+            for name in names:
+                launch(session, datetime.now(UTC), job, name=name)
 
     @contextmanager
     def relaying(self) -> Iterator[None]:
@@ -59,7 +60,8 @@ class WorkerBench:
         app = make_celery(self._broker_url, RuntimePerProcess(_never), jobs=PROBES)
         stop = threading.Event()
         with Publisher(app) as publisher:
-            relay = Relay(self._engine, publisher.publish, lambda: datetime.now(UTC))
+            together = {name: job.together_max for name, job in PROBES.items()}
+            relay = Relay(self._engine, publisher.publish, lambda: datetime.now(UTC), together)
             thread = threading.Thread(target=relay.run, args=(stop,))
             thread.start()
             try:

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -63,12 +64,36 @@ def die(runtime: Runtime, *, name: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def crowd(runtime: Runtime, names: Sequence[str]) -> None:
+    """Do the same as `each` of several at once; none is done where one fails."""
+    _mark(runtime, f"together-{len(names)}")
+    for name in names:
+        _stop_at(name)
+    for name in names:
+        _mark(runtime, f"done-{name}")
+
+
+def each(runtime: Runtime, *, name: str) -> None:
+    """Leave a mark, but fail or end the process where the name says so."""
+    _mark(runtime, f"alone-{name}")
+    _stop_at(name)
+    _mark(runtime, f"done-{name}")
+
+
+def _stop_at(name: str) -> None:
+    if name.startswith("fail"):
+        raise LookupError(name)
+    if name.startswith("die"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 PROBES = {
     "probe.note": Job("transfers", note),
     "probe.hold": Job("transfers", hold),
     "probe.stumble": Job("routing", stumble),
     "probe.hang": Job("documents", hang),
     "probe.die": Job("documents", die),
+    "probe.each": Job("transfers", each, run_together=crowd, together_max=4),
 }
 
 

@@ -131,6 +131,35 @@ def test_a_job_that_ended_well_after_all_begins_anew(bench: WorkerBench, databas
     eventually(forgotten)
 
 
+def test_jobs_that_came_together_are_done_together(bench: WorkerBench) -> None:
+    bench.start_worker()
+    bench.ask("probe.each", "a", "b", "c")
+    for name in ("a", "b", "c"):
+        assert len(bench.await_mark(f"done-{name}")) == 1
+    bench.await_mark("together-3")
+
+
+@pytest.mark.parametrize(("bad", "reason"), [("fail", "LookupError"), ("die", "its process ended")])
+def test_one_bad_job_among_several_takes_nobody_with_it(
+    bench: WorkerBench, database: sa.Engine, bad: str, reason: str
+) -> None:
+    bench.start_worker(visibility_s=DEATH_IS_SEEN_S)
+    bench.ask("probe.each", "a", bad, "b")
+    bench.await_mark("together-3")
+    for name in ("a", "b"):
+        assert len(bench.await_mark(f"done-{name}", 20)) == 1
+
+    def laid_down() -> list[tuple[str, str]]:
+        with Session(database) as session:
+            dead = [(each.subject_id, each.reason) for each in session.scalars(sa.select(DeadJob))]
+        assert dead
+        return dead
+
+    ((subject, why),) = eventually(laid_down, 60)
+    assert subject == bad
+    assert reason in why
+
+
 def redeliveries(database: sa.Engine) -> list[int]:
     with Session(database) as session:
         return list(session.scalars(sa.select(Redelivery.count)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -12,14 +14,17 @@ from reading_queue.db.tables import Session as LoginSession
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.transitions import CaseState
 from reading_queue.services import reading, routing, sweeps
+from reading_queue.services.casework import find_tasks_locked, get_case_locked
 from reading_queue.services.hub import Hub
 from reading_queue.services.routing import RETRY_UNROUTABLE
+from reading_queue.services.routing_facts import SharedFacts, load_facts
 from reading_queue.services.visibility import Viewer
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from storage.ledger.tables import OutboxMessage, Redelivery, UsedNonce
 from tests.integration.hub_reading.world import COUNTY, SITE, TEXT, World
 from tests.support.clock import SteerableClock
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.postgres
 
@@ -37,6 +42,45 @@ def test_routing_twice_offers_once(world: World, hub: Hub, wang: Viewer, zhao: V
     assert count(hub, Offer) == 2
     assert count(hub, RoutingDecision) == 1
     assert world.hops(case_id).count(Hop.OFFERED) == 1
+
+
+def test_a_crowd_is_offered_each_once_and_one_that_somebody_has_waits_for_him_alone(
+    world: World, hub: Hub, wang: Viewer, zhao: Viewer
+):
+    cases = [world.declare(f"1.2.{number}") for number in range(5)]
+    for number in range(5):
+        world.catalogue(f"1.2.{number}")
+    tasks = [world.open_task(case_id).reading_task_id for case_id in cases]
+    with ThreadPoolExecutor(1) as pool:
+        with hub.transaction() as session:
+            get_case_locked(session, cases[2])
+            crowd = pool.submit(routing.route_together, hub, tasks)
+            free = [case_id for case_id in cases if case_id != cases[2]]
+            eventually(lambda: all_are_offered(world, free))
+            assert world.case(cases[2]).state == CaseState.READY
+        crowd.result()
+    all_are_offered(world, cases)
+    routing.route_together(hub, tasks)
+    assert count(hub, Offer) == 2 * len(cases)
+    assert [world.hops(case_id).count(Hop.OFFERED) for case_id in cases] == [1] * len(cases)
+
+
+def all_are_offered(world: World, case_ids: Sequence[str]) -> None:
+    assert {world.case(case_id).state for case_id in case_ids} == {CaseState.OFFERED}
+
+
+def test_what_one_case_says_of_a_physician_is_not_said_of_the_next(world: World, hub: Hub, wang: Viewer, zhao: Viewer):
+    declined, other = world.arrive("1.2.1"), world.arrive("1.2.2")
+    reading.decline(hub, wang, world.open_task(declined).reading_task_id, DiscontinuationReason.NEEDS_SPECIALIST)
+    world.wipe_outbox()
+    tasks = [world.open_task(case_id).reading_task_id for case_id in (declined, other)]
+    with hub.transaction() as session:
+        shared = SharedFacts(session, hub.clock())
+        facts = [
+            load_facts(session, case, task, hub.clock(), shared) for task, case in find_tasks_locked(session, tasks)
+        ]
+    said = {each.case.case_id: [one.physician_id for one in each.physicians if one.declined] for each in facts}
+    assert said == {declined: [wang.physician_id], other: []}
 
 
 def test_routing_a_task_that_is_held_or_unknown_changes_nothing(world: World, hub: Hub, wang: Viewer):

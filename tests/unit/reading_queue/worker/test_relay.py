@@ -28,6 +28,7 @@ class Broker:
 
     def __init__(self) -> None:
         self.taken: list[str] = []
+        self.messages: list[dict[str, Any]] = []
         self.taken_at: list[float] = []
         self.refuse_from: int | None = None
 
@@ -36,6 +37,7 @@ class Broker:
             raise BrokerUnavailable
         self.taken_at.append(time.perf_counter())
         self.taken.append(arguments["name"])
+        self.messages.append(dict(arguments))
 
 
 def ask(database: sa.Engine, now: datetime, *names: str, due_at: datetime | None = None) -> None:
@@ -94,6 +96,36 @@ def test_what_the_broker_refused_stays_and_what_it_took_does_not(
     broker.refuse_from = None
     assert relay.publish_due() == 2
     assert broker.taken == ["a", "b", "c"]
+
+
+def test_jobs_that_may_share_a_message_do_and_a_repeated_one_goes_alone(
+    database: sa.Engine, hub_clock: SteerableClock
+) -> None:
+    broker = Broker()
+    relay = Relay(database, broker.publish, hub_clock, {"probe.note": 3})
+    ask(database, hub_clock.now, "a", "b")
+    with Session(database) as session, session.begin():
+        launch(session, hub_clock.now, "probe.note", attempt=2, name="again")
+        launch(session, hub_clock.now, "probe.other", name="other")
+    ask(database, hub_clock.now, "c", "d")
+    assert relay.publish_due() == 6
+    assert unpublished(database) == 0
+    assert broker.messages == [
+        {"name": ["a", "b", "c"]},
+        {"name": "again", "attempt": 2},
+        {"name": "other"},
+        {"name": "d"},
+    ]
+
+
+def test_a_shared_message_that_the_broker_refused_stays_whole(database: sa.Engine, hub_clock: SteerableClock) -> None:
+    broker = Broker()
+    broker.refuse_from = 1
+    relay = Relay(database, broker.publish, hub_clock, {"probe.note": 2})
+    ask(database, hub_clock.now, "a", "b", "c", "d")
+    with pytest.raises(BrokerUnavailable):
+        relay.publish_due()
+    assert unpublished(database) == 2
 
 
 def test_two_relays_share_the_work_and_repeat_nothing(database: sa.Engine, hub_clock: SteerableClock) -> None:
