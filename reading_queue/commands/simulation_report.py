@@ -136,10 +136,12 @@ def _of(shown: int, whole: int, say: Mapping[str, str]) -> str:
 def _escalations(summary: Summary, language: str) -> Table:
     say, lanes = WORDS[language], summary["escalations"]
     stages = sorted({key for counts in lanes.values() for key in counts if key.isdigit()}, key=int)
-    columns = ["", *(say["stage"].format(stage=stage) for stage in stages), say["breached"], say["director"]]
+    steps = ("widened", "two_thirds", "breached", "unroutable")
+    columns = ["", *(say["stage"].format(stage=stage) for stage in stages), *(say[step] for step in steps[:-1])]
+    columns.append(say["director"])
     table = _table(say["escalations"], columns)
     for lane, counts in lanes.items():
-        table.add_row(LANES[language][lane], *(str(counts.get(key, 0)) for key in (*stages, "breached", "unroutable")))
+        table.add_row(LANES[language][lane], *(str(counts.get(key, 0)) for key in (*stages, *steps)))
     return table
 
 

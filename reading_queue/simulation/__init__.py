@@ -6,10 +6,11 @@ memory here, and what people do (come, look, decline, read) is drawn from the de
 """
 
 from reading_queue.simulation.demand import Demand, DemandInvalid, parse_demand
-from reading_queue.simulation.engine import Rules, simulate
+from reading_queue.simulation.engine import simulate
 from reading_queue.simulation.network import Hospital, Network, RosteredPhysician, TimedAgreement
 from reading_queue.simulation.outcome import Outcome
 from reading_queue.simulation.province import province
+from reading_queue.simulation.rules import Rules
 
 __all__ = [
     "Demand",

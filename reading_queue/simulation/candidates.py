@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from reading_queue.domain.routing import AgreementFacts, CaseFacts, PhysicianFacts, Ranking, rank
+from reading_queue.domain.routing import WHOLE_POOL, AgreementFacts, CaseFacts, PhysicianFacts, Ranking, rank
 from storage.contract.lanes import Lane
 
 FindPhysicians = Callable[[Iterable[str]], Sequence[PhysicianFacts]]
@@ -22,21 +22,29 @@ def rank_by_stages(
     find_everybody: FindPhysicians,
     now: datetime,
     width: int,
+    widened: int = 0,
 ) -> Ranking:
-    """Return a ranking from which `domain.routing.choose` takes the same `width` as from that of everybody.
+    """Return a ranking from which `domain.routing.choose` takes the same as from that of everybody.
 
     `stages` are the agreements of the first stage, of the first two, and so on. The two callables return the
     physicians of some organisations: those on duty, and all.
     """
-    enough = width if case.lane is Lane.STAT else 1
     ranking = Ranking()
     for agreements in stages:
         ranking = rank(case, find_present(_assisting(agreements)), agreements, now)
-        if sum(not candidate.let_pass for candidate in ranking.candidates) >= enough:
+        if _settles(ranking, case.lane, width, widened):
             return ranking
     if ranking.candidates or not stages:
         return ranking
     return rank(case, find_everybody(_assisting(stages[-1])), stages[-1], now)
+
+
+def _settles(ranking: Ranking, lane: Lane, width: int, widened: int) -> bool:
+    """Return whether no later stage can change the choice."""
+    fresh = [candidate.stage for candidate in ranking.candidates if not candidate.let_pass]
+    if lane is Lane.STAT:
+        return len(fresh) >= width
+    return widened < WHOLE_POOL and len(set(fresh)) > widened
 
 
 def _assisting(agreements: Iterable[AgreementFacts]) -> list[str]:

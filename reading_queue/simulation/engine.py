@@ -2,6 +2,7 @@
 
 What people do is drawn from the demand model: who is on duty looks at what is offered after a while, takes the most
 urgent, reads one case at a time, leaves it for a stat case, and gives back at the end of duty what is not finished.
+As the limit of a case runs, further stages are asked, as the hub's sweep has them asked.
 Leases do not run out, because who reads is at the desk; delivery after the signature is not simulated.
 """
 
@@ -11,10 +12,11 @@ import heapq
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
+from reading_queue.domain.escalation import WHILE_UNTAKEN, next_look, steps_reached
 from reading_queue.domain.routing import (
     WORKLOAD_POINTS,
     WORKLOAD_POINTS_DEFAULT,
@@ -31,6 +33,7 @@ from reading_queue.simulation.demand import Demand, Study, draw_studies
 from reading_queue.simulation.life import Reader, SimulatedCase, SimulatedTask, Wait, Work
 from reading_queue.simulation.network import Network, RosteredPhysician, periods_within
 from reading_queue.simulation.outcome import Outcome
+from reading_queue.simulation.rules import Rules
 from storage.contract.lanes import Lane
 
 DAYS_MAX: Final = 28  # within the window over which the hub counts workload
@@ -39,18 +42,6 @@ DAY_S: Final = 86400.0
 # At the same moment: what is finished is finished, who leaves has left, who comes is there; then everything else.
 FINISHED, LEFT, CAME, OTHER = range(4)
 _URGENCY: Final = {lane: place for place, lane in enumerate(Lane)}
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The limits of the hub's configuration that the run keeps to."""
-
-    offer_width: int = 3
-    offer_ttl_s: float = 900
-    retry_s: float = 60  # how soon the hub asks again when nobody could be asked
-    time_limit_default_min: Mapping[str, int] = field(
-        default_factory=lambda: {"stat": 120, "urgent": 240, "routine": 1440, "background": 4320}
-    )
 
 
 def simulate(network: Network, demand: Demand, rules: Rules, begin: datetime, days: int, seed: int) -> Outcome:
@@ -164,10 +155,28 @@ class Run:
         case = SimulatedCase(len(self.cases), study, study.exam_s + limit_s)
         self.cases.append(case)
         self._at(study.exam_s + study.ready_after_s, OTHER, self._verify_images, case)
+        self._watch(case)
 
     def _verify_images(self, case: SimulatedCase) -> None:
         case.move(CaseEvent.IMAGES_VERIFIED, Actor.SYSTEM)
         self._route(SimulatedTask(case, Phase.INTERPRETATION))
+
+    # The clock
+
+    def _watch(self, case: SimulatedCase) -> None:
+        """Look at the case when its limit reaches the next third, as `services.escalating.escalate_due` does."""
+        look_at = next_look(case.clock(self._begin), self._now)
+        if look_at is not None:
+            self._at((look_at - self._begin).total_seconds(), OTHER, self._look_at_clock, case, case.due_s)
+
+    def _look_at_clock(self, case: SimulatedCase, due_s: float) -> None:
+        if case.due_s != due_s:
+            return  # its limit has changed since; that clock is watched as well
+        case.steps_reached |= WHILE_UNTAKEN.intersection(steps_reached(case.clock(self._begin), self._now))
+        if case.waiting is not None and case.waiting.phase is Phase.INTERPRETATION:
+            self._route(case.waiting)
+        if case.signed_s is None:
+            self._watch(case)
 
     # Offers
 
@@ -176,6 +185,7 @@ class Run:
         if task.state is not ReadingTaskState.SCHEDULED:
             return
         case, study = task.case, task.case.study
+        case.waiting, widened = task, task.widened(self._begin, self._now)
         ranking = rank_by_stages(
             self._facts_of(task),
             self._network.agreements_by_stage(study.organisation_id),
@@ -183,24 +193,24 @@ class Run:
             lambda organisations: self._physicians(task, (self._staff[one] for one in organisations)),
             self._now,
             self._rules.offer_width,
+            widened,
         )
         self.rankings += 1
-        chosen = choose(ranking, study.lane, self._rules.offer_width)
-        fresh = still_to_ask(chosen, task.asked, self._rules.offer_width)
-        if not fresh and not task.asked:
-            self._park(task, ranking.counts())
-            return
+        chosen = choose(ranking, study.lane, self._rules.offer_width, widened)
+        fresh = still_to_ask(chosen, task.asked, self._rules.offer_width * (1 + widened))
         if not fresh:
+            if not task.asked:
+                self._park(task, ranking.counts())
             return
         self._unpark(task)
         case.move(CaseEvent.OFFER, Actor.SYSTEM)
         if task.phase is Phase.INTERPRETATION:
             case.stage_reached = max(case.stage_reached, *(one.stage for one in fresh))
             minutes = limit_of([self._network.limits[fresh[0].agreement_id]], study.lane)
-            if minutes is not None:
-                case.due_s = study.exam_s + minutes * 60
-        for candidate in fresh:
-            self._offer(task, self.readers[candidate.physician_id], candidate.agreement_id, candidate.stage)
+            if minutes is not None and case.tighten(minutes):
+                self._watch(case)
+        for one in fresh:
+            self._offer(task, self.readers[one.physician_id], one.agreement_id, one.stage)
         self._at(self._now_s + self._rules.offer_ttl_s, OTHER, self._expire_offers, task)
 
     def _physicians(self, task: SimulatedTask, groups: Iterable[Iterable[Reader]]) -> list[PhysicianFacts]:
@@ -335,6 +345,7 @@ class Run:
         task.move(ReadingTaskEvent.CLAIM, Actor.PHYSICIAN)
         if interpreting and case.claimed_s is None:
             case.claimed_s, case.agreement_id = self._now_s, task.stages[reader.physician_id][0]
+        case.waiting = None
         for physician_id in list(task.asked):
             self._close_offer(task, physician_id)
         self._stop_reading(reader)
@@ -406,7 +417,7 @@ class Run:
             case.rewritten = True
             case.move(CaseEvent.RETURN_TO_AUTHOR, Actor.HOLDER)
             task.move(ReadingTaskEvent.CANCEL, Actor.HOLDER)
-            again = SimulatedTask(case, Phase.INTERPRETATION)
+            again = case.waiting = SimulatedTask(case, Phase.INTERPRETATION)
             agreement_id = case.agreement_id or ""
             self._offer(again, self.readers[case.author_id], agreement_id, case.stage_reached)
             self._at(self._now_s + self._rules.offer_ttl_s, OTHER, self._expire_offers, again)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
+from reading_queue.domain.escalation import Clock, Escalation, stages_widened
 from reading_queue.domain.routing import Phase, PhysicianFacts
 from reading_queue.domain.transitions import (
+    BEING_READ,
     Actor,
     CaseEvent,
     CaseState,
@@ -34,6 +37,18 @@ class SimulatedCase:
     unroutable_s: float = 0.0
     came_back: bool = False  # from the site, with better images
     rewritten: bool = False  # by its author, whom the verifier asked
+    waiting: SimulatedTask | None = None  # the reading task that nobody has claimed
+    steps_reached: set[Escalation] = field(default_factory=set)  # thirds of its limit that passed before a claim
+
+    def clock(self, begin: datetime) -> Clock:
+        """Return how the case stands in time, in a run that began at `begin`."""
+        exam, due = (begin + timedelta(seconds=at_s) for at_s in (self.study.exam_s, self.due_s))
+        return Clock(exam, due, taken=self.state in BEING_READ)
+
+    def tighten(self, minutes: int) -> bool:
+        """Set an agreement's own limit; return whether it is another one than before."""
+        before, self.due_s = self.due_s, self.study.exam_s + minutes * 60
+        return self.due_s != before
 
     def move(self, event: CaseEvent, actor: Actor) -> None:
         """Change the state as the table says; a change that it does not allow raises."""
@@ -57,6 +72,10 @@ class SimulatedTask:
     def move(self, event: ReadingTaskEvent, actor: Actor) -> None:
         """Change the state as the table says."""
         self.state = apply(self.state, event, actor)
+
+    def widened(self, begin: datetime, now: datetime) -> int:
+        """Return how many further stages the clock of an interpretation asks."""
+        return stages_widened(self.case.clock(begin), now) if self.phase is Phase.INTERPRETATION else 0
 
     def replacement(self) -> SimulatedTask:
         """Return the scheduled task that takes this one's place in its phase."""

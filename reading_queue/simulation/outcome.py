@@ -95,12 +95,13 @@ class Outcome:
         return dict(Counter(case.state for case in self.cases))
 
     def _escalations(self) -> dict[str, dict[str, int]]:
-        """Return by lane how many cases were offered up to each stage, and how many the duty director was told of."""
+        """Return by lane how many cases were offered up to each stage, asked wider, and told the duty director."""
         counted: dict[str, Counter[str]] = defaultdict(Counter)
         for case in self.cases:
             of_lane = counted[case.study.lane.value]
             if case.stage_reached:
                 of_lane[str(case.stage_reached)] += 1
+            of_lane.update(step.value for step in case.steps_reached)
             of_lane["breached"] += self.is_late(case)
         told = {(wait.case.study.lane.value, wait.case.number) for wait in self.waits}
         for lane, _ in told:

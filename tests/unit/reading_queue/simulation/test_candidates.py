@@ -54,9 +54,15 @@ physicians = st.builds(
     st.sampled_from(Lane),
     st.sampled_from([Phase.INTERPRETATION, Phase.VERIFICATION]),
     st.integers(1, 4),
+    st.integers(0, 3),
 )
 def test_choice_is_the_one_of_ranking_everybody(
-    known: Sequence[AgreementFacts], people: Sequence[PhysicianFacts], lane: Lane, phase: Phase, width: int
+    known: Sequence[AgreementFacts],
+    people: Sequence[PhysicianFacts],
+    lane: Lane,
+    phase: Phase,
+    width: int,
+    widened: int,
 ):
     case = CaseFacts("case", phase, lane, "CT", "", ("clinic", "county"), TODAY)
     stages = [[one for one in known if one.stage <= stage] for stage in sorted({one.stage for one in known})]
@@ -71,9 +77,9 @@ def test_choice_is_the_one_of_ranking_everybody(
     def find_everybody(organisations: Iterable[str]) -> list[PhysicianFacts]:
         return of(organisations, present=False)
 
-    lazily = rank_by_stages(case, stages, find_present, find_everybody, NOW, width)
+    lazily = rank_by_stages(case, stages, find_present, find_everybody, NOW, width, widened)
     concerned = find_everybody(one.assisting_organisation_id for one in known)
     at_once = rank(case, concerned, known, NOW)
-    assert choose(lazily, lane, width) == choose(at_once, lane, width)
+    assert choose(lazily, lane, width, widened) == choose(at_once, lane, width, widened)
     if not at_once.candidates:
         assert lazily.counts() == at_once.counts()

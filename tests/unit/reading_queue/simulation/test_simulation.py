@@ -14,10 +14,11 @@ from reading_queue.commands.simulation_report import sentences
 from reading_queue.domain.roles import Title
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import CaseState
-from reading_queue.simulation import Demand, DemandInvalid, Network, RosteredPhysician, parse_demand
+from reading_queue.simulation import Demand, DemandInvalid, Network, RosteredPhysician, Rules, parse_demand, simulate
 from reading_queue.simulation.engine import Run
 from storage.contract.lanes import Lane
 from tests.unit.reading_queue.simulation.county import (
+    BEGIN,
     BUSY,
     DAY,
     DAYS,
@@ -105,6 +106,18 @@ def test_hospital_up_the_line_reads_what_the_county_leaves():
     assert summary["escalations"]["routine"]["2"] > 0
     assert summary["organisations"]["city"]["interpreted"] > 0
     assert summary["gaps"] == []
+
+
+def test_later_stages_are_asked_as_the_limit_of_a_case_runs():
+    """Offers that never run out leave a swamped county's cases with it, but for the clock."""
+    swamped = county(physician("a"), *(physician(f"city-{number}", "city") for number in range(4)))
+    demand = Demand(studies_per_site_per_day={"township": 90})
+    outcome = simulate(swamped, demand, Rules(offer_ttl_s=7 * 86400), BEGIN, DAYS, 7)
+    urgent = [one for one in outcome.cases if one.study.lane is Lane.URGENT and one.claimed_s is not None]
+    by_city = [one for one in urgent if (one.agreement_id or "").startswith("city")]
+    assert by_city
+    assert all((one.claimed_s or 0) >= one.study.exam_s + 120 * 60 / 3 for one in by_city if one.unroutable_s == 0)
+    assert outcome.summary()["escalations"]["urgent"]["widened"] > 0
 
 
 def test_every_study_is_signed_or_still_open_and_none_is_lost():
