@@ -20,6 +20,7 @@ from reading_queue.domain.retention import Rules
 from reading_queue.services.policy import Policy
 from storage.configuration import Configuration
 from storage.contract.lanes import Lane
+from storage.contract.orders import GreenChannel
 
 ENVIRONMENT_PREFIX: Final = "COUNTERPART_HUB_"
 BROKER_SCHEMES: Final = ("redis", "rediss", "redis+socket", "amqp", "amqps")
@@ -141,10 +142,11 @@ class PolicySettings(Policy):
 
     def __post_init__(self) -> None:
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        limits: dict[str, int] = values.pop("time_limit_default_min")
-        if set(limits) != set(Lane):
-            raise ValueError(f"time_limit_default_min has exactly the keys {', '.join(Lane)}")
-        values |= {f"time_limit_default_min.{lane}": minutes for lane, minutes in limits.items()}
+        for name, keys in (("time_limit_default_min", Lane), ("green_channel_limit_min", GreenChannel)):
+            limits: dict[str, int] = values.pop(name)
+            if set(limits) != set(keys):
+                raise ValueError(f"{name} has exactly the keys {', '.join(keys)}")
+            values |= {f"{name}.{key}": minutes for key, minutes in limits.items()}
         wrong = [name for name, value in values.items() if value < 1]
         if wrong:
             raise ValueError(f"must be positive: {', '.join(wrong)}")

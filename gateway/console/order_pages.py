@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from gateway import orders as actions
 from gateway.console import order_form
 from gateway.console.errors import Conflict, Invalid, NotFound
+from gateway.console.green_channels import list_green_orders
 from gateway.console.keys import DESK, Desk, get_viewer, in_thread
 from gateway.console.language import translate, translate_or
 from gateway.console.order_form import FieldFault, Typed
@@ -337,6 +338,7 @@ async def _list(request: web.Request, wanted: OrderFilter) -> web.Response:
         request,
         "_orders.html" if is_refresh(request) else "orders.html",
         listed=listed,
+        green=await in_thread(request, list_green_orders, desk.journal, desk.clock()),
         wanted=wanted,
         is_filtered=wanted != OrderFilter(),
         here=_address(wanted),

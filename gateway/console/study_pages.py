@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from gateway.console.errors import Invalid, NotFound
+from gateway.console.green_channels import list_green_orders
 from gateway.console.keys import DESK, Desk, get_viewer, in_thread
 from gateway.console.parsing import Form, field, study_of
 from gateway.console.rendering import page, screen_zone
@@ -113,6 +114,7 @@ async def _list(request: web.Request, wanted: StudyFilter, before: str) -> web.R
         request,
         "_studies.html" if is_refresh(request) else "studies.html",
         listed=listed,
+        green=await in_thread(request, list_green_orders, desk.journal, desk.clock()),
         counts=await in_thread(request, count_today, desk.journal, desk.clock(), zone),
         wanted=wanted,
         is_filtered=wanted != StudyFilter(),

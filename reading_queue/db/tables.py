@@ -128,6 +128,14 @@ class Case(Base):
                 "state IN ('offered', 'on_hold', 'pending_review', 'reading', 'ready', 'receiving', 'reviewing')"
             ),
         ),
+        Index(
+            "ix_cases_green_channel",
+            "due_at",
+            postgresql_where=text(
+                "green_channel IS NOT NULL AND "
+                "state IN ('offered', 'on_hold', 'pending_review', 'reading', 'ready', 'receiving', 'reviewing')"
+            ),
+        ),
     )
 
     case_id: Mapped[str] = mapped_column(primary_key=True)
@@ -135,6 +143,7 @@ class Case(Base):
     organisation_id: Mapped[str] = mapped_column(ForeignKey("organisations.organisation_id"))
     state: Mapped[str]
     lane: Mapped[str]
+    green_channel: Mapped[str | None]  # storage.contract.orders.GreenChannel, as its order says
     modality: Mapped[str]
     body_region: Mapped[str] = mapped_column(server_default="")
     images_unacknowledged: Mapped[bool] = mapped_column(server_default="false")  # late images, not yet seen

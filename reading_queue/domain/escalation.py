@@ -19,13 +19,15 @@ class Escalation(StrEnum):
     WIDENED = "widened"  # nobody took it in a third of its time: the next stage is asked as well
     TWO_THIRDS = "two_thirds"  # nor in two thirds: every stage, and the coordinator
     BREACHED = "breached"  # it is not signed in time: the duty director and the administrator
+    GREEN_CHANNEL = "green_channel"  # a stroke, say, was ordered: at once, until it is taken
     NOBODY = "nobody"  # nobody can be asked at any stage: at once, and the site
 
 
 # At which part of the limit, in thirds; the last one is the limit itself. Those in WHILE_UNTAKEN end with a claim.
 THIRDS: Final = {Escalation.WIDENED: 1, Escalation.TWO_THIRDS: 2, Escalation.BREACHED: 3}
 WHILE_UNTAKEN: Final = frozenset({Escalation.WIDENED, Escalation.TWO_THIRDS})
-TELLS_A_PERSON: Final = frozenset({Escalation.TWO_THIRDS, Escalation.BREACHED, Escalation.NOBODY})
+UNTIL_TAKEN: Final = frozenset({Escalation.GREEN_CHANNEL, Escalation.NOBODY})  # raised at once, ended by a claim
+TELLS_A_PERSON: Final = frozenset({Escalation.TWO_THIRDS, Escalation.BREACHED}) | UNTIL_TAKEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ class CaseSummary:
     late: bool  # not signed, and the time limit has passed
     images_unacknowledged: bool
     notices: tuple[str, ...] = ()  # why: names of texts
+    green_channel: GreenChannel | None = None
 
     @property
     def study_uids(self) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ from storage.catalogue.indexing import PatientFacts
 from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
 from storage.contract.lanes import Lane
-from storage.contract.orders import Order
+from storage.contract.orders import GreenChannel, Order
 from storage.contract.signed_report import AmendmentKind
 from storage.dicom.person_name import patient_display_name
 from storage.ledger.tables import Site
@@ -186,6 +186,7 @@ def summarise(session: Session, found: Case, language: str, now: datetime) -> Ca
         late=unsigned and found.due_at is not None and found.due_at < now,
         images_unacknowledged=found.images_unacknowledged,
         notices=load_notices(session, found),
+        green_channel=GreenChannel(found.green_channel) if found.green_channel is not None else None,
     )
 
 
@@ -210,7 +211,8 @@ def _select_open_offers(viewer: Viewer, now: datetime) -> Select[Offer, ReadingT
 
 
 def _most_urgent_first() -> Sequence[Any]:
-    return (case(LANE_ORDER, value=Case.lane, else_=len(LANE_ORDER)), Case.due_at, Case.created_at, Case.case_id)
+    by_lane = case(LANE_ORDER, value=Case.lane, else_=len(LANE_ORDER))
+    return (Case.green_channel.is_(None), by_lane, Case.due_at, Case.created_at, Case.case_id)
 
 
 def _find_offer(session: Session, viewer: Viewer, case_id: str, now: datetime) -> OfferView | None:

@@ -23,6 +23,7 @@ from reading_queue.db.tables import Account, Case, CaseStudy
 from reading_queue.domain.escalation import (
     TELLS_A_PERSON,
     THIRDS,
+    UNTIL_TAKEN,
     WHILE_UNTAKEN,
     Clock,
     Escalation,
@@ -71,6 +72,7 @@ class EscalationView:
     study_uid: str
     state: CaseState
     lane: Lane
+    green_channel: str | None
     modality: str
     due_at: datetime | None
     reason: str  # why nobody can be asked
@@ -137,7 +139,7 @@ def list_escalations(hub: Hub, viewer: Viewer) -> tuple[EscalationView, ...]:
                 EscalationRow.kind.in_(TELLS_A_PERSON),
                 Case.site_id.in_(visible_sites(session, viewer, now)),
             )
-            .order_by(EscalationRow.acknowledged_at.is_not(None), EscalationRow.raised_at)
+            .order_by(EscalationRow.acknowledged_at.is_not(None), Case.green_channel.is_(None), EscalationRow.raised_at)
             .limit(LISTED_MAX)
         ).all()
         reasons = why_nobody(session, [row[1] for row in rows], viewer.language)
@@ -182,7 +184,7 @@ def _look_at(session: Session, case: Case, open_kinds: set[Escalation], now: dat
         task = find_open_task(session, case.case_id)
         if task is not None:
             launch_route(session, now, task.reading_task_id)
-    settled = open_kinds - reached - ({Escalation.NOBODY} if not clock.taken else set())
+    settled = open_kinds - reached - (UNTIL_TAKEN if not clock.taken else set())
     if settled:
         end_escalations(session, case.case_id, frozenset(settled), now)
     case.look_again_at = next_look(clock, now) or NEVER
@@ -209,6 +211,7 @@ def _view(
         study_uid=study_uid,
         state=CaseState(case.state),
         lane=Lane(case.lane),
+        green_channel=case.green_channel,
         modality=case.modality,
         due_at=case.due_at,
         reason=reason,

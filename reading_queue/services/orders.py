@@ -18,7 +18,7 @@ from reading_queue.db.tables import Case, CaseStudy, ClinicOrder
 from reading_queue.services.casework import find_case_of, get_case_locked, record_custody
 from reading_queue.services.gateway_auth import GatewayIdentity
 from reading_queue.services.hub import Hub
-from reading_queue.services.lanes import count_limit, raise_lane
+from reading_queue.services.lanes import count_limit, enter_green_channel, raise_lane
 from reading_queue.services.link_asking import ask_for_number
 from storage.catalogue.indexing import PatientFacts
 from storage.catalogue.patient_facts import facts_of
@@ -179,6 +179,8 @@ def _join(session: Session, hub: Hub, row: ClinicOrder, case: Case, study: Study
         case.exam_started_at = order.exam_started_at
         count_limit(hub, case)
     raise_lane(session, hub, case, order.lane, now, uids=[study.study_uid])
+    if order.green_channel is not None:
+        enter_green_channel(session, hub, case, order.green_channel, now)
     record_custody(
         session,
         case,

@@ -32,6 +32,16 @@ class Policy:
     deposit_disk_floor_bytes: int = 2 * 1024**3  # of data_dir's disk, which deposits never take
     keep_outpatient_years: int = 15  # after the patient's last visit; emergencies too
     keep_inpatient_years: int = 30  # and of whom it is not known how they came
+    green_channel_limit_min: dict[str, int] = field(  # from the start of the exam to the signature
+        default_factory=lambda: {
+            "stroke": 30,
+            "chest_pain": 45,
+            "trauma": 45,
+            "maternal": 45,
+            "neonatal": 45,
+            "other": 60,
+        }
+    )
     time_limit_default_min: dict[str, int] = field(
         default_factory=lambda: {"stat": 120, "urgent": 240, "routine": 1440, "background": 4320}
     )

@@ -208,7 +208,9 @@ def _tighten_due(session: Session, case: Case, agreement_ids: Collection[str]) -
     limits = session.scalars(select(Agreement.time_limits_min).where(Agreement.agreement_id.in_(agreement_ids)))
     minutes = limit_of(limits, Lane(case.lane))
     if minutes is not None:
-        case.due_at = (case.exam_started_at or case.first_instance_at) + timedelta(minutes=minutes)
+        due_at = (case.exam_started_at or case.first_instance_at) + timedelta(minutes=minutes)
+        of_channel = case.due_at if case.green_channel is not None else None  # an agreement never makes it longer
+        case.due_at = due_at if of_channel is None else min(due_at, of_channel)
         case.look_again_at = None
 
 

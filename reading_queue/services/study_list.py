@@ -87,6 +87,7 @@ class StudyLine:
     study_uid: str
     state: str  # reading_queue.domain.transitions.CaseState
     lane: str
+    green_channel: str | None
     modality: str
     patient_name: str
     patient_display_name: str
@@ -239,6 +240,7 @@ def _line(
         study_uid=of_case.study_uid,
         state=case.state,
         lane=case.lane,
+        green_channel=case.green_channel,
         modality=case.modality,
         patient_name=patient.name if patient else "",
         patient_display_name=patient_display_name(patient.name, language) if patient else "",

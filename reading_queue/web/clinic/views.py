@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from reading_queue.errors import HubError, NotFound
-from reading_queue.services import clinic, study_list
+from reading_queue.services import clinic, green_channels, study_list
 from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyFilter
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
@@ -100,6 +100,8 @@ async def _list(request: web.Request, viewer: Viewer, wanted: StudyFilter, befor
         request,
         "clinic/_studies.html" if is_refresh(request) else "clinic/studies.html",
         listed=listed,
+        green=await in_thread(request, green_channels.list_green_cases, hub, viewer),
+        now=hub.clock(),
         counts=await in_thread(request, study_list.counts_of, hub, viewer),
         wanted=wanted,
         is_filtered=wanted != StudyFilter(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import attention, escalating, link_desk, statistics
+from reading_queue.services import attention, escalating, green_channels, link_desk, statistics
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.rendering import page
@@ -18,6 +18,7 @@ async def overview(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     return page(
         request,
         template,
+        green=await in_thread(request, green_channels.list_green_cases, hub, viewer),
         today=await in_thread(request, statistics.per_site_and_hour, hub, viewer),
         coverage=await in_thread(request, statistics.coverage, hub, viewer),
         stuck=await in_thread(request, attention.stuck, hub, viewer),

@@ -14,6 +14,7 @@ from reading_queue.errors import ConfirmationNeeded, HubError, ReauthenticationN
 from reading_queue.services import reading
 from reading_queue.services.accounts import LoginRefused
 from reading_queue.services.case_evidence import ShownFinding
+from reading_queue.services.green_channels import list_green_cases
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.radiologist.evidence_words import evidence_words
@@ -68,6 +69,7 @@ async def desk(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     return page(
         request,
         template,
+        green=await in_thread(request, list_green_cases, hub, viewer),
         offers=await in_thread(request, reading.offers_of, hub, viewer),
         held=await in_thread(request, reading.held_by, hub, viewer),
         led=await in_thread(request, reading.led_by, hub, viewer),
