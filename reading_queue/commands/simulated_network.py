@@ -36,12 +36,14 @@ def to_simulate(network: NetworkDocument, begin: datetime, days: int) -> Network
 
 
 def _physician(part: PhysicianPart, time_zone: str, begin: datetime, days: int) -> RosteredPhysician:
+    from reading_queue.services.network_document import RosterPart
+
     if part.duty == "always":
         duty: tuple[tuple[datetime, datetime], ...] = ((begin - timedelta(days=1), begin + timedelta(days=days + 1)),)
-    elif isinstance(part.duty, tuple):
-        duty = tuple((period.starts_at, period.ends_at) for period in part.duty)
-    else:
+    elif isinstance(part.duty, RosterPart):
         duty = tuple(part.duty.periods(time_zone, begin, days))
+    else:
+        duty = tuple((period.starts_at, period.ends_at) for period in part.duty or ())
     facts = PhysicianFacts(
         physician_id=part.login,
         organisation_id=part.organisation,
@@ -52,6 +54,7 @@ def _physician(part: PhysicianPart, time_zone: str, begin: datetime, days: int) 
         work_in_progress=0,
         work_in_progress_max=part.wip_max,
         workload_points=0,
+        also_at=part.also_at,
     )
     return RosteredPhysician(facts, part.name, part.duty == "always")
 

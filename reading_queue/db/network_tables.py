@@ -1,4 +1,7 @@
-"""What was agreed when: the versions of each agreement. None is ever changed but for the moment of its replacement."""
+"""What was agreed when, who was who when: the versions of agreements, organisations, people and their duty.
+
+None is ever changed but for the moment of its replacement.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,29 @@ class AgreementVersion(Base):
     time_limits_min: Mapped[dict[str, Any]]
     valid_from: Mapped[date] = mapped_column(Date)
     valid_until: Mapped[date] = mapped_column(Date)
+    recorded_at: Mapped[datetime]
+    recorded_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))  # nobody: a command on the hub
+    replaced_at: Mapped[datetime | None]
+
+
+class NetworkVersion(Base):
+    """What the network said of one organisation, account, physician or duty from `recorded_at` until `replaced_at`."""
+
+    __tablename__ = "network_versions"
+    __table_args__ = (
+        Index(
+            "uq_network_versions_present",
+            "kind",
+            "subject_id",
+            unique=True,
+            postgresql_where=text("replaced_at IS NULL"),
+        ),
+    )
+
+    kind: Mapped[str] = mapped_column(primary_key=True)  # reading_queue.domain.network_changes.Kind
+    subject_id: Mapped[str] = mapped_column(primary_key=True)  # of the organisation, account or physician
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # from 1
+    facts: Mapped[dict[str, Any]]  # named as in the network's file
     recorded_at: Mapped[datetime]
     recorded_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))  # nobody: a command on the hub
     replaced_at: Mapped[datetime | None]

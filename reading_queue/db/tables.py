@@ -27,6 +27,7 @@ class Organisation(Base):
     name: Mapped[str]
     name_en: Mapped[str] = mapped_column(server_default="")
     site_id: Mapped[str | None] = mapped_column(ForeignKey("sites.site_id"), unique=True)
+    time_zone: Mapped[str] = mapped_column(server_default="Asia/Shanghai")  # of its rosters
 
 
 class Agreement(Base):
@@ -83,9 +84,10 @@ class Session(Base):
 
 
 class Physician(Base):
-    """What makes an account able to read: licence, specialties, limits."""
+    """What makes an account able to read: licence, specialties, limits; `duty_periods` follows from `duty`."""
 
     __tablename__ = "physicians"
+    __table_args__ = (Index("ix_physicians_also_at", "also_at", postgresql_using="gin"),)
 
     physician_id: Mapped[str] = mapped_column(primary_key=True)
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.account_id"), unique=True)
@@ -96,6 +98,8 @@ class Physician(Base):
     modalities: Mapped[list[str]]  # empty means all
     specialties: Mapped[list[str]]
     wip_max: Mapped[int]
+    also_at: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")  # other hospitals for which they read
+    duty: Mapped[Any] = mapped_column(JSONB, server_default="[]")  # "always", a weekly roster or periods, as written
 
     account: Mapped[Account] = relationship(lazy="raise_on_sql")
 

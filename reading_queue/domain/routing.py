@@ -125,6 +125,12 @@ class PhysicianFacts:
     read_this_patient: bool = False
     declined: bool = False  # this reading task, or one it replaces
     let_pass: bool = False  # an offer of this reading task ran out unanswered
+    also_at: tuple[str, ...] = ()  # other hospitals for which they read
+
+    @property
+    def hospitals(self) -> tuple[str, ...]:
+        """Return the organisations for which the physician reads, their own first."""
+        return (self.organisation_id, *self.also_at)
 
     def on_duty(self, now: datetime) -> bool:
         """Return whether `now` lies in a period of duty."""
@@ -191,12 +197,13 @@ def rank(
     by_assisting: dict[str, list[AgreementFacts]] = {}
     for each in agreements:
         by_assisting.setdefault(each.assisting_organisation_id, []).append(each)
-    found: dict[str, tuple[AgreementFacts | None, list[Reason]]] = {}  # the same for all of one organisation
+    found: dict[tuple[str, ...], tuple[AgreementFacts | None, list[Reason]]] = {}  # the same for all of one hospital
     for physician in physicians:
-        if physician.organisation_id not in found:
-            own = by_assisting.get(physician.organisation_id, [])
-            found[physician.organisation_id] = find_agreement(case, physician, own)
-        agreement, lacking = found[physician.organisation_id]
+        hospitals = physician.hospitals
+        if hospitals not in found:
+            own = [agreement for hospital in hospitals for agreement in by_assisting.get(hospital, [])]
+            found[hospitals] = find_agreement(case, physician, own)
+        agreement, lacking = found[hospitals]
         reasons = _personal_reasons(case, physician, now)
         if agreement is None or reasons:
             ranking.excluded[physician.physician_id] = [*lacking, *reasons]
@@ -269,7 +276,7 @@ def find_agreement(
     concerning = [
         agreement
         for agreement in agreements
-        if agreement.assisting_organisation_id == physician.organisation_id
+        if agreement.assisting_organisation_id in physician.hospitals
         and agreement.requesting_organisation_id in case.organisation_ids
     ]
     if not concerning:

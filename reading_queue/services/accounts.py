@@ -22,6 +22,7 @@ from reading_queue.db.tables import Account, Organisation, Physician, Session
 from reading_queue.domain.roles import Role
 from reading_queue.errors import Conflict, NotAuthenticated
 from reading_queue.services.hub import Hub
+from reading_queue.services.network_versions import record_person
 from reading_queue.services.visibility import Viewer
 from storage.contract.identifiers import new_id
 from storage.ledger.tables import AuditEvent
@@ -83,6 +84,8 @@ def create_account(hub: Hub, new: NewAccount, *, hasher: PasswordHasher = PASSWO
             raise LoginTaken("another account has this login")
         account = account_row(new, password_hash, hub.clock())
         session.add(account)
+        session.flush()
+        record_person(session, account, hub.clock())
         return account.account_id
 
 

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from argon2 import PasswordHasher
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Account, DutyPeriod, Organisation, Physician
+from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.domain.roster import gaps
 from reading_queue.services.accounts import PASSWORD_HASHER, NewAccount, account_row
 from reading_queue.services.agreements import record_agreement
+from reading_queue.services.duty import periods_of, write_duty
 from reading_queue.services.hub import Hub
 from reading_queue.services.network_document import (
     AgreementPart,
@@ -31,14 +32,14 @@ from reading_queue.services.network_document import (
     PhysicianPart,
     RosterPart,
     parse_network,
+    written_duty,
 )
+from reading_queue.services.network_versions import record_organisation, record_person, record_physician
 from storage.contract.identifiers import new_id
 from storage.ledger.tables import AuditEvent, Site
 
 SECURITY_ALERT: Final = "110113"  # DCM: people's rights were changed
-DUTY_ALWAYS: Final = timedelta(days=366)  # `duty: always` reaches this far from each import
 RANDOM_PASSWORD_BYTES: Final = 12
-ROSTER_DAYS: Final = 366  # a weekly roster reaches this far from each import
 GAPS_TOLD_DAYS: Final = 7
 
 
@@ -107,12 +108,15 @@ def _save_organisations(session: Session, parts: tuple[OrganisationPart, ...], n
     for part in parts:
         row = session.get(Organisation, part.id) or Organisation(organisation_id=part.id, parent_id=None)
         row.kind, row.name, row.name_en, row.site_id = part.kind, part.name, part.name_en, part.site
+        row.time_zone = part.time_zone
         session.add(row)
         rows[part.id] = row
     session.flush()  # every parent exists before a child points to it
     for part in parts:
         rows[part.id].parent_id = part.parent
     session.flush()
+    for row in rows.values():
+        record_organisation(session, row, now)
 
 
 def _save_agreements(session: Session, parts: tuple[AgreementPart, ...], now: datetime) -> int:
@@ -152,6 +156,8 @@ def _save_accounts(
         row.display_name, row.role, row.organisation_id = person.name, role.value, person.organisation
         accounts[person.login] = row
     session.flush()
+    for row in accounts.values():
+        record_person(session, row, now)
     return accounts
 
 
@@ -160,30 +166,15 @@ def _roster_gaps(network: NetworkDocument, zones: Mapping[str, str], now: dateti
     duty: dict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
     end = now + timedelta(days=GAPS_TOLD_DAYS)
     for part in network.physicians:
-        if part.duty == "always":
-            duty[part.organisation].append((now, end))
-        elif isinstance(part.duty, RosterPart):
-            duty[part.organisation] += part.duty.periods(zones[part.organisation], now, GAPS_TOLD_DAYS)
-        else:
-            duty[part.organisation] += [(period.starts_at, period.ends_at) for period in part.duty]
+        periods = periods_of(part.duty or (), zones[part.organisation], now, GAPS_TOLD_DAYS)
+        for organisation in (part.organisation, *part.also_at):
+            duty[organisation] += periods
     rostered = {part.organisation for part in network.physicians if isinstance(part.duty, RosterPart)}
     for organisation in sorted(rostered):
         zone = ZoneInfo(zones[organisation])
         for start, stop in gaps(duty[organisation], now, end):
             words = (f"{moment.astimezone(zone):%Y-%m-%d %H:%M}" for moment in (start, stop))
             yield f"{organisation}: nobody is on duty from " + " to ".join(words)
-
-
-def _save_roster(
-    session: Session, physician_id: str, periods: Iterable[tuple[datetime, datetime]], now: datetime
-) -> None:
-    """Put the roster in place of all duty to come; what is past stays as it was."""
-    of_physician = DutyPeriod.physician_id == physician_id
-    session.execute(delete(DutyPeriod).where(of_physician, DutyPeriod.starts_at >= now))
-    session.execute(update(DutyPeriod).where(of_physician, DutyPeriod.ends_at > now).values(ends_at=now))
-    for starts_at, ends_at in periods:
-        period_id = f"{physician_id}:roster:{starts_at.isoformat()}"
-        _save_duty(session, physician_id, period_id, starts_at, ends_at)
 
 
 def _save_physician(session: Session, part: PhysicianPart, account: Account, time_zone: str, now: datetime) -> None:
@@ -194,24 +185,12 @@ def _save_physician(session: Session, part: PhysicianPart, account: Account, tim
     row.organisation_id, row.title = part.organisation, part.title.value
     row.licence_number, row.licence_valid_until = part.licence_number, part.licence_valid_until
     row.modalities, row.specialties, row.wip_max = list(part.modalities), list(part.specialties), part.wip_max
+    row.also_at = list(part.also_at)
+    if part.duty is not None or row.duty is None:
+        row.duty = written_duty(part.duty or ())
     session.flush()
-    if part.duty == "always":
-        _save_duty(session, row.physician_id, f"{row.physician_id}:always", now, now + DUTY_ALWAYS)
-        return
-    if isinstance(part.duty, RosterPart):
-        _save_roster(session, row.physician_id, part.duty.periods(time_zone, now, ROSTER_DAYS), now)
-        return
-    for period in part.duty:
-        period_id = f"{row.physician_id}:{period.starts_at.isoformat()}"
-        _save_duty(session, row.physician_id, period_id, period.starts_at, period.ends_at)
-
-
-def _save_duty(session: Session, physician_id: str, period_id: str, starts_at: datetime, ends_at: datetime) -> None:
-    row = session.get(DutyPeriod, period_id)
-    if row is None:
-        row = DutyPeriod(duty_period_id=period_id, physician_id=physician_id, starts_at=starts_at)
-        session.add(row)
-    row.ends_at = ends_at
+    write_duty(session, row, time_zone, now)
+    record_physician(session, row, now)
 
 
 def _audit(now: datetime, **detail: int) -> AuditEvent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import combinations
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -111,6 +111,22 @@ class RosterPart(Part):
         return [period for period in self.roster().periods(zone, yesterday, days + 2) if period[1] > now]
 
 
+Duty = Literal["always"] | RosterPart | tuple[DutyPart, ...]
+
+
+def written_duty(duty: Duty) -> Any:
+    """Return the duty as values of JSON, alike for the same duty in other words: sorted, in UTC, nothing for nobody."""
+    if duty == "always":
+        return "always"
+    if not isinstance(duty, RosterPart):
+        periods = sorted((one.starts_at.astimezone(UTC), one.ends_at.astimezone(UTC)) for one in duty)
+        return [{"starts_at": start.isoformat(), "ends_at": end.isoformat()} for start, end in periods]
+    weekly = {day: sorted(set(duty.weekly[day])) for day in WEEKDAYS if duty.weekly.get(day)}
+    extra = {day.isoformat(): sorted(set(shifts)) for day, shifts in sorted(duty.extra.items()) if shifts}
+    days_off = sorted({day.isoformat() for day in duty.days_off})
+    return {"weekly": weekly, "days_off": days_off, "extra": extra} if weekly or days_off or extra else []
+
+
 def _shift(words: str) -> Shift:
     starts, ends = words.split("-")
     return Shift(time.fromisoformat(starts), time.fromisoformat(ends))
@@ -125,7 +141,8 @@ class PhysicianPart(PersonPart):
     modalities: tuple[str, ...] = ()
     specialties: tuple[str, ...] = ()
     wip_max: int = Field(default=5, ge=1, le=50)
-    duty: Literal["always"] | RosterPart | tuple[DutyPart, ...] = ()
+    also_at: tuple[Code, ...] = ()  # other hospitals for which they read
+    duty: Duty | None = None  # None: as it is, nothing for somebody new
 
 
 class NetworkDocument(Part):
@@ -246,6 +263,9 @@ def _wrong_people(network: NetworkDocument) -> Iterator[str]:
             yield f"{path}.organisation: no organisation has the id {person.organisation}"
         elif role is Role.TECHNICIAN and sites[person.organisation] is None:
             yield f"{path}.organisation: {person.organisation} has no site, so a technician would see nothing"
+        for other in person.also_at if isinstance(person, PhysicianPart) else ():
+            if other not in sites:
+                yield f"{path}.also_at: no organisation has the id {other}"
 
 
 def _repeated(group: str, key: str, values: list[Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Text, any_, bindparam, exists, func, literal, select, true
+from sqlalchemy import ARRAY, ColumnElement, Select, Text, any_, bindparam, exists, func, literal, or_, select, true
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import (
@@ -180,6 +180,7 @@ def _load_physicians(session: Session, organisation_ids: Collection[str], now: d
             work_in_progress=row.held,
             work_in_progress_max=row.wip_max,
             workload_points=workload[row.physician_id],
+            also_at=tuple(row.also_at),
         )
         for row in rows
     ]
@@ -245,6 +246,7 @@ def _select_physicians() -> Select[Any]:
     held = select(func.count()).where(
         ReadingTask.holder_id == Physician.physician_id, ReadingTask.state == ReadingTaskState.IN_PROGRESS
     )
+    elsewhere = Physician.also_at.has_any(bindparam("organisations", type_=ARRAY(Text)))
     return (
         select(
             Physician.physician_id,
@@ -253,13 +255,14 @@ def _select_physicians() -> Select[Any]:
             Physician.licence_valid_until,
             Physician.modalities,
             Physician.wip_max,
+            Physician.also_at,
             duty.c.starts_at.label("duty_from"),
             duty.c.ends_at.label("duty_until"),
             held.correlate(Physician).scalar_subquery().label("held"),
         )
         .join(Account, Account.account_id == Physician.account_id)
         .outerjoin(duty, true())
-        .where(Physician.organisation_id == _any_of("organisations"), Account.disabled_at.is_(None))
+        .where(or_(Physician.organisation_id == _any_of("organisations"), elsewhere), Account.disabled_at.is_(None))
         .order_by(Physician.physician_id)
     )
 

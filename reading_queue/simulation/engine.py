@@ -75,6 +75,7 @@ class Run:
         self._parked: dict[str, dict[SimulatedTask, None]] = defaultdict(dict)
         self._waiting: dict[SimulatedTask, None] = {}
         self._waking: set[str] = set()
+        self._reads_elsewhere = any(one.facts.also_at for one in network.physicians)
         self._knows: dict[tuple[str, int], set[str]] = {}
         self.readers = {one.facts.physician_id: self._hire(one, days, seed) for one in network.physicians}
         sites = [(one.organisation_id, one.kind) for one in network.hospitals.values() if one.sends]
@@ -118,7 +119,8 @@ class Run:
 
     def _hire(self, rostered: RosteredPhysician, days: int, seed: int) -> Reader:
         reader = Reader(rostered, replace(rostered.facts, duty=(), work_in_progress=0, workload_points=0))
-        self._staff[rostered.facts.organisation_id].append(reader)
+        for hospital in rostered.facts.hospitals:
+            self._staff[hospital].append(reader)
         for start, end in periods_within(rostered, self._begin, self._begin + timedelta(seconds=days * DAY_S)):
             if not rostered.always and self._stays_away(reader, start, seed):
                 continue
@@ -134,14 +136,16 @@ class Run:
     def _come(self, reader: Reader, start: datetime, end: datetime) -> None:
         reader.note(duty=((start, end),))
         reader.duty_until_s = (end - self._begin).total_seconds()
-        self._present[reader.facts.organisation_id][reader.physician_id] = reader
-        self._wake(reader.facts.organisation_id)
+        for hospital in reader.facts.hospitals:
+            self._present[hospital][reader.physician_id] = reader
+            self._wake(hospital)
         self._look_soon(reader)
 
     def _leave(self, reader: Reader) -> None:
         reader.note(duty=())
         reader.duty_until_s = None
-        del self._present[reader.facts.organisation_id][reader.physician_id]
+        for hospital in reader.facts.hospitals:
+            del self._present[hospital][reader.physician_id]
         self._stop_reading(reader)
         for work in reversed(reader.claims):
             reader.given_back += 1
@@ -216,9 +220,12 @@ class Run:
     def _physicians(self, task: SimulatedTask, groups: Iterable[Iterable[Reader]]) -> list[PhysicianFacts]:
         study = task.case.study
         knows = self._knows.get((study.organisation_id, study.patient), set())
+        readers: Iterable[Reader] = (reader for group in groups for reader in group)
+        if self._reads_elsewhere:  # such a physician stands in several groups
+            readers = dict.fromkeys(readers)
         if knows or task.declined or task.let_pass:
-            return [reader.facts_for(task, knows) for group in groups for reader in group]
-        return [reader.facts for group in groups for reader in group]
+            return [reader.facts_for(task, knows) for reader in readers]
+        return [reader.facts for reader in readers]
 
     def _facts_of(self, task: SimulatedTask) -> CaseFacts:
         case, study = task.case, task.case.study
@@ -384,7 +391,8 @@ class Run:
         was_full = not reader.has_room
         reader.note(work_in_progress=len(reader.claims))
         if was_full:
-            self._wake(reader.facts.organisation_id)
+            for hospital in reader.facts.hospitals:
+                self._wake(hospital)
         if work.task.phase is Phase.INTERPRETATION:
             self._finish_interpretation(reader, work.task)
         else:

@@ -41,7 +41,8 @@ def find_gaps(network: Network, begin: datetime, days: int) -> list[Gap]:
     end = begin + timedelta(days=days)
     staff: dict[str, list[RosteredPhysician]] = defaultdict(list)
     for physician in network.physicians:
-        staff[physician.facts.organisation_id].append(physician)
+        for organisation_id in physician.facts.hospitals:
+            staff[organisation_id].append(physician)
     sites: dict[tuple[str, tuple[str, ...]], int] = defaultdict(int)
     for hospital in network.hospitals.values():
         if hospital.sends:

@@ -10,11 +10,14 @@ from sqlalchemy import func, select
 
 from reading_queue.db.network_tables import AgreementVersion
 from reading_queue.db.tables import Account, Agreement, DutyPeriod, Organisation, Physician
+from reading_queue.domain.network_changes import Kind
 from reading_queue.services.accounts import login
 from reading_queue.services.agreements import agreements_as_of
 from reading_queue.services.hub import Hub
 from reading_queue.services.network import load_network
 from reading_queue.services.network_document import NetworkInvalid
+from reading_queue.services.network_versions import network_as_of
+from reading_queue.services.routing_facts import SharedFacts
 from storage.ledger.tables import AuditEvent, Site
 from tests.integration.hub_web.county import CHEAP, PASSWORD, read_document
 from tests.support.clock import SteerableClock
@@ -179,3 +182,42 @@ def test_shift_that_is_no_time_of_day_is_refused(hub: Hub) -> None:
     document["physicians"][0]["duty"] = {"weekly": {"mon": ["20:00-25:00"]}}
     with pytest.raises(NetworkInvalid, match="weekly"):
         load_network(hub, document, hasher=CHEAP)
+
+
+def test_every_change_of_the_network_is_a_version_with_its_moment_and_an_audit_line(
+    hub: Hub, hub_clock: SteerableClock
+) -> None:
+    document = read_document()
+    load_network(hub, document, hasher=CHEAP)
+    before = hub_clock.now
+    hub_clock.advance(3600)
+    document["organisations"][0]["name"] = "清河县第一人民医院"
+    document["physicians"][0].update(wip_max=9, also_at=["qinghe-zhongyi"], duty={"weekly": {"mon": ["08:00-12:00"]}})
+    load_network(hub, document, hasher=CHEAP)
+    with hub.transaction() as session:
+        physician_id = session.scalar(select(Physician.physician_id).where(Physician.wip_max == 9))
+        for kind, subject, changed in (
+            (Kind.ORGANISATION, "qinghe-renmin", ["name"]),
+            (Kind.PHYSICIAN, physician_id, ["also_at", "wip_max"]),
+            (Kind.DUTY, physician_id, ["duty"]),
+        ):
+            then, now = (network_as_of(session, kind, moment)[subject] for moment in (before, hub_clock.now))
+            assert sorted(name for name in now if now[name] != then[name]) == changed
+            lines = select(AuditEvent.detail).where(AuditEvent.object_kind == kind, AuditEvent.action == "U")
+            assert session.scalars(lines).all() == [{"version": 2, "changed": changed}]
+        assert network_as_of(session, Kind.DUTY, before)[physician_id] == {"duty": "always"}
+
+
+def test_physician_is_asked_by_each_of_their_hospitals(hub: Hub) -> None:
+    document = read_document()
+    document["physicians"][0]["also_at"] = ["jianglan-sheng"]
+    load_network(hub, document, hasher=CHEAP)
+    with hub.transaction() as session:
+        shared = SharedFacts(session, hub.clock())
+        found = {name: shared.physicians(frozenset({name})) for name in ("qinghe-renmin", "jianglan-sheng")}
+        own = session.scalar(select(Physician.physician_id).where(Physician.licence_number == "DEMO-0001"))
+    assert all(own in {one.physician_id for one in physicians} for physicians in found.values())
+    assert next(one for one in found["jianglan-sheng"] if one.physician_id == own).hospitals == (
+        "qinghe-renmin",
+        "jianglan-sheng",
+    )

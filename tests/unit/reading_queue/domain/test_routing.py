@@ -304,3 +304,13 @@ def test_routine_work_levels_out_so_that_nobody_ends_a_case_ahead_of_who_had_lea
         points[first.physician_id] += 100
     given_work = [done for number, done in enumerate(points.values()) if done > before[number]]
     assert max(given_work) - min(points.values()) <= 100
+
+
+def test_physician_of_several_hospitals_reads_under_the_agreement_of_each():
+    elsewhere = replace(PHYSICIAN, organisation_id="own", also_at=("city", "province"))
+    second = replace(AGREEMENT, agreement_id="second", assisting_organisation_id="province", stage=2)
+    assert rank(CASE, [elsewhere], [second], NOW).candidates[0].agreement_id == "second"
+    assert rank(CASE, [elsewhere], [second, AGREEMENT], NOW).candidates[0].agreement_id == "agreement"
+    assert rank(CASE, [replace(elsewhere, also_at=())], [second, AGREEMENT], NOW).excluded == {
+        "p": [Reason.NO_AGREEMENT]
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -250,3 +251,13 @@ def test_agreement_sets_the_limit_that_is_judged():
     usual = run(county(physician("a"), physician("b")))
     assert hurried.summary()["lanes"]["routine"]["share_met"] < 0.1 < usual.summary()["lanes"]["routine"]["share_met"]
     assert hurried.days == DAYS
+
+
+def test_physician_of_two_hospitals_reads_for_both():
+    elsewhere = physician("a", "city")
+    shared = replace(elsewhere, facts=replace(elsewhere.facts, also_at=("county",)))
+    both = [agreement("county", "county", 1), agreement("county", "city", 2)]
+    outcome = run(county(shared, physician("b", "county"), agreements=both))
+    read = {one["physician"]: one for one in outcome.summary()["people"]}
+    assert read["a"]["interpreted"] > 0
+    assert read["b"]["verified"] > 0  # nobody verifies their own

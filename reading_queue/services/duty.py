@@ -1,0 +1,57 @@
+"""Duty as it was written, made into the periods that routing reads. Past duty stays as it was.
+
+Duty is "always", a weekly roster, or a list of periods (`network_document.DutyPart`, `RosterPart`). The periods of
+`always` and of a roster reach `DUTY_DAYS` from the moment at which they are written.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from reading_queue.db.tables import DutyPeriod, Physician
+from reading_queue.domain.roster import Period, merged
+from reading_queue.services.network_document import Duty, RosterPart
+
+DUTY_DAYS: Final = 366
+_DUTY: Final[TypeAdapter[Duty]] = TypeAdapter(Duty)
+
+
+def parse_duty(written: Any) -> Duty:
+    """Return the duty from its JSON as `physicians.duty` keeps it."""
+    return _DUTY.validate_python(written)
+
+
+def periods_of(duty: Duty, time_zone: str, now: datetime, days: int) -> list[Period]:
+    """Return the duty that is not over, as the fewest periods; for so many days where it has no end of its own."""
+    if duty == "always":
+        return [(now, now + timedelta(days=days))]
+    if isinstance(duty, RosterPart):
+        return duty.periods(time_zone, now, days)
+    return merged((one.starts_at, one.ends_at) for one in duty if one.ends_at > now)
+
+
+def write_duty(session: Session, physician: Physician, time_zone: str, now: datetime) -> None:
+    """Put the physician's duty as it is written in place of the periods to come; one that goes on is not broken."""
+    of_physician = DutyPeriod.physician_id == physician.physician_id
+    coming = periods_of(parse_duty(physician.duty), time_zone, now, DUTY_DAYS)
+    session.execute(delete(DutyPeriod).where(of_physician, DutyPeriod.starts_at >= now))
+    for row in session.scalars(select(DutyPeriod).where(of_physician, DutyPeriod.ends_at > now)):
+        goes_on = bool(coming) and coming[0][0] <= now
+        row.ends_at = coming.pop(0)[1] if goes_on else now
+    session.flush()
+    for starts_at, ends_at in coming:
+        begins = max(starts_at, now)
+        session.add(
+            DutyPeriod(
+                duty_period_id=f"{physician.physician_id}:{begins.isoformat()}",
+                physician_id=physician.physician_id,
+                starts_at=begins,
+                ends_at=ends_at,
+            )
+        )
+    session.flush()
