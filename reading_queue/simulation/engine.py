@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -22,7 +22,6 @@ from reading_queue.domain.routing import (
     WORKLOAD_POINTS_DEFAULT,
     CaseFacts,
     Phase,
-    PhysicianFacts,
     choose,
     limit_of,
     still_to_ask,
@@ -34,6 +33,7 @@ from reading_queue.simulation.life import Reader, SimulatedCase, SimulatedTask, 
 from reading_queue.simulation.network import Network, RosteredPhysician, periods_within
 from reading_queue.simulation.outcome import Outcome
 from reading_queue.simulation.rules import Rules
+from reading_queue.simulation.staff import Staff
 from storage.contract.lanes import Lane
 
 DAYS_MAX: Final = 28  # within the window over which the hub counts workload
@@ -70,12 +70,10 @@ class Run:
         self._events: list[tuple[float, int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = 0
         self._dates: dict[int, date] = {}
-        self._present: dict[str, dict[str, Reader]] = defaultdict(dict)
-        self._staff: dict[str, list[Reader]] = defaultdict(list)
+        self._staff = Staff()
         self._parked: dict[str, dict[SimulatedTask, None]] = defaultdict(dict)
         self._waiting: dict[SimulatedTask, None] = {}
         self._waking: set[str] = set()
-        self._reads_elsewhere = any(one.facts.also_at for one in network.physicians)
         self._knows: dict[tuple[str, int], set[str]] = {}
         self.readers = {one.facts.physician_id: self._hire(one, days, seed) for one in network.physicians}
         sites = [(one.organisation_id, one.kind) for one in network.hospitals.values() if one.sends]
@@ -119,8 +117,7 @@ class Run:
 
     def _hire(self, rostered: RosteredPhysician, days: int, seed: int) -> Reader:
         reader = Reader(rostered, replace(rostered.facts, duty=(), work_in_progress=0, workload_points=0))
-        for hospital in rostered.facts.hospitals:
-            self._staff[hospital].append(reader)
+        self._staff.hire(reader)
         for start, end in periods_within(rostered, self._begin, self._begin + timedelta(seconds=days * DAY_S)):
             if not rostered.always and self._stays_away(reader, start, seed):
                 continue
@@ -136,16 +133,15 @@ class Run:
     def _come(self, reader: Reader, start: datetime, end: datetime) -> None:
         reader.note(duty=((start, end),))
         reader.duty_until_s = (end - self._begin).total_seconds()
+        self._staff.come(reader)
         for hospital in reader.facts.hospitals:
-            self._present[hospital][reader.physician_id] = reader
             self._wake(hospital)
         self._look_soon(reader)
 
     def _leave(self, reader: Reader) -> None:
         reader.note(duty=())
         reader.duty_until_s = None
-        for hospital in reader.facts.hospitals:
-            del self._present[hospital][reader.physician_id]
+        self._staff.leave(reader)
         self._stop_reading(reader)
         for work in reversed(reader.claims):
             reader.given_back += 1
@@ -190,11 +186,12 @@ class Run:
             return
         case, study = task.case, task.case.study
         case.waiting, widened = task, task.widened(self._begin, self._now)
+        knows = self._knows.get((study.organisation_id, study.patient), set())
         ranking = rank_by_stages(
             self._facts_of(task),
             self._network.agreements_by_stage(study.organisation_id),
-            lambda organisations: self._physicians(task, (self._present[one].values() for one in organisations)),
-            lambda organisations: self._physicians(task, (self._staff[one] for one in organisations)),
+            lambda hospitals: self._staff.present(hospitals, task, knows),
+            lambda hospitals: self._staff.everybody(hospitals, task, knows),
             self._now,
             self._rules.offer_width,
             widened,
@@ -216,16 +213,6 @@ class Run:
         for one in fresh:
             self._offer(task, self.readers[one.physician_id], one.agreement_id, one.stage)
         self._at(self._now_s + self._rules.offer_ttl_s, OTHER, self._expire_offers, task)
-
-    def _physicians(self, task: SimulatedTask, groups: Iterable[Iterable[Reader]]) -> list[PhysicianFacts]:
-        study = task.case.study
-        knows = self._knows.get((study.organisation_id, study.patient), set())
-        readers: Iterable[Reader] = (reader for group in groups for reader in group)
-        if self._reads_elsewhere:  # such a physician stands in several groups
-            readers = dict.fromkeys(readers)
-        if knows or task.declined or task.let_pass:
-            return [reader.facts_for(task, knows) for reader in readers]
-        return [reader.facts for reader in readers]
 
     def _facts_of(self, task: SimulatedTask) -> CaseFacts:
         case, study = task.case, task.case.study
