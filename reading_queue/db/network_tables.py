@@ -1,6 +1,6 @@
-"""What was agreed when, who was who when: the versions of agreements, organisations, people and their duty.
+"""Periods of duty; what was agreed when, who was who when: the versions of agreements, organisations, people, duty.
 
-None is ever changed but for the moment of its replacement.
+No version is ever changed but for the moment of its replacement.
 """
 
 from __future__ import annotations
@@ -61,3 +61,15 @@ class NetworkVersion(Base):
     recorded_at: Mapped[datetime]
     recorded_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))  # nobody: a command on the hub
     replaced_at: Mapped[datetime | None]
+
+
+class DutyPeriod(Base):
+    """One period in which a physician is on duty."""
+
+    __tablename__ = "duty_periods"
+    __table_args__ = (Index("ix_duty_periods_physician_id_starts_at", "physician_id", "starts_at"),)
+
+    duty_period_id: Mapped[str] = mapped_column(primary_key=True)
+    physician_id: Mapped[str] = mapped_column(ForeignKey("physicians.physician_id"))
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime]

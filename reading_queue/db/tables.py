@@ -104,18 +104,6 @@ class Physician(Base):
     account: Mapped[Account] = relationship(lazy="raise_on_sql")
 
 
-class DutyPeriod(Base):
-    """One period in which a physician is on duty."""
-
-    __tablename__ = "duty_periods"
-    __table_args__ = (Index("ix_duty_periods_physician_id_starts_at", "physician_id", "starts_at"),)
-
-    duty_period_id: Mapped[str] = mapped_column(primary_key=True)
-    physician_id: Mapped[str] = mapped_column(ForeignKey("physicians.physician_id"))
-    starts_at: Mapped[datetime]
-    ends_at: Mapped[datetime]
-
-
 class Case(Base):
     """One remote read of one or more studies: its clocks, its reading tasks, its reports."""
 

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import DutyPeriod, Physician
+from reading_queue.db.network_tables import DutyPeriod
+from reading_queue.db.tables import Physician
 from reading_queue.domain.roster import Period, merged
 from reading_queue.services.network_document import Duty, RosterPart
 

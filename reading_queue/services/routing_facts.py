@@ -15,12 +15,12 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ARRAY, ColumnElement, Select, Text, any_, bindparam, exists, func, literal, or_, select, true
 from sqlalchemy.orm import Session
 
+from reading_queue.db.network_tables import DutyPeriod
 from reading_queue.db.tables import (
     Account,
     Agreement,
     Case,
     CaseStudy,
-    DutyPeriod,
     Offer,
     Organisation,
     Physician,

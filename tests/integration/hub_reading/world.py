@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import delete, select
 
+from reading_queue.db.network_tables import DutyPeriod
 from reading_queue.db.tables import (
     Account,
     Agreement,
     Case,
-    DutyPeriod,
     Offer,
     Organisation,
     Physician,

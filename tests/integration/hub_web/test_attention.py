@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from reading_queue.db.tables import Case, DutyPeriod
+from reading_queue.db.network_tables import DutyPeriod
+from reading_queue.db.tables import Case
 from reading_queue.services.attention import FORGET_AFTER, STALLED_AFTER, Stuck, StuckKind, stuck
 from reading_queue.services.hub import Hub
 from storage.catalogue.tables import Grant, GrantedPack, Instance, Pack, Series, Study, Transfer

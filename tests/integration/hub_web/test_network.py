@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import func, select
 
-from reading_queue.db.network_tables import AgreementVersion
-from reading_queue.db.tables import Account, Agreement, DutyPeriod, Organisation, Physician
+from reading_queue.db.network_tables import AgreementVersion, DutyPeriod
+from reading_queue.db.tables import Account, Agreement, Organisation, Physician
 from reading_queue.domain.network_changes import Kind
 from reading_queue.services.accounts import login
 from reading_queue.services.agreements import agreements_as_of
