@@ -14,6 +14,8 @@
     │   ├── WrongState
     │   ├── StaleDraft
     │   ├── ImagesUnacknowledged
+    │   ├── IdentityInDoubt
+    │   ├── IdentityUnconfirmed
     │   └── WorkInProgressFull
     ├── Invalid                     422
     │   ├── TextNotAcceptable
@@ -120,6 +122,18 @@ class ImagesUnacknowledged(Conflict):
     """Images arrived, or the study was corrected, after the claim; look and acknowledge it before you sign."""
 
     code = "images_unacknowledged"
+
+
+class IdentityInDoubt(Conflict):
+    """Order and images do not seem to be of one person; the site or a coordinator has to settle that first."""
+
+    code = "identity_in_doubt"
+
+
+class IdentityUnconfirmed(Conflict):
+    """Order and images do not seem to be of one person; confirm that you have checked it before you sign."""
+
+    code = "identity_unconfirmed"
 
 
 class WorkInProgressFull(Conflict):

@@ -33,6 +33,7 @@ _TABLE_MODULES = (
     "reading_queue.db.course_tables",
     "reading_queue.db.network_tables",
     "reading_queue.db.event_tables",
+    "reading_queue.db.identity_tables",
 )
 
 

@@ -153,6 +153,7 @@ class Case(Base):
     acknowledged_at: Mapped[datetime | None]
     due_at: Mapped[datetime | None]  # by the agreement's time limit
     unroutable_reason: Mapped[str | None]
+    identity_doubted_at: Mapped[datetime | None]  # since when it is open whose it is; see IdentityConflict
     look_again_at: Mapped[datetime | None]  # when its clock asks for more; empty after every change
     paused_s: Mapped[int] = mapped_column(server_default="0")  # how long its limit stood still for the site
     amended_at: Mapped[datetime | None]  # the newest version's signature, when it is not the first

@@ -16,6 +16,7 @@ from reading_queue.domain.transitions import BEING_READ
 from reading_queue.services import cases, casework, custody, link_asking, prepared_metadata
 from reading_queue.services.cases import UNREAD
 from reading_queue.services.hub import Hub
+from reading_queue.services.identity_doubts import check_identity
 from reading_queue.services.orders import match_study
 from storage.catalogue.amending import write_amendment
 from storage.catalogue.amendment_records import AmendmentRecord
@@ -113,6 +114,7 @@ def _tell(session: Session, hub: Hub, record: AmendmentRecord, study: Study) -> 
         case.images_unacknowledged = True
     if case.state in BEING_READ | UNREAD:
         match_study(session, hub, case, study, record.made_at)
+    check_identity(session, case, record.made_at)
     cases.follow_what_is_shown(session, case, record.made_at)
 
 

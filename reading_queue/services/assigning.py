@@ -18,7 +18,7 @@ from reading_queue.db.tables import Account, Case, Offer, Organisation, Physicia
 from reading_queue.domain.escalation import Escalation
 from reading_queue.domain.routing import REASONS, Candidate, Phase, Ranking, Reason, rank
 from reading_queue.domain.transitions import ROUTABLE, Actor, CaseEvent, ReadingTaskState
-from reading_queue.errors import Forbidden, WrongState
+from reading_queue.errors import Forbidden, IdentityInDoubt, WrongState
 from reading_queue.services.casework import (
     PROCEDURE_RECORD,
     audit,
@@ -32,6 +32,7 @@ from reading_queue.services.eligibility import find_eligible_agreement
 from reading_queue.services.escalating import end_escalations
 from reading_queue.services.holds import parse_words
 from reading_queue.services.hub import Hub
+from reading_queue.services.identity_doubts import is_held
 from reading_queue.services.routing import give_offer, tighten_due_by_offers
 from reading_queue.services.routing_facts import RoutingFacts, load_facts
 from reading_queue.services.statistics import WITH_OVERSIGHT
@@ -119,6 +120,7 @@ def assign(hub: Hub, viewer: Viewer, case_id: str, physician_id: str, reason: st
 
     Raises:
         MayNotBeAssigned: something that nobody may set aside stands against it.
+        IdentityInDoubt: it is open whose the case is, and it can wait.
         WrongState: somebody holds the task; take it away first. Invalid: no reason is given. NotFound.
     """
     require(viewer, *WITH_OVERSIGHT)
@@ -129,6 +131,8 @@ def assign(hub: Hub, viewer: Viewer, case_id: str, physician_id: str, reason: st
         case, task = _get_open(session, case_id)
         if task.state != ReadingTaskState.SCHEDULED or case.state not in ROUTABLE:
             raise WrongState("somebody reads it, or it cannot be offered yet")
+        if is_held(case, task):
+            raise IdentityInDoubt
         agreement_id, set_aside = find_eligible_agreement(session, case, task, physician_id, now, MAY_BE_SET_ASIDE)
         if agreement_id is None:
             raise MayNotBeAssigned

@@ -17,9 +17,12 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased
 
 from reading_queue.db.course_tables import InformationRequest
+from reading_queue.db.identity_tables import IdentityConflict
 from reading_queue.db.tables import Case, CaseStudy, Document, DocumentReceipt, PriorRequest, ReadingTask, Report
+from reading_queue.domain.identity import may_wait
 from reading_queue.domain.transitions import BEING_READ, CaseState
 from reading_queue.services.hub import Hub
+from reading_queue.services.identity_doubts import OVER
 from reading_queue.services.local_words import site_name, why_nobody
 from reading_queue.services.quarantine import came_since, code_of_event, is_unseen
 from reading_queue.services.statistics import WITH_OVERSIGHT
@@ -55,6 +58,7 @@ class StuckKind(StrEnum):
     QUARANTINED = "quarantined"  # set aside by the clinic's gateway, or by the hub out of a deposit
     DEAD_JOB = "dead_job"
     IDENTITY = "identity"  # one patient number, two birth dates or sexes
+    IDENTITY_CONFLICT = "identity_conflict"  # order and images contradict each other, and nobody has settled it
     DAMAGED = "damaged"  # stored bytes are not what they were, and nothing whole has come in their place
     PRIORS = "priors"  # the clinic's PACS cannot be searched for earlier studies
 
@@ -97,6 +101,7 @@ def stuck(hub: Hub, viewer: Viewer) -> tuple[Stuck, ...]:
             *_dead_jobs(session, sites, viewer.language),
             *_priors(session, sites, viewer.language, now),
             *_identities(session, sites, viewer.language, now),
+            *_doubted(session, sites, viewer.language),
             *_damaged(session, sites, viewer.language),
         ]
         longest = sorted(found, key=lambda item: item.since)[:STUCK_MAX]
@@ -364,6 +369,28 @@ def _identities(session: Session, sites: frozenset[str], language: str, now: dat
     )
     for site_id, name, study_uid, contradicted_at in rows:
         yield Stuck(StuckKind.IDENTITY, site_id, name, study_uid, contradicted_at)
+
+
+def _doubted(session: Session, sites: frozenset[str], language: str) -> Iterator[Stuck]:
+    """Yield the studies of which it is open whose they are: those that wait, and emergencies that go on."""
+    since: Any = func.min(IdentityConflict.found_at)
+    rows = session.execute(
+        select(Site.site_id, site_name(language), IdentityConflict.study_uid, since, Case.lane)
+        .join(Case, Case.site_id == Site.site_id)
+        .join(IdentityConflict, IdentityConflict.case_id == Case.case_id)
+        .where(
+            Site.site_id.in_(sites),
+            Case.identity_doubted_at.is_not(None),
+            Case.state.not_in(sorted(OVER)),
+            IdentityConflict.ended_at.is_(None),
+        )
+        .group_by(Site.site_id, IdentityConflict.study_uid, Case.lane)
+        .order_by(since)
+        .limit(STUCK_MAX)
+    )
+    for site_id, name, study_uid, at, lane in rows:
+        code = "identity_held" if may_wait(lane) else "identity_goes_on"
+        yield Stuck(StuckKind.IDENTITY_CONFLICT, site_id, name, study_uid, at, code=code)
 
 
 def _damaged(session: Session, sites: frozenset[str], language: str) -> Iterator[Stuck]:

@@ -12,6 +12,7 @@ from reading_queue.domain.transitions import CaseEvent, CaseState
 from reading_queue.services.case_evidence import EvidenceView
 from reading_queue.services.claims import ReadingTaskView
 from reading_queue.services.drafts import DraftView
+from reading_queue.services.identity_views import DoubtView
 from reading_queue.services.information_requests import InformationRequestView
 from reading_queue.services.priors import PriorsView
 from reading_queue.services.voiding import VoidingView
@@ -200,7 +201,13 @@ class CaseView:
     voiding: VoidingView | None = None  # the newest word on whether the report counts
     leads: bool = False  # a colleague of the viewer holds the task, and the viewer may take it over
     orders: tuple[OrderView, ...] = ()  # newest first
+    doubts: tuple[DoubtView, ...] = ()  # whether order and images are of one person; open ones first
     evidence: tuple[EvidenceView, ...] = ()  # for physicians only, oldest first
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether a signature has to say that the patient's identity was checked."""
+        return any(doubt.ended_at is None for doubt in self.doubts)
 
     @property
     def submission(self) -> SubmissionView | None:

@@ -39,6 +39,7 @@ from reading_queue.services.casework import (
 )
 from reading_queue.services.desk_events import tell
 from reading_queue.services.hub import Hub
+from reading_queue.services.identity_doubts import check_identity
 from reading_queue.services.lanes import count_limit, raise_lane, time_limit
 from reading_queue.services.orders import match_study
 from reading_queue.services.priors import ask_for_priors
@@ -88,6 +89,7 @@ def open_case_for(session: Session, hub: Hub, now: datetime, *, study: Study, la
     _read_in(session, case, study.study_uid)
     _copy_facts(hub, case, study)
     match_study(session, hub, case, study, now)
+    check_identity(session, case, now)
     return case, _make_ready(session, case, now)
 
 
@@ -110,12 +112,14 @@ def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study,
     if not _record_revision(session, case, study, transfer, now, late=late):
         return
     if late:
+        check_identity(session, case, now)
         case.images_unacknowledged = case.images_unacknowledged or state in BEING_READ | AMENDED
         if state in SIGNED:
             open_for_late_images(session, hub, case, now)
         return
     _copy_facts(hub, case, study)
     match_study(session, hub, case, study, now)
+    check_identity(session, case, now)
     if state in WAITING_FOR_IMAGES and study.instance_count:
         _make_ready(session, case, now)
         ask_for_priors(session, now, case, study)

@@ -21,6 +21,7 @@ from reading_queue.services.case_views import ReturnedView
 from reading_queue.services.casework import PATIENT_RECORD, audit
 from reading_queue.services.custody import CustodyLine, ledger_of
 from reading_queue.services.hub import Hub
+from reading_queue.services.identity_views import DoubtView, list_doubts
 from reading_queue.services.information_requests import InformationRequestView, list_requests
 from reading_queue.services.report_documents import find_pdf
 from reading_queue.services.study_list import StudyLine, select_lines, view_lines
@@ -46,6 +47,7 @@ class StudyView:
     withdrawal_refusal: str = ""
     may_withdraw: bool = False  # or ask the reader for it
     voiding: VoidingView | None = None  # the newest word on whether the report counts
+    doubts: tuple[DoubtView, ...] = ()  # whether order and images are of one person; open ones first
     events: frozenset[CaseEvent] = frozenset()  # what the viewer may do now
 
 
@@ -83,6 +85,7 @@ def study_view(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, *, audite
             withdrawal_refusal=case.withdrawal_refusal,
             may_withdraw=not asked and (CaseEvent.WITHDRAW in events or case.state in BEING_READ),
             voiding=view_voiding(session, viewer, case.case_id),
+            doubts=list_doubts(session, case, viewer.language),
             events=events,
         )
 

@@ -49,6 +49,7 @@ from reading_queue.services.casework import PATIENT_RECORD, audit, find_open_tas
 from reading_queue.services.claims import view_task
 from reading_queue.services.drafts import DraftView, view_draft
 from reading_queue.services.hub import Hub
+from reading_queue.services.identity_views import list_doubts
 from reading_queue.services.information_requests import list_requests
 from reading_queue.services.linked_priors import list_linked_priors
 from reading_queue.services.local_words import site_name, why_nobody
@@ -155,6 +156,7 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
             voiding=view_voiding(session, viewer, case_id),
             leads=leads,
             orders=tuple(_view_order(row) for row in orders_of_case(session, case_id)),
+            doubts=list_doubts(session, found, viewer.language),
             evidence=list_evidence(session, case_id) if reads else (),
             priors=list_priors(session, case_id).with_linked(list_linked_priors(session, viewer, case_id, now)),
         )

@@ -1,9 +1,9 @@
 """Orders (申请单) from the clinics: kept in their newest version, joined to the case that reads their study.
 
 Durable: each order in the transaction of what follows from it. Everything may be repeated; an older version never
-replaces a newer one, and what people type and what the scanner reports never take each other back. An order never holds
-a case up: what does not agree between order and images is written down and shown to the reader. A site sees its own
-orders only.
+replaces a newer one, and what people type and what the scanner reports never take each other back. What does not agree
+between order and images is written down and shown to the reader; whether it holds the case up is decided by
+`identity_doubts`. A site sees its own orders only.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Sequence, func, or_, select
+from sqlalchemy import Sequence, or_, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, CaseStudy, ClinicOrder
 from reading_queue.services.casework import find_case_of, get_case_locked, record_custody
 from reading_queue.services.gateway_auth import GatewayIdentity
 from reading_queue.services.hub import Hub
+from reading_queue.services.identity_doubts import SettledBy, check_identity, find_doubting
 from reading_queue.services.lanes import count_limit, enter_green_channel, raise_lane
 from reading_queue.services.link_asking import ask_for_number
+from reading_queue.services.study_orders import find_order_of, is_not_unlinked, lock_orders_of
 from storage.catalogue.indexing import PatientFacts
 from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
@@ -41,7 +43,7 @@ def accept_orders(hub: Hub, gateway: GatewayIdentity, batch: OrderBatch) -> Orde
     accepted: list[str] = []
     refused: list[OrderRefusal] = []
     with hub.transaction() as session:
-        _lock_site(session, gateway.site_id)
+        lock_orders_of(session, gateway.site_id)
         for order in batch.orders:
             refusal = _accept(session, hub, gateway, order, now)
             if refusal is None:
@@ -63,7 +65,7 @@ def orders_for_site(hub: Hub, site_id: str, after: int) -> OrderPage:
 
 def match_study(session: Session, hub: Hub, case: Case, study: Study, now: datetime) -> None:
     """Join the order of a study that the catalogue has just taken in."""
-    row = _find_for_study(session, study)
+    row = find_order_of(session, study)
     if row is not None:
         _join(session, hub, row, case, study, now)
 
@@ -75,7 +77,11 @@ def orders_of_case(session: Session, case_id: str) -> list[ClinicOrder]:
         select(ClinicOrder.order_id)
         .join(CaseStudy, CaseStudy.site_id == ClinicOrder.site_id)
         .outerjoin(Study, (Study.site_id == CaseStudy.site_id) & (Study.study_uid == CaseStudy.study_uid))
-        .where(CaseStudy.case_id == case_id, or_(CaseStudy.study_uid == ClinicOrder.study_uid, by_number))
+        .where(
+            CaseStudy.case_id == case_id,
+            or_(CaseStudy.study_uid == ClinicOrder.study_uid, by_number),
+            is_not_unlinked(CaseStudy.site_id, CaseStudy.study_uid),
+        )
     )
     query = select(ClinicOrder).where(ClinicOrder.order_id.in_(of_case), ClinicOrder.state != OrderState.CANCELLED)
     return list(session.scalars(query.order_by(ClinicOrder.change_number.desc())))
@@ -108,33 +114,37 @@ def _accept(
         if order is held:
             is_same = held.version > given.version or held == given
             return None if is_same else CHANGED_ELSEWHERE
-    content = order.model_dump(mode="json")
     if _is_taken(session, order):
         return ACCESSION_TAKEN
+    if row is None:
+        row = ClinicOrder(order_id=order.order_id, site_id=order.site_id, differs=None, content={})
+    row.gateway_id = gateway.gateway_id
+    put_version(session, hub, row, order, now)
+    return None
+
+
+def put_version(
+    session: Session, hub: Hub, row: ClinicOrder, order: Order, now: datetime, by: SettledBy | None = None
+) -> None:
+    """Let the row be this version of its order, with all that follows. `by`: who corrected it to settle a doubt."""
+    patient_numbers = {order.patient_number, row.content.get("patient_number", order.patient_number)}
     facts: dict[str, Any] = {
         "accession_number": order.accession_number,
         "study_uid": order.study_uid,
         "order_version": order.version,
         "state": order.state,
         "lane": order.lane,
-        "content": content,
-        "gateway_id": gateway.gateway_id,
+        "content": order.model_dump(mode="json"),
         "received_at": now,
         "change_number": session.scalar(CHANGES),
     }
-    patient_numbers = {order.patient_number}
-    if row is None:
-        row = ClinicOrder(order_id=order.order_id, site_id=order.site_id, differs=None, **facts)
-        session.add(row)
-    else:
-        patient_numbers.add(row.content["patient_number"])
     for name, value in facts.items():
         setattr(row, name, value)
+    session.add(row)
     session.flush()
-    _join_arrived(session, hub, row, now)
+    _join_arrived(session, hub, row, now, by)
     for patient_number in sorted(patient_numbers):
         ask_for_number(session, now, order.site_id, patient_number)
-    return None
 
 
 def _is_taken(session: Session, order: Order) -> bool:
@@ -146,27 +156,21 @@ def _is_taken(session: Session, order: Order) -> bool:
     return session.scalar(other) is not None
 
 
-def _join_arrived(session: Session, hub: Hub, row: ClinicOrder, now: datetime) -> None:
-    """Join an order whose images are here already."""
+def _join_arrived(session: Session, hub: Hub, row: ClinicOrder, now: datetime, by: SettledBy | None) -> None:
+    """Join an order whose images are here already, and look again at cases that it contradicted before."""
     its_studies = select(Study).where(
         Study.site_id == row.site_id,
         or_(Study.accession_number == row.accession_number, Study.study_uid == row.study_uid),
     )
+    concerned = set(find_doubting(session, row.order_id))
     for study in session.scalars(its_studies).all():
         case_id = find_case_of(session, study.site_id, study.study_uid)
-        found = _find_for_study(session, study)
+        found = find_order_of(session, study)
         if case_id is not None and found is not None and found.order_id == row.order_id:
             _join(session, hub, row, get_case_locked(session, case_id), study, now)
-
-
-def _find_for_study(session: Session, study: Study) -> ClinicOrder | None:
-    """Return the order of a study: by its accession number, else by the UID that the scanner was given."""
-    of_site = select(ClinicOrder).where(ClinicOrder.site_id == study.site_id)
-    if study.accession_number:
-        row = session.scalars(of_site.where(ClinicOrder.accession_number == study.accession_number)).one_or_none()
-        if row is not None:
-            return row
-    return session.scalars(of_site.where(ClinicOrder.study_uid == study.study_uid).limit(1)).one_or_none()
+            concerned.add(case_id)
+    for case_id in sorted(concerned):
+        check_identity(session, get_case_locked(session, case_id), now, by)
 
 
 def _join(session: Session, hub: Hub, row: ClinicOrder, case: Case, study: Study, now: datetime) -> None:
@@ -190,8 +194,3 @@ def _join(session: Session, hub: Hub, row: ClinicOrder, case: Case, study: Study
         uids=[study.study_uid],
         detail={"order_id": row.order_id, "version": row.order_version, "differs": row.differs},
     )
-
-
-def _lock_site(session: Session, site_id: str) -> None:
-    """Let changes of one site's orders take turns, so that their numbers are visible in their order."""
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"orders:{site_id}", 0))))

@@ -38,6 +38,7 @@ from reading_queue.services.casework import (
 )
 from reading_queue.services.escalating import clock_of, end_escalations, raise_escalation
 from reading_queue.services.hub import Hub
+from reading_queue.services.identity_doubts import is_held
 from reading_queue.services.routing_facts import RoutingFacts, SharedFacts, load_facts
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
@@ -89,7 +90,7 @@ def route_together(hub: Hub, reading_task_ids: Sequence[str]) -> None:
 
 
 def _route(session: Session, hub: Hub, task: ReadingTask, case: Case, shared: SharedFacts, now: datetime) -> None:
-    if task.state != ReadingTaskState.SCHEDULED or case.state not in ROUTABLE:
+    if task.state != ReadingTaskState.SCHEDULED or case.state not in ROUTABLE or is_held(case, task):
         return
     offers = _load_offers(session, task)
     _expire(offers.values(), now)

@@ -45,6 +45,7 @@ from reading_queue.services.casework import (
 from reading_queue.services.claims import require_holder, require_licence, require_physician
 from reading_queue.services.drafts import write_draft
 from reading_queue.services.hub import Hub, launch
+from reading_queue.services.identity_doubts import require_settled
 from reading_queue.services.keys import ALGORITHM, sign_as
 from reading_queue.services.signed_facts import load_signatory, load_subject
 from reading_queue.services.visibility import Viewer
@@ -60,12 +61,21 @@ AUTH_METHOD: Final = "password"
 RETURN_REASON_CHARACTERS_MAX: Final = 500
 
 
-def submit(hub: Hub, viewer: Viewer, reading_task_id: str, text: ReportText, *, confirm: bool = False) -> str:
+def submit(
+    hub: Hub,
+    viewer: Viewer,
+    reading_task_id: str,
+    text: ReportText,
+    *,
+    confirm: bool = False,
+    confirm_identity: bool = False,
+) -> str:
     """Sign the interpretation as its author and launch its verification; return the submission's id.
 
     Raises:
         NotHolder, ReauthenticationNeeded, LicenceNotValid: the viewer may not sign now.
         ImagesUnacknowledged: images arrived after the claim.
+        IdentityUnconfirmed: it is open whose the case is, it is no emergency, and `confirm_identity` was not given.
         TextNotAcceptable: the text has faults; ConfirmationNeeded: it may have, and `confirm` was not given.
     """
     now = hub.clock()
@@ -77,6 +87,7 @@ def submit(hub: Hub, viewer: Viewer, reading_task_id: str, text: ReportText, *, 
         author_id = _require_may_sign(session, hub, viewer, task, case, now)
         _require_phase(task, Phase.INTERPRETATION, Phase.ADDENDUM)
         _require_signable(text, confirm=confirm)
+        require_settled(session, viewer, case, now, is_final=False, confirmed=confirm_identity)
         submission = _sign_submission(session, hub, case, task, author_id, text, now)
         write_draft(session, case.case_id, author_id, text, now)
         move_task(task, ReadingTaskEvent.COMPLETE, Actor.HOLDER, now)
@@ -88,11 +99,20 @@ def submit(hub: Hub, viewer: Viewer, reading_task_id: str, text: ReportText, *, 
         return submission.submission_id
 
 
-def sign(hub: Hub, viewer: Viewer, reading_task_id: str, text: ReportText | None, *, confirm: bool = False) -> str:
+def sign(
+    hub: Hub,
+    viewer: Viewer,
+    reading_task_id: str,
+    text: ReportText | None,
+    *,
+    confirm: bool = False,
+    confirm_identity: bool = False,
+) -> str:
     """Sign the report as its verifier, with `text` as the final text or the author's where None; return its id.
 
     Raises:
         AuthorMayNotVerify: the viewer wrote it.
+        IdentityUnconfirmed: it is open whose the case is, and `confirm_identity` was not given.
         and as `submit`.
     """
     now = hub.clock()
@@ -108,6 +128,7 @@ def sign(hub: Hub, viewer: Viewer, reading_task_id: str, text: ReportText | None
             raise AuthorMayNotVerify
         final = text or SubmissionContent.from_json(submission.content).text()
         _require_signable(final, confirm=confirm or text is None)
+        require_settled(session, viewer, case, now, is_final=True, confirmed=confirm_identity)
         report = _sign_report(session, hub, case, submission, verifier_id, final, now)
         sign_evidence(session, case.case_id, report.report_id)
         move_task(task, ReadingTaskEvent.COMPLETE, Actor.HOLDER, now)

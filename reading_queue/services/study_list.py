@@ -102,6 +102,7 @@ class StudyLine:
     unroutable_reason: str | None
     reached: tuple[str, ...]  # the hops of ROAD that the ledger holds, in the road's order
     is_late: bool  # past the time limit and not signed
+    is_doubted: bool = False  # order and images contradict each other, and nobody has settled it
 
     @property
     def has_report(self) -> bool:
@@ -254,6 +255,7 @@ def _line(
         signed_at=case.signed_at,
         unroutable_reason=nobody.get(case.case_id),
         reached=tuple(hop for hop in ROAD if hop in hops),
+        is_doubted=case.identity_doubted_at is not None,
         is_late=case.state in UNSIGNED and case.due_at is not None and case.due_at < now,
     )
 

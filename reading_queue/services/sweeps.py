@@ -21,6 +21,7 @@ from reading_queue.domain.transitions import ROUTABLE, Actor, ReadingTaskState
 from reading_queue.services.casework import RENDER_JOB, ROUTE_JOB, find_task_locked, launch_route
 from reading_queue.services.claims import end_claim, note_exhausted_offers
 from reading_queue.services.hub import Hub, launch
+from reading_queue.services.identity_doubts import held_condition
 from reading_queue.services.prepared_metadata import PREPARE_JOB
 from reading_queue.services.routing import expire_offers_of
 from reading_queue.services.settling import VERIFY_JOB, VERIFY_LARGE_JOB
@@ -132,6 +133,7 @@ def _relaunch_routing(hub: Hub, now: datetime) -> int:
             ReadingTask.state == ReadingTaskState.SCHEDULED,
             Case.state.in_(ROUTABLE),
             ~offered,
+            ~held_condition(),
             ~in_hand(hub, ROUTE_JOB, ReadingTask.reading_task_id, now),
         )
         .order_by(ReadingTask.created_at)

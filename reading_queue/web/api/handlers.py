@@ -86,7 +86,8 @@ async def submit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Sign as author."""
     given = await body_of(request, models.SubmittedText)
     hub, text = request.config_dict[HUB], given.report_text()
-    made = await in_thread(request, reading.submit, hub, viewer, task_id(request), text, confirm=given.confirm)
+    said = {"confirm": given.confirm, "confirm_identity": given.confirm_identity}
+    made = await in_thread(request, reading.submit, hub, viewer, task_id(request), text, **said)
     return answer(models.Submitted(submission_id=made))
 
 
@@ -94,7 +95,8 @@ async def sign(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Sign as verifier."""
     given = await body_of(request, models.FinalText)
     hub, text = request.config_dict[HUB], given.report_text()
-    made = await in_thread(request, reading.sign, hub, viewer, task_id(request), text, confirm=given.confirm)
+    said = {"confirm": given.confirm, "confirm_identity": given.confirm_identity}
+    made = await in_thread(request, reading.sign, hub, viewer, task_id(request), text, **said)
     return answer(models.Signed(report_id=made))
 
 

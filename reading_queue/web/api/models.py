@@ -17,6 +17,7 @@ from reading_queue.services.escalating import EscalationView
 from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyLine
 from reading_queue.services.visibility import Viewer
 from storage.contract.lanes import Lane
+from storage.contract.national_id import IdentityKind
 from storage.contract.signed_report import AmendmentKind
 
 PAGE_SIZE = 50
@@ -69,9 +70,10 @@ class DraftText(Text):
 
 
 class SubmittedText(Text):
-    """The text to sign; `confirm` says that a warning was looked at."""
+    """The text to sign; `confirm`: a warning was looked at; `confirm_identity`: it is the right patient."""
 
     confirm: bool = False
+    confirm_identity: bool = False
 
 
 class FinalText(Body):
@@ -81,6 +83,7 @@ class FinalText(Body):
     impression: str | None = Field(default=None, max_length=TEXT_MAX)
     recommendation: str | None = Field(default=None, max_length=TEXT_MAX)
     confirm: bool = False
+    confirm_identity: bool = False
 
     def report_text(self) -> reading.ReportText | None:
         """Return the final text, None where the author's stands. A part left out is empty."""
@@ -100,6 +103,17 @@ class ReasonCode(Body):
 class ReasonWords(Body):
     """A reason in words, for the author."""
 
+    reason: str = Field(max_length=500)
+
+
+class OrderCorrection(Body):
+    """Who the order shall say the patient is; without kind and number these stay as they are."""
+
+    patient_name: str = Field(max_length=64)
+    birth_date: date | None = None
+    sex: str = Field(max_length=1)
+    identity_kind: IdentityKind | None = None
+    identity_number: str = Field(default="", max_length=64)
     reason: str = Field(max_length=500)
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import EVERYBODY, Handler
-from reading_queue.web.api import course, handlers, models
+from reading_queue.web.api import course, handlers, identity, models
 from reading_queue.web.api.openapi import describe
 from reading_queue.web.api.operations import Operation
 
@@ -24,6 +24,7 @@ PHYSICIAN: Final = (Role.PHYSICIAN,)
 STUDY_QUERY: Final = ("before", "limit", "progress", "lane", "late", "day")
 READS_OR_LEADS: Final = (Role.PHYSICIAN, Role.COORDINATOR)
 CASE: Final = "/cases/{case_id}"
+DOUBT: Final = "/identity-conflicts/{conflict_id}"
 TASK: Final = "/reading-tasks/{reading_task_id}"
 
 OPERATIONS: Final = (
@@ -61,6 +62,9 @@ OPERATIONS: Final = (
     Operation("POST", f"{CASE}/void", course.void, READS_OR_LEADS, models.Words),
     Operation("POST", f"{CASE}/void/decision", course.decide_voiding, READS_OR_LEADS, models.VoidingDecision),
     Operation("POST", f"{CASE}/amend", course.amend, PHYSICIAN, models.Amendment, models.Task),
+    Operation("POST", f"{DOUBT}/confirm", identity.confirm, WITH_SITES, models.ReasonWords),
+    Operation("POST", f"{DOUBT}/unlink", identity.unlink, WITH_SITES, models.ReasonWords),
+    Operation("POST", f"{DOUBT}/correct-order", identity.correct, WITH_SITES, models.OrderCorrection),
     Operation("GET", "/cases/{case_id}", handlers.case, EVERYBODY, None, models.CaseAnswer),
     Operation("GET", "/cases/{case_id}/report.pdf", handlers.report_pdf, EVERYBODY, None, PDF),
     Operation("GET", "/studies", handlers.studies, WITH_SITES, None, models.Studies, STUDY_QUERY),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from functools import partial
 
 from aiohttp import web
 
-from reading_queue.errors import HubError
-from reading_queue.services import clinic, holds, site_returns, withdrawals
+from reading_queue.errors import HubError, Invalid
+from reading_queue.services import clinic, holds, identity_settling, site_returns, withdrawals
+from reading_queue.services.identity_settling import PersonOfOrder
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.clinic.views import show_study
 from reading_queue.web.keys import HUB, in_thread
-from reading_queue.web.parsing import field
+from reading_queue.web.parsing import Form, field, word_of
 from reading_queue.web.voiding import voiding_of
+from storage.contract.national_id import IdentityKind
 from storage.screens.requests import redirect
 
 
@@ -36,10 +39,42 @@ async def resubmit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     return await _act(request, viewer, "resubmitted", site_returns.resubmit, request.match_info["case_id"], words)
 
 
+async def identity(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Settle whether order and images are of one person."""
+    form = await request.post()
+    what, reason = field(form, "conflict_id"), field(form, "reason")
+    match field(form, "act"):
+        case "confirm":
+            return await _act(request, viewer, "identity", identity_settling.confirm_identity, what, reason)
+        case "unlink":
+            return await _act(request, viewer, "identity", identity_settling.unlink_order, what, reason)
+        case "correct":
+            person = _person(form)
+            return await _act(request, viewer, "identity", identity_settling.correct_order, what, person, reason)
+        case _:
+            raise Invalid("confirm, unlink or correct is needed")
+
+
 async def void(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Say that the report is about the wrong patient, or decide what somebody else has said."""
     use_case, options = voiding_of(await request.post())
     return await _act(request, viewer, "void", partial(use_case, **options), request.match_info["case_id"])
+
+
+def _person(form: Form) -> PersonOfOrder:
+    """Return who the order shall say the patient is. Raises Invalid."""
+    kind, birth_date = field(form, "identity_kind"), field(form, "birth_date")
+    try:
+        born = date.fromisoformat(birth_date) if birth_date else None
+    except ValueError as exc:
+        raise Invalid("the date of birth is not YYYY-MM-DD") from exc
+    return PersonOfOrder(
+        patient_name=field(form, "patient_name"),
+        birth_date=born,
+        sex=field(form, "sex"),
+        identity_kind=word_of(IdentityKind, kind) if kind else None,
+        identity_number=field(form, "identity_number"),
+    )
 
 
 async def _act(

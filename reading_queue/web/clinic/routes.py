@@ -17,6 +17,7 @@ ROUTES = (
     web.post("/cases/{case_id}/answer", for_roles(course.answer, *WITH_SITES), name="clinic.answer"),
     web.post("/cases/{case_id}/withdraw", for_roles(course.withdraw, *WITH_SITES), name="clinic.withdraw"),
     web.post("/cases/{case_id}/resubmit", for_roles(course.resubmit, *WITH_SITES), name="clinic.resubmit"),
+    web.post("/cases/{case_id}/identity", for_roles(course.identity, *WITH_SITES), name="clinic.identity"),
     web.post("/cases/{case_id}/void", for_roles(course.void, Role.COORDINATOR), name="clinic.void"),
     web.get("/cases/{case_id}/report.pdf", for_roles(views.report_pdf, *EVERYBODY), name="clinic.pdf"),
 )

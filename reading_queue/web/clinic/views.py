@@ -17,10 +17,11 @@ from reading_queue.web.problems import words_of
 from reading_queue.web.rendering import page
 from storage.contract.hops import ROAD
 from storage.contract.lanes import Lane
+from storage.contract.national_id import IdentityKind
 from storage.screens.requests import is_refresh, redirect
 
 ROWS: Final = 50
-DONE: Final = frozenset({"answered", "withdrawn", "resubmitted", "void"})
+DONE: Final = frozenset({"answered", "withdrawn", "resubmitted", "void", "identity"})
 LIST: Final = "/clinic/"
 
 
@@ -57,6 +58,7 @@ async def show_study(
         status=refused.status if refused is not None else 200,
         view=view,
         road=ROAD,
+        identity_kinds=tuple(IdentityKind),
         now=hub.clock(),
         done=done if done in DONE else "",
         refused=words_of(refused) if refused is not None else "",

@@ -70,15 +70,13 @@ async def acknowledge_images(request: web.Request, viewer: Viewer) -> web.Stream
 async def submit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Sign as author."""
     form = await request.post()
-    text, confirmed = _text(form), field(form, "confirm") == "yes"
-    return await _act(request, viewer, form, "submitted", reading.submit, _task_id(request), text, confirm=confirmed)
+    return await _act(request, viewer, form, "submitted", reading.submit, _task_id(request), _text(form), **_said(form))
 
 
 async def sign(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Sign as verifier, with the text as it now stands in the editor."""
     form = await request.post()
-    text, confirmed = _text(form), field(form, "confirm") == "yes"
-    return await _act(request, viewer, form, "signed", reading.sign, _task_id(request), text, confirm=confirmed)
+    return await _act(request, viewer, form, "signed", reading.sign, _task_id(request), _text(form), **_said(form))
 
 
 async def return_to_author(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -127,6 +125,11 @@ async def _save(request: web.Request, viewer: Viewer, form: Form) -> reading.Dra
         raise Invalid("the draft's version is not a number")
     hub, seen = request.config_dict[HUB], int(version) if version else None
     return await in_thread(request, reading.save_draft, hub, viewer, _task_id(request), _text(form), seen)
+
+
+def _said(form: Form) -> dict[str, bool]:
+    """Return what the physician says they have checked."""
+    return {name: field(form, name) == "yes" for name in ("confirm", "confirm_identity")}
 
 
 def _text(form: Form) -> reading.ReportText:

@@ -35,6 +35,7 @@ def hand_in_order(hub: Hub) -> None:
             "patient_name": "李小明",
             "sex": "F",
             "birth_date": date(1960, 5, 1),
+            "lane": "stat",  # an emergency goes on
             "modality": "CT",
             "procedure_name": "胸部平扫",
             "requesting_physician": "王^建国",

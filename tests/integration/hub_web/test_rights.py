@@ -62,7 +62,7 @@ RIGHTS: dict[str, set[Role]] = {
     "POST /clinic/": SITES,
     "GET /clinic/studies/{site_id}/{study_uid}": EVERYBODY,
     "GET /clinic/cases/{case_id}/report.pdf": EVERYBODY,
-    **{f"POST /clinic/cases/{{case_id}}/{verb}": SITES for verb in ("answer", "withdraw", "resubmit")},
+    **{f"POST /clinic/cases/{{case_id}}/{verb}": SITES for verb in ("answer", "withdraw", "resubmit", "identity")},
     "GET /radiologist/": {P},
     "GET /radiologist/cases/{case_id}": {P},
     "GET /radiologist/cases/{case_id}/evidence": {P},
@@ -111,6 +111,10 @@ RIGHTS: dict[str, set[Role]] = {
     **{f"POST {API_TASK}/{verb}": {P} for verb in ("take-over", "hold", "resume", "withdrawal", "nothing-to-amend")},
     "POST /api/v1/information-requests/{request_id}": SITES,
     "POST /api/v1/cases/{case_id}/withdraw": SITES,
+    **{
+        f"POST /api/v1/identity-conflicts/{{conflict_id}}/{verb}": SITES
+        for verb in ("confirm", "unlink", "correct-order")
+    },
     "POST /api/v1/cases/{case_id}/resubmit": SITES,
     "POST /api/v1/cases/{case_id}/return-to-site": {P, C},
     "POST /api/v1/cases/{case_id}/amend": {P},

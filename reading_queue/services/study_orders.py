@@ -1,0 +1,41 @@
+"""Which order is of which study: by accession number, else by UID, unless a person has said that it is not.
+
+Runs inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from reading_queue.db.identity_tables import UnlinkedOrder
+from reading_queue.db.tables import ClinicOrder
+from storage.catalogue.tables import Study
+
+
+def find_order_of(session: Session, study: Study) -> ClinicOrder | None:
+    """Return the order of a study: by its accession number, else by the UID that the scanner was given."""
+    of_site = select(ClinicOrder).where(
+        ClinicOrder.site_id == study.site_id, is_not_unlinked(study.site_id, study.study_uid)
+    )
+    if study.accession_number:
+        row = session.scalars(of_site.where(ClinicOrder.accession_number == study.accession_number)).one_or_none()
+        if row is not None:
+            return row
+    return session.scalars(of_site.where(ClinicOrder.study_uid == study.study_uid).limit(1)).one_or_none()
+
+
+def is_not_unlinked(
+    site_id: InstrumentedAttribute[str] | str, study_uid: InstrumentedAttribute[str] | str
+) -> ColumnElement[bool]:
+    """Return the condition that nobody has taken a row's ClinicOrder from this study."""
+    return ~exists().where(
+        UnlinkedOrder.order_id == ClinicOrder.order_id,
+        UnlinkedOrder.site_id == site_id,
+        UnlinkedOrder.study_uid == study_uid,
+    )
+
+
+def lock_orders_of(session: Session, site_id: str) -> None:
+    """Let changes of one site's orders take turns, so that their numbers are visible in their order."""
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"orders:{site_id}", 0))))
