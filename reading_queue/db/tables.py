@@ -139,6 +139,7 @@ class Case(Base):
     modality: Mapped[str]
     body_region: Mapped[str] = mapped_column(server_default="")
     images_unacknowledged: Mapped[bool] = mapped_column(server_default="false")  # late images, not yet seen
+    still_arriving: Mapped[bool] = mapped_column(server_default="false")  # offered at its first whole series
     # Clocks, each on its own (reference norms measure from the start of the exam).
     exam_started_at: Mapped[datetime | None]
     first_instance_at: Mapped[datetime]

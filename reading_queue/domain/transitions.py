@@ -54,6 +54,7 @@ class CaseState(StrEnum):
 class CaseEvent(StrEnum):
     """What can happen to a case."""
 
+    SERIES_VERIFIED = "series_verified"
     IMAGES_VERIFIED = "images_verified"
     OFFER = "offer"
     OFFERS_EXHAUSTED = "offers_exhausted"
@@ -139,6 +140,7 @@ _MAY_AMEND: Final = (Actor.SIGNATORY, Actor.LEAD, Actor.SYSTEM)  # the system: i
 
 CASE_TRANSITIONS: Final[Mapping[tuple[CaseState, CaseEvent], Transition[CaseState]]] = {
     (_S.RECEIVING, _E.IMAGES_VERIFIED): _to(_S.READY, _A.SYSTEM),
+    (_S.RECEIVING, _E.SERIES_VERIFIED): _to(_S.READY, _A.SYSTEM),  # of an emergency; the rest is still arriving
     (_S.RECEIVING, _E.WITHDRAW): _to(_S.CANCELLED, _A.TECHNICIAN, _A.COORDINATOR),
     (_S.READY, _E.OFFER): _to(_S.OFFERED, _A.SYSTEM, _A.COORDINATOR),
     (_S.READY, _E.RETURN_TO_SITE): _to(_S.RETURNED, _A.COORDINATOR, _A.SYSTEM),  # all its images were rejected

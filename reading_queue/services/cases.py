@@ -6,6 +6,7 @@ instances counts once, whatever arrives twice.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -43,6 +44,8 @@ from reading_queue.services.identity_doubts import check_identity
 from reading_queue.services.lanes import count_limit, raise_lane, time_limit
 from reading_queue.services.orders import match_study
 from reading_queue.services.priors import ask_for_priors
+from storage.catalogue.holdings import compare_with_catalogue
+from storage.catalogue.indexing import find_study_locked
 from storage.catalogue.tables import Study, Transfer
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
@@ -109,8 +112,10 @@ def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study,
     case = get_case_locked(session, case_id)
     state = CaseState(case.state)
     late = state not in WAITING_FOR_IMAGES | UNREAD
-    if not _record_revision(session, case, study, transfer, now, late=late):
+    if not _record_revision(session, case, study, transfer, now, late=late and not case.still_arriving):
         return
+    if case.still_arriving:
+        case.still_arriving = case.images_unacknowledged = False  # for who takes it from now on, all is here
     if late:
         check_identity(session, case, now)
         case.images_unacknowledged = case.images_unacknowledged or state in BEING_READ | AMENDED
@@ -123,6 +128,28 @@ def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study,
     if state in WAITING_FOR_IMAGES and study.instance_count:
         _make_ready(session, case, now)
         ask_for_priors(session, now, case, study)
+
+
+def first_series_catalogued(session: Session, hub: Hub, now: datetime, *, manifest: Manifest) -> None:
+    """Let an emergency be offered once one series of its study is whole in the catalogue, while the rest arrives.
+
+    Called with every pack that is catalogued before the last one. Nobody signs before the rest is here, or the reader
+    has said that they sign what is there. The lane is that of the manifest or of the order.
+    """
+    case_id = find_case_of(session, manifest.site_id, manifest.study_uid)
+    if case_id is None or session.get_one(Case, case_id).state != CaseState.RECEIVING:
+        return
+    study = find_study_locked(session, manifest.site_id, manifest.study_uid)
+    if study is None or not _has_whole_series(session, manifest):
+        return
+    case = get_case_locked(session, case_id)
+    match_study(session, hub, case, study, now)
+    if case.state != CaseState.RECEIVING or Lane(case.lane) is not Lane.STAT:
+        return
+    _copy_facts(hub, case, study)
+    case.still_arriving = case.images_unacknowledged = True
+    _make_ready(session, case, now, CaseEvent.SERIES_VERIFIED)
+    ask_for_priors(session, now, case, study)
 
 
 def follow_what_is_shown(session: Session, case: Case, now: datetime) -> None:
@@ -175,8 +202,18 @@ def _read_in(session: Session, case: Case, study_uid: str) -> None:
     session.flush()
 
 
-def _make_ready(session: Session, case: Case, now: datetime) -> ReadingTask:
-    move_case(case, CaseEvent.IMAGES_VERIFIED, Actor.SYSTEM)
+def _has_whole_series(session: Session, manifest: Manifest) -> bool:
+    held = set(compare_with_catalogue(session, manifest).held)
+    series: defaultdict[str, bool] = defaultdict(lambda: True)
+    for entry in manifest.instances:
+        series[entry.series_uid] &= entry.sop_instance_uid in held
+    return any(series.values())
+
+
+def _make_ready(
+    session: Session, case: Case, now: datetime, event: CaseEvent = CaseEvent.IMAGES_VERIFIED
+) -> ReadingTask:
+    move_case(case, event, Actor.SYSTEM)
     case.ready_at = now
     task = open_reading_task(session, case, Phase.INTERPRETATION, now)
     launch_route(session, now, task.reading_task_id)

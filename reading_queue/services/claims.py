@@ -102,13 +102,17 @@ def heartbeat(hub: Hub, viewer: Viewer, reading_task_id: str) -> datetime:
 
 
 def acknowledge_images(hub: Hub, viewer: Viewer, reading_task_id: str) -> None:
-    """Record that the holder has looked at the images that arrived after the claim. Raises NotHolder."""
+    """Record that the holder has looked at the images that arrived after the claim. Raises NotHolder.
+
+    While images are still arriving it says that the holder signs what is there; what comes then must be looked at too.
+    """
     now = hub.clock()
     with hub.transaction() as session:
         task, case = get_task_locked(session, reading_task_id)
         require_holder(viewer, task)
+        event = "read_while_arriving" if case.still_arriving else "images_acknowledged"
         case.images_unacknowledged = False
-        audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event="images_acknowledged")
+        audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event=event)
 
 
 def release(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str) -> None:

@@ -11,11 +11,14 @@ from reading_queue.db.tables import Case, ReadingTask
 from storage.contract.hops import Hop
 from storage.ledger.tables import CustodyEvent
 
+STILL_ARRIVING: Final = "case.still_arriving"
 IMAGES_ARRIVED: Final = "case.images_arrived"
 
 
 def load_notices(session: Session, case: Case) -> tuple[str, ...]:
     """Return the names of the texts that say what came or was corrected since the case was first claimed."""
+    if case.still_arriving:
+        return (STILL_ARRIVING,)
     if not case.images_unacknowledged:
         return ()
     since = select(func.min(ReadingTask.claimed_at)).where(ReadingTask.case_id == case.case_id).scalar_subquery()

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from reading_queue.services import casework, custody
+from reading_queue.services import cases, casework, custody
 from reading_queue.services.cataloguing import catalogue
 from reading_queue.services.hub import Hub, launch
 from reading_queue.services.large_packs import (
@@ -216,10 +216,13 @@ def _settle(session: Session, hub: Hub, claim: PackClaim, now: datetime) -> None
     pack.state = transfers.VERIFIED
     pack.verified_at = now
     session.flush()
-    if transfers.is_being_verified(session, claim.transfer_id):
-        return  # the last one looks at the whole
     manifest = transfers.manifest_of(transfer)
-    settle(session, hub, transfer, manifest, compare_with_catalogue(session, manifest))
+    is_last = not transfers.is_being_verified(session, claim.transfer_id)  # which looks at the whole
+    holdings = compare_with_catalogue(session, manifest) if is_last else None
+    if manifest.purpose == "read" and (holdings is None or holdings.needed):
+        cases.first_series_catalogued(session, hub, now, manifest=manifest)
+    if holdings is not None:
+        settle(session, hub, transfer, manifest, holdings)
 
 
 def _lock(session: Session, claim: PackClaim) -> tuple[Transfer, GrantedPack]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, exists, false, true
+from sqlalchemy import ColumnElement, and_, exists, false, or_, true
 from sqlalchemy.orm import InstrumentedAttribute
 
 from reading_queue.db.tables import Case, CaseStudy, Offer, ReadingTask
@@ -130,7 +130,7 @@ def _priorities(value: str, keyword: str) -> ColumnElement[bool]:
 
 
 def _readiness(value: str, keyword: str) -> ColumnElement[bool]:
-    arriving = Case.state == CaseState.RECEIVING
+    arriving = or_(Case.state == CaseState.RECEIVING, Case.still_arriving)
     conditions = {"INCOMPLETE": arriving, "READY": ~arriving, "UNAVAILABLE": false()}
     if value not in conditions:
         raise BadQuery(f"{keyword} is {', '.join(conditions)}")

@@ -129,7 +129,7 @@ def load_workitems(
             phase=task.phase,
             state=task.state,
             lane=Lane(case.lane),
-            is_arriving=case.state == CaseState.RECEIVING,
+            is_arriving=case.state == CaseState.RECEIVING or case.still_arriving,
             created_at=task.created_at,
             due_at=case.due_at,
             patient=_patient(studies.get(case.case_id, [])) if follows else None,

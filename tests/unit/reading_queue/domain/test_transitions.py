@@ -32,6 +32,7 @@ from reading_queue.domain.transitions import (
 # state, event, the state it leads to, who may cause it. Typed apart from the product's table: change both or none.
 EXPECTED_CASES = """
 receiving       images_verified       ready           system
+receiving       series_verified       ready           system
 receiving       withdraw              cancelled       technician coordinator
 ready           offer                 offered         system coordinator
 ready           return_to_site        returned        coordinator system
@@ -178,7 +179,7 @@ class LifeOfACase(RuleBasedStateMachine):
     """A case with its open reading task, moved by whoever may: the rules follow what the use cases do."""
 
     CLAIMS = frozenset({CaseEvent.CLAIM, CaseEvent.CLAIM_REVIEW})
-    OPENS = frozenset({CaseEvent.IMAGES_VERIFIED, CaseEvent.RESUBMIT, CaseEvent.AMEND})
+    OPENS = frozenset({CaseEvent.IMAGES_VERIFIED, CaseEvent.SERIES_VERIFIED, CaseEvent.RESUBMIT, CaseEvent.AMEND})
     ENDS_CLAIM = frozenset(
         {
             CaseEvent.RELEASE,
