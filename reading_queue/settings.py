@@ -17,6 +17,7 @@ from pydantic import with_config as with_pydantic_config
 from pydantic_settings import SettingsConfigDict
 
 from reading_queue.domain.retention import Rules
+from reading_queue.domain.routing import UNNAMED
 from reading_queue.services.policy import Policy
 from storage.configuration import Configuration
 from storage.contract.lanes import Lane
@@ -147,6 +148,10 @@ class PolicySettings(Policy):
             if set(limits) != set(keys):
                 raise ValueError(f"{name} has exactly the keys {', '.join(keys)}")
             values |= {f"{name}.{key}": minutes for key, minutes in limits.items()}
+        weights: dict[str, int] = values.pop("workload_points")
+        if UNNAMED not in weights:
+            raise ValueError(f"workload_points has the key {UNNAMED}, for every modality that it does not name")
+        values |= {f"workload_points.{modality}": points for modality, points in weights.items()}
         wrong = [name for name, value in values.items() if value < 1]
         if wrong:
             raise ValueError(f"must be positive: {', '.join(wrong)}")

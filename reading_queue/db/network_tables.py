@@ -35,6 +35,7 @@ class AgreementVersion(Base):
     time_limits_min: Mapped[dict[str, Any]]
     valid_from: Mapped[date] = mapped_column(Date)
     valid_until: Mapped[date] = mapped_column(Date)
+    cases_per_day_max: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     recorded_at: Mapped[datetime]
     recorded_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))  # nobody: a command on the hub
     replaced_at: Mapped[datetime | None]
@@ -73,3 +74,22 @@ class DutyPeriod(Base):
     physician_id: Mapped[str] = mapped_column(ForeignKey("physicians.physician_id"))
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime]
+
+
+class Absence(Base):
+    """That a physician is away, from when until when, on duty or not. It is over when it was ended or its time is."""
+
+    __tablename__ = "absences"
+    __table_args__ = (
+        Index("uq_absences_open", "physician_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+        Index("ix_absences_physician_id_since", "physician_id", "since"),
+    )
+
+    absence_id: Mapped[str] = mapped_column(primary_key=True)
+    physician_id: Mapped[str] = mapped_column(ForeignKey("physicians.physician_id"))
+    since: Mapped[datetime]
+    until: Mapped[datetime]
+    reason: Mapped[str]
+    set_by: Mapped[str] = mapped_column(ForeignKey("accounts.account_id"))
+    ended_at: Mapped[datetime | None]  # came back, or said so anew
+    ended_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))

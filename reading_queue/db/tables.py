@@ -45,6 +45,7 @@ class Agreement(Base):
     time_limits_min: Mapped[dict[str, Any]]  # urgency → minutes from exam start to signature
     valid_from: Mapped[date] = mapped_column(Date)
     valid_until: Mapped[date] = mapped_column(Date)
+    cases_per_day_max: Mapped[dict[str, Any]] = mapped_column(server_default="{}")  # by modality, "all" for together
     recorded_at: Mapped[datetime]
 
 
@@ -100,6 +101,7 @@ class Physician(Base):
     wip_max: Mapped[int]
     also_at: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")  # other hospitals for which they read
     duty: Mapped[Any] = mapped_column(JSONB, server_default="[]")  # "always", a weekly roster or periods, as written
+    weekly_rvu_max: Mapped[int | None]  # work of seven days that is enough, in RVU (one CT)
 
     account: Mapped[Account] = relationship(lazy="raise_on_sql")
 
@@ -233,6 +235,7 @@ class Offer(Base):
     __table_args__ = (
         UniqueConstraint("reading_task_id", "physician_id"),
         Index("ix_offers_open", "physician_id", postgresql_where=text("state = 'open'")),
+        Index("ix_offers_agreement_id_offered_at", "agreement_id", "offered_at"),
     )
 
     offer_id: Mapped[str] = mapped_column(primary_key=True)

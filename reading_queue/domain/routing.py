@@ -1,8 +1,10 @@
 """Who is offered a reading task, in which order, and why: a pure function of the facts.
 
 Hard conditions exclude, with every reason kept: an agreement in force for the organisation (or one above it), the
-modality, the body region and the phase; a licence valid on the day; the physician's own modalities; on duty now;
-below the limit of work in progress; and for verification a second physician of sufficient title.
+modality, the body region and the phase; a licence valid on the day; the physician's own modalities; on duty now and
+not away; below the limit of work in progress; and for verification a second physician of sufficient title. What an
+agreement takes in a day and a physician in a week is a limit too, but never for a stat case: those are balance, and
+safety comes before it.
 
 The order of those who remain: who was not asked yet, then the agreement's stage, then
 - stat: the least work in progress, the patient's own physician, the least cumulative workload;
@@ -22,6 +24,14 @@ from reading_queue.domain.roles import VERIFIER_TITLE_MIN, Title
 from storage.contract.lanes import Lane
 
 
+class Service(StrEnum):
+    """What an agreement is about: reads, second signatures, and opinions on what others read (会诊)."""
+
+    INTERPRETATION = "interpretation"
+    VERIFICATION = "verification"
+    CONSULTATION = "consultation"
+
+
 class Phase(StrEnum):
     """What a reading task asks for (CID 9231: 110005, 110007, 128001)."""
 
@@ -32,7 +42,7 @@ class Phase(StrEnum):
     @property
     def service(self) -> str:
         """Return the service of an agreement under which it is done: who may interpret may add to a report."""
-        return Phase.VERIFICATION.value if self is Phase.VERIFICATION else Phase.INTERPRETATION.value
+        return (Service.VERIFICATION if self is Phase.VERIFICATION else Service.INTERPRETATION).value
 
 
 class Reason(StrEnum):
@@ -43,10 +53,13 @@ class Reason(StrEnum):
     AGREEMENT_OTHER_SERVICE = "agreement_other_service"
     AGREEMENT_OTHER_MODALITY = "agreement_other_modality"
     AGREEMENT_OTHER_REGION = "agreement_other_region"
+    AGREEMENT_DAY_FULL = "agreement_day_full"
     LICENCE_EXPIRED = "licence_expired"
     OTHER_MODALITY = "other_modality"
     OFF_DUTY = "off_duty"
+    AWAY = "away"
     WORK_IN_PROGRESS_FULL = "work_in_progress_full"
+    WEEKLY_WORKLOAD_FULL = "weekly_workload_full"
     IS_AUTHOR = "is_author"
     TITLE_TOO_LOW = "title_too_low"
     DECLINED = "declined"
@@ -60,10 +73,13 @@ REASONS: Final[Mapping[str, Mapping[Reason, str]]] = {
         Reason.AGREEMENT_OTHER_SERVICE: "协议不含此项服务",
         Reason.AGREEMENT_OTHER_MODALITY: "协议不含此检查类型",
         Reason.AGREEMENT_OTHER_REGION: "协议不含此检查部位",
+        Reason.AGREEMENT_DAY_FULL: "协议今日例数已满",
         Reason.LICENCE_EXPIRED: "执业证书已过期",
         Reason.OTHER_MODALITY: "不阅读此检查类型",
         Reason.OFF_DUTY: "不在班",
+        Reason.AWAY: "暂时离岗",
         Reason.WORK_IN_PROGRESS_FULL: "在办任务已满",
+        Reason.WEEKLY_WORKLOAD_FULL: "七日工作量已满",
         Reason.IS_AUTHOR: "报告作者不能审核",
         Reason.TITLE_TOO_LOW: "职称低于主治医师",
         Reason.DECLINED: "已拒绝",
@@ -74,10 +90,13 @@ REASONS: Final[Mapping[str, Mapping[Reason, str]]] = {
         Reason.AGREEMENT_OTHER_SERVICE: "whose agreement has not this service",
         Reason.AGREEMENT_OTHER_MODALITY: "whose agreement has not this modality",
         Reason.AGREEMENT_OTHER_REGION: "whose agreement has not this body region",
+        Reason.AGREEMENT_DAY_FULL: "whose agreement has had its cases for today",
         Reason.LICENCE_EXPIRED: "with an expired licence",
         Reason.OTHER_MODALITY: "not reading this modality",
         Reason.OFF_DUTY: "off duty",
+        Reason.AWAY: "away for a while",
         Reason.WORK_IN_PROGRESS_FULL: "with as much work as they may hold",
+        Reason.WEEKLY_WORKLOAD_FULL: "with as much work done as seven days allow",
         Reason.IS_AUTHOR: "the author, who may not verify",
         Reason.TITLE_TOO_LOW: "below attending physician",
         Reason.DECLINED: "who declined",
@@ -90,9 +109,17 @@ NOBODY_BY_AGREEMENT: Final[Mapping[str, str]] = {
 
 WHOLE_POOL: Final = 2  # widened so often, every stage is asked
 
-# Relative reading effort, in hundredths of one CT. Ours, for balance between physicians; no tariff.
+# Relative reading effort (RVU), in hundredths of one CT. Ours, for balance between physicians; no tariff.
 WORKLOAD_POINTS: Final[Mapping[str, int]] = {"CT": 100, "MR": 140, "PT": 160, "MG": 70, "US": 50, "XA": 120, "RF": 60}
 WORKLOAD_POINTS_DEFAULT: Final = 30  # plain films and everything unnamed
+UNNAMED: Final = "other"  # the weight of every modality that the configuration does not name
+POINTS_OF_ONE_RVU: Final = 100
+ALL_MODALITIES: Final = "all"  # a limit of an agreement on everything together
+
+
+def workload_points(weights: Mapping[str, int], modality: str) -> int:
+    """Return what reading one case of the modality counts, in hundredths of one CT."""
+    return weights.get(modality, weights.get(UNNAMED, WORKLOAD_POINTS_DEFAULT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +153,17 @@ class PhysicianFacts:
     declined: bool = False  # this reading task, or one it replaces
     let_pass: bool = False  # an offer of this reading task ran out unanswered
     also_at: tuple[str, ...] = ()  # other hospitals for which they read
+    away: bool = False  # on duty perhaps, but not there
+    weekly_points_max: int | None = None  # how much of `workload_points` is enough
 
     @property
     def hospitals(self) -> tuple[str, ...]:
         """Return the organisations for which the physician reads, their own first."""
         return (self.organisation_id, *self.also_at)
+
+    def has_done_enough(self) -> bool:
+        """Return whether the work of the window that the caller counts has reached the physician's own limit."""
+        return self.weekly_points_max is not None and self.workload_points >= self.weekly_points_max
 
     def on_duty(self, now: datetime) -> bool:
         """Return whether `now` lies in a period of duty."""
@@ -150,6 +183,17 @@ class AgreementFacts:
     stage: int
     valid_from: date
     valid_until: date
+    cases_per_day_max: Mapping[str, int] = field(default_factory=dict)  # by modality, and for ALL_MODALITIES
+    cases_today: Mapping[str, int] = field(default_factory=dict)  # other cases under it today, by modality
+    has_this_case: bool = False  # this case is one of today's already
+
+    def has_room(self, modality: str) -> bool:
+        """Return whether the agreement takes one more case of the modality today."""
+        of_all = self.cases_per_day_max.get(ALL_MODALITIES)
+        of_modality = self.cases_per_day_max.get(modality)
+        return (of_all is None or sum(self.cases_today.values()) < of_all) and (
+            of_modality is None or self.cases_today.get(modality, 0) < of_modality
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +343,8 @@ def _lacks(case: CaseFacts, agreement: AgreementFacts) -> Reason | None:
         return Reason.AGREEMENT_OTHER_MODALITY
     if agreement.body_regions and case.body_region not in agreement.body_regions:
         return Reason.AGREEMENT_OTHER_REGION
+    if case.lane is not Lane.STAT and not agreement.has_this_case and not agreement.has_room(case.modality):
+        return Reason.AGREEMENT_DAY_FULL
     return None
 
 
@@ -310,15 +356,25 @@ def _personal_reasons(case: CaseFacts, physician: PhysicianFacts, now: datetime)
         reasons.append(Reason.OTHER_MODALITY)
     if not physician.on_duty(now):
         reasons.append(Reason.OFF_DUTY)
+    if physician.away:
+        reasons.append(Reason.AWAY)
     if physician.work_in_progress >= physician.work_in_progress_max:
         reasons.append(Reason.WORK_IN_PROGRESS_FULL)
+    if physician.has_done_enough() and case.lane is not Lane.STAT:
+        reasons.append(Reason.WEEKLY_WORKLOAD_FULL)
     if case.phase is Phase.VERIFICATION:
-        if physician.physician_id == case.author_id:
-            reasons.append(Reason.IS_AUTHOR)
-        if physician.title.rank < VERIFIER_TITLE_MIN.rank:
-            reasons.append(Reason.TITLE_TOO_LOW)
+        reasons += _reasons_against_verifying(case, physician)
     if physician.declined:
         reasons.append(Reason.DECLINED)
+    return reasons
+
+
+def _reasons_against_verifying(case: CaseFacts, physician: PhysicianFacts) -> list[Reason]:
+    reasons: list[Reason] = []
+    if physician.physician_id == case.author_id:
+        reasons.append(Reason.IS_AUTHOR)
+    if physician.title.rank < VERIFIER_TITLE_MIN.rank:
+        reasons.append(Reason.TITLE_TOO_LOW)
     return reasons
 
 

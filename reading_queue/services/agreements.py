@@ -27,6 +27,7 @@ TERMS: Final = (
     "time_limits_min",
     "valid_from",
     "valid_until",
+    "cases_per_day_max",
 )
 
 

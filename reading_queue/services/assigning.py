@@ -34,13 +34,15 @@ from reading_queue.services.holds import parse_words
 from reading_queue.services.hub import Hub
 from reading_queue.services.identity_doubts import is_held
 from reading_queue.services.routing import give_offer, tighten_due_by_offers
-from reading_queue.services.routing_facts import RoutingFacts, load_facts
+from reading_queue.services.routing_facts import RoutingFacts, SharedFacts, load_facts
 from reading_queue.services.statistics import WITH_OVERSIGHT
 from reading_queue.services.visibility import Viewer, require, require_case
 from storage.contract.hops import Hop
 
 # What a coordinator may set aside: a claim itself asks again for licence, second physician and work in progress.
-MAY_BE_SET_ASIDE: Final = frozenset({Reason.OFF_DUTY, Reason.DECLINED})
+MAY_BE_SET_ASIDE: Final = frozenset(
+    {Reason.OFF_DUTY, Reason.DECLINED, Reason.WEEKLY_WORKLOAD_FULL, Reason.AGREEMENT_DAY_FULL}
+)
 DECISIONS_MAX: Final = 20
 
 
@@ -102,7 +104,7 @@ def list_candidates(hub: Hub, viewer: Viewer, case_id: str) -> CandidatesView:
     with hub.transaction() as session:
         require_case(session, viewer, case_id, now)
         case, task = _get_open(session, case_id)
-        facts = load_facts(session, case, task, now)
+        facts = load_facts(session, case, task, SharedFacts(session, now, hub.policy.workload_points))
         ranking = rank(facts.case, facts.physicians, facts.agreements, now)
         names = _load_names(session, viewer.language)
         return CandidatesView(
@@ -133,7 +135,7 @@ def assign(hub: Hub, viewer: Viewer, case_id: str, physician_id: str, reason: st
             raise WrongState("somebody reads it, or it cannot be offered yet")
         if is_held(case, task):
             raise IdentityInDoubt
-        agreement_id, set_aside = find_eligible_agreement(session, case, task, physician_id, now, MAY_BE_SET_ASIDE)
+        agreement_id, set_aside = find_eligible_agreement(session, hub, case, task, physician_id, now, MAY_BE_SET_ASIDE)
         if agreement_id is None:
             raise MayNotBeAssigned
         close_offers(session, task, now)

@@ -135,11 +135,12 @@ def _terms(part: AgreementPart, requesting: str) -> dict[str, Any]:
         "assisting_organisation_id": part.assisting,
         "modalities": list(part.modalities),
         "body_regions": list(part.body_regions),
-        "services": list(part.services),
+        "services": [service.value for service in part.services],
         "stage": part.stage,
         "time_limits_min": {lane.value: minutes for lane, minutes in part.time_limits_min.items()},
         "valid_from": part.valid_from,
         "valid_until": part.valid_until,
+        "cases_per_day_max": dict(part.cases_per_day_max),
     }
 
 
@@ -188,6 +189,7 @@ def _save_physician(session: Session, part: PhysicianPart, account: Account, tim
     row.also_at = list(part.also_at)
     if part.duty is not None or row.duty is None:
         row.duty = written_duty(part.duty or ())
+    row.weekly_rvu_max = part.weekly_rvu_max
     session.flush()
     write_duty(session, row, time_zone, now)
     record_physician(session, row, now)

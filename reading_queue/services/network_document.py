@@ -13,14 +13,19 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from reading_queue.domain.roles import Role, Title
 from reading_queue.domain.roster import Roster, Shift
+from reading_queue.domain.routing import Service
 from reading_queue.errors import Invalid
 from storage.contract.lanes import Lane
 from storage.contract.manifest import SiteIdField
 
 TIME_LIMIT_MIN_MAX: Final = 60 * 24 * 60
+CASES_PER_DAY_MAX: Final = 100_000
+WIP_MAX: Final = 50
+WEEKLY_RVU_MAX: Final = 10_000
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 _CLOCK: Final = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+ModalityOrAll = Annotated[str, Field(pattern=r"^(?:all|[A-Z]{2,16})$")]
 ShiftWords = Annotated[str, Field(pattern=rf"^{_CLOCK}-{_CLOCK}$")]
 Code = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?$")]
 Login = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{1,31}$")]
@@ -64,7 +69,8 @@ class AgreementPart(Part):
     stage: int = Field(ge=1, le=9)
     modalities: tuple[str, ...] = ()
     body_regions: tuple[str, ...] = ()
-    services: tuple[Literal["interpretation", "verification"], ...] = ("interpretation", "verification")
+    services: tuple[Service, ...] = (Service.INTERPRETATION, Service.VERIFICATION)
+    cases_per_day_max: dict[ModalityOrAll, Annotated[int, Field(ge=1, le=CASES_PER_DAY_MAX)]] = {}
     time_limits_min: dict[Lane, Annotated[int, Field(ge=1, le=TIME_LIMIT_MIN_MAX)]] = {}
     valid_from: date
     valid_until: date
@@ -140,9 +146,10 @@ class PhysicianPart(PersonPart):
     licence_valid_until: date
     modalities: tuple[str, ...] = ()
     specialties: tuple[str, ...] = ()
-    wip_max: int = Field(default=5, ge=1, le=50)
     also_at: tuple[Code, ...] = ()  # other hospitals for which they read
     duty: Duty | None = None  # None: as it is, nothing for somebody new
+    wip_max: int = Field(default=5, ge=1, le=WIP_MAX)
+    weekly_rvu_max: int | None = Field(default=None, ge=1, le=WEEKLY_RVU_MAX)  # of seven days; one CT is one RVU
 
 
 class NetworkDocument(Part):

@@ -28,6 +28,7 @@ PHYSICIAN_TERMS: Final = (
     "modalities",
     "specialties",
     "wip_max",
+    "weekly_rvu_max",
     "also_at",
 )
 

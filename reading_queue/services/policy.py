@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from reading_queue.domain.routing import UNNAMED, WORKLOAD_POINTS, WORKLOAD_POINTS_DEFAULT
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -41,6 +43,9 @@ class Policy:
             "neonatal": 45,
             "other": 60,
         }
+    )
+    workload_points: dict[str, int] = field(  # what reading one case counts, in hundredths of one CT, by modality
+        default_factory=lambda: {**WORKLOAD_POINTS, UNNAMED: WORKLOAD_POINTS_DEFAULT}
     )
     time_limit_default_min: dict[str, int] = field(
         default_factory=lambda: {"stat": 120, "urgent": 240, "routine": 1440, "background": 4320}

@@ -68,7 +68,7 @@ def route(hub: Hub, reading_task_id: str) -> None:
             log.warning("routing_of_unknown_task", reading_task_id=reading_task_id)
             return
         task, case = found
-        _route(session, hub, task, case, SharedFacts(session, now), now)
+        _route(session, hub, task, case, SharedFacts(session, now, hub.policy.workload_points, deciding=True), now)
 
 
 def route_together(hub: Hub, reading_task_ids: Sequence[str]) -> None:
@@ -80,7 +80,7 @@ def route_together(hub: Hub, reading_task_ids: Sequence[str]) -> None:
     now = hub.clock()
     with hub.transaction() as session:
         found = find_tasks_locked(session, reading_task_ids)
-        shared = SharedFacts(session, now)
+        shared = SharedFacts(session, now, hub.policy.workload_points, deciding=True)
         for task, case in found:
             _route(session, hub, task, case, shared, now)
     routed = {task.reading_task_id for task, _ in found}
@@ -95,10 +95,11 @@ def _route(session: Session, hub: Hub, task: ReadingTask, case: Case, shared: Sh
     offers = _load_offers(session, task)
     _expire(offers.values(), now)
     session.flush()
-    facts = load_facts(session, case, task, now, shared)
+    facts = load_facts(session, case, task, shared)
     ranking = rank(facts.case, facts.physicians, facts.agreements, now)
     widened = _widened(case, task, now)
     chosen = choose(ranking, facts.case.lane, hub.policy.offer_width, widened)
+    _hand_on(offers.values(), facts, now)
     asked = {physician_id for physician_id, offer in offers.items() if offer.state == "open"}
     if any("assigned_by" in offers[physician_id].why for physician_id in asked):
         return  # a coordinator has chosen who is asked
@@ -134,6 +135,15 @@ def _expire(offers: Iterable[Offer], now: datetime) -> int:
         offer.state = "expired"
         offer.answered_at = now
     return len(overdue)
+
+
+def _hand_on(offers: Iterable[Offer], facts: RoutingFacts, now: datetime) -> None:
+    """End the offers to those who have gone away: others are asked in their place."""
+    away = {one.physician_id for one in facts.physicians if one.away}
+    for offer in offers:
+        if offer.state == "open" and offer.physician_id in away:
+            offer.state = "withdrawn"
+            offer.answered_at = now
 
 
 def give_offer(

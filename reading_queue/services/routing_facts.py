@@ -6,16 +6,16 @@ Reads only; the caller has locked the case.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ARRAY, ColumnElement, Select, Text, any_, bindparam, exists, func, literal, or_, select, true
 from sqlalchemy.orm import Session
 
-from reading_queue.db.network_tables import DutyPeriod
+from reading_queue.db.network_tables import Absence, DutyPeriod
 from reading_queue.db.tables import (
     Account,
     Agreement,
@@ -31,12 +31,12 @@ from reading_queue.db.tables import (
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.roles import Title
 from reading_queue.domain.routing import (
-    WORKLOAD_POINTS,
-    WORKLOAD_POINTS_DEFAULT,
+    POINTS_OF_ONE_RVU,
     AgreementFacts,
     CaseFacts,
     Phase,
     PhysicianFacts,
+    workload_points,
 )
 from reading_queue.domain.transitions import ReadingTaskState
 from storage.catalogue.tables import Study
@@ -57,13 +57,19 @@ class RoutingFacts:
 
 
 class SharedFacts:
-    """What all reading tasks that are routed in one transaction are told alike; each thing is read once."""
+    """What all reading tasks that are routed in one transaction are told alike; each thing is read once.
 
-    def __init__(self, session: Session, now: datetime) -> None:
+    `weights` are the policy's workload points. Who is `deciding` counts the cases of agreements with a limit alone,
+    until the transaction ends: two who decide at once would both take the last place of the day.
+    """
+
+    def __init__(self, session: Session, now: datetime, weights: Mapping[str, int], *, deciding: bool = False) -> None:
         self._session = session
         self._now = now
+        self._weights = weights
+        self._deciding = deciding
         self._lineages: dict[str, tuple[str, ...]] = {}
-        self._dates: dict[str, date] = {}
+        self._zones: dict[str, ZoneInfo] = {}
         self._agreements: dict[tuple[str, ...], list[AgreementFacts]] = {}
         self._physicians: dict[frozenset[str], list[PhysicianFacts]] = {}
 
@@ -75,9 +81,16 @@ class SharedFacts:
 
     def local_date(self, site_id: str) -> date:
         """Return today's date at the site."""
-        if site_id not in self._dates:
-            self._dates[site_id] = load_local_date(self._session, site_id, self._now)
-        return self._dates[site_id]
+        return self._now.astimezone(self._zone(site_id)).date()
+
+    def midnight(self, site_id: str) -> datetime:
+        """Return when today began at the site."""
+        return datetime.combine(self.local_date(site_id), time.min, self._zone(site_id))
+
+    def _zone(self, site_id: str) -> ZoneInfo:
+        if site_id not in self._zones:
+            self._zones[site_id] = _load_zone(self._session, site_id)
+        return self._zones[site_id]
 
     def agreements(self, organisation_ids: tuple[str, ...]) -> list[AgreementFacts]:
         """Return the agreements of the requesting organisations."""
@@ -85,18 +98,33 @@ class SharedFacts:
             self._agreements[organisation_ids] = _load_agreements(self._session, organisation_ids)
         return self._agreements[organisation_ids]
 
+    def with_today(self, agreements: list[AgreementFacts], case: Case) -> list[AgreementFacts]:
+        """Return the agreements with today's cases, where any of them has a limit for a day."""
+        limited = [one.agreement_id for one in agreements if one.cases_per_day_max]
+        if not limited:
+            return agreements
+        if self._deciding:
+            self._session.execute(_ALONE)
+            self._deciding = False  # it lasts for the transaction
+        counted = _count_today(self._session, limited, case.case_id, self.midnight(case.site_id))
+        return [
+            replace(one, cases_today=counted[one.agreement_id][0], has_this_case=counted[one.agreement_id][1])
+            if one.cases_per_day_max
+            else one
+            for one in agreements
+        ]
+
     def physicians(self, organisation_ids: frozenset[str]) -> list[PhysicianFacts]:
         """Return the physicians of the assisting organisations, without what concerns one case only."""
         if organisation_ids not in self._physicians:
-            self._physicians[organisation_ids] = _load_physicians(self._session, organisation_ids, self._now)
+            self._physicians[organisation_ids] = _load_physicians(
+                self._session, organisation_ids, self._now, self._weights
+            )
         return self._physicians[organisation_ids]
 
 
-def load_facts(
-    session: Session, case: Case, task: ReadingTask, now: datetime, shared: SharedFacts | None = None
-) -> RoutingFacts:
-    """Return what the ranking of this reading task needs, as of `now`; `shared` is of the same session and moment."""
-    shared = shared or SharedFacts(session, now)
+def load_facts(session: Session, case: Case, task: ReadingTask, shared: SharedFacts) -> RoutingFacts:
+    """Return what the ranking of this reading task needs, as of the moment of `shared`, which is of this session."""
     facts = CaseFacts(
         case_id=case.case_id,
         phase=Phase(task.phase),
@@ -107,7 +135,7 @@ def load_facts(
         local_date=shared.local_date(case.site_id),
         author_id=load_author(session, case.case_id) if task.phase == Phase.VERIFICATION else None,
     )
-    agreements = shared.agreements(facts.organisation_ids)
+    agreements = shared.with_today(shared.agreements(facts.organisation_ids), case)
     physicians = shared.physicians(frozenset(agreement.assisting_organisation_id for agreement in agreements))
     readers = set(session.scalars(_READERS_OF_PATIENT, {"case_id": case.case_id}))
     declined, let_pass = _load_answers(session, task)
@@ -136,8 +164,11 @@ def load_lineage(session: Session, organisation_id: str) -> tuple[str, ...]:
 
 def load_local_date(session: Session, site_id: str, now: datetime) -> date:
     """Return today's date at the site: licences and agreements run in local days."""
-    zone = session.scalars(select(Site.time_zone).where(Site.site_id == site_id)).one()
-    return now.astimezone(ZoneInfo(zone)).date()
+    return now.astimezone(_load_zone(session, site_id)).date()
+
+
+def _load_zone(session: Session, site_id: str) -> ZoneInfo:
+    return ZoneInfo(session.scalars(select(Site.time_zone).where(Site.site_id == site_id)).one())
 
 
 def load_author(session: Session, case_id: str) -> str | None:
@@ -160,15 +191,30 @@ def _load_agreements(session: Session, organisation_ids: Sequence[str]) -> list[
             stage=row.stage,
             valid_from=row.valid_from,
             valid_until=row.valid_until,
+            cases_per_day_max=row.cases_per_day_max,
         )
         for row in session.execute(_AGREEMENTS, {"organisations": list(organisation_ids)})
     ]
 
 
-def _load_physicians(session: Session, organisation_ids: Collection[str], now: datetime) -> list[PhysicianFacts]:
+def _count_today(
+    session: Session, agreement_ids: Sequence[str], case_id: str, midnight: datetime
+) -> defaultdict[str, tuple[dict[str, int], bool]]:
+    """Return by agreement how many other cases are offered or read under it today, by modality; and whether this is."""
+    counted: defaultdict[str, tuple[dict[str, int], bool]] = defaultdict(lambda: ({}, False))
+    known = {"agreements": list(agreement_ids), "case_id": case_id, "midnight": midnight}
+    for agreement_id, modality, others, this in session.execute(_TODAY, known):
+        by_modality, has_this = counted[agreement_id]
+        counted[agreement_id] = ({**by_modality, modality: others}, has_this or this)
+    return counted
+
+
+def _load_physicians(
+    session: Session, organisation_ids: Collection[str], now: datetime, weights: Mapping[str, int]
+) -> list[PhysicianFacts]:
     """Return the physicians of the assisting organisations; a disabled account is nobody."""
     rows = session.execute(_PHYSICIANS, {"organisations": sorted(organisation_ids), "now": now}).all()
-    workload = _load_workload(session, [row.physician_id for row in rows], now)
+    workload = _load_workload(session, [row.physician_id for row in rows], now, weights)
     return [
         PhysicianFacts(
             physician_id=row.physician_id,
@@ -181,6 +227,8 @@ def _load_physicians(session: Session, organisation_ids: Collection[str], now: d
             work_in_progress_max=row.wip_max,
             workload_points=workload[row.physician_id],
             also_at=tuple(row.also_at),
+            away=row.away,
+            weekly_points_max=row.weekly_rvu_max * POINTS_OF_ONE_RVU if row.weekly_rvu_max is not None else None,
         )
         for row in rows
     ]
@@ -196,11 +244,13 @@ def load_work_in_progress(session: Session, physician_ids: Sequence[str]) -> dic
     return {holder: count for holder, count in session.execute(held) if holder is not None}
 
 
-def _load_workload(session: Session, physician_ids: Sequence[str], now: datetime) -> defaultdict[str, int]:
+def _load_workload(
+    session: Session, physician_ids: Sequence[str], now: datetime, weights: Mapping[str, int]
+) -> defaultdict[str, int]:
     done = session.execute(_DONE, {"physicians": list(physician_ids), "since": now - WORKLOAD_WINDOW})
     points: defaultdict[str, int] = defaultdict(int)
     for holder, modality, count in done:
-        points[str(holder)] += WORKLOAD_POINTS.get(modality, WORKLOAD_POINTS_DEFAULT) * count
+        points[str(holder)] += workload_points(weights, modality) * count
     return points
 
 
@@ -243,6 +293,9 @@ def _select_physicians() -> Select[Any]:
         DutyPeriod.ends_at > bindparam("now"),
     )
     duty = select(DutyPeriod.starts_at, DutyPeriod.ends_at).where(*on_duty).limit(1).lateral("duty")
+    away = exists().where(
+        Absence.physician_id == Physician.physician_id, Absence.ended_at.is_(None), Absence.until > bindparam("now")
+    )
     held = select(func.count()).where(
         ReadingTask.holder_id == Physician.physician_id, ReadingTask.state == ReadingTaskState.IN_PROGRESS
     )
@@ -256,6 +309,8 @@ def _select_physicians() -> Select[Any]:
             Physician.modalities,
             Physician.wip_max,
             Physician.also_at,
+            Physician.weekly_rvu_max,
+            away.correlate(Physician).label("away"),
             duty.c.starts_at.label("duty_from"),
             duty.c.ends_at.label("duty_until"),
             held.correlate(Physician).scalar_subquery().label("held"),
@@ -309,6 +364,23 @@ _DONE: Final = (
         ReadingTask.completed_at > bindparam("since"),
     )
     .group_by(ReadingTask.holder_id, Case.modality)
+)
+_ALONE: Final = select(func.pg_advisory_xact_lock(func.hashtext("cases per day")))
+_TODAY: Final = (
+    select(
+        Offer.agreement_id,
+        Case.modality,
+        func.count(Case.case_id.distinct()).filter(Case.case_id != bindparam("case_id")),
+        func.bool_or(Case.case_id == bindparam("case_id")),
+    )
+    .join(ReadingTask, ReadingTask.reading_task_id == Offer.reading_task_id)
+    .join(Case, Case.case_id == ReadingTask.case_id)
+    .where(
+        Offer.agreement_id == _any_of("agreements"),
+        Offer.state.in_(("open", "claimed")),
+        Offer.offered_at >= bindparam("midnight"),
+    )
+    .group_by(Offer.agreement_id, Case.modality)
 )
 _READERS_OF_PATIENT: Final = _select_readers_of_patient()
 _CHAIN: Final = _select_chain()

@@ -58,7 +58,7 @@ def take_over(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str) -> Re
             return view_task(task)
         require_lead(session, physician_id, task.holder_id)
         require_licence(session, physician_id, case.site_id, now)
-        agreement_id, _ = find_eligible_agreement(session, case, task, physician_id, now)
+        agreement_id, _ = find_eligible_agreement(session, hub, case, task, physician_id, now)
         if agreement_id is None:
             raise MayNotTakeOver
         end_question(session, case, now)

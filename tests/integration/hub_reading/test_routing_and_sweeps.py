@@ -75,10 +75,8 @@ def test_what_one_case_says_of_a_physician_is_not_said_of_the_next(world: World,
     world.wipe_outbox()
     tasks = [world.open_task(case_id).reading_task_id for case_id in (declined, other)]
     with hub.transaction() as session:
-        shared = SharedFacts(session, hub.clock())
-        facts = [
-            load_facts(session, case, task, hub.clock(), shared) for task, case in find_tasks_locked(session, tasks)
-        ]
+        shared = SharedFacts(session, hub.clock(), hub.policy.workload_points)
+        facts = [load_facts(session, case, task, shared) for task, case in find_tasks_locked(session, tasks)]
     said = {each.case.case_id: [one.physician_id for one in each.physicians if one.declined] for each in facts}
     assert said == {declined: [wang.physician_id], other: []}
 

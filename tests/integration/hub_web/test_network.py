@@ -213,7 +213,7 @@ def test_physician_is_asked_by_each_of_their_hospitals(hub: Hub) -> None:
     document["physicians"][0]["also_at"] = ["jianglan-sheng"]
     load_network(hub, document, hasher=CHEAP)
     with hub.transaction() as session:
-        shared = SharedFacts(session, hub.clock())
+        shared = SharedFacts(session, hub.clock(), hub.policy.workload_points)
         found = {name: shared.physicians(frozenset({name})) for name in ("qinghe-renmin", "jianglan-sheng")}
         own = session.scalar(select(Physician.physician_id).where(Physician.licence_number == "DEMO-0001"))
     assert all(own in {one.physician_id for one in physicians} for physicians in found.values())

@@ -21,6 +21,7 @@ from reading_queue.domain.routing import (
     choose,
     describe_nobody,
     rank,
+    workload_points,
 )
 from storage.contract.lanes import Lane
 
@@ -314,3 +315,69 @@ def test_physician_of_several_hospitals_reads_under_the_agreement_of_each():
     assert rank(CASE, [replace(elsewhere, also_at=())], [second, AGREEMENT], NOW).excluded == {
         "p": [Reason.NO_AGREEMENT]
     }
+
+
+def test_who_is_away_is_not_asked_whatever_the_lane():
+    away = replace(PHYSICIAN, away=True)
+    for lane in Lane:
+        assert rank(replace(CASE, lane=lane), [away], [AGREEMENT], NOW).excluded == {"p": [Reason.AWAY]}
+
+
+@pytest.mark.parametrize(("points", "limit", "full"), [(99, 100, False), (100, 100, True), (900, None, False)])
+def test_a_week_of_enough_work_excludes_from_all_but_stat(points: int, limit: int | None, full: bool):
+    who = replace(PHYSICIAN, workload_points=points, weekly_points_max=limit)
+    assert rank(CASE, [who], [AGREEMENT], NOW).excluded == ({"p": [Reason.WEEKLY_WORKLOAD_FULL]} if full else {})
+    assert order(rank(replace(CASE, lane=Lane.STAT), [who], [AGREEMENT], NOW)) == ["p"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "today", "full"),
+    [
+        ({}, {"CT": 500}, False),
+        ({"all": 3}, {"CT": 1, "DX": 1}, False),
+        ({"all": 3}, {"CT": 1, "DX": 2}, True),
+        ({"CT": 2}, {"CT": 2}, True),
+        ({"CT": 2}, {"CT": 1, "DX": 50}, False),
+        ({"MR": 1}, {"MR": 9}, False),
+        ({"all": 9, "CT": 0}, {}, True),
+    ],
+)
+def test_an_agreement_takes_so_many_cases_a_day_together_and_by_modality(limits, today, full):
+    limited = replace(AGREEMENT, cases_per_day_max=limits, cases_today=today)
+    assert rank(CASE, [PHYSICIAN], [limited], NOW).excluded == ({"p": [Reason.AGREEMENT_DAY_FULL]} if full else {})
+    assert order(rank(replace(CASE, lane=Lane.STAT), [PHYSICIAN], [limited], NOW)) == ["p"]
+    assert order(rank(CASE, [PHYSICIAN], [replace(limited, has_this_case=True)], NOW)) == ["p"], "it has its place"
+
+
+def test_a_full_agreement_leaves_the_case_to_the_next_stage():
+    full = replace(AGREEMENT, cases_per_day_max={"all": 1}, cases_today={"DX": 1})
+    province = replace(AGREEMENT, agreement_id="second", assisting_organisation_id="province", stage=2)
+    far = replace(PHYSICIAN, physician_id="far", organisation_id="province")
+    ranking = rank(CASE, [PHYSICIAN, far], [full, province], NOW)
+    assert order(ranking) == ["far"]
+    assert ranking.excluded == {"p": [Reason.AGREEMENT_DAY_FULL]}
+
+
+counts_by_modality = st.dictionaries(st.sampled_from(["CT", "DX", "all"]), st.integers(0, 3))
+
+
+@given(physicians, counts_by_modality, counts_by_modality, st.lists(st.booleans(), max_size=20), st.sampled_from(Lane))
+def test_limits_only_take_away_and_never_from_stat(people, limits, today, away, lane):
+    case = replace(CASE, lane=lane)
+    today = {modality: number for modality, number in today.items() if modality != "all"}
+    limited = replace(AGREEMENT, cases_per_day_max=limits, cases_today=today)
+    bound = [replace(who, weekly_points_max=3) for who in people]
+    free = set(order(rank(case, people, [AGREEMENT], NOW)))
+    kept = set(order(rank(case, bound, [limited], NOW)))
+    assert kept <= free
+    if lane is Lane.STAT:
+        assert kept == free
+    elif kept:
+        assert sum(today.values()) < limits.get("all", 10**6)
+        assert today.get("CT", 0) < limits.get("CT", 10**6)
+    gone = [replace(who, away=is_away) for who, is_away in zip(bound, away, strict=False)]
+    assert set(order(rank(case, gone, [limited], NOW))) == kept & {who.physician_id for who in gone if not who.away}
+
+
+def test_a_modality_that_has_no_weight_of_its_own_counts_as_the_others_do():
+    assert [workload_points({"CT": 100, "other": 20}, one) for one in ("CT", "DX")] == [100, 20]
