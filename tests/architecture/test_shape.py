@@ -142,3 +142,11 @@ def test_the_picture_of_the_states_is_the_one_that_the_tables_give():
     from reading_queue.domain import transitions
 
     assert transitions.diagram().strip() in (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+
+
+def test_migrations_are_one_chain():
+    versions = ROOT / "reading_queue" / "db" / "migrations" / "versions"
+    said = [path.read_text(encoding="utf-8") for path in sorted(versions.glob("*.py"))]
+    links = [re.findall(r'^(?:down_)?revision = (?:"(\w+)"|None)$', text, re.MULTILINE) for text in said]
+    numbers = [f"{number:04}" for number in range(1, len(links) + 1)]
+    assert [tuple(link) for link in links] == list(zip(numbers, ["", *numbers[:-1]], strict=True))
