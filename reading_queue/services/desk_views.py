@@ -5,20 +5,16 @@ Reads only, but for the audit line of every look at a case. What a viewer may no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date, datetime
-from typing import Any, Final
+from datetime import datetime
 
-from sqlalchemy import Select, case, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, aliased
 
 from reading_queue.db.tables import (
     Account,
     Case,
-    CaseStudy,
     ClinicOrder,
     Draft,
-    Offer,
     Physician,
     ReadingTask,
     Report,
@@ -26,23 +22,20 @@ from reading_queue.db.tables import (
 )
 from reading_queue.domain.report import ReportContent, SubmissionContent
 from reading_queue.domain.roles import LEAD_TITLES, Role
-from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import Actor, CaseEvent, CaseState, ReadingTaskState, events_open_to
 from reading_queue.errors import NotFound
 from reading_queue.services.addenda import find_open_addendum
 from reading_queue.services.case_evidence import list_evidence
+from reading_queue.services.case_summaries import summarise, summarise_all
 from reading_queue.services.case_views import (
     AddendumView,
-    CaseSummary,
     CaseView,
     HeldView,
     LedView,
     OfferView,
     OrderView,
-    PatientView,
     ReportView,
     ReturnedView,
-    StudyView,
     SubmissionView,
 )
 from reading_queue.services.casework import PATIENT_RECORD, audit, find_open_task
@@ -52,32 +45,15 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.identity_views import list_doubts
 from reading_queue.services.information_requests import list_requests
 from reading_queue.services.linked_priors import list_linked_priors
-from reading_queue.services.local_words import site_name, why_nobody
-from reading_queue.services.notices import load_notices
+from reading_queue.services.local_words import why_nobody
 from reading_queue.services.orders import orders_of_case
 from reading_queue.services.priors import list_priors
-from reading_queue.services.routing_facts import load_local_date
 from reading_queue.services.takeovers import leads_holder
 from reading_queue.services.visibility import Viewer, require_case
 from reading_queue.services.voiding import view_voiding
-from storage.catalogue.indexing import PatientFacts
-from storage.catalogue.patient_facts import facts_of
-from storage.catalogue.tables import Patient, Study
-from storage.contract.lanes import Lane
-from storage.contract.orders import GreenChannel, Order
+from reading_queue.services.worklist import most_urgent_first, select_open_offers, view_offer
+from storage.contract.orders import Order
 from storage.contract.signed_report import AmendmentKind
-from storage.dicom.person_name import patient_display_name
-from storage.ledger.tables import Site
-
-LANE_ORDER: Final = {lane.value: place for place, lane in enumerate(Lane)}
-
-
-def offers_of(hub: Hub, viewer: Viewer) -> list[OfferView]:
-    """Return the open offers to the viewer, most urgent first."""
-    now = hub.clock()
-    with hub.transaction() as session:
-        rows = session.execute(_select_open_offers(viewer, now).limit(hub.policy.page_size_max)).all()
-        return [_view_offer(session, offer, task, found, viewer.language, now) for offer, task, found in rows]
 
 
 def held_by(hub: Hub, viewer: Viewer) -> list[HeldView]:
@@ -87,13 +63,12 @@ def held_by(hub: Hub, viewer: Viewer) -> list[HeldView]:
         select(ReadingTask, Case)
         .join(Case, Case.case_id == ReadingTask.case_id)
         .where(ReadingTask.holder_id == viewer.physician_id, ReadingTask.state == ReadingTaskState.IN_PROGRESS)
-        .order_by(*_most_urgent_first())
+        .order_by(*most_urgent_first())
     )
     with hub.transaction() as session:
         rows = session.execute(held.limit(hub.policy.page_size_max)).all()
-        return [
-            HeldView(task=view_task(task), case=summarise(session, found, viewer.language, now)) for task, found in rows
-        ]
+        summaries = summarise_all(session, [found for _, found in rows], viewer.language, now)
+        return [HeldView(task=view_task(task), case=summaries[found.case_id]) for task, found in rows]
 
 
 def led_by(hub: Hub, viewer: Viewer) -> list[LedView]:
@@ -112,14 +87,12 @@ def led_by(hub: Hub, viewer: Viewer) -> list[LedView]:
             lead.title.in_(LEAD_TITLES),
             holder.physician_id != viewer.physician_id,
         )
-        .order_by(*_most_urgent_first())
+        .order_by(*most_urgent_first())
     )
     with hub.transaction() as session:
         rows = session.execute(held.limit(hub.policy.page_size_max)).all()
-        return [
-            LedView(view_task(task), summarise(session, found, viewer.language, now), name)
-            for task, found, name in rows
-        ]
+        summaries = summarise_all(session, [found for _, found, _ in rows], viewer.language, now)
+        return [LedView(view_task(task), summaries[found.case_id], name) for task, found, name in rows]
 
 
 def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
@@ -162,102 +135,9 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
         )
 
 
-def summarise(session: Session, found: Case, language: str, now: datetime) -> CaseSummary:
-    """Return the facts of a case that every list shows, names in the language of the reader."""
-    rows = session.execute(
-        select(Study, Patient)
-        .join(Patient, Patient.patient_id == Study.patient_id)
-        .join(CaseStudy, (CaseStudy.site_id == Study.site_id) & (CaseStudy.study_uid == Study.study_uid))
-        .where(CaseStudy.case_id == found.case_id)
-        .order_by(Study.study_uid)
-    ).all()
-    today = load_local_date(session, found.site_id, now)
-    unsigned = found.signed_at is None and found.state not in (CaseState.CANCELLED, CaseState.RETURNED)
-    return CaseSummary(
-        case_id=found.case_id,
-        state=CaseState(found.state),
-        lane=Lane(found.lane),
-        modality=found.modality,
-        body_region=found.body_region,
-        site_id=found.site_id,
-        site_name=session.scalars(select(site_name(language)).where(Site.site_id == found.site_id)).one(),
-        patient=_view_patient(facts_of(*rows[0]), today, language) if rows else None,
-        studies=tuple(_view_study(study) for study, _ in rows),
-        exam_started_at=found.exam_started_at,
-        due_at=found.due_at,
-        late=unsigned and found.due_at is not None and found.due_at < now,
-        images_unacknowledged=found.images_unacknowledged,
-        notices=load_notices(session, found),
-        green_channel=GreenChannel(found.green_channel) if found.green_channel is not None else None,
-    )
-
-
-def age_years(birth_date: date, today: date) -> int:
-    """Return the completed years of life."""
-    return today.year - birth_date.year - ((today.month, today.day) < (birth_date.month, birth_date.day))
-
-
-def _select_open_offers(viewer: Viewer, now: datetime) -> Select[Offer, ReadingTask, Case]:
-    return (
-        select(Offer, ReadingTask, Case)
-        .join(ReadingTask, ReadingTask.reading_task_id == Offer.reading_task_id)
-        .join(Case, Case.case_id == ReadingTask.case_id)
-        .where(
-            Offer.physician_id == viewer.physician_id,
-            Offer.state == "open",
-            Offer.expires_at > now,
-            ReadingTask.state == ReadingTaskState.SCHEDULED,
-        )
-        .order_by(*_most_urgent_first())
-    )
-
-
-def _most_urgent_first() -> Sequence[Any]:
-    by_lane = case(LANE_ORDER, value=Case.lane, else_=len(LANE_ORDER))
-    return (Case.green_channel.is_(None), by_lane, Case.due_at, Case.created_at, Case.case_id)
-
-
 def _find_offer(session: Session, viewer: Viewer, case_id: str, now: datetime) -> OfferView | None:
-    row = session.execute(_select_open_offers(viewer, now).where(Case.case_id == case_id)).first()
-    return _view_offer(session, row[0], row[1], row[2], viewer.language, now) if row is not None else None
-
-
-def _view_offer(
-    session: Session, offer: Offer, task: ReadingTask, found: Case, language: str, now: datetime
-) -> OfferView:
-    return OfferView(
-        offer_id=offer.offer_id,
-        reading_task_id=task.reading_task_id,
-        phase=Phase(task.phase),
-        offered_at=offer.offered_at,
-        expires_at=offer.expires_at,
-        why=offer.why,
-        case=summarise(session, found, language, now),
-    )
-
-
-def _view_patient(patient: PatientFacts, today: date, language: str) -> PatientView:
-    return PatientView(
-        patient_number=patient.number,
-        name=patient.name,
-        patient_display_name=patient_display_name(patient.name, language),
-        sex=patient.sex,
-        birth_date=patient.birth_date,
-        age_years=age_years(patient.birth_date, today) if patient.birth_date is not None else None,
-    )
-
-
-def _view_study(study: Study) -> StudyView:
-    return StudyView(
-        study_uid=study.study_uid,
-        accession_number=study.accession_number,
-        description=study.description,
-        body_part=study.body_part,
-        modalities=tuple(study.modalities),
-        study_date=study.study_date,
-        series_count=study.series_count,
-        instance_count=study.instance_count,
-    )
+    row = session.execute(select_open_offers(viewer, now).where(Case.case_id == case_id)).first()
+    return view_offer(row[0], row[1], summarise(session, row[2], viewer.language, now)) if row is not None else None
 
 
 def _actors(viewer: Viewer, *, held: bool, offered: bool, leads: bool) -> tuple[Actor, ...]:

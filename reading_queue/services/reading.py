@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from reading_queue.domain.report import ReportText
 from reading_queue.services.addenda import nothing_to_amend, open_addendum
+from reading_queue.services.case_summaries import summarise
 from reading_queue.services.case_views import CaseSummary, CaseView, HeldView, LedView, OfferView
 from reading_queue.services.claims import ReadingTaskView, acknowledge_images, claim, decline, heartbeat, release
-from reading_queue.services.desk_views import case_view, held_by, led_by, offers_of, summarise
+from reading_queue.services.desk_views import case_view, held_by, led_by
 from reading_queue.services.drafts import DraftView, save_draft
 from reading_queue.services.holds import ask_site, resume
 from reading_queue.services.signing import return_to_author, sign, submit
 from reading_queue.services.site_returns import return_to_site
 from reading_queue.services.takeovers import take_over
 from reading_queue.services.withdrawals import answer_withdrawal
+from reading_queue.services.worklist import Worklist, WorklistFilter, offers_of, worklist_of
 
 __all__ = [
     "CaseSummary",
@@ -26,6 +28,8 @@ __all__ = [
     "OfferView",
     "ReadingTaskView",
     "ReportText",
+    "Worklist",
+    "WorklistFilter",
     "acknowledge_images",
     "answer_withdrawal",
     "ask_site",
@@ -47,4 +51,5 @@ __all__ = [
     "submit",
     "summarise",
     "take_over",
+    "worklist_of",
 ]

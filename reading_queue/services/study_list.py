@@ -5,20 +5,34 @@ Reads only. A study is listed from the moment its manifest is declared, before t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Date, Row, Select, and_, cast, func, literal, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Date,
+    Row,
+    ScalarSelect,
+    Select,
+    and_,
+    cast,
+    false,
+    func,
+    literal,
+    select,
+    tuple_,
+    union,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from reading_queue.db.tables import Case, CaseStudy
 from reading_queue.domain.transitions import AMENDED, BEING_READ, SIGNED, CaseState
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name, why_nobody
-from reading_queue.services.visibility import Viewer, may_follow
+from reading_queue.services.visibility import Viewer, may_follow, visible_sites
 from storage.catalogue.name_keys import keys_of_search
 from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.patient_numbers import NO_NUMBER_PATTERN
@@ -30,7 +44,9 @@ from storage.ledger.tables import CustodyEvent, Site
 
 SEARCH_CHARACTERS_MAX: Final = 64
 TWO_DAYS: Final = timedelta(days=2)  # wide enough for one day in any time zone
-_NOT_IN_A_NAME: Final = "^= "
+
+_NEWEST_FIRST: Final = (Case.first_instance_at.desc(), Case.case_id.desc())
+_OF_STUDY: Final = and_(Study.site_id == CaseStudy.site_id, Study.study_uid == CaseStudy.study_uid)
 
 Joined = tuple[CaseStudy, Case, Study | None, Patient | None, Site, str]
 
@@ -62,8 +78,8 @@ UNSIGNED: Final = frozenset(
 class StudyFilter:
     """Which studies are wanted; the default is all of them.
 
-    `day` is that of the first image, at the site. `text` is part of a name, of a patient number or of an accession
-    number; only its first SEARCH_CHARACTERS_MAX characters count.
+    `day` is that of the first image, at the site. `text` is the beginning of a part of a name, or the beginning or
+    the end of a patient number or an accession number; only its first SEARCH_CHARACTERS_MAX characters count.
     """
 
     progress: Progress | None = None
@@ -136,37 +152,51 @@ def studies_of(
     """
     now = hub.clock()
     with hub.transaction() as session:
-        listed = select_lines(viewer.language).where(may_follow(viewer, CaseStudy.site_id, CaseStudy.study_uid, now))
-        listed = listed.where(*_conditions(wanted or StudyFilter(), now))
         start = session.get(Case, before) if before else None
-        if start is not None:
-            listed = listed.where(
-                tuple_(Case.first_instance_at, Case.case_id) < tuple_(start.first_instance_at, start.case_id)
-            )
-        listed = listed.order_by(Case.first_instance_at.desc(), Case.case_id.desc()).limit(limit + 1)
+        keys = _select_keys(viewer, wanted or StudyFilter(), start, limit + 1, now).subquery("listed")
+        of_page = and_(*(getattr(CaseStudy, column.name) == column for column in keys.c))
+        listed = select_lines(viewer.language).join(keys, of_page).order_by(*_NEWEST_FIRST)
         rows = session.execute(listed).all()
         lines = view_lines(session, rows[:limit], viewer.language, now)
     return StudyPage(lines, lines[-1].case_id if len(rows) > limit else None)
 
 
+def _select_keys(
+    viewer: Viewer, wanted: StudyFilter, start: Case | None, limit: int, now: datetime
+) -> Select[str, str, str]:
+    """Select the keys of a page: what is shown of a study is joined to these few, not to all that might be shown."""
+    keys = (
+        select(CaseStudy.case_id, CaseStudy.site_id, CaseStudy.study_uid)
+        .join(Case, Case.case_id == CaseStudy.case_id)
+        .join(Site, Site.site_id == CaseStudy.site_id)
+        .where(may_follow(viewer, CaseStudy.site_id, CaseStudy.study_uid, now), *_conditions(wanted, now))
+    )
+    if start is not None:
+        place = tuple_(start.first_instance_at, start.case_id)
+        keys = keys.where(tuple_(Case.first_instance_at, Case.case_id) < place)
+    return keys.order_by(*_NEWEST_FIRST).limit(limit)
+
+
 def counts_of(hub: Hub, viewer: Viewer) -> StudyCounts:
     """Return the counts that stand above the list; today is that of each site."""
     now = hub.clock()
-    today = cast(func.timezone(Site.time_zone, now), Date)
-    arrived = _day_at_site(Case.first_instance_at) == today
-    home = _day_at_site(Case.delivered_at) == today
-    read = Case.state.in_(STATES_OF[Progress.READING])
-    recent = or_(Case.first_instance_at > now - TWO_DAYS, Case.delivered_at > now - TWO_DAYS)
-    counted = (
-        select(func.count().filter(arrived), func.count().filter(read), func.count().filter(home))
-        .select_from(CaseStudy)
-        .join(Case, Case.case_id == CaseStudy.case_id)
-        .join(Site, Site.site_id == CaseStudy.site_id)
-        .where(may_follow(viewer, CaseStudy.site_id, CaseStudy.study_uid, now), or_(recent, read))
-    )
     with hub.transaction() as session:
-        arrived_today, being_read, reported_today = session.execute(counted).one()
+        visible = visible_sites(session, viewer, now)
+        arrived_today, being_read, reported_today = session.execute(_select_counts(visible, now)).one()
     return StudyCounts(arrived_today, being_read, reported_today)
+
+
+def _select_counts(visible: Collection[str], now: datetime) -> Select[int, int, int]:
+    """Count by site and moment, so that an index alone has the answer."""
+    midnight = func.timezone(Site.time_zone, func.date_trunc("day", func.timezone(Site.time_zone, now)))
+    sites = select(Site.site_id, midnight.label("midnight")).where(Site.site_id.in_(visible)).cte("sites")
+
+    def since(clock: InstrumentedAttribute[Any]) -> ScalarSelect[int]:
+        of_today = (Case.site_id == sites.c.site_id) & (clock >= sites.c.midnight)
+        return select(func.count()).select_from(sites.join(Case, of_today)).scalar_subquery()
+
+    read = select(func.count()).where(Case.site_id.in_(visible), Case.state.in_(STATES_OF[Progress.READING]))
+    return select(since(Case.first_instance_at), read.scalar_subquery(), since(Case.delivered_at))
 
 
 def select_lines(language: str) -> Select[*Joined]:
@@ -175,7 +205,7 @@ def select_lines(language: str) -> Select[*Joined]:
         select(CaseStudy, Case, Study, Patient, Site, site_name(language))
         .join(Case, Case.case_id == CaseStudy.case_id)
         .join(Site, Site.site_id == CaseStudy.site_id)
-        .outerjoin(Study, and_(Study.site_id == CaseStudy.site_id, Study.study_uid == CaseStudy.study_uid))
+        .outerjoin(Study, _OF_STUDY)
         .outerjoin(Patient, Patient.patient_id == Study.patient_id)
     )
 
@@ -199,24 +229,40 @@ def _conditions(wanted: StudyFilter, now: datetime) -> list[ColumnElement[bool]]
         noon = literal(datetime.combine(wanted.day, time(12), UTC))  # the database counts past the year 9999
         found.append(Case.first_instance_at.between(noon - TWO_DAYS, noon + TWO_DAYS))
         found.append(_day_at_site(Case.first_instance_at) == wanted.day)
-    if text := " ".join(wanted.text.split())[:SEARCH_CHARACTERS_MAX]:
-        found.append(_names_or_numbers_hold(text))
-    return found
+    holds = names_or_numbers_hold(wanted.text)
+    return [*found, holds] if holds is not None else found
 
 
-def _names_or_numbers_hold(text: str) -> ColumnElement[bool]:
-    """A name is found whatever stands between its parts, and by its pinyin; an invented number never is."""
-    name = text.translate(dict.fromkeys(map(ord, _NOT_IN_A_NAME)))
+def names_or_numbers_hold(words: str) -> ColumnElement[bool] | None:
+    """Return the condition that a study of a case is searched for by these words; None without any.
+
+    A name is found by the beginning of each of its parts, whatever stands between them, and by its pinyin; a number of
+    the patient or of the order by its beginning or its end, an invented one never. One letter or digit is only ever a
+    whole number. Only the first SEARCH_CHARACTERS_MAX characters count. Each way has an index of its own, so the
+    studies of each are gathered first.
+    """
+    text = " ".join(words.split())[:SEARCH_CHARACTERS_MAX]
+    if not text:
+        return None
+    keys_of_study = select(Study.site_id, Study.study_uid)
+    of_patient = keys_of_study.join(Patient, Patient.patient_id == Study.patient_id)
     of_site = Patient.patient_number.regexp_match(NO_NUMBER_PATTERN).is_(False)
-    conditions = [
-        and_(of_site, Patient.patient_number.icontains(text, autoescape=True)),
-        Study.accession_number.icontains(text, autoescape=True),
+    found = [
+        *(of_patient.where(way, of_site) for way in _begins_or_ends(Patient.patient_number, text)),
+        *(keys_of_study.where(way) for way in _begins_or_ends(Study.accession_number, text)),
     ]
-    if keys := keys_of_search(text):
-        conditions.append(Study.name_keys.contains(keys))
-    if name:
-        conditions.append(func.translate(Study.patient_name, _NOT_IN_A_NAME, "").icontains(name, autoescape=True))
-    return or_(*conditions)
+    keys = keys_of_search(text)
+    if keys and not (len(text) == 1 and text.isascii()):
+        found.append(keys_of_study.where(Study.name_keys.contains(keys)))
+    return tuple_(CaseStudy.site_id, CaseStudy.study_uid).in_(union(*found))
+
+
+def _begins_or_ends(number: InstrumentedAttribute[str], text: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    text = text.lower()
+    if len(text) == 1:  # which begins or ends so many numbers that it finds nothing
+        return func.lower(number) == text, false()
+    begins = func.lower(number).startswith(text, autoescape=True)
+    return begins, func.reverse(func.lower(number)).startswith(text[::-1], autoescape=True)
 
 
 def _day_at_site(at: InstrumentedAttribute[Any]) -> ColumnElement[date]:

@@ -10,8 +10,10 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 from multidict import MultiMapping
 
+from reading_queue.domain.routing import Phase
 from reading_queue.errors import Invalid, NotFound
 from reading_queue.services.study_list import Progress, StudyFilter
+from reading_queue.services.worklist import WorklistFilter
 from storage.contract.identifiers import InvalidIdentifier, SiteId, Uid, parse_site_id, parse_uid
 from storage.contract.lanes import Lane
 
@@ -51,6 +53,24 @@ def wanted_studies(values: Form, *, with_text: bool = False) -> StudyFilter:
         )
     except ValueError as exc:
         raise Invalid("progress or lane is not one of the words for it, or day is not YYYY-MM-DD") from exc
+
+
+def wanted_offers(values: Form, *, with_text: bool = False) -> WorklistFilter:
+    """Return which offers a query or a form asks for; words to search for are read from bodies only. Raises Invalid."""
+    lane, phase, late = field(values, "lane"), field(values, "phase"), field(values, "late")
+    if late not in ("", "1"):
+        raise Invalid("late is 1, or left out")
+    try:
+        return WorklistFilter(
+            lane=Lane(lane) if lane else None,
+            modality=field(values, "modality"),
+            site_id=field(values, "site_id"),
+            phase=Phase(phase) if phase else None,
+            late=late == "1",
+            text=field(values, "text").strip() if with_text else "",
+        )
+    except ValueError as exc:
+        raise Invalid("lane or phase is not one of the words for it") from exc
 
 
 def word_of(words: type[Word], text: str) -> Word:

@@ -30,6 +30,17 @@ UNKNOWN_SEXES: Final = ("", "O")  # of (0010,0040): what contradicts nothing
 _NEWEST_FIRST: Final = (text("study_date DESC NULLS LAST"), "study_id")  # the order in which searches answer
 
 
+def number_search_indexes(table: str, column: str) -> tuple[Index, Index]:
+    """Return the indexes by which a number is found by its beginning and by its end, whatever its letters' case."""
+    lowered = func.lower(text(column))
+    ways = {"begins": lowered, "ends": func.reverse(lowered)}
+    begins, ends = (
+        Index(f"ix_{table}_{column}_{end}", words.label(end), postgresql_ops={end: "text_pattern_ops"})
+        for end, words in ways.items()
+    )
+    return begins, ends
+
+
 class Patient(Base):
     """A patient as one site knows them; `patient_number` is (0010,0020), unique within its issuer, the site.
 
@@ -41,6 +52,7 @@ class Patient(Base):
     __table_args__ = (
         UniqueConstraint("site_id", "patient_number"),
         Index("ix_patients_number", "patient_number", postgresql_ops={"patient_number": "text_pattern_ops"}),
+        *number_search_indexes("patients", "patient_number"),
         Index("ix_patients_contradicted_at", "contradicted_at", postgresql_where=text("contradicted_at IS NOT NULL")),
     )
 
@@ -69,6 +81,7 @@ class Study(Base):
         Index("ix_studies_name_keys", "name_keys", postgresql_using="gin"),
         Index("ix_studies_birth_date", "patient_birth_date"),
         Index("ix_studies_accession", "accession_number", postgresql_ops={"accession_number": "text_pattern_ops"}),
+        *number_search_indexes("studies", "accession_number"),
         Index("ix_studies_number", "study_number", postgresql_ops={"study_number": "text_pattern_ops"}),
         Index("ix_studies_metadata_due_at", "metadata_due_at", postgresql_where=text("metadata_due_at IS NOT NULL")),
         Index("ix_studies_unrecorded", "study_id", postgresql_where=text("revision > recorded_revision")),

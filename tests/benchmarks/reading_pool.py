@@ -27,7 +27,7 @@ from storage.ledger.tables import Gateway
 from storage.objects.protocol import ObjectStore
 from tests.support.broker import rabbitmq
 from tests.support.hub import make_hub
-from tests.support.network import ASSETS, COUNTY, SITE, TOOLS, hub_command, stop_process
+from tests.support.network import ASSETS, COUNTY, SITE, TOOLS, hub_command, password_in, stop_process
 from tests.support.processes import RunningProcess
 
 GATEWAY_ID = "bench-gateway"
@@ -49,6 +49,15 @@ class ReadingHub:
     hub: Hub
     process: RunningProcess
     folder: Path
+
+    @property
+    def url(self) -> str:
+        """The address of its pages and interfaces."""
+        return f"http://127.0.0.1:{(self.folder / 'hub' / 'run' / 'web.port').read_text().strip()}"
+
+    def password_of(self, login: str) -> str:
+        """Return the password of a person of the county."""
+        return password_in(yaml.safe_load(COUNTY.read_text(encoding="utf-8")), login)
 
     def declare(self, number: int, lane: Lane = Lane.ROUTINE) -> Arrival:
         """Bring one case so far that its images are here, and nobody has been told."""

@@ -10,7 +10,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,12 @@ class ClinicPacs:
         self._server.shutdown()
 
 
+def password_in(county: Mapping[str, Any], login: str) -> str:
+    """Return the password that a county's document gives a person."""
+    people = (one for kind in ("physicians", "technicians", "coordinators") for one in county[kind])
+    return next(str(one["password"]) for one in people if one["login"] == login)
+
+
 @dataclass
 class RunningNetwork:
     """The running programs, and what a test does to them from outside."""
@@ -103,8 +109,7 @@ class RunningNetwork:
 
     def password_of(self, login: str) -> str:
         """Return the password that the county's document gives this person."""
-        people = (one for kind in ("physicians", "technicians", "coordinators") for one in self.county[kind])
-        return next(str(one["password"]) for one in people if one["login"] == login)
+        return password_in(self.county, login)
 
     def api(self, login: str) -> ApiClient:
         """Return this person's API client, logged in."""

@@ -14,7 +14,7 @@ from reading_queue.services.study_list import StudyFilter
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.api import models
 from reading_queue.web.keys import HUB, TOKEN, in_thread
-from reading_queue.web.parsing import study_of, wanted_studies, whole_number, word_of
+from reading_queue.web.parsing import study_of, wanted_offers, wanted_studies, whole_number, word_of
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
@@ -46,8 +46,22 @@ async def me(_request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 async def offers(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """List the open offers."""
-    found = await in_thread(request, reading.offers_of, request.config_dict[HUB], viewer)
-    return answer(models.Offers(offers=tuple(models.OfferedWork.of(offer) for offer in found)))
+    limit = _limit(request, default=request.config_dict[HUB].policy.page_size_max)
+    return await _offers(request, viewer, wanted_offers(request.query), request.query.get("after"), limit)
+
+
+async def search_offers(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """List the open offers that are found by the text."""
+    given = await body_of(request, models.OfferSearch)
+    wanted = reading.WorklistFilter(
+        lane=given.lane,
+        modality=given.modality,
+        site_id=given.site_id,
+        phase=given.phase,
+        late=given.late,
+        text=given.text,
+    )
+    return await _offers(request, viewer, wanted, given.after, given.limit)
 
 
 async def held(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -144,7 +158,7 @@ async def studies(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 
 async def search_studies(request: web.Request, viewer: Viewer) -> web.StreamResponse:
-    """List the studies in view whose patient, patient number or accession number holds the text."""
+    """List the studies in view that are found by the text."""
     given = await body_of(request, models.StudySearch)
     wanted = StudyFilter(progress=given.progress, lane=given.lane, late=given.late, day=given.day, text=given.text)
     return await _list(request, viewer, wanted, given.before, given.limit)
@@ -207,6 +221,16 @@ async def _list(
     return answer(models.Studies(studies=listed.studies, next_before=listed.next_before))
 
 
+async def _offers(
+    request: web.Request, viewer: Viewer, wanted: reading.WorklistFilter, after: str | None, limit: int
+) -> web.Response:
+    hub = request.config_dict[HUB]
+    limit = min(limit, hub.policy.page_size_max)
+    listed = await in_thread(request, reading.worklist_of, hub, viewer, limit=limit, wanted=wanted, after=after)
+    offered = tuple(models.OfferedWork.of(offer) for offer in listed.offers)
+    return answer(models.Offers(offers=offered, found=listed.found, next_after=listed.next_after))
+
+
 def nothing() -> web.Response:
     """Answer that it is done."""
     return web.Response(status=204)
@@ -227,8 +251,8 @@ async def body_of(request: web.Request, model: type[BodyT]) -> BodyT:
         raise Invalid("; ".join(words)) from None
 
 
-def _limit(request: web.Request) -> int:
-    text = request.query.get("limit", str(models.PAGE_SIZE))
+def _limit(request: web.Request, default: int = models.PAGE_SIZE) -> int:
+    text = request.query.get("limit", str(default))
     if not text.isdecimal() or len(text) > 6 or int(text) < 1:
         raise Invalid("limit must be a whole number from 1")
     return int(text)

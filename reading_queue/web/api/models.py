@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from reading_queue.domain.information import Wanted
 from reading_queue.domain.links import LinkAct, LinkState
 from reading_queue.domain.roles import Role
+from reading_queue.domain.routing import Phase
 from reading_queue.services import attention, link_desk, reading, statistics
 from reading_queue.services.assigning import CandidatesView
 from reading_queue.services.custody import CustodyLine
@@ -166,7 +167,7 @@ class LinkDecision(Body):
 
 
 class StudySearch(Body):
-    """Which studies are wanted; `text` is part of a name, a patient number or an accession number."""
+    """Which studies are wanted; `text` is the beginning of a part of a name, or begins or ends a number."""
 
     text: str = Field(default="", max_length=SEARCH_CHARACTERS_MAX)
     progress: Progress | None = None
@@ -174,6 +175,19 @@ class StudySearch(Body):
     late: bool = False
     day: date | None = None
     before: str | None = Field(default=None, max_length=64)
+    limit: int = Field(default=PAGE_SIZE, ge=1)
+
+
+class OfferSearch(Body):
+    """Which offers are wanted; `text` is the beginning of a part of a name, or begins or ends a number."""
+
+    text: str = Field(default="", max_length=SEARCH_CHARACTERS_MAX)
+    lane: Lane | None = None
+    modality: str = Field(default="", max_length=16)
+    site_id: str = Field(default="", max_length=64)
+    phase: Phase | None = None
+    late: bool = False
+    after: str | None = Field(default=None, max_length=64)
     limit: int = Field(default=PAGE_SIZE, ge=1)
 
 
@@ -319,9 +333,11 @@ class HeldWork(Work):
 
 
 class Offers(Answer):
-    """Open offers to the caller, most urgent first."""
+    """Open offers to the caller, most urgent first; `next_after` asks for the page after, None at the end."""
 
     offers: tuple[OfferedWork, ...]
+    found: int  # how many there are, on all pages
+    next_after: str | None
 
 
 class Held(Answer):

@@ -22,6 +22,7 @@ PHYSICIAN: Final = (Role.PHYSICIAN,)
 
 
 STUDY_QUERY: Final = ("before", "limit", "progress", "lane", "late", "day")
+OFFER_QUERY: Final = ("after", "limit", "lane", "modality", "site_id", "phase", "late")
 READS_OR_LEADS: Final = (Role.PHYSICIAN, Role.COORDINATOR)
 CASE: Final = "/cases/{case_id}"
 DOUBT: Final = "/identity-conflicts/{conflict_id}"
@@ -38,7 +39,8 @@ OPERATIONS: Final = (
         models.Reauthenticated,
     ),
     Operation("GET", "/me", handlers.me, EVERYBODY, None, models.Me),
-    Operation("GET", "/offers", handlers.offers, PHYSICIAN, None, models.Offers),
+    Operation("GET", "/offers", handlers.offers, PHYSICIAN, None, models.Offers, OFFER_QUERY),
+    Operation("POST", "/offers/search", handlers.search_offers, PHYSICIAN, models.OfferSearch, models.Offers),
     Operation("GET", "/held", handlers.held, PHYSICIAN, None, models.Held),
     Operation("POST", f"{TASK}/claim", handlers.claim, PHYSICIAN, None, models.Task),
     Operation("POST", f"{TASK}/heartbeat", handlers.heartbeat, PHYSICIAN, None, models.Lease),

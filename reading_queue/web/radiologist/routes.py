@@ -12,6 +12,7 @@ TASK = "/cases/{case_id}/tasks/{reading_task_id}"
 
 ROUTES = (
     web.get("/", for_roles(views.desk, Role.PHYSICIAN), name="radiologist.desk"),
+    web.post("/", for_roles(views.search, Role.PHYSICIAN), name="radiologist.search"),
     web.get("/cases/{case_id}", for_roles(views.case, Role.PHYSICIAN), name="radiologist.case"),
     web.get("/cases/{case_id}/evidence", for_roles(evidence.part, Role.PHYSICIAN), name="radiologist.evidence"),
     web.post(f"{TASK}/evidence/remove", for_roles(evidence.remove, Role.PHYSICIAN), name="radiologist.remove_evidence"),

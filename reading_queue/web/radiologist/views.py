@@ -10,19 +10,26 @@ from aiohttp import web
 
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.information import Wanted
+from reading_queue.domain.routing import Phase
 from reading_queue.errors import ConfirmationNeeded, HubError, ReauthenticationNeeded, TextNotAcceptable
 from reading_queue.services import reading
 from reading_queue.services.accounts import LoginRefused
 from reading_queue.services.case_evidence import ShownFinding
 from reading_queue.services.green_channels import list_green_cases
+from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
+from reading_queue.web.parsing import Form, wanted_offers
+from reading_queue.web.parsing import field as field_of
 from reading_queue.web.radiologist.evidence_words import evidence_words
 from reading_queue.web.rendering import page
+from storage.contract.lanes import Lane
 from storage.contract.signed_report import AmendmentKind
-from storage.screens.requests import is_refresh
+from storage.screens.requests import is_refresh, redirect
 from storage.screens.words import current_language
 
+ROWS: Final = 50
+DESK: Final = "/radiologist/"
 DONE: Final = frozenset({"submitted", "signed", "returned", "released", "declined", "let_go", "sent_back", "stands"})
 # What a physician may say when they give work back or do not take it (a choice from CID 9303).
 REASONS: Final = (
@@ -63,14 +70,51 @@ class Editor:
 
 async def desk(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Show the offers, most urgent first, and what is held."""
+    return await _desk(request, viewer, wanted_offers(request.query), field_of(request.query, "after"))
+
+
+async def search(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show the offers that hold the words of the form: a name belongs in no address. Without words, the plain desk."""
+    form: Form = await request.post()
+    wanted = wanted_offers(form, with_text=True)
+    if not wanted.text:
+        return redirect(desk_address(wanted))
+    return await _desk(request, viewer, wanted, field_of(form, "after"))
+
+
+def desk_address(wanted: reading.WorklistFilter, after: str | None = None) -> str:
+    """Return the address of the desk with this filter; the words of a search are not part of it."""
+    values = {
+        "lane": wanted.lane,
+        "modality": wanted.modality,
+        "site_id": wanted.site_id,
+        "phase": wanted.phase,
+        "late": "1" if wanted.late else "",
+        "after": after,
+    }
+    query = urlencode({name: value for name, value in values.items() if value})
+    return f"{DESK}?{query}" if query else DESK
+
+
+async def _desk(request: web.Request, viewer: Viewer, wanted: reading.WorklistFilter, after: str) -> web.StreamResponse:
     hub = request.config_dict[HUB]
     done = request.query.get("done")
-    template = "radiologist/_desk.html" if is_refresh(request) else "radiologist/desk.html"
+    listed = await in_thread(request, reading.worklist_of, hub, viewer, limit=ROWS, wanted=wanted, after=after or None)
     return page(
         request,
-        template,
+        "radiologist/_desk.html" if is_refresh(request) else "radiologist/desk.html",
         green=await in_thread(request, list_green_cases, hub, viewer),
-        offers=await in_thread(request, reading.offers_of, hub, viewer),
+        listed=listed,
+        offers=listed.offers,
+        wanted=wanted,
+        is_filtered=wanted != reading.WorklistFilter(),
+        after=after,
+        here=desk_address(wanted, after),
+        first=desk_address(wanted),
+        next=desk_address(wanted, listed.next_after),
+        lanes=tuple(Lane),
+        phases=tuple(Phase),
+        text_max=SEARCH_CHARACTERS_MAX,
         held=await in_thread(request, reading.held_by, hub, viewer),
         led=await in_thread(request, reading.led_by, hub, viewer),
         done=done if done in DONE else None,
