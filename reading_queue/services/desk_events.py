@@ -25,6 +25,7 @@ CHANNEL: Final = "desk_events"
 KEPT: Final = timedelta(hours=1)
 BATCH: Final = 500
 ROAD: Final = "road"
+PRESENCE: Final = "presence"
 _TOLD: Final = "desk_events_told"
 
 
@@ -63,9 +64,12 @@ class Audience:
 
     sites: frozenset[str]
     physician_id: str | None
+    oversees: bool = False
 
     def includes(self, told: Told) -> bool:
         """Return whether they are told of it."""
+        if told.kind == PRESENCE:
+            return self.oversees
         return told.site_id in self.sites or self.physician_id in told.physician_ids
 
 
@@ -80,11 +84,17 @@ def tell(session: Session, kind: str, site_id: str, case_id: str | None = None) 
     session.add(DeskEvent(kind=kind, site_id=site_id, case_id=case_id))
 
 
+def tell_overseers(session: Session) -> None:
+    """Write that who is there has changed, which concerns all who oversee."""
+    tell(session, PRESENCE, "")
+
+
 def find_audience(hub: Hub, viewer: Viewer) -> Audience:
     """Return what concerns the viewer now."""
     with hub.transaction() as session:
         sites = visible_sites(session, viewer, hub.clock())
-    return Audience(sites, viewer.physician_id if viewer.role is Role.PHYSICIAN else None)
+    physician_id = viewer.physician_id if viewer.role is Role.PHYSICIAN else None
+    return Audience(sites, physician_id, viewer.role in (Role.COORDINATOR, Role.ADMINISTRATOR))
 
 
 def find_end(hub: Hub) -> Cursor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Final, TypeVar
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 from multidict import MultiMapping
@@ -20,6 +21,7 @@ from storage.contract.lanes import Lane
 Form = Mapping[str, Any]
 Word = TypeVar("Word", bound=StrEnum)
 NUMBER_DIGITS_MAX: Final = 9
+SCREEN_ZONE: Final = "Asia/Shanghai"  # in which screens show and take local times
 
 
 def field(form: Form, name: str) -> str:
@@ -86,6 +88,14 @@ def whole_number(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS_MAX):
         raise Invalid("a whole number is needed")
     return int(text)
+
+
+def local_moment(text: str) -> datetime:
+    """Return the moment that a form's local date and time mean on the screen's clock. Raises Invalid."""
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(SCREEN_ZONE))
+    except ValueError as exc:
+        raise Invalid("a date and a time are needed") from exc
 
 
 def site_of(request: web.Request) -> SiteId:

@@ -15,13 +15,13 @@ from aiohttp import web
 
 from reading_queue.web.keys import SESSION, TEMPLATES, find_viewer
 from reading_queue.web.language import WORDS, fault_in_words, translate, translate_or
+from reading_queue.web.parsing import SCREEN_ZONE
 from storage.dicom.person_name import display_name
 from storage.screens.static_files import StaticFiles
 from storage.screens.words import current_language
 
 FOLDER: Final = Path(__file__).parent / "templates"
 FILES: Final = StaticFiles(Path(__file__).parent / "static")
-SCREEN_ZONE: Final = "Asia/Shanghai"
 
 
 def build_templates() -> jinja2.Environment:
@@ -34,7 +34,13 @@ def build_templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     templates.filters.update(
-        moment=moment, day=day, clock=clock, span=WORDS.span, age_at=WORDS.age_at, person_name=person_name
+        moment=moment,
+        input_moment=input_moment,
+        day=day,
+        clock=clock,
+        span=WORDS.span,
+        age_at=WORDS.age_at,
+        person_name=person_name,
     )
     templates.globals.update(
         t=translate, word=translate_or, fault=fault_in_words, static_url=FILES.url, language=current_language
@@ -66,6 +72,11 @@ def person_name(name: str) -> str:
 def moment(at: datetime | None, zone: str = SCREEN_ZONE) -> str:
     """Return `11-23 14:05` in the zone, or a dash."""
     return at.astimezone(ZoneInfo(zone)).strftime("%m-%d %H:%M") if at is not None else "—"
+
+
+def input_moment(at: datetime) -> str:
+    """Return what a form's field for a local date and time holds."""
+    return at.astimezone(ZoneInfo(SCREEN_ZONE)).strftime("%Y-%m-%dT%H:%M")
 
 
 def day(at: datetime | None, zone: str = SCREEN_ZONE) -> str:

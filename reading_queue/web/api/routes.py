@@ -11,7 +11,7 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import EVERYBODY, Handler
-from reading_queue.web.api import course, handlers, identity, models
+from reading_queue.web.api import course, handlers, identity, models, network_models, presence
 from reading_queue.web.api.openapi import describe
 from reading_queue.web.api.operations import Operation
 
@@ -76,6 +76,12 @@ OPERATIONS: Final = (
     Operation("POST", f"{CASE}/assign", course.assign, COORDINATORS, models.Assignment),
     Operation("GET", "/escalations", course.escalations, COORDINATORS, None, models.Escalations),
     Operation("POST", "/escalations/{escalation_id}/acknowledge", course.acknowledge, COORDINATORS),
+    Operation("GET", "/presence", presence.own_absence, PHYSICIAN, None, network_models.OwnAbsence),
+    Operation("POST", "/presence/away", presence.leave, PHYSICIAN, network_models.Away),
+    Operation("POST", "/presence/back", presence.return_to_work, PHYSICIAN),
+    Operation("GET", "/absences", presence.absences, COORDINATORS, None, network_models.Absences),
+    Operation("POST", "/physicians/{physician_id}/away", presence.send_away, COORDINATORS, network_models.Away),
+    Operation("POST", "/physicians/{physician_id}/back", presence.call_back, COORDINATORS),
     Operation("GET", "/links", handlers.links, COORDINATORS, None, models.Links, ("state", "page")),
     Operation("POST", "/links/{link_id}", handlers.decide_link, COORDINATORS, models.LinkDecision, models.Decided),
     Operation("GET", "/statistics", handlers.show_statistics, COORDINATORS, None, models.Statistics),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import attention, escalating, green_channels, link_desk, statistics
+from reading_queue.services import attention, escalating, green_channels, link_desk, presence, statistics
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.rendering import page
@@ -24,6 +24,7 @@ async def overview(request: web.Request, viewer: Viewer) -> web.StreamResponse:
         stuck=await in_thread(request, attention.stuck, hub, viewer),
         stuck_max=attention.STUCK_MAX,
         escalations=await in_thread(request, escalating.list_escalations, hub, viewer),
+        absences=await in_thread(request, presence.list_absences, hub, viewer),
         suggested_links=await in_thread(request, link_desk.count_suggested, hub, viewer),
         queues=await in_thread(request, statistics.queue_health, hub, viewer),
         now=hub.clock(),

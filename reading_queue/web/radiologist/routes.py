@@ -6,13 +6,15 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import for_roles
-from reading_queue.web.radiologist import actions, course, evidence, views
+from reading_queue.web.radiologist import actions, course, evidence, presence, views
 
 TASK = "/cases/{case_id}/tasks/{reading_task_id}"
 
 ROUTES = (
     web.get("/", for_roles(views.desk, Role.PHYSICIAN), name="radiologist.desk"),
     web.post("/", for_roles(views.search, Role.PHYSICIAN), name="radiologist.search"),
+    web.post("/away", for_roles(presence.go_away, Role.PHYSICIAN), name="radiologist.go_away"),
+    web.post("/back", for_roles(presence.come_back, Role.PHYSICIAN), name="radiologist.come_back"),
     web.get("/cases/{case_id}", for_roles(views.case, Role.PHYSICIAN), name="radiologist.case"),
     web.get("/cases/{case_id}/evidence", for_roles(evidence.part, Role.PHYSICIAN), name="radiologist.evidence"),
     web.post(f"{TASK}/evidence/remove", for_roles(evidence.remove, Role.PHYSICIAN), name="radiologist.remove_evidence"),

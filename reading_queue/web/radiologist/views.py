@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 from urllib.parse import urlencode
 
@@ -16,11 +17,13 @@ from reading_queue.services import reading
 from reading_queue.services.accounts import LoginRefused
 from reading_queue.services.case_evidence import ShownFinding
 from reading_queue.services.green_channels import list_green_cases
+from reading_queue.services.presence import find_absence
 from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import Form, wanted_offers
 from reading_queue.web.parsing import field as field_of
+from reading_queue.web.problems import words_of
 from reading_queue.web.radiologist.evidence_words import evidence_words
 from reading_queue.web.rendering import page
 from storage.contract.lanes import Lane
@@ -30,6 +33,7 @@ from storage.screens.words import current_language
 
 ROWS: Final = 50
 DESK: Final = "/radiologist/"
+SHORT_ABSENCE: Final = timedelta(hours=1)  # what the form proposes
 DONE: Final = frozenset({"submitted", "signed", "returned", "released", "declined", "let_go", "sent_back", "stands"})
 # What a physician may say when they give work back or do not take it (a choice from CID 9303).
 REASONS: Final = (
@@ -96,13 +100,24 @@ def desk_address(wanted: reading.WorklistFilter, after: str | None = None) -> st
     return f"{DESK}?{query}" if query else DESK
 
 
-async def _desk(request: web.Request, viewer: Viewer, wanted: reading.WorklistFilter, after: str) -> web.StreamResponse:
+async def refused_desk(request: web.Request, viewer: Viewer, refused: HubError) -> web.StreamResponse:
+    """Answer the whole desk, with what was refused on it."""
+    return await _desk(request, viewer, reading.WorklistFilter(), "", refused)
+
+
+async def _desk(
+    request: web.Request, viewer: Viewer, wanted: reading.WorklistFilter, after: str, refused: HubError | None = None
+) -> web.StreamResponse:
     hub = request.config_dict[HUB]
     done = request.query.get("done")
     listed = await in_thread(request, reading.worklist_of, hub, viewer, limit=ROWS, wanted=wanted, after=after or None)
     return page(
         request,
         "radiologist/_desk.html" if is_refresh(request) else "radiologist/desk.html",
+        status=refused.status if refused is not None else 200,
+        refused=words_of(refused) if refused is not None else "",
+        absence=await in_thread(request, find_absence, hub, viewer),
+        soon=hub.clock() + SHORT_ABSENCE,
         green=await in_thread(request, list_green_cases, hub, viewer),
         listed=listed,
         offers=listed.offers,
