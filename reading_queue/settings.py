@@ -7,7 +7,9 @@ Environment variables named `COUNTERPART_HUB_<KEY>` (`__` between the parts of a
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -24,6 +26,11 @@ from storage.contract.lanes import Lane
 from storage.contract.orders import GreenChannel
 
 ENVIRONMENT_PREFIX: Final = "COUNTERPART_HUB_"
+LIMITS_BY: Final[Mapping[str, type[StrEnum]]] = {
+    "time_limit_default_min": Lane,
+    "consult_limit_min": Lane,
+    "green_channel_limit_min": GreenChannel,
+}
 BROKER_SCHEMES: Final = ("redis", "rediss", "redis+socket", "amqp", "amqps")
 
 
@@ -143,7 +150,7 @@ class PolicySettings(Policy):
 
     def __post_init__(self) -> None:
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        for name, keys in (("time_limit_default_min", Lane), ("green_channel_limit_min", GreenChannel)):
+        for name, keys in LIMITS_BY.items():
             limits: dict[str, int] = values.pop(name)
             if set(limits) != set(keys):
                 raise ValueError(f"{name} has exactly the keys {', '.join(keys)}")

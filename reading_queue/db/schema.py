@@ -31,6 +31,7 @@ _TABLE_MODULES = (
     "storage.catalogue.link_tables",
     "reading_queue.db.tables",
     "reading_queue.db.course_tables",
+    "reading_queue.db.consult_tables",
     "reading_queue.db.network_tables",
     "reading_queue.db.event_tables",
     "reading_queue.db.identity_tables",

@@ -11,6 +11,8 @@ from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import CaseEvent, CaseState
 from reading_queue.services.case_evidence import EvidenceView
 from reading_queue.services.claims import ReadingTaskView
+from reading_queue.services.consult_rows import ConsultView
+from reading_queue.services.consults import ConsultableHospital
 from reading_queue.services.drafts import DraftView
 from reading_queue.services.identity_views import DoubtView
 from reading_queue.services.information_requests import InformationRequestView
@@ -202,6 +204,8 @@ class CaseView:
     leads: bool = False  # a colleague of the viewer holds the task, and the viewer may take it over
     orders: tuple[OrderView, ...] = ()  # newest first
     doubts: tuple[DoubtView, ...] = ()  # whether order and images are of one person; open ones first
+    consults: tuple[ConsultView, ...] = ()  # opinions asked up the line, newest first
+    hospitals_to_ask: tuple[ConsultableHospital, ...] = ()  # for the holder
     evidence: tuple[EvidenceView, ...] = ()  # for physicians only, oldest first
 
     @property

@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, aliased
 
+from reading_queue.db.consult_tables import Consult
 from reading_queue.db.tables import (
     Account,
     Case,
@@ -40,6 +41,8 @@ from reading_queue.services.case_views import (
 )
 from reading_queue.services.casework import PATIENT_RECORD, audit, find_open_task
 from reading_queue.services.claims import view_task
+from reading_queue.services.consult_rows import list_consults
+from reading_queue.services.consults import hospitals_to_ask
 from reading_queue.services.drafts import DraftView, view_draft
 from reading_queue.services.hub import Hub
 from reading_queue.services.identity_views import list_doubts
@@ -130,6 +133,10 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
             leads=leads,
             orders=tuple(_view_order(row) for row in orders_of_case(session, case_id)),
             doubts=list_doubts(session, found, viewer.language),
+            consults=list_consults(session, viewer.language, Consult.case_id == case_id) if reads else (),
+            hospitals_to_ask=hospitals_to_ask(session, found, viewer.physician_id, viewer.language, now)
+            if held and viewer.physician_id is not None
+            else (),
             evidence=list_evidence(session, case_id) if reads else (),
             priors=list_priors(session, case_id).with_linked(list_linked_priors(session, viewer, case_id, now)),
         )

@@ -12,6 +12,7 @@ from reading_queue.db.course_tables import InformationRequest
 from reading_queue.db.tables import Account, Case
 from reading_queue.domain.clocks import moved_limit
 from reading_queue.domain.information import Outcome, Wanted
+from reading_queue.services.consult_rows import end_consult_of
 from storage.contract.lanes import Lane
 
 
@@ -50,7 +51,8 @@ def end_request(case: Case, request: InformationRequest, outcome: Outcome, now: 
 
 
 def end_question(session: Session, case: Case, now: datetime) -> None:
-    """End what is asked of the site, because the claim that asked ends; the case is locked."""
+    """End what is asked of the site or of another hospital, because the claim that asked ends; the case is locked."""
+    end_consult_of(session, case.case_id, now)
     request = find_open_request(session, case.case_id)
     if request is not None:
         end_request(case, request, Outcome.LEFT, now)

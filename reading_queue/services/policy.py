@@ -34,6 +34,9 @@ class Policy:
     deposit_disk_floor_bytes: int = 2 * 1024**3  # of data_dir's disk, which deposits never take
     keep_outpatient_years: int = 15  # after the patient's last visit; emergencies too
     keep_inpatient_years: int = 30  # and of whom it is not known how they came
+    consult_limit_min: dict[str, int] = field(  # from the question to the opinion of the hospital that is asked
+        default_factory=lambda: {"stat": 20, "urgent": 60, "routine": 480, "background": 1440}
+    )
     green_channel_limit_min: dict[str, int] = field(  # from the start of the exam to the signature
         default_factory=lambda: {
             "stroke": 30,

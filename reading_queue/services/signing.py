@@ -43,6 +43,8 @@ from reading_queue.services.casework import (
     record_custody,
 )
 from reading_queue.services.claims import require_holder, require_licence, require_physician
+from reading_queue.services.consult_rows import join_report
+from reading_queue.services.consults import require_none_open
 from reading_queue.services.drafts import write_draft
 from reading_queue.services.hub import Hub, launch
 from reading_queue.services.identity_doubts import require_settled
@@ -131,6 +133,7 @@ def sign(
         require_settled(session, viewer, case, now, is_final=True, confirmed=confirm_identity)
         report = _sign_report(session, hub, case, submission, verifier_id, final, now)
         sign_evidence(session, case.case_id, report.report_id)
+        join_report(session, case.case_id, report.report_id)
         move_task(task, ReadingTaskEvent.COMPLETE, Actor.HOLDER, now)
         move_case(case, CaseEvent.SIGN, Actor.HOLDER)
         if report.report_version == 1:
@@ -189,6 +192,7 @@ def _require_may_sign(session: Session, hub: Hub, viewer: Viewer, task: ReadingT
     require_licence(session, physician_id, case.site_id, now)
     if case.images_unacknowledged:
         raise ImagesUnacknowledged
+    require_none_open(session, case)
     return physician_id
 
 

@@ -16,6 +16,7 @@ from typing import cast as cast_to
 from sqlalchemy import ColumnElement, Date, Select, and_, cast, exists, false, func, literal, null, or_, select, union
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from reading_queue.db.consult_tables import Consult
 from reading_queue.db.tables import (
     Agreement,
     Case,
@@ -27,6 +28,7 @@ from reading_queue.db.tables import (
     Report,
     Submission,
 )
+from reading_queue.domain.consults import CONSULTANT_TITLES, ConsultState
 from reading_queue.domain.roles import LEAD_TITLES, Role
 from reading_queue.errors import Forbidden, NotFound
 from reading_queue.services.linked_studies import is_linked, links_in_force
@@ -241,7 +243,7 @@ def _cases_at_hand(viewer: Viewer, now: datetime) -> tuple[Select[str], ...]:
     held = select(ReadingTask.case_id).where(
         ReadingTask.holder_id == viewer.physician_id, ReadingTask.state == "in_progress"
     )
-    return offered, held
+    return offered, held, _consulted(viewer.physician_id)
 
 
 def _their_cases(viewer: Viewer, now: datetime) -> tuple[Select[str], ...]:
@@ -253,7 +255,30 @@ def _their_cases(viewer: Viewer, now: datetime) -> tuple[Select[str], ...]:
     )
     written = select(Submission.case_id).where(Submission.author_id == viewer.physician_id)
     signed = select(Report.case_id).where(Report.verifier_id == viewer.physician_id)
-    return *_cases_at_hand(viewer, now), done, written, signed, _led(viewer.physician_id)
+    consulted = select(Consult.case_id).where(
+        Consult.accepted_by == viewer.physician_id, Consult.state == ConsultState.ANSWERED
+    )
+    return *_cases_at_hand(viewer, now), done, written, signed, consulted, _led(viewer.physician_id)
+
+
+def _consulted(physician_id: str) -> Select[str]:
+    """Select the cases on which the physician's hospital is asked for its opinion now, or which they have taken."""
+    consultant = aliased(Physician)
+    theirs = or_(
+        and_(
+            Consult.state == ConsultState.ASKED,
+            or_(
+                Consult.organisation_id == consultant.organisation_id,
+                consultant.also_at.contains(func.to_jsonb(Consult.organisation_id)),
+            ),
+        ),
+        Consult.accepted_by == physician_id,
+    )
+    return (
+        select(Consult.case_id)
+        .join(consultant, and_(consultant.physician_id == physician_id, consultant.title.in_(CONSULTANT_TITLES)))
+        .where(Consult.ended_at.is_(None), theirs)
+    )
 
 
 def _led(physician_id: str) -> Select[str]:

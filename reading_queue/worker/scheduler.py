@@ -13,6 +13,7 @@ import structlog
 
 from reading_queue.services import (
     amending,
+    consults,
     deposit_leftovers,
     desk_events,
     erasing,
@@ -37,6 +38,7 @@ SWEEPS: Final[Mapping[str, Sweep]] = {
     "expire_leases": sweeps.expire_leases,
     "expire_offers": sweeps.expire_offers,
     "escalate_due": escalating.escalate_due,
+    "expire_consults": consults.expire_consults,
     "relaunch_lost": sweeps.relaunch_lost,
     "prune_expired": sweeps.prune_expired,
     "prune_outbox": sweeps.prune_outbox,

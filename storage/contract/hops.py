@@ -40,6 +40,10 @@ class Hop(StrEnum):
     ASSIGNED = "assigned"  # a coordinator chose who is offered the case
     HELD = "held"  # the reader asks the site for something and waits
     HOLD_ENDED = "hold_ended"  # the site answered, or the reader went on without
+    CONSULT_ASKED = "consult_asked"  # the reader asks a hospital up the line for its opinion, and keeps the case
+    CONSULT_ACCEPTED = "consult_accepted"  # one of its physicians has taken it
+    CONSULT_ANSWERED = "consult_answered"  # the opinion is written
+    CONSULT_ENDED = "consult_ended"  # without one; the detail says how
     WITHDRAWAL_ASKED = "withdrawal_asked"  # the site wants the case back from its reader
     WITHDRAWAL_REFUSED = "withdrawal_refused"  # who goes on reading
     WITHDRAWN = "withdrawn"

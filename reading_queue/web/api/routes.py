@@ -11,7 +11,7 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import EVERYBODY, Handler
-from reading_queue.web.api import course, handlers, identity, models, network_models, presence
+from reading_queue.web.api import consults, course, handlers, identity, models, network_models, presence
 from reading_queue.web.api.openapi import describe
 from reading_queue.web.api.operations import Operation
 
@@ -24,6 +24,7 @@ PHYSICIAN: Final = (Role.PHYSICIAN,)
 STUDY_QUERY: Final = ("before", "limit", "progress", "lane", "late", "day")
 OFFER_QUERY: Final = ("after", "limit", "lane", "modality", "site_id", "phase", "late")
 READS_OR_LEADS: Final = (Role.PHYSICIAN, Role.COORDINATOR)
+CONSULT: Final = "/consults/{consult_id}"
 CASE: Final = "/cases/{case_id}"
 DOUBT: Final = "/identity-conflicts/{conflict_id}"
 TASK: Final = "/reading-tasks/{reading_task_id}"
@@ -67,6 +68,14 @@ OPERATIONS: Final = (
     Operation("POST", f"{DOUBT}/confirm", identity.confirm, WITH_SITES, models.ReasonWords),
     Operation("POST", f"{DOUBT}/unlink", identity.unlink, WITH_SITES, models.ReasonWords),
     Operation("POST", f"{DOUBT}/correct-order", identity.correct, WITH_SITES, models.OrderCorrection),
+    Operation("GET", "/consults", consults.list_consults, PHYSICIAN, None, consults.Consults),
+    Operation(
+        "POST", f"{TASK}/consult", consults.ask_consult, PHYSICIAN, consults.ConsultQuestion, consults.ConsultAsked
+    ),
+    Operation("POST", f"{CONSULT}/accept", consults.accept_consult, PHYSICIAN),
+    Operation("POST", f"{CONSULT}/opinion", consults.give_opinion, PHYSICIAN, models.Words),
+    Operation("POST", f"{CONSULT}/decline", consults.decline_consult, PHYSICIAN, models.ReasonWords),
+    Operation("POST", f"{CONSULT}/withdraw", consults.withdraw_consult, PHYSICIAN),
     Operation("GET", "/cases/{case_id}", handlers.case, EVERYBODY, None, models.CaseAnswer),
     Operation("GET", "/cases/{case_id}/report.pdf", handlers.report_pdf, EVERYBODY, None, PDF),
     Operation("GET", "/studies", handlers.studies, WITH_SITES, None, models.Studies, STUDY_QUERY),

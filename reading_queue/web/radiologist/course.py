@@ -11,7 +11,7 @@ from functools import partial
 from aiohttp import web
 
 from reading_queue.errors import HubError, Invalid
-from reading_queue.services import reading
+from reading_queue.services import consults, reading
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field, fields, word_of
@@ -70,6 +70,30 @@ async def nothing_to_amend(request: web.Request, viewer: Viewer) -> web.StreamRe
     reason = field(await request.post(), "reason")
     to = "/radiologist/?done=stands"
     return await _act(request, viewer, reading.nothing_to_amend, _task_id(request), reason, to=to)
+
+
+async def ask_consult(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Ask a hospital up the line for its opinion."""
+    form = await request.post()
+    what = field(form, "hospital"), field(form, "question")
+    return await _act(request, viewer, consults.ask, _task_id(request), *what)
+
+
+async def act_on_consult(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Accept, answer, decline or withdraw a consultation."""
+    form, consult_id = await request.post(), request.match_info["consult_id"]
+    match field(form, "act"):
+        case "accept":
+            return await _act(request, viewer, consults.accept, consult_id)
+        case "answer":
+            return await _act(request, viewer, consults.answer, consult_id, field(form, "words"))
+        case "decline":
+            what, to = (consult_id, field(form, "words")), "/radiologist/?done=no_opinion"
+            return await _act(request, viewer, consults.decline, *what, to=to)
+        case "withdraw":
+            return await _act(request, viewer, consults.withdraw, consult_id)
+        case _:
+            raise Invalid("accept, answer, decline or withdraw is needed")
 
 
 async def void(request: web.Request, viewer: Viewer) -> web.StreamResponse:

@@ -29,6 +29,12 @@ ROUTES = (
         f"{TASK}/return", for_roles(actions.return_to_author, Role.PHYSICIAN), name="radiologist.return_to_author"
     ),
     web.post("/cases/{case_id}/amend", for_roles(course.amend, Role.PHYSICIAN), name="radiologist.amend"),
+    web.post(f"{TASK}/consult", for_roles(course.ask_consult, Role.PHYSICIAN), name="radiologist.ask_consult"),
+    web.post(
+        "/cases/{case_id}/consults/{consult_id}",
+        for_roles(course.act_on_consult, Role.PHYSICIAN),
+        name="radiologist.consult",
+    ),
     web.post("/cases/{case_id}/void", for_roles(course.void, Role.PHYSICIAN), name="radiologist.void"),
     web.post(f"{TASK}/hold", for_roles(course.hold, Role.PHYSICIAN), name="radiologist.hold"),
     web.post(f"{TASK}/resume", for_roles(course.resume, Role.PHYSICIAN), name="radiologist.resume"),

@@ -16,6 +16,7 @@ from reading_queue.errors import ConfirmationNeeded, HubError, ReauthenticationN
 from reading_queue.services import reading
 from reading_queue.services.accounts import LoginRefused
 from reading_queue.services.case_evidence import ShownFinding
+from reading_queue.services.consults import consults_of
 from reading_queue.services.green_channels import list_green_cases
 from reading_queue.services.presence import find_absence
 from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX
@@ -34,7 +35,9 @@ from storage.screens.words import current_language
 ROWS: Final = 50
 DESK: Final = "/radiologist/"
 SHORT_ABSENCE: Final = timedelta(hours=1)  # what the form proposes
-DONE: Final = frozenset({"submitted", "signed", "returned", "released", "declined", "let_go", "sent_back", "stands"})
+DONE: Final = frozenset(
+    {"submitted", "signed", "returned", "released", "declined", "let_go", "sent_back", "stands", "no_opinion"}
+)
 # What a physician may say when they give work back or do not take it (a choice from CID 9303).
 REASONS: Final = (
     DiscontinuationReason.ASSIGNMENT_REJECTED,
@@ -131,6 +134,7 @@ async def _desk(
         phases=tuple(Phase),
         text_max=SEARCH_CHARACTERS_MAX,
         held=await in_thread(request, reading.held_by, hub, viewer),
+        consults=await in_thread(request, consults_of, hub, viewer),
         led=await in_thread(request, reading.led_by, hub, viewer),
         done=done if done in DONE else None,
         reasons=REASONS,

@@ -1,0 +1,94 @@
+"""Consultations as rows: the open one of a case, its end with the claim that asked, all of them for a page.
+
+The caller has locked the case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session, aliased
+
+from reading_queue.db.consult_tables import Consult
+from reading_queue.db.tables import Account, Organisation, Physician
+from reading_queue.domain.consults import ConsultState
+from reading_queue.domain.roles import Title
+
+
+@dataclass(frozen=True, slots=True)
+class ConsultView:
+    """One consultation as both ends see it; `words` is the opinion, or why there is none."""
+
+    consult_id: str
+    case_id: str
+    state: ConsultState
+    hospital: str  # who is asked, a name
+    asked_by: str  # a name
+    asked_by_id: str  # physicians
+    accepted_by_id: str | None
+    question: str
+    asked_at: datetime
+    due_at: datetime
+    consultant: str  # a name, empty until one has accepted
+    consultant_title: Title | None
+    ended_at: datetime | None
+    words: str
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether an opinion may still come."""
+        return self.ended_at is None
+
+
+def find_open_consult(session: Session, case_id: str) -> Consult | None:
+    """Return what a hospital is asked now, if anything."""
+    return session.scalars(select(Consult).where(Consult.case_id == case_id, Consult.ended_at.is_(None))).one_or_none()
+
+
+def end_consult_of(session: Session, case_id: str, now: datetime) -> None:
+    """End what was asked, because the claim that asked ends."""
+    asked = update(Consult).where(Consult.case_id == case_id, Consult.ended_at.is_(None))
+    session.execute(asked.values(state=ConsultState.WITHDRAWN, ended_at=now))
+
+
+def join_report(session: Session, case_id: str, report_id: str) -> None:
+    """Write into the opinions of a case with which version of its report they were signed."""
+    given = update(Consult).where(Consult.case_id == case_id, Consult.report_id.is_(None))
+    session.execute(given.where(Consult.state == ConsultState.ANSWERED).values(report_id=report_id))
+
+
+def list_consults(session: Session, language: str, *conditions: object) -> tuple[ConsultView, ...]:
+    """Return the consultations that fulfil the conditions, newest first; each names its people and its hospital."""
+    asker, consultant = aliased(Account), aliased(Account)
+    asking, answering = aliased(Physician), aliased(Physician)
+    query = (
+        select(Consult, Organisation, asker.display_name, consultant.display_name, answering.title)
+        .join(Organisation, Organisation.organisation_id == Consult.organisation_id)
+        .join(asking, asking.physician_id == Consult.asked_by)
+        .join(asker, asker.account_id == asking.account_id)
+        .outerjoin(answering, answering.physician_id == Consult.accepted_by)
+        .outerjoin(consultant, consultant.account_id == answering.account_id)
+        .where(*conditions)  # type: ignore[arg-type]
+        .order_by(Consult.asked_at.desc(), Consult.consult_id)
+    )
+    return tuple(
+        ConsultView(
+            consult_id=row.consult_id,
+            case_id=row.case_id,
+            state=ConsultState(row.state),
+            hospital=(hospital.name_en or hospital.name) if language == "en" else hospital.name,
+            asked_by=asked_by,
+            asked_by_id=row.asked_by,
+            accepted_by_id=row.accepted_by,
+            question=row.question,
+            asked_at=row.asked_at,
+            due_at=row.due_at,
+            consultant=answered_by or "",
+            consultant_title=Title(title) if row.accepted_by is not None else None,
+            ended_at=row.ended_at,
+            words=row.words,
+        )
+        for row, hospital, asked_by, answered_by, title in session.execute(query)
+    )

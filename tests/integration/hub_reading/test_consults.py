@@ -1,0 +1,174 @@
+"""A county asks the city for its opinion and keeps the case; the opinion is dated and of the report's record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from reading_queue.db.consult_tables import Consult
+from reading_queue.db.tables import Agreement
+from reading_queue.domain.consults import ConsultState
+from reading_queue.domain.roles import Title
+from reading_queue.errors import NotFound, NotHolder, WrongState
+from reading_queue.services import consults, desk_views, reading
+from reading_queue.services.consult_rows import ConsultView
+from reading_queue.services.hub import Hub
+from reading_queue.services.visibility import Viewer, may_see
+from storage.contract.hops import Hop
+from storage.contract.lanes import Lane
+from tests.integration.hub_reading.world import CITY, COUNTY, SITE, TEXT, World
+from tests.support.clock import SteerableClock
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def gao(world: World) -> Viewer:
+    """A physician of the county, who reads first."""
+    world.add_agreement("agreement-county", requesting=COUNTY, assisting=COUNTY, stage=1)
+    with world.hub.transaction() as session:
+        city = Agreement.agreement_id == "agreement-city"
+        session.execute(update(Agreement).where(city).values(services=["verification", "consultation"]))
+    return world.add_physician("gao", organisation=COUNTY)
+
+
+@pytest.fixture
+def lin(world: World, gao: Viewer) -> Viewer:
+    """A chief of the city hospital."""
+    return world.add_physician("lin", title=Title.CHIEF)
+
+
+def taken(world: World, reader: Viewer, lane: Lane = Lane.ROUTINE) -> tuple[str, str]:
+    case_id = world.arrive(lane=lane)
+    task_id = world.open_task(case_id).reading_task_id
+    reading.claim(world.hub, reader, task_id)
+    return case_id, task_id
+
+
+def of_case(world: World, viewer: Viewer, case_id: str) -> ConsultView:
+    (found,) = desk_views.case_view(world.hub, viewer, case_id).consults
+    return found
+
+
+def sees_images(world: World, viewer: Viewer) -> bool:
+    with world.hub.transaction() as session:
+        return bool(session.scalar(select(may_see(viewer, SITE, "1.2.3", world.hub.clock()))))
+
+
+def test_an_opinion_comes_back_dated_and_the_case_stays_with_who_asked(
+    world: World, hub: Hub, hub_clock: SteerableClock, gao: Viewer, lin: Viewer
+):
+    case_id, task_id = taken(world, gao)
+    (hospital,) = desk_views.case_view(hub, gao, case_id).hospitals_to_ask
+    assert (hospital.organisation_id, hospital.agreement_id) == (CITY, "agreement-city")
+    assert not sees_images(world, lin)
+    consult_id = consults.ask(hub, gao, task_id, CITY, "是否需要增强？")
+    assert [one.consult_id for one in consults.consults_of(hub, lin)] == [consult_id]
+    assert sees_images(world, lin)
+    consults.accept(hub, lin, consult_id)
+    hub_clock.advance(300)
+    consults.answer(hub, lin, consult_id, "建议增强扫描。")
+    seen = of_case(world, gao, case_id)
+    assert (seen.state, seen.words, seen.consultant, seen.ended_at) == (
+        ConsultState.ANSWERED,
+        "建议增强扫描。",
+        "Lin",
+        hub.clock(),
+    )
+    assert world.open_task(case_id).holder_id == gao.physician_id
+    assert sees_images(world, lin), "who gave an opinion may follow what became of it"
+    hops = world.hops(case_id)
+    assert [hop for hop in hops if hop.value.startswith("consult")] == [
+        Hop.CONSULT_ASKED,
+        Hop.CONSULT_ACCEPTED,
+        Hop.CONSULT_ANSWERED,
+    ]
+
+
+def test_nobody_signs_while_an_opinion_is_awaited_and_the_report_has_it_on_record(
+    world: World, hub: Hub, gao: Viewer, lin: Viewer
+):
+    case_id, task_id = taken(world, gao)
+    consult_id = consults.ask(hub, gao, task_id, CITY, "?")
+    with pytest.raises(consults.ConsultOpen):
+        reading.submit(hub, gao, task_id, TEXT)
+    consults.accept(hub, lin, consult_id)
+    consults.answer(hub, lin, consult_id, "同意。")
+    reading.submit(hub, gao, task_id, TEXT)
+    world.run_jobs()
+    review = world.open_task(case_id).reading_task_id
+    reading.claim(hub, lin, review)
+    report_id = reading.sign(hub, lin, review, None)
+    with hub.transaction() as session:
+        assert session.get_one(Consult, consult_id).report_id == report_id
+
+
+def test_it_expires_by_its_own_clock_and_another_may_be_asked(
+    world: World, hub: Hub, hub_clock: SteerableClock, gao: Viewer, lin: Viewer
+):
+    case_id, task_id = taken(world, gao, Lane.STAT)
+    consult_id = consults.ask(hub, gao, task_id, CITY, "?")
+    due_at = world.case(case_id).due_at
+    assert of_case(world, gao, case_id).due_at == hub.clock() + timedelta(minutes=hub.policy.consult_limit_min["stat"])
+    consults.accept(hub, lin, consult_id)
+    hub_clock.advance(hub.policy.consult_limit_min["stat"] * 60)
+    reading_lease = reading.heartbeat(hub, gao, task_id)
+    assert reading_lease > hub.clock()
+    assert consults.expire_consults(hub) == 1
+    assert consults.expire_consults(hub) == 0
+    assert of_case(world, gao, case_id).state is ConsultState.EXPIRED
+    assert world.case(case_id).due_at == due_at, "the case's own limit runs on"
+    with pytest.raises(WrongState):
+        consults.answer(hub, lin, consult_id, "zu spät")
+    assert consults.ask(hub, gao, task_id, CITY, "again") != consult_id
+
+
+def test_a_hospital_says_no_and_who_asked_may_take_the_question_back(world: World, hub: Hub, gao: Viewer, lin: Viewer):
+    case_id, task_id = taken(world, gao)
+    first = consults.ask(hub, gao, task_id, CITY, "?")
+    with pytest.raises(WrongState):
+        consults.ask(hub, gao, task_id, CITY, "?")
+    consults.decline(hub, lin, first, "今日无神经影像医师")
+    assert (of_case(world, gao, case_id).state, of_case(world, gao, case_id).words) == (
+        ConsultState.DECLINED,
+        "今日无神经影像医师",
+    )
+    assert not sees_images(world, lin)
+    second = consults.ask(hub, gao, task_id, CITY, "?")
+    consults.withdraw(hub, gao, second)
+    with pytest.raises(WrongState):
+        consults.accept(hub, replace(gao), second)
+
+
+def test_giving_the_case_back_ends_the_question(world: World, hub: Hub, gao: Viewer, lin: Viewer):
+    _, task_id = taken(world, gao)
+    consult_id = consults.ask(hub, gao, task_id, CITY, "?")
+    reading.release(hub, gao, task_id, "110526")
+    with hub.transaction() as session:
+        assert session.get_one(Consult, consult_id).state == ConsultState.WITHDRAWN
+    assert consults.consults_of(hub, lin) == ()
+
+
+def test_only_who_holds_the_case_asks_only_under_an_agreement_and_only_that_hospital_answers(
+    world: World, hub: Hub, gao: Viewer, lin: Viewer
+):
+    resident = world.add_physician("bai", title=Title.RESIDENT)
+    county_colleague = world.add_physician("hu", organisation=COUNTY)
+    _, task_id = taken(world, gao)
+    with pytest.raises(NotHolder):
+        consults.ask(hub, lin, task_id, CITY, "?")
+    with pytest.raises(consults.MayNotBeConsulted):
+        consults.ask(hub, gao, task_id, COUNTY, "?")
+    consult_id = consults.ask(hub, gao, task_id, CITY, "?")
+    for stranger in (resident, county_colleague):
+        with pytest.raises(NotFound):
+            consults.accept(hub, stranger, consult_id)
+        assert not sees_images(world, stranger)
+    with hub.transaction() as session:
+        session.execute(update(Agreement).values(services=["interpretation", "verification"]))
+    consults.withdraw(hub, gao, consult_id)
+    with pytest.raises(consults.MayNotBeConsulted):
+        consults.ask(hub, gao, task_id, CITY, "?")
