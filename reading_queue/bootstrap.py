@@ -212,8 +212,9 @@ async def build_web(settings: HubSettings, hub: Hub) -> web.Application:
 
 def run_scheduler_role(settings: HubSettings, stop: threading.Event) -> None:
     """Relay and sweep until `stop` is set."""
-    from reading_queue.worker.celery_app import Publisher
-    from reading_queue.worker.jobs import TOGETHER_MAX
+    from reading_queue.worker.celery_app import Publisher, is_redis
+    from reading_queue.worker.dead_letters import DeadLetters
+    from reading_queue.worker.jobs import JOBS, TOGETHER_MAX
     from reading_queue.worker.relay import Relay
     from reading_queue.worker.scheduler import run_scheduler
 
@@ -221,7 +222,10 @@ def run_scheduler_role(settings: HubSettings, stop: threading.Event) -> None:
     celery, _ = build_celery(settings)
     with Publisher(celery) as publisher:
         relay = Relay(hub.engine, publisher.publish, hub.clock, TOGETHER_MAX)
-        run_scheduler(hub, relay, stop, beat=heartbeat(settings, "scheduler").beat)
+        letters = None
+        if not is_redis(celery.conf.broker_url):
+            letters = DeadLetters(hub, celery.connection_for_read, JOBS)
+        run_scheduler(hub, relay, stop, beat=heartbeat(settings, "scheduler").beat, dead_letters=letters)
     hub.engine.dispose()
 
 

@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 
 from reading_queue.heartbeat import BEAT_EVERY_S
 from reading_queue.worker.broker import BrokerUnavailable
+from reading_queue.worker.dead_letters import DEAD_QUEUE
 from reading_queue.worker.jobs import JOBS, QUEUES, Job, preload, register_jobs
 from reading_queue.worker.runtime import RuntimePerProcess
 
@@ -24,7 +25,23 @@ HARD_TIME_LIMIT_S: Final = 17
 # Redis delivers again what nobody acknowledged for this long: the time after which a killed worker's job is repeated.
 VISIBILITY_TIMEOUT_S: Final = 20
 RESTORE_EVERY_S: Final = 2
+# RabbitMQ closes the channel of a consumer that has not acknowledged for this long (its own default), and gives all its
+# messages to somebody else. A message waits unacknowledged for a free child, too: hence one short job more.
+CONSUMER_TIMEOUT_S: Final = 1800
+# What was given back this often goes to the queue of dead letters, so that no message goes round for ever. The failures
+# that a job's own process causes are counted in the database and end much earlier (`failures.DELIVERIES_MAX`).
+DELIVERY_LIMIT: Final = 20
 CHILD_START_S: Final = 60.0
+
+# A queue's arguments are fixed when it is declared: whoever changes them changes the prefix, too.
+QUORUM_PREFIX: Final = "counterpart."
+QUORUM_ARGUMENTS: Final[dict[str, Any]] = {
+    "x-queue-type": "quorum",
+    "x-delivery-limit": DELIVERY_LIMIT,
+    "x-dead-letter-exchange": "",
+    "x-dead-letter-routing-key": DEAD_QUEUE.name,
+    "x-consumer-timeout": CONSUMER_TIMEOUT_S * 1000,  # known to RabbitMQ from 3.12 on
+}
 
 
 class TimeLimitsClash(Exception):
@@ -42,12 +59,18 @@ def make_celery(
     """Return the application that publishes and runs `jobs` over the broker at `broker_url` (Redis or RabbitMQ).
 
     Raises:
-        TimeLimitsClash: a job may outlive the time after which Redis delivers it again.
+        TimeLimitsClash: a job may outlive the time after which the broker delivers it again.
     """
-    redis = broker_url.startswith(("redis", "rediss", "redis+socket"))
+    redis = is_redis(broker_url)
     if redis and hard_time_limit_s >= visibility_timeout_s:
         raise TimeLimitsClash(
             f"jobs may run {hard_time_limit_s} s, but Redis gives them to another worker after {visibility_timeout_s} s"
+        )
+    longest_s = max(job.time_limit_s or hard_time_limit_s for job in jobs.values())
+    if not redis and longest_s + hard_time_limit_s >= CONSUMER_TIMEOUT_S:
+        raise TimeLimitsClash(
+            f"jobs may wait {hard_time_limit_s} s and run {longest_s} s, but RabbitMQ gives them to another worker "
+            f"after {CONSUMER_TIMEOUT_S} s"
         )
     app = Celery("reading_queue", broker=broker_url, set_as_current=False)
     app.conf.update(
@@ -57,6 +80,11 @@ def make_celery(
     )
     register_jobs(app, process, jobs)
     return app
+
+
+def is_redis(broker_url: str) -> bool:
+    """Return whether the broker is Redis or Valkey, not RabbitMQ."""
+    return broker_url.startswith(("redis", "rediss", "redis+socket"))
 
 
 def _delivery(hard_time_limit_s: int) -> dict[str, Any]:
@@ -74,13 +102,15 @@ def _delivery(hard_time_limit_s: int) -> dict[str, Any]:
 
 
 def _wire(jobs: Mapping[str, Job], *, quorum: bool) -> dict[str, Any]:
-    arguments = {"x-queue-type": "quorum"} if quorum else None
-    names = [*QUEUES, *sorted({job.queue for job in jobs.values()} - set(QUEUES))]
+    arguments = QUORUM_ARGUMENTS if quorum else None
+    prefix = QUORUM_PREFIX if quorum else ""
+    kinds = [*QUEUES, *sorted({job.queue for job in jobs.values()} - set(QUEUES))]
+    names = [prefix + kind for kind in kinds]
     exchange = Exchange("reading_queue", type="direct", durable=True)
     return {
         "task_queues": [Queue(name, exchange, routing_key=name, queue_arguments=arguments) for name in names],
-        "task_routes": {name: {"queue": job.queue} for name, job in jobs.items()},
-        "task_default_queue": QUEUES[0],
+        "task_routes": {name: {"queue": prefix + job.queue} for name, job in jobs.items()},
+        "task_default_queue": names[0],
         "task_create_missing_queues": False,
         "task_serializer": "json",
         "accept_content": ["json"],

@@ -23,6 +23,11 @@ from reading_queue.services.hub import Hub, launch
 from storage.ledger.tables import DeadJob, Redelivery
 from storage.objects.protocol import StoreUnavailable
 
+
+class DeadLettered(Exception):
+    """The broker gave the job up: given back too often, or refused by a worker that does not know it."""
+
+
 # What passes by itself is tried for hours; what is probably a defect only a few times.
 TRANSIENT: Final = (
     StoreUnavailable,
@@ -31,6 +36,7 @@ TRANSIENT: Final = (
     StaleDataError,
     SoftTimeLimitExceeded,
     TimeLimitExceeded,
+    DeadLettered,
 )
 TRANSIENT_ATTEMPTS_MAX: Final = 20
 OTHER_ATTEMPTS_MAX: Final = 3
@@ -101,6 +107,13 @@ def forget_deliveries(hub: Hub, job: str, arguments: Mapping[str, str]) -> None:
     """Take note that a job which was delivered again has ended well."""
     with hub.transaction() as session:
         _forget_deliveries(session, job, arguments)
+
+
+def lay_down(hub: Hub, job: str, arguments: Mapping[str, str], reason: str) -> None:
+    """Write a dead job of which there is no attempt to come."""
+    with hub.transaction() as session:
+        _lay_down(session, job, arguments, hub.clock(), reason)
+    _log.error("job_dead", job=job, reason=reason, **arguments)
 
 
 def _lay_down(session: Session, job: str, arguments: Mapping[str, str], now: datetime, reason: str) -> None:

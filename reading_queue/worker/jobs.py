@@ -18,7 +18,7 @@ from reading_queue.worker.failures import count_delivery, forget_deliveries, lau
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
 
 RECORDED_MAX: Final = 100  # ids of messages that were cut off, kept to know a signal that comes twice
-LARGE_TIME_LIMIT_S: Final = 1800  # 8 GiB composed and read twice at 20 MB/s
+LARGE_TIME_LIMIT_S: Final = 1500  # 8 GiB composed and read twice at 20 MB/s; less than a broker waits
 SOFT_BEFORE_HARD_S: Final = 30
 ROUTED_TOGETHER_MAX: Final = 16  # about a tenth of a second: an urgent case that comes next waits no longer
 REQUEUE_PAUSE_S: Final = 1.0  # before a job is given back because not even its failure could be recorded

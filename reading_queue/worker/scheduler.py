@@ -27,6 +27,8 @@ from reading_queue.services import (
     sweeps,
 )
 from reading_queue.services.hub import Hub
+from reading_queue.worker.broker import BrokerUnavailable
+from reading_queue.worker.dead_letters import DeadLetters
 from reading_queue.worker.relay import Relay
 
 SWEEP_EVERY_S: Final = 2.0
@@ -69,6 +71,7 @@ def run_scheduler(
     *,
     beat: Callable[[], None],
     every_s: float = SWEEP_EVERY_S,
+    dead_letters: DeadLetters | None = None,
 ) -> None:
     """Relay and sweep until `stop` is set; call `beat` after every round in which the relay went on, too.
 
@@ -82,10 +85,21 @@ def run_scheduler(
         if not thread.is_alive():
             raise RelayEnded
         sweep_once(hub)
+        if dead_letters is not None:
+            _collect(dead_letters)
         if relay.rounds != rounds:
             rounds = relay.rounds
             beat()
     thread.join(RELAY_STOP_S)
+
+
+def _collect(dead_letters: DeadLetters) -> None:
+    try:
+        dead_letters.collect()
+    except BrokerUnavailable:
+        pass  # the relay says so; the letters wait in their queue
+    except Exception:  # noqa: BLE001 -- the border of a sweep: it runs again in a moment
+        _log.exception("sweep_failed", sweep="dead_letters")
 
 
 def sweep_once(hub: Hub) -> None:
