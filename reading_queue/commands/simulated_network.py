@@ -55,6 +55,7 @@ def _physician(part: PhysicianPart, time_zone: str, begin: datetime, days: int) 
         work_in_progress_max=part.wip_max,
         workload_points=0,
         also_at=part.also_at,
+        specialties=frozenset(part.specialties),
     )
     return RosteredPhysician(facts, part.name, part.duty == "always")
 

@@ -7,8 +7,8 @@ agreement takes in a day and a physician in a week is a limit too, but never for
 safety comes before it.
 
 The order of those who remain: who was not asked yet, then the agreement's stage, then
-- stat: the least work in progress, the patient's own physician, the least cumulative workload;
-- otherwise: the patient's own physician, the least cumulative workload, the least work in progress.
+- stat: the least work in progress, the patient's own physician, the specialty, the least cumulative workload;
+- otherwise: the patient's own physician, the specialty, the least cumulative workload, the least work in progress.
 """
 
 from __future__ import annotations
@@ -134,6 +134,7 @@ class CaseFacts:
     organisation_ids: tuple[str, ...]  # the requesting organisation and those above it, nearest first
     local_date: date  # today, at the site
     author_id: str | None = None  # of the submission that waits for verification
+    specialties: tuple[str, ...] = ()  # preferred, the most telling first (domain.specialties)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ class PhysicianFacts:
     also_at: tuple[str, ...] = ()  # other hospitals for which they read
     away: bool = False  # on duty perhaps, but not there
     weekly_points_max: int | None = None  # how much of `workload_points` is enough
+    specialties: frozenset[str] = frozenset()
 
     @property
     def hospitals(self) -> tuple[str, ...]:
@@ -207,10 +209,13 @@ class Candidate:
     work_in_progress: int
     workload_points: int
     read_this_patient: bool
+    lacks_specialty: tuple[bool, ...] = ()  # of each specialty that is preferred for the case, in their order
+    specialty: str = ""  # the first of them that they have
 
     def why(self) -> dict[str, int | bool | str]:
         """Return the reasons in a form that is kept with the offer."""
         return {
+            **({"specialty": self.specialty} if self.specialty else {}),
             "agreement_id": self.agreement_id,
             "stage": self.stage,
             "work_in_progress": self.work_in_progress,
@@ -261,6 +266,8 @@ def rank(
                 work_in_progress=physician.work_in_progress,
                 workload_points=physician.workload_points,
                 read_this_patient=physician.read_this_patient,
+                lacks_specialty=tuple(one not in physician.specialties for one in case.specialties),
+                specialty=next((one for one in case.specialties if one in physician.specialties), ""),
             )
         )
     ranking.candidates.sort(key=lambda candidate: _order(case.lane, candidate))
@@ -379,7 +386,7 @@ def _reasons_against_verifying(case: CaseFacts, physician: PhysicianFacts) -> li
 
 
 def _order(lane: Lane, candidate: Candidate) -> tuple[bool | int | str, ...]:
-    stranger = not candidate.read_this_patient
+    known = (not candidate.read_this_patient, *candidate.lacks_specialty)
     load, workload = candidate.work_in_progress, candidate.workload_points
-    by_lane = (load, stranger, workload) if lane is Lane.STAT else (stranger, workload, load)
+    by_lane = (load, *known, workload) if lane is Lane.STAT else (*known, workload, load)
     return (candidate.let_pass, candidate.stage, *by_lane, candidate.physician_id)

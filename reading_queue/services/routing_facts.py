@@ -38,6 +38,7 @@ from reading_queue.domain.routing import (
     PhysicianFacts,
     workload_points,
 )
+from reading_queue.domain.specialties import specialties_for
 from reading_queue.domain.transitions import ReadingTaskState
 from storage.catalogue.tables import Study
 from storage.contract.lanes import Lane
@@ -134,6 +135,12 @@ def load_facts(session: Session, case: Case, task: ReadingTask, shared: SharedFa
         organisation_ids=shared.lineage(case.organisation_id),
         local_date=shared.local_date(case.site_id),
         author_id=load_author(session, case.case_id) if task.phase == Phase.VERIFICATION else None,
+        specialties=specialties_for(
+            case.modality,
+            case.body_region,
+            session.scalar(_BIRTH_DATE, {"case_id": case.case_id}),
+            shared.local_date(case.site_id),
+        ),
     )
     agreements = shared.with_today(shared.agreements(facts.organisation_ids), case)
     physicians = shared.physicians(frozenset(agreement.assisting_organisation_id for agreement in agreements))
@@ -227,6 +234,7 @@ def _load_physicians(
             work_in_progress_max=row.wip_max,
             workload_points=workload[row.physician_id],
             also_at=tuple(row.also_at),
+            specialties=frozenset(row.specialties),
             away=row.away,
             weekly_points_max=row.weekly_rvu_max * POINTS_OF_ONE_RVU if row.weekly_rvu_max is not None else None,
         )
@@ -286,7 +294,7 @@ def _select_lineage() -> Select[str]:
     return select(lineage.c.organisation_id).order_by(lineage.c.depth)
 
 
-def _select_physicians() -> Select[Any]:
+def _select_physicians() -> Select[*tuple[Any, ...]]:
     on_duty = (
         DutyPeriod.physician_id == Physician.physician_id,
         DutyPeriod.starts_at <= bindparam("now"),
@@ -307,6 +315,7 @@ def _select_physicians() -> Select[Any]:
             Physician.title,
             Physician.licence_valid_until,
             Physician.modalities,
+            Physician.specialties,
             Physician.wip_max,
             Physician.also_at,
             Physician.weekly_rvu_max,
@@ -381,6 +390,11 @@ _TODAY: Final = (
         Offer.offered_at >= bindparam("midnight"),
     )
     .group_by(Offer.agreement_id, Case.modality)
+)
+_BIRTH_DATE: Final = (
+    select(func.max(Study.patient_birth_date))
+    .join(CaseStudy, (CaseStudy.study_uid == Study.study_uid) & (CaseStudy.site_id == Study.site_id))
+    .where(CaseStudy.case_id == bindparam("case_id"))
 )
 _READERS_OF_PATIENT: Final = _select_readers_of_patient()
 _CHAIN: Final = _select_chain()

@@ -26,6 +26,7 @@ from reading_queue.domain.routing import (
     limit_of,
     still_to_ask,
 )
+from reading_queue.domain.specialties import specialties_for
 from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskEvent, ReadingTaskState
 from reading_queue.simulation.candidates import rank_by_stages
 from reading_queue.simulation.demand import Demand, Study, draw_studies
@@ -225,6 +226,7 @@ class Run:
             organisation_ids=self._network.lineage(study.organisation_id),
             local_date=self._today(),
             author_id=case.author_id if task.phase is Phase.VERIFICATION else None,
+            specialties=specialties_for(study.modality, "", None, self._today()),
         )
 
     def _offer(self, task: SimulatedTask, reader: Reader, agreement_id: str, stage: int) -> None:

@@ -381,3 +381,22 @@ def test_limits_only_take_away_and_never_from_stat(people, limits, today, away, 
 
 def test_a_modality_that_has_no_weight_of_its_own_counts_as_the_others_do():
     assert [workload_points({"CT": 100, "other": 20}, one) for one in ("CT", "DX")] == [100, 20]
+
+
+def test_who_has_the_specialty_comes_before_who_has_done_less_but_after_the_patients_own_reader():
+    child = replace(CASE, specialties=("paediatric", "chest"))
+    people = [
+        replace(PHYSICIAN, physician_id="fresh"),
+        replace(PHYSICIAN, physician_id="chest", specialties=frozenset({"chest"}), workload_points=300),
+        replace(PHYSICIAN, physician_id="paediatric", specialties=frozenset({"paediatric"}), workload_points=900),
+        replace(PHYSICIAN, physician_id="own", read_this_patient=True, workload_points=900),
+    ]
+    ranking = rank(child, people, [AGREEMENT], NOW)
+    assert order(ranking) == ["own", "paediatric", "chest", "fresh"]
+    assert [one.why().get("specialty") for one in ranking.candidates] == [None, "paediatric", "chest", None]
+
+
+def test_a_stat_case_goes_to_the_least_loaded_whatever_their_specialty():
+    stat = replace(CASE, lane=Lane.STAT, specialties=("chest",))
+    busy = replace(PHYSICIAN, physician_id="chest", specialties=frozenset({"chest"}), work_in_progress=1)
+    assert order(rank(stat, [busy, PHYSICIAN], [AGREEMENT], NOW)) == ["p", "chest"]
