@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reading_queue.commands.linking import links_app
+from reading_queue.commands.networking import network_app
 from reading_queue.commands.simulating import simulate
 from reading_queue.commands.storing import storage_app
 from reading_queue.domain.roles import Role
@@ -33,13 +34,12 @@ if TYPE_CHECKING:
 HELP = """The hub of a Counterpart network: takes studies from gateways, brings them to the right expert, and returns
 the signed report.
 
-To begin: `counterpart-hub check`, then `counterpart-hub serve`; in another window `counterpart-hub network load FILE`
+To begin: `counterpart-hub check`, then `counterpart-hub serve`; in another window `counterpart-hub network import FILE`
 and `counterpart-hub site enrol SITE_ID` for each gateway. Without a configuration file the hub runs its own PostgreSQL
 and Redis and keeps everything in one data directory.
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-network_app = typer.Typer(help="The network: organisations, agreements, people.", no_args_is_help=True)
 site_app = typer.Typer(help="Sites and their gateways.", no_args_is_help=True)
 account_app = typer.Typer(help="Accounts of people.", no_args_is_help=True)
 jobs_app = typer.Typer(help="Jobs that failed for good.", no_args_is_help=True)
@@ -158,34 +158,6 @@ def custody(
             typer.echo(_custody_line(line))
     if not lines:
         raise Refused(f"nothing is known of a study {study_uid}")
-
-
-@network_app.command("load")
-def network_load(
-    context: typer.Context, file: Annotated[Path, typer.Argument(help="The network's description (YAML).")]
-) -> None:
-    """Load organisations, sites, agreements and people; loading the same file again changes nothing."""
-    import yaml
-
-    from reading_queue.services.network import load_network
-
-    try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise Refused(f"{file}: {exc.strerror}") from exc
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise Refused(f"{file}: is not YAML: {exc}") from exc
-    if not isinstance(document, dict):
-        raise Refused(f"{file}: describes no network")
-    loaded = load_network(_hub(context), document)
-    typer.echo(
-        f"{loaded.organisations} organisations, {loaded.sites} sites, {loaded.agreements} agreements, "
-        f"{loaded.accounts} accounts"
-    )
-    for words in loaded.roster_gaps:
-        typer.echo(words)
-    for login, password in loaded.passwords.items():
-        typer.echo(f"new account {login}: password {password}")
 
 
 @site_app.command("enrol")

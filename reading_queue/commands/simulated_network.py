@@ -10,7 +10,7 @@ from reading_queue.domain.routing import AgreementFacts, PhysicianFacts
 from reading_queue.simulation import Hospital, Network, RosteredPhysician, TimedAgreement
 
 if TYPE_CHECKING:
-    from reading_queue.services.network_document import AgreementPart, NetworkDocument, PhysicianPart
+    from reading_queue.services.network_parts import AgreementPart, NetworkDocument, PhysicianPart
 
 
 def network_of(document: Mapping[str, Any], begin: datetime, days: int) -> Network:
@@ -36,7 +36,7 @@ def to_simulate(network: NetworkDocument, begin: datetime, days: int) -> Network
 
 
 def _physician(part: PhysicianPart, time_zone: str, begin: datetime, days: int) -> RosteredPhysician:
-    from reading_queue.services.network_document import RosterPart
+    from reading_queue.services.network_parts import RosterPart
 
     if part.duty == "always":
         duty: tuple[tuple[datetime, datetime], ...] = ((begin - timedelta(days=1), begin + timedelta(days=days + 1)),)

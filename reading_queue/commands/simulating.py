@@ -32,7 +32,7 @@ class Language(StrEnum):
 def simulate(  # noqa: PLR0913, PLR0917 -- the command's options
     context: typer.Context,
     file: Annotated[
-        Path | None, typer.Argument(help="The network's description (YAML), as `network load` takes it.")
+        Path | None, typer.Argument(help="The network's description (YAML), as `network import` takes it.")
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=DAYS_MAX, help="How many days.")] = DAYS_DEFAULT,
     from_: Annotated[

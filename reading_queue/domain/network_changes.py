@@ -1,14 +1,14 @@
 """What an import of the network would do: the facts of the file beside those of the hub. Pure.
 
-Facts are plain values of JSON, named as in the network's file; dates are ISO texts. What a file does not say of a
-subject (its value is None) is left as it is.
+Facts are plain values of JSON, named as in the network's file; dates are ISO texts, lists that mean sets are sorted.
+What a file does not say of a subject (None for one of `MAY_BE_LEFT_OUT`) is left as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -25,6 +25,11 @@ class Kind(StrEnum):
     DUTY = "duty"
 
 
+PEOPLE_KINDS: Final = frozenset({Kind.PERSON, Kind.PHYSICIAN, Kind.DUTY})  # of one login
+
+State = Mapping[Kind, Mapping[str, Facts]]  # by code, by `agreement:requesting`, by login
+
+
 class Action(StrEnum):
     """What becomes of a subject."""
 
@@ -33,7 +38,8 @@ class Action(StrEnum):
     END = "end"
 
 
-MAY_BE_LEFT_OUT: Final = frozenset({"language", "disabled", "duty"})  # None means: as it is
+DEFAULTS: Final[Facts] = {"language": "zh", "disabled": False, "duty": []}  # of somebody new
+MAY_BE_LEFT_OUT: Final = frozenset(DEFAULTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +53,22 @@ class Change:
     differing: tuple[tuple[str, Any, Any], ...] = ()  # name, old, new
 
 
-def compare(kind: Kind, present: Mapping[str, Facts], wanted: Mapping[str, Facts], today: date) -> list[Change]:
-    """Return what the wanted facts would change, in their order."""
-    changes = (_compare_one(kind, subject, present.get(subject), facts, today) for subject, facts in wanted.items())
+def compare(present: State, wanted: State, today: date) -> list[Change]:
+    """Return what the wanted facts would change, kind by kind in the order of the file."""
+    changes = (
+        _compare_one(kind, subject, present[kind].get(subject), facts, today)
+        for kind in Kind
+        for subject, facts in wanted[kind].items()
+    )
     return [change for change in changes if change is not None]
 
 
 def _compare_one(kind: Kind, subject: str, before: Facts | None, wanted: Facts, today: date) -> Change | None:
+    as_it_is = DEFAULTS if before is None else before
+    left = [name for name, value in wanted.items() if value is None and name in MAY_BE_LEFT_OUT]
+    after = {**wanted, **{name: as_it_is[name] for name in left}}
     if before is None:
-        return Change(kind, subject, Action.ADD, wanted)
-    after = {
-        name: before.get(name) if value is None and name in MAY_BE_LEFT_OUT else value for name, value in wanted.items()
-    }
+        return Change(kind, subject, Action.ADD, after)
     differing = tuple((name, before.get(name), value) for name, value in after.items() if before.get(name) != value)
     if not differing:
         return None
@@ -69,28 +79,31 @@ def _compare_one(kind: Kind, subject: str, before: Facts | None, wanted: Facts, 
 def is_over(kind: Kind, facts: Facts, today: date) -> bool:
     """Return whether the subject takes no more part: the agreement has ended, the account is closed."""
     if kind is Kind.AGREEMENT:
-        return bool(date.fromisoformat(facts["valid_until"]) < today)
+        ends = date.fromisoformat(facts["valid_until"])
+        return ends < today or ends < date.fromisoformat(facts["valid_from"])
     return kind is Kind.PERSON and bool(facts.get("disabled"))
 
 
-def end_of(kind: Kind, facts: Facts, yesterday: date) -> Facts:
-    """Return the facts of the subject when it ends today. An agreement that has not begun never comes in force."""
-    if kind is Kind.PERSON:
-        return {**facts, "disabled": True}
-    begins = date.fromisoformat(facts["valid_from"])
-    last_day = yesterday if begins <= yesterday else begins.fromordinal(begins.toordinal() - 1)
-    return {**facts, "valid_until": last_day.isoformat()}
+def ends_of_unnamed(kind: Kind, present: State, named: Iterable[str], today: date) -> Iterator[Change]:
+    """Yield the end of each agreement or account that a whole network no longer names.
 
-
-def left_out(kind: Kind, present: Mapping[str, Facts], named: Iterable[str], yesterday: date) -> list[Change]:
-    """Return the end of each agreement or account that a whole network no longer names."""
+    An agreement ends yesterday; one that has not begun never comes in force: it ends before its first day.
+    """
     named = set(named)
-    ends = []
-    for subject, facts in present.items():
-        if subject in named or is_over(kind, facts, yesterday.fromordinal(yesterday.toordinal() + 1)):
+    for subject, facts in present[kind].items():
+        if subject in named or is_over(kind, facts, today):
             continue
-        after = end_of(kind, facts, yesterday)
-        differing = tuple((name, facts[name], after[name]) for name in after if facts.get(name) != after[name])
-        if differing:
-            ends.append(Change(kind, subject, Action.END, after, differing))
-    return ends
+        if kind is Kind.PERSON:
+            yield Change(kind, subject, Action.END, {**facts, "disabled": True}, (("disabled", False, True),))
+            continue
+        last = max(today, date.fromisoformat(facts["valid_from"])) - timedelta(days=1)
+        differing = (("valid_until", facts["valid_until"], last.isoformat()),)
+        yield Change(kind, subject, Action.END, {**facts, "valid_until": last.isoformat()}, differing)
+
+
+def merged(present: State, changes: Iterable[Change]) -> State:
+    """Return the network as it would be after the changes."""
+    after: dict[Kind, dict[str, Facts]] = {kind: dict(present[kind]) for kind in Kind}
+    for change in changes:
+        after[change.kind][change.subject] = change.facts
+    return after

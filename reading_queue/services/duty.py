@@ -6,17 +6,18 @@ Duty is "always", a weekly roster, or a list of periods (`network_document.DutyP
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import TypeAdapter
-from sqlalchemy import delete, select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.network_tables import DutyPeriod
 from reading_queue.db.tables import Physician
-from reading_queue.domain.roster import Period, merged
-from reading_queue.services.network_document import Duty, RosterPart
+from reading_queue.domain.roster import Period, gaps, merged
+from reading_queue.services.network_parts import Duty, RosterPart
 
 DUTY_DAYS: Final = 366
 _DUTY: Final[TypeAdapter[Duty]] = TypeAdapter(Duty)
@@ -38,21 +39,32 @@ def periods_of(duty: Duty, time_zone: str, now: datetime, days: int) -> list[Per
 
 def write_duty(session: Session, physician: Physician, time_zone: str, now: datetime) -> None:
     """Put the physician's duty as it is written in place of the periods to come; one that goes on is not broken."""
-    of_physician = DutyPeriod.physician_id == physician.physician_id
+    of_physician = (DutyPeriod.physician_id == physician.physician_id, DutyPeriod.ends_at > now)
     coming = periods_of(parse_duty(physician.duty), time_zone, now, DUTY_DAYS)
-    session.execute(delete(DutyPeriod).where(of_physician, DutyPeriod.starts_at >= now))
-    for row in session.scalars(select(DutyPeriod).where(of_physician, DutyPeriod.ends_at > now)):
+    rows = session.scalars(select(DutyPeriod).where(*of_physician)).all()
+    for row in (row for row in rows if row.starts_at < now):
         goes_on = bool(coming) and coming[0][0] <= now
         row.ends_at = coming.pop(0)[1] if goes_on else now
+    there = {(row.starts_at, row.ends_at): row for row in rows if row.starts_at >= now}
+    wanted = {(max(starts_at, now), ends_at) for starts_at, ends_at in coming}
+    for period, row in there.items():
+        if period not in wanted:
+            session.delete(row)
     session.flush()
-    for starts_at, ends_at in coming:
-        begins = max(starts_at, now)
-        session.add(
-            DutyPeriod(
-                duty_period_id=f"{physician.physician_id}:{begins.isoformat()}",
-                physician_id=physician.physician_id,
-                starts_at=begins,
-                ends_at=ends_at,
-            )
-        )
-    session.flush()
+    fresh = [
+        {
+            "duty_period_id": f"{physician.physician_id}:{starts_at.isoformat()}",
+            "physician_id": physician.physician_id,
+            "starts_at": starts_at,
+            "ends_at": ends_at,
+        }
+        for starts_at, ends_at in sorted(wanted - there.keys())
+    ]
+    if fresh:
+        session.execute(insert(DutyPeriod), fresh)
+
+
+def gaps_of(duties: Iterable[tuple[Any, str]], now: datetime, days: int) -> list[Period]:
+    """Return when nobody is on duty in the days to come, of people with this written duty and time zone."""
+    periods = [period for written, zone in duties for period in periods_of(parse_duty(written), zone, now, days)]
+    return gaps(periods, now, now + timedelta(days=days))

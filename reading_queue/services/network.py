@@ -1,17 +1,17 @@
-"""Loading a network: organisations, sites, agreements, people. Importing the same document again changes nothing.
+"""The network taken from a file, and given as one: organisations, sites, agreements, people, duty.
 
-Durable: everything, in one transaction; a document with any mistake changes nothing, and all its mistakes are told
-together, each with its path. What the document does not name is left as it is: nobody is deleted by leaving them out.
-An account that exists keeps its password.
+Durable: everything, in one transaction; a file with any fault changes nothing, and all its faults are told together,
+each with file, line and field. What the file does not name is left as it is, unless it is said to be whole. Importing
+the same file again, or what was exported, changes nothing. An account that exists keeps its password.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -19,28 +19,54 @@ from argon2 import PasswordHasher
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Account, Organisation, Physician
-from reading_queue.domain.roster import gaps
-from reading_queue.services.accounts import PASSWORD_HASHER, NewAccount, account_row
-from reading_queue.services.agreements import record_agreement
-from reading_queue.services.duty import periods_of, write_duty
-from reading_queue.services.hub import Hub
-from reading_queue.services.network_document import (
-    AgreementPart,
-    NetworkDocument,
-    OrganisationPart,
-    PhysicianPart,
-    RosterPart,
-    parse_network,
-    written_duty,
+from reading_queue.db.tables import Account
+from reading_queue.domain.network_changes import (
+    PEOPLE_KINDS,
+    Change,
+    Kind,
+    State,
+    compare,
+    ends_of_unnamed,
+    merged,
 )
-from reading_queue.services.network_versions import record_organisation, record_person, record_physician
-from storage.contract.identifiers import new_id
-from storage.ledger.tables import AuditEvent, Site
+from reading_queue.domain.network_checks import Proposal, check
+from reading_queue.domain.network_faults import Fault, Places, tell
+from reading_queue.errors import Conflict
+from reading_queue.services.accounts import PASSWORD_HASHER
+from reading_queue.services.duty import gaps_of
+from reading_queue.services.hub import Hub
+from reading_queue.services.network_document import NetworkInvalid, ParsedNetwork, parse
+from reading_queue.services.network_facts import GROUPS, document_of, facts_of, load_facts
+from reading_queue.services.network_parts import ZONE_DEFAULT
+from reading_queue.services.network_recording import extend_duty, record_changes
+from storage.ledger.tables import AuditEvent
 
 SECURITY_ALERT: Final = "110113"  # DCM: people's rights were changed
 RANDOM_PASSWORD_BYTES: Final = 12
 GAPS_TOLD_DAYS: Final = 7
+
+
+class NetworkChanged(Conflict):
+    """The network has changed since it was compared; nothing was imported. Compare it again."""
+
+    code = "network_changed"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPlan:
+    """What an import does: its changes, how many subjects of the file stay as they are, and what to look at."""
+
+    changes: tuple[Change, ...]
+    unchanged: int
+    warnings: tuple[Fault, ...]
+    places: Places
+
+    def told_warnings(self, language: str = "en") -> list[str]:
+        """Return the warnings as sentences."""
+        return [
+            fault.words(language) if fault.code == "gap" else tell(fault, self.places, language)
+            for fault in self.warnings
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,41 +79,153 @@ class NetworkLoaded:
     accounts: int
     passwords: dict[str, str] = field(default_factory=dict, repr=False)
     roster_gaps: tuple[str, ...] = ()  # in words, for the coming week
+    plan: ImportPlan | None = None
 
 
-def load_network(hub: Hub, document: Mapping[str, Any], *, hasher: PasswordHasher = PASSWORD_HASHER) -> NetworkLoaded:
-    """Import the document (as parsed from YAML) and return what it held. Raises NetworkInvalid."""
-    network = parse_network(document)
-    passwords, hashes = _passwords_of_new_accounts(hub, network, hasher)
+def plan_import(
+    hub: Hub,
+    document: Mapping[str, Any],
+    places: Places | None = None,
+    faults: Iterable[Fault] = (),
+    *,
+    whole: bool = False,
+) -> ImportPlan:
+    """Return what importing the document (as parsed from its file) would do. Raises NetworkInvalid.
+
+    `places`: where everything stands in the file; `faults`: what was found wrong with the file as such.
+    """
+    parsed = parse(document)
+    parsed.faults += faults
+    with hub.transaction() as session:
+        return _plan(session, parsed, places or {}, hub.clock(), whole=whole)
+
+
+def load_network(
+    hub: Hub,
+    document: Mapping[str, Any],
+    places: Places | None = None,
+    *,
+    whole: bool = False,
+    told: ImportPlan | None = None,
+    hasher: PasswordHasher = PASSWORD_HASHER,
+) -> NetworkLoaded:
+    """Import the document and return what it held.
+
+    `whole`: agreements and people that it does not name end, in so far as it has such a section. `told`: the plan that
+    somebody has agreed to.
+
+    Raises:
+        NetworkInvalid: with every fault.
+        NetworkChanged: what would be done is not what was told.
+    """
+    parsed = parse(document)
+    passwords, hashes = _passwords_of_new_accounts(hub, parsed, hasher)
     now = hub.clock()
-    zones = {part.id: part.time_zone for part in network.organisations}
     with hub.transaction() as session:
         session.execute(select(func.pg_advisory_xact_lock(func.hashtext("network import"))))
-        _save_organisations(session, network.organisations, now)
-        agreements = _save_agreements(session, network.agreements, now)
-        accounts = _save_accounts(session, network, hashes, now)
-        for physician in network.physicians:
-            _save_physician(session, physician, accounts[physician.login], zones[physician.organisation], now)
-        session.add(_audit(now, accounts=len(accounts), agreements=agreements))
+        plan = _plan(session, parsed, places or {}, now, whole=whole)
+        if told is not None and told.changes != plan.changes:
+            raise NetworkChanged
+        record_changes(session, plan.changes, hashes, now)
+        extend_duty(session, facts_of(parsed.network)[Kind.DUTY], now)
+        session.add(_audit(now, plan))
+    network = parsed.network
     return NetworkLoaded(
         organisations=len(network.organisations),
         sites=sum(part.site is not None for part in network.organisations),
-        agreements=agreements,
-        accounts=len(accounts),
+        agreements=sum(len(part.requesting) for part in network.agreements),
+        accounts=sum(1 for _ in network.people()),
         passwords=passwords,
-        roster_gaps=tuple(_roster_gaps(network, zones, now)),
+        roster_gaps=tuple(fault.words() for fault in plan.warnings if fault.code == "gap"),
+        plan=plan,
     )
 
 
+def export_network(hub: Hub) -> dict[str, Any]:
+    """Return the network as a document that, imported again, changes nothing. It holds no passwords."""
+    with hub.transaction() as session:
+        return document_of(load_facts(session))
+
+
+def _plan(session: Session, parsed: ParsedNetwork, places: Places, now: datetime, *, whole: bool) -> ImportPlan:
+    before, wanted = load_facts(session), facts_of(parsed.network)
+    today = now.astimezone(ZoneInfo(ZONE_DEFAULT)).date()
+    changes = compare(before, wanted, today)
+    named = {(kind in PEOPLE_KINDS, subject) for kind in Kind for subject in wanted[kind]}
+    unchanged = len(named - {(change.kind in PEOPLE_KINDS, change.subject) for change in changes})
+    if whole:
+        changes += _ends(parsed, before, wanted, today)
+    after = merged(before, changes)
+    found = check(Proposal(before, after, changes, today, parsed.where, parsed.unreadable))
+    faults = [*parsed.faults, *(fault for fault in found if not fault.warning)]
+    if faults:
+        raise NetworkInvalid(_in_order(faults, parsed), places)
+    warnings = [fault for fault in found if fault.warning]
+    return ImportPlan(tuple(changes), unchanged, (*warnings, *_gaps(wanted, after, now)), places)
+
+
+def _in_order(faults: Iterable[Fault], parsed: ParsedNetwork) -> list[Fault]:
+    """Return the faults as they stand in the document: section by section, from its beginning."""
+    sections = {name: number for number, name in enumerate(parsed.sections)}
+    return sorted(
+        faults,
+        key=lambda fault: (
+            sections.get(str(fault.path[0]) if fault.path else "", -1),
+            fault.path[1] if len(fault.path) > 1 and isinstance(fault.path[1], int) else -1,
+        ),
+    )
+
+
+def _ends(parsed: ParsedNetwork, before: State, wanted: State, today: date) -> list[Change]:
+    """Return what ends because a whole document does not name it, in the sections that it has."""
+    ends: list[Change] = []
+    if "agreements" in parsed.sections:
+        ends += ends_of_unnamed(Kind.AGREEMENT, before, wanted[Kind.AGREEMENT], today)
+    roles = {role for role, section in GROUPS.items() if section in parsed.sections}
+    people = {login: facts for login, facts in before[Kind.PERSON].items() if facts["role"] in roles}
+    ends += ends_of_unnamed(Kind.PERSON, {**before, Kind.PERSON: people}, wanted[Kind.PERSON], today)
+    return ends
+
+
+def _gaps(wanted: State, after: State, now: datetime) -> list[Fault]:
+    """Return when nobody is on duty in the coming week, for the hospitals whose weekly rosters the file says."""
+    hospitals: set[str] = set()
+    for login, facts in wanted[Kind.DUTY].items():
+        if isinstance(facts["duty"], dict):
+            hospitals.update(_hospitals_of(after, login))
+    staff: dict[str, list[tuple[Any, str]]] = {hospital: [] for hospital in sorted(hospitals)}
+    for login, facts in after[Kind.DUTY].items():
+        if after[Kind.PERSON][login]["disabled"]:
+            continue
+        own, *_ = _hospitals_of(after, login)
+        for hospital in _hospitals_of(after, login):
+            if hospital in staff:
+                staff[hospital].append((facts["duty"], after[Kind.ORGANISATION][own]["time_zone"]))
+    faults = []
+    for hospital, duties in staff.items():
+        zone = ZoneInfo(after[Kind.ORGANISATION][hospital]["time_zone"])
+        for start, stop in gaps_of(duties, now, GAPS_TOLD_DAYS):
+            begin, end = (f"{moment.astimezone(zone):%Y-%m-%d %H:%M}" for moment in (start, stop))
+            params = {"organisation": hospital, "begin": begin, "end": end}
+            faults.append(Fault("gap", ("rosters",), params, warning=True))
+    return faults
+
+
+def _hospitals_of(state: State, login: str) -> list[str]:
+    return [state[Kind.PERSON][login]["organisation"], *state[Kind.PHYSICIAN][login]["also_at"]]
+
+
 def _passwords_of_new_accounts(
-    hub: Hub, network: NetworkDocument, hasher: PasswordHasher
+    hub: Hub, parsed: ParsedNetwork, hasher: PasswordHasher
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return by login the random passwords made, and the hashes of all new accounts. Hashing needs no transaction."""
+    if parsed.faults:
+        return {}, {}
     with hub.transaction() as session:
         existing = set(session.scalars(select(Account.login)))
     made: dict[str, str] = {}
     hashes: dict[str, str] = {}
-    for _, _, person in network.people():
+    for _, person in parsed.network.people():
         if person.login in existing:
             continue
         password = person.password
@@ -97,105 +235,8 @@ def _passwords_of_new_accounts(
     return made, hashes
 
 
-def _save_organisations(session: Session, parts: tuple[OrganisationPart, ...], now: datetime) -> None:
-    for part in parts:
-        if part.site is not None:
-            site = session.get(Site, part.site) or Site(site_id=part.site, created_at=now)
-            site.name, site.time_zone = part.name, part.time_zone
-            session.add(site)
-    session.flush()
-    rows: dict[str, Organisation] = {}
-    for part in parts:
-        row = session.get(Organisation, part.id) or Organisation(organisation_id=part.id, parent_id=None)
-        row.kind, row.name, row.name_en, row.site_id = part.kind, part.name, part.name_en, part.site
-        row.time_zone = part.time_zone
-        session.add(row)
-        rows[part.id] = row
-    session.flush()  # every parent exists before a child points to it
-    for part in parts:
-        rows[part.id].parent_id = part.parent
-    session.flush()
-    for row in rows.values():
-        record_organisation(session, row, now)
-
-
-def _save_agreements(session: Session, parts: tuple[AgreementPart, ...], now: datetime) -> int:
-    count = 0
-    for part in parts:
-        for requesting in part.requesting:
-            agreement_id = f"{part.id}:{requesting}"
-            record_agreement(session, agreement_id, _terms(part, requesting), now)
-            count += 1
-    return count
-
-
-def _terms(part: AgreementPart, requesting: str) -> dict[str, Any]:
-    return {
-        "requesting_organisation_id": requesting,
-        "assisting_organisation_id": part.assisting,
-        "modalities": list(part.modalities),
-        "body_regions": list(part.body_regions),
-        "services": [service.value for service in part.services],
-        "stage": part.stage,
-        "time_limits_min": {lane.value: minutes for lane, minutes in part.time_limits_min.items()},
-        "valid_from": part.valid_from,
-        "valid_until": part.valid_until,
-        "cases_per_day_max": dict(part.cases_per_day_max),
-    }
-
-
-def _save_accounts(
-    session: Session, network: NetworkDocument, hashes: Mapping[str, str], now: datetime
-) -> dict[str, Account]:
-    accounts: dict[str, Account] = {}
-    for _, role, person in network.people():
-        row = session.scalar(select(Account).where(Account.login == person.login))
-        if row is None:
-            new = NewAccount(person.login, person.name, "", role, person.organisation, person.language)
-            row = account_row(new, hashes[person.login], now)
-            session.add(row)
-        row.display_name, row.role, row.organisation_id = person.name, role.value, person.organisation
-        accounts[person.login] = row
-    session.flush()
-    for row in accounts.values():
-        record_person(session, row, now)
-    return accounts
-
-
-def _roster_gaps(network: NetworkDocument, zones: Mapping[str, str], now: datetime) -> Iterator[str]:
-    """Yield for each organisation with a weekly roster when none of its physicians is on duty in the coming week."""
-    duty: dict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
-    end = now + timedelta(days=GAPS_TOLD_DAYS)
-    for part in network.physicians:
-        periods = periods_of(part.duty or (), zones[part.organisation], now, GAPS_TOLD_DAYS)
-        for organisation in (part.organisation, *part.also_at):
-            duty[organisation] += periods
-    rostered = {part.organisation for part in network.physicians if isinstance(part.duty, RosterPart)}
-    for organisation in sorted(rostered):
-        zone = ZoneInfo(zones[organisation])
-        for start, stop in gaps(duty[organisation], now, end):
-            words = (f"{moment.astimezone(zone):%Y-%m-%d %H:%M}" for moment in (start, stop))
-            yield f"{organisation}: nobody is on duty from " + " to ".join(words)
-
-
-def _save_physician(session: Session, part: PhysicianPart, account: Account, time_zone: str, now: datetime) -> None:
-    row = session.scalar(select(Physician).where(Physician.account_id == account.account_id))
-    if row is None:
-        row = Physician(physician_id=new_id(), account_id=account.account_id)
-        session.add(row)
-    row.organisation_id, row.title = part.organisation, part.title.value
-    row.licence_number, row.licence_valid_until = part.licence_number, part.licence_valid_until
-    row.modalities, row.specialties, row.wip_max = list(part.modalities), list(part.specialties), part.wip_max
-    row.also_at = list(part.also_at)
-    if part.duty is not None or row.duty is None:
-        row.duty = written_duty(part.duty or ())
-    row.weekly_rvu_max = part.weekly_rvu_max
-    session.flush()
-    write_duty(session, row, time_zone, now)
-    record_physician(session, row, now)
-
-
-def _audit(now: datetime, **detail: int) -> AuditEvent:
+def _audit(now: datetime, plan: ImportPlan) -> AuditEvent:
+    counted = Counter(f"{change.kind.value}_{change.action.value}" for change in plan.changes)
     return AuditEvent(
         at=now,
         event_code=SECURITY_ALERT,
@@ -205,5 +246,5 @@ def _audit(now: datetime, **detail: int) -> AuditEvent:
         object_id="import",
         site_id=None,
         outcome="success",
-        detail=dict(detail),
+        detail=dict(counted),
     )

@@ -1,0 +1,174 @@
+"""`counterpart-hub network`: the network taken from files and given as files.
+
+One YAML file, or a folder of CSV files for spreadsheets (deploy/hub/network.md tells the format).
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from reading_queue.domain.network_faults import Fault, Places
+    from reading_queue.services.hub import Hub
+    from reading_queue.services.network import ImportPlan
+
+network_app = typer.Typer(help="The network: organisations, agreements, people, duty.", no_args_is_help=True)
+
+LINES_MAX: Final = 40  # of each kind of change, unless all are asked for
+
+
+class Language(StrEnum):
+    """In which words it is told."""
+
+    ZH = "zh"
+    EN = "en"
+
+
+class Format(StrEnum):
+    """In which form a network is written."""
+
+    YAML = "yaml"
+    CSV = "csv"
+
+
+FileArgument = Annotated[
+    Path, typer.Argument(help="The network: a YAML file, a folder of CSV files, or one CSV file of such a folder.")
+]
+LanguageOption = Annotated[Language, typer.Option(help="The language of the words.")]
+
+
+@network_app.command("import")
+def import_file(
+    context: typer.Context,
+    file: FileArgument,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--whole",
+            help="The file is the whole network: agreements it does not name end, accounts it does not name are "
+            "closed, in so far as it has such a section. Without it, what is not named is left as it is.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before it is done.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every line, however many.")] = False,
+    language: LanguageOption = Language.EN,
+) -> None:
+    """Say what a network's file adds, changes and ends, then do it in one transaction.
+
+    Every fault is told with file, line and field, all together, and then nothing is changed. The same file again
+    changes nothing.
+    """
+    from reading_queue.bootstrap import build_hub
+    from reading_queue.services.network_document import NetworkInvalid
+
+    try:
+        document, places, faults = read_network(file)
+        hub = build_hub(context.obj.settings)
+        plan = _plan(hub, (document, places, faults), whole=whole)
+    except NetworkInvalid as exc:
+        for words in exc.told(language):
+            typer.echo(words, err=True)
+        raise typer.Exit(1) from exc
+    _tell(plan, language, None if everything else LINES_MAX)
+    if dry_run:
+        return
+    if plan.changes and sys.stdin.isatty() and not yes:
+        typer.confirm({"zh": "现在导入？", "en": "Import it now?"}[language], abort=True)
+    _do(hub, document, places, plan, whole=whole)
+
+
+@network_app.command("load")
+def load(context: typer.Context, file: FileArgument) -> None:
+    """Do as `import --yes` does."""
+    import_file(context, file, yes=True)
+
+
+@network_app.command("export")
+def export(
+    context: typer.Context,
+    target: Annotated[Path, typer.Argument(help="The YAML file, or the folder for CSV files.")],
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="yaml or csv; without it, csv for a folder.", show_default=False)
+    ] = None,
+    language: Annotated[Language, typer.Option(help="The language of the columns' names.")] = Language.EN,
+) -> None:
+    """Write the network as files that, imported again, change nothing. They hold no passwords."""
+    from reading_queue.bootstrap import build_hub
+    from reading_queue.errors import Invalid
+    from reading_queue.services.network import export_network
+    from reading_queue.services.network_csv import write_csv_set
+    from reading_queue.services.network_yaml import write_yaml
+
+    chosen = format_ or (Format.CSV if target.is_dir() or not target.suffix else Format.YAML)
+    document = export_network(build_hub(context.obj.settings))
+    try:
+        if chosen is Format.YAML:
+            files = {target: write_yaml(document)}
+        else:
+            target.mkdir(parents=True, exist_ok=True)
+            files = {target / name: data for name, data in write_csv_set(document, language).items()}
+        for path, data in files.items():
+            path.write_bytes(data)
+            typer.echo(path)
+    except OSError as exc:
+        raise Invalid(f"{exc.filename or target}: {exc.strerror}") from exc
+
+
+def read_network(file: Path) -> tuple[dict[str, Any], Places, list[Fault]]:
+    """Return the document, where everything in it stands, and what is wrong with CSV files as such.
+
+    Raises:
+        NetworkInvalid: nothing can be understood of it.
+    """
+    from reading_queue.domain.network_faults import Fault, Place
+    from reading_queue.services.network_csv import FILES, read_csv_set
+    from reading_queue.services.network_document import NetworkInvalid
+    from reading_queue.services.network_yaml import read_yaml
+
+    try:
+        if file.is_dir():
+            tables = {one.name: one.read_bytes() for one in sorted(file.glob("*.csv"))}
+            if not tables.keys() & FILES.keys():
+                raise NetworkInvalid([Fault("no_network")], {(): Place(str(file), 1)})
+            return read_csv_set(tables)
+        if file.suffix.lower() == ".csv":
+            return read_csv_set({file.name: file.read_bytes()})
+        document, places = read_yaml(file.name, file.read_bytes())
+    except OSError as exc:
+        fault = Fault("not_readable", (), {"words": exc.strerror})
+        raise NetworkInvalid([fault], {(): Place(str(file), 1)}) from exc
+    return document, places, []
+
+
+def _plan(hub: Hub, read: tuple[dict[str, Any], Places, list[Fault]], *, whole: bool) -> ImportPlan:
+    from reading_queue.services.network import plan_import
+
+    return plan_import(hub, *read, whole=whole)
+
+
+def _tell(plan: ImportPlan, language: str, lines_max: int | None) -> None:
+    from reading_queue.domain.network_telling import tell_changes
+    from reading_queue.domain.network_words import PLAN
+
+    for line in tell_changes(plan.changes, plan.unchanged, language, lines_max):
+        typer.echo(line)
+    for words in plan.told_warnings(language):
+        typer.echo(PLAN[language]["warning"] + words)
+
+
+def _do(hub: Hub, document: dict[str, Any], places: Places, plan: ImportPlan, *, whole: bool) -> None:
+    from reading_queue.services.network import load_network
+
+    loaded = load_network(hub, document, places, whole=whole, told=plan)
+    typer.echo(
+        f"{loaded.organisations} organisations, {loaded.sites} sites, {loaded.agreements} agreements, "
+        f"{loaded.accounts} accounts"
+    )
+    for login, password in loaded.passwords.items():
+        typer.echo(f"new account {login}: password {password}")

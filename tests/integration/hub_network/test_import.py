@@ -1,0 +1,262 @@
+"""Importing and exporting a network on a real database, as an administrator does it with the command."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from reading_queue.db.network_tables import DutyPeriod
+from reading_queue.db.tables import Account, Agreement, Physician
+from reading_queue.domain.network_changes import Kind
+from reading_queue.services.accounts import login
+from reading_queue.services.hub import Hub
+from reading_queue.services.network import NetworkChanged, export_network, load_network, plan_import
+from reading_queue.services.network_csv import read_csv_set, write_csv_set
+from reading_queue.services.network_document import NetworkInvalid
+from reading_queue.services.network_versions import network_as_of
+from reading_queue.services.network_yaml import read_yaml, write_yaml
+from storage.ledger.tables import AuditEvent
+from tests.integration.hub_web.county import CHEAP, PASSWORD, read_document
+from tests.support.clock import SteerableClock
+from tests.support.networks import networks
+
+pytestmark = pytest.mark.postgres
+
+Network = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def network(hub: Hub, tmp_path: Path, database_url: sa.URL) -> Network:
+    """Run `counterpart-hub network …`."""
+    address = database_url.set(drivername="postgresql").render_as_string(hide_password=False)
+    config = tmp_path / "hub.toml"
+    config.write_text(
+        f'data_dir = "{tmp_path}"\n[database]\nurl = "{address}"\n[broker]\nurl = "redis://127.0.0.1:1/0"\n'
+    )
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "reading_queue", "--config", str(config), "network", *words]
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL)
+
+    return run
+
+
+def write(folder: Path, document: dict[str, Any]) -> str:
+    file = folder / "county.yaml"
+    file.write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    return str(file)
+
+
+def test_what_was_exported_changes_nothing_when_it_is_imported(hub: Hub) -> None:
+    numbers = itertools.count()
+
+    @given(st.data())
+    @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    def holds(data: st.DataObject) -> None:
+        document = data.draw(networks(f"n{next(numbers)}"))
+        load_network(hub, document, hasher=CHEAP)
+        assert plan_import(hub, document).changes == ()
+        exported = export_network(hub)
+        from_yaml, _ = read_yaml("network.yaml", write_yaml(exported))
+        from_csv, _, faults = read_csv_set(write_csv_set(exported, "zh"))
+        for again in (from_yaml, from_csv):
+            assert plan_import(hub, again, faults=faults, whole=True).changes == ()
+            load_network(hub, again, whole=True, hasher=CHEAP)
+        assert export_network(hub) == exported
+
+    holds()
+
+
+def test_command_says_what_changes_and_changes_nothing_before_it_is_asked_to(
+    hub: Hub, network: Network, tmp_path: Path
+) -> None:
+    document = read_document()
+    load_network(hub, document, hasher=CHEAP)
+    same = network("import", write(tmp_path, document), "--dry-run")
+    assert same.stdout.splitlines() == ["Nothing would change.", "135 left as they are."], same.stderr
+    document["organisations"].append({"id": "new", "kind": "county", "name": "新县医院"})
+    document["physicians"][0].update(
+        wip_max=9, licence_valid_until="2098-12-31", duty={"weekly": {"fri": ["20:00-08:00"]}}
+    )
+    document["agreements"][3]["valid_until"] = "2026-01-31"
+    file = write(tmp_path, document)
+    told = network("import", file, "--dry-run", "--language", "zh")
+    lines = told.stdout.splitlines()
+    assert lines[:4] == [
+        "新增 1 项：",
+        "  机构 new：新县医院",
+        "变更 1 项：",
+        "  医师 zhou.wei：执业证书有效期 2099-12-31 → 2098-12-31；在办上限 6 → 9；值班 always → (fri 20:00-08:00)",
+    ], told.stderr
+    assert lines[4] == "终止 23 项："
+    assert lines[5] == "  协议 jianglan-third:qinghe-t01：结束日期 2099-12-31 → 2026-01-31"
+    assert lines[-1] == "保持不变：111 项。"
+    assert network("import", write(tmp_path, read_document()), "--dry-run").stdout.startswith("Nothing would change.")
+    done = network("import", write(tmp_path, document))
+    assert done.stdout.splitlines()[:2] == ["1 added:", "  organisation new: 新县医院"], done.stderr
+    assert (
+        "  physician zhou.wei: licence_valid_until 2099-12-31 -> 2098-12-31; wip_max 6 -> 9; duty always -> "
+        in done.stdout
+    )
+    assert network("load", file).stdout.startswith("Nothing would change.")
+
+
+def test_exported_folder_is_taken_back_after_a_spreadsheet_has_changed_it(
+    hub: Hub, network: Network, tmp_path: Path
+) -> None:
+    load_network(hub, read_document(), hasher=CHEAP)
+    folder = tmp_path / "县域网络"
+    exported = network("export", str(folder), "--language", "zh")
+    assert len(exported.stdout.splitlines()) == 5, exported.stderr
+    assert network("import", str(folder), "--dry-run", "--whole").stdout.startswith("Nothing would change.")
+    table = folder / "duty.csv"
+    text = table.read_text(encoding="utf-8-sig")
+    table.write_bytes(
+        text.replace("zhou.wei,always", "zhou.wei,sat").replace("lin.shu,always", "lin.shu,never").encode("gb18030")
+    )
+    refused = network("import", str(table), "--language", "zh")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "duty.csv 第 11 行，班次：班次写作 20:00-08:00\n"
+    table.write_bytes(text.replace("zhou.wei,always,", "zhou.wei,sat,20:00-08:00").encode("gb18030"))
+    done = network("import", str(table))
+    assert done.stdout.splitlines()[:2] == ["1 changed:", "  physician zhou.wei: duty always -> (sat 20:00-08:00)"], (
+        done.stderr
+    )
+    assert network("export", str(tmp_path / "network.yaml")).returncode == 0
+    written = yaml.safe_load((tmp_path / "network.yaml").read_text(encoding="utf-8"))
+    assert written["physicians"][-1]["duty"]["weekly"] == {"sat": ["20:00-08:00"]}
+
+
+def test_whole_network_ends_what_it_does_not_name(hub: Hub, hub_clock: SteerableClock) -> None:
+    document = read_document()
+    document["agreements"].append(
+        {
+            **document["agreements"][0],
+            "id": "not-yet",
+            "stage": 5,
+            "valid_from": "2027-01-01",
+            "valid_until": "2027-12-31",
+        }
+    )
+    load_network(hub, document, hasher=CHEAP)
+    gone = document["physicians"].pop(0)["login"]
+    document["agreements"] = document["agreements"][:3]
+    del document["technicians"]
+    assert plan_import(hub, document).changes == ()
+    load_network(hub, document, whole=True, hasher=CHEAP)
+    with hub.transaction() as session:
+        ended = session.scalars(select(Agreement).where(Agreement.valid_until < hub_clock.now.date())).all()
+        assert {row.agreement_id.partition(":")[0] for row in ended} == {"jianglan-third"}
+        never = select(Agreement.agreement_id).where(Agreement.valid_until < Agreement.valid_from)
+        assert {one.partition(":")[0] for one in session.scalars(never)} == {"not-yet"}
+        closed = session.scalars(select(Account.login).where(Account.disabled_at.is_not(None))).all()
+        assert closed == [gone]  # the document has no section of technicians, so none of them ends
+        assert network_as_of(session, Kind.PERSON, hub_clock.now - timedelta(seconds=1)) == {}
+    assert plan_import(hub, document, whole=True).changes == ()
+    assert plan_import(hub, export_network(hub), whole=True).changes == ()
+    document["administrators"] = []
+    with pytest.raises(NetworkInvalid, match="no account of an administrator would be left open"):
+        plan_import(hub, document, whole=True)
+
+
+def test_closed_account_stays_closed_until_the_file_says_that_it_is_open(hub: Hub) -> None:
+    document = read_document()
+    document["coordinators"][0]["disabled"] = True
+    load_network(hub, document, hasher=CHEAP)
+    load_network(hub, read_document(), hasher=CHEAP)
+    with hub.transaction() as session:
+        assert session.scalar(select(Account.disabled_at).where(Account.login == "coordinator")) is not None
+    document["coordinators"][0]["disabled"] = False
+    load_network(hub, document, hasher=CHEAP)
+    login(hub, "coordinator", PASSWORD, "browser")
+
+
+def test_faults_with_what_the_hub_holds_are_told_with_those_of_the_file(hub: Hub) -> None:
+    load_network(hub, read_document(), hasher=CHEAP)
+    before = export_network(hub)
+    first = before["agreements"][0]
+    document = {
+        "organisations": [
+            {"id": "qinghe-renmin", "kind": "county", "name": "清河县人民医院", "parent": "qinghe-t01"},
+            {"id": "new", "kind": "township", "name": "新院", "site": "qinghe-t02", "parent": "linlan-diyi"},
+        ],
+        "agreements": [
+            {**first, "id": "again", "requesting": ["qinghe-t03"], "modalities": ["CT"]},
+            {**first, "id": "upwards", "requesting": ["new"]},
+        ],
+        "physicians": [{**before["physicians"][0], "licence_valid_until": "2026-03-01"}],
+        "technicians": [{"login": "zhou.wei2", "name": "周", "organisation": "nowhere"}],
+        "coordinators": [{"login": "lin.shu", "name": "林舒", "organisation": "qinghe-renmin"}],
+        "rosters": [{"login": "nobody", "duty": "always"}],
+    }
+    with pytest.raises(NetworkInvalid) as refused:
+        load_network(hub, document, hasher=CHEAP)
+    whom = before["physicians"][0]["login"]
+    assert list(refused.value.problems) == [
+        "organisations[0].parent: qinghe-renmin would stand below itself: qinghe-renmin → qinghe-t01 → qinghe-renmin",
+        "organisations[1].site: the site qinghe-t02 is already that of qinghe-t02",
+        f"agreements[0].valid_from: again and {first['id']} cover the same work of qinghe-t03 at {first['assisting']} "
+        "in stage "
+        + str(first["stage"])
+        + " on the same days; end one before the other begins, or give it another stage",
+        f"physicians[0].licence_valid_until: the licence of {whom} has expired on 2026-03-01",
+        "technicians[0].organisation: no organisation has the id nowhere",
+        "coordinators[0].login: lin.shu is a physician and stays one; close the account and make another",
+        "rosters[0].login: no physician has the login nobody",
+    ]
+    assert export_network(hub) == before
+
+
+def test_licence_that_ran_out_since_is_a_warning_and_no_refusal(hub: Hub, hub_clock: SteerableClock) -> None:
+    document = read_document()
+    document["physicians"][0]["licence_valid_until"] = "2026-03-10"
+    load_network(hub, document, hasher=CHEAP)
+    hub_clock.advance(timedelta(days=30).total_seconds())
+    plan = plan_import(hub, document)
+    assert plan.changes == ()
+    assert plan.told_warnings("zh") == ["physicians[0].licence_valid_until：zhou.wei 的执业证书已于 2026-03-10 到期"]
+
+
+def test_import_that_is_no_longer_what_was_told_is_not_done(hub: Hub) -> None:
+    document = read_document()
+    load_network(hub, document, hasher=CHEAP)
+    document["organisations"][0]["name"] = "甲"
+    told = plan_import(hub, document)
+    load_network(hub, {"organisations": [{**document["organisations"][0], "name": "乙"}]}, hasher=CHEAP)
+    with pytest.raises(NetworkChanged):
+        load_network(hub, document, told=told, hasher=CHEAP)
+    assert export_network(hub)["organisations"][2]["name"] != "甲"
+
+
+def test_duty_that_goes_on_is_not_interrupted_and_past_duty_stays(hub: Hub, hub_clock: SteerableClock) -> None:
+    document = read_document()
+    load_network(hub, document, hasher=CHEAP)
+    began = hub_clock.now
+    hub_clock.advance(3600)
+    document["physicians"][0]["duty"] = {"weekly": {"mon": ["08:00-20:00"]}}  # it is Monday, 10 o'clock
+    load_network(hub, document, hasher=CHEAP)
+    hub_clock.advance(3600)
+    document["physicians"][0]["duty"] = []
+    load_network(hub, document, hasher=CHEAP)
+    duty = (
+        select(DutyPeriod.starts_at, DutyPeriod.ends_at)
+        .join(Physician, Physician.physician_id == DutyPeriod.physician_id)
+        .join(Account, Account.account_id == Physician.account_id)
+        .where(Account.login == document["physicians"][0]["login"])
+    )
+    with hub.transaction() as session:
+        assert session.execute(duty).all() == [(began, hub_clock.now)]
+        lines = select(AuditEvent.detail).where(AuditEvent.object_kind == "network").order_by(AuditEvent.at.desc())
+        assert session.scalars(lines).first() == {"duty_change": 1}
