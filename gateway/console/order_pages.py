@@ -17,12 +17,10 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from gateway import orders as actions
-from gateway.console import order_form
 from gateway.console.errors import Conflict, Invalid, NotFound
 from gateway.console.green_channels import list_green_orders
 from gateway.console.keys import DESK, Desk, get_viewer, in_thread
 from gateway.console.language import translate, translate_or
-from gateway.console.order_form import FieldFault, Typed
 from gateway.console.orders import SEARCH_CHARACTERS_MAX, OrderFilter, list_order_lines, studies_of_order
 from gateway.console.parsing import Form, id_of
 from gateway.console.parsing import field as text_of
@@ -49,6 +47,8 @@ from storage.contract.orders import (
     VisitKind,
     explain_faults,
 )
+from storage.screens import order_form
+from storage.screens.order_form import FieldFault, Typed
 from storage.screens.requests import is_refresh, redirect
 
 LIST: Final = "/orders"

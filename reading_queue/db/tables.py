@@ -431,6 +431,7 @@ class ClinicOrder(Base):
         Index("ix_orders_site_changes", "site_id", "change_number"),
         Index("ix_orders_site_study", "site_id", "study_uid"),
         Index("ix_orders_site_patient", "site_id", text("(content ->> 'patient_number')")),
+        Index("ix_orders_waiting", "site_id", postgresql_where=text("differs IS NULL")),
     )
 
     order_id: Mapped[str] = mapped_column(primary_key=True)
@@ -441,7 +442,8 @@ class ClinicOrder(Base):
     state: Mapped[str]  # storage.contract.orders.OrderState
     lane: Mapped[str]
     content: Mapped[dict[str, Any]]  # storage.contract.orders.Order
-    gateway_id: Mapped[str] = mapped_column(ForeignKey("gateways.gateway_id"))  # that brought this version
+    gateway_id: Mapped[str | None] = mapped_column(ForeignKey("gateways.gateway_id"))  # None: made at the hub
     received_at: Mapped[datetime]
     change_number: Mapped[int] = mapped_column(unique=True)
-    differs: Mapped[list[str] | None] = mapped_column(JSONB)
+    differs: Mapped[list[str] | None] = mapped_column(JSONB(none_as_null=True))
+    consent: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))  # services.order_entry.Consent

@@ -21,6 +21,7 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.identity_doubts import SettledBy, check_identity, find_doubting
 from reading_queue.services.lanes import count_limit, enter_green_channel, raise_lane
 from reading_queue.services.link_asking import ask_for_number
+from reading_queue.services.order_refusals import find_refusal
 from reading_queue.services.study_orders import find_order_of, is_not_unlinked, lock_orders_of
 from storage.catalogue.indexing import PatientFacts
 from storage.catalogue.patient_facts import facts_of
@@ -116,6 +117,9 @@ def _accept(
             return None if is_same else CHANGED_ELSEWHERE
     if _is_taken(session, order):
         return ACCESSION_TAKEN
+    refusal = find_refusal(session, order, row)
+    if refusal is not None:
+        return refusal.code, refusal.words
     if row is None:
         row = ClinicOrder(order_id=order.order_id, site_id=order.site_id, differs=None, content={})
     row.gateway_id = gateway.gateway_id

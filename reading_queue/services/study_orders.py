@@ -5,24 +5,30 @@ Runs inside the caller's transaction.
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, exists, false, func, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from reading_queue.db.identity_tables import UnlinkedOrder
 from reading_queue.db.tables import ClinicOrder
 from storage.catalogue.tables import Study
+from storage.contract.orders import OrderState
 
 
-def find_order_of(session: Session, study: Study) -> ClinicOrder | None:
-    """Return the order of a study: by its accession number, else by the UID that the scanner was given."""
-    of_site = select(ClinicOrder).where(
-        ClinicOrder.site_id == study.site_id, is_not_unlinked(study.site_id, study.study_uid)
+def find_order_of(session: Session, study: Study, *, cancelled: bool = True) -> ClinicOrder | None:
+    """Return the order of a study: by its accession number, else by the UID that it was given.
+
+    A cancelled one only where there is no other, and none at all unless `cancelled`.
+    """
+    by_number = (ClinicOrder.accession_number == study.accession_number) if study.accession_number else false()
+    of_study = select(ClinicOrder).where(
+        ClinicOrder.site_id == study.site_id,
+        or_(by_number, ClinicOrder.study_uid == study.study_uid),
+        is_not_unlinked(study.site_id, study.study_uid),
     )
-    if study.accession_number:
-        row = session.scalars(of_site.where(ClinicOrder.accession_number == study.accession_number)).one_or_none()
-        if row is not None:
-            return row
-    return session.scalars(of_site.where(ClinicOrder.study_uid == study.study_uid).limit(1)).one_or_none()
+    if not cancelled:
+        of_study = of_study.where(ClinicOrder.state != OrderState.CANCELLED)
+    first = (ClinicOrder.state == OrderState.CANCELLED, not_(by_number), ClinicOrder.change_number)
+    return session.scalars(of_study.order_by(*first).limit(1)).one_or_none()
 
 
 def is_not_unlinked(

@@ -9,9 +9,11 @@ from urllib.parse import quote
 from aiohttp import web
 
 from reading_queue.errors import ConfirmationNeeded, HubError, NotAuthenticated, TextNotAcceptable
+from reading_queue.services.order_entry import OrderGapsUnconfirmed, OrderNotAcceptable
 from reading_queue.web.keys import MOUNTS
 from reading_queue.web.language import translate_or
 from reading_queue.web.rendering import page
+from storage.screens.order_form import FieldFault
 from storage.screens.requests import REQUEST_ID, is_refresh, redirect
 
 PROBLEM_JSON: Final = "application/problem+json"
@@ -32,11 +34,19 @@ def refusal(request: web.Request, error: HubError) -> web.StreamResponse:
     return error_page(request, error.status, error.code, error.detail)
 
 
+def fault_words(fault: FieldFault) -> str:
+    """Return what a person reads beside a field of an order, in the language of this request."""
+    words = translate_or(f"fault.{fault.code}", translate_or("fault.other", fault.code))
+    return words.replace("{limit}", str(fault.limit))
+
+
 def words_of(error: HubError) -> str:
     """Return what a person reads of an error, in the language of this request."""
     match error:
         case TextNotAcceptable():
             return " ".join(translate_or(f"wording.{sentence}", sentence) for sentence in error.problems)
+        case OrderNotAcceptable():
+            return " ".join(dict.fromkeys(fault_words(fault) for fault in error.faults))
         case _:
             return translate_or(f"error.{error.code}", error.detail)
 
@@ -67,6 +77,12 @@ def _extras(error: HubError) -> dict[str, Any]:
     match error:
         case TextNotAcceptable():
             return {"problems": list(error.problems)}
+        case OrderNotAcceptable():
+            return {
+                "faults": [{"field": one.field, "code": one.code, "words": fault_words(one)} for one in error.faults]
+            }
+        case OrderGapsUnconfirmed():
+            return {"gaps": list(error.gaps)}
         case ConfirmationNeeded():
             return {"warnings": list(error.warnings)}
         case _:

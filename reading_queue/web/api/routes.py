@@ -11,7 +11,17 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import EVERYBODY, Handler
-from reading_queue.web.api import consults, course, handlers, identity, models, network_models, presence
+from reading_queue.web.api import (
+    consults,
+    course,
+    handlers,
+    identity,
+    models,
+    network_models,
+    order_models,
+    orders,
+    presence,
+)
 from reading_queue.web.api.openapi import describe
 from reading_queue.web.api.operations import Operation
 
@@ -28,6 +38,7 @@ CONSULT: Final = "/consults/{consult_id}"
 CASE: Final = "/cases/{case_id}"
 DOUBT: Final = "/identity-conflicts/{conflict_id}"
 TASK: Final = "/reading-tasks/{reading_task_id}"
+ORDER: Final = "/orders/{order_id}"
 
 OPERATIONS: Final = (
     Operation("DELETE", "/session", handlers.close_session, EVERYBODY),
@@ -81,6 +92,19 @@ OPERATIONS: Final = (
     Operation("GET", "/studies", handlers.studies, WITH_SITES, None, models.Studies, STUDY_QUERY),
     Operation("POST", "/studies/search", handlers.search_studies, WITH_SITES, models.StudySearch, models.Studies),
     Operation("GET", "/studies/{study_uid}/custody", handlers.custody, EVERYBODY, None, models.Custody, ("site_id",)),
+    Operation("GET", "/orders", orders.orders, WITH_SITES, None, order_models.OrdersAnswer),
+    Operation("POST", "/orders", orders.enter_order, WITH_SITES, order_models.NewOrder, order_models.OrderAnswer),
+    Operation("GET", "/orders/unmatched", orders.unmatched, WITH_SITES, None, order_models.UnmatchedAnswer),
+    Operation("GET", ORDER, orders.order, WITH_SITES, None, order_models.OrderAnswer),
+    Operation(
+        "POST",
+        f"{ORDER}/cancel",
+        orders.cancel_order,
+        WITH_SITES,
+        order_models.OrderCancellation,
+        order_models.OrderAnswer,
+    ),
+    Operation("POST", f"{ORDER}/match", orders.decide_match, WITH_SITES, order_models.MatchDecision),
     Operation("GET", f"{CASE}/candidates", course.candidates, COORDINATORS, None, models.Candidates),
     Operation("POST", f"{CASE}/assign", course.assign, COORDINATORS, models.Assignment),
     Operation("GET", "/escalations", course.escalations, COORDINATORS, None, models.Escalations),

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import EVERYBODY, for_roles
-from reading_queue.web.clinic import course, views
+from reading_queue.web.clinic import course, orders, views
 
 WITH_SITES = (Role.TECHNICIAN, Role.COORDINATOR, Role.ADMINISTRATOR)
 
@@ -19,5 +19,11 @@ ROUTES = (
     web.post("/cases/{case_id}/resubmit", for_roles(course.resubmit, *WITH_SITES), name="clinic.resubmit"),
     web.post("/cases/{case_id}/identity", for_roles(course.identity, *WITH_SITES), name="clinic.identity"),
     web.post("/cases/{case_id}/void", for_roles(course.void, Role.COORDINATOR), name="clinic.void"),
+    web.get("/orders", for_roles(orders.lists, *WITH_SITES), name="clinic.orders"),
+    web.get("/orders/new", for_roles(orders.new, *WITH_SITES), name="clinic.new_order"),
+    web.post("/orders/new", for_roles(orders.enter, *WITH_SITES), name="clinic.enter_order"),
+    web.get("/orders/{order_id}", for_roles(orders.show, *WITH_SITES), name="clinic.order"),
+    web.post("/orders/{order_id}/cancel", for_roles(orders.cancel, *WITH_SITES), name="clinic.cancel_order"),
+    web.post("/orders/{order_id}/match", for_roles(orders.match, *WITH_SITES), name="clinic.match_order"),
     web.get("/cases/{case_id}/report.pdf", for_roles(views.report_pdf, *EVERYBODY), name="clinic.pdf"),
 )

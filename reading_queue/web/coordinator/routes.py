@@ -6,7 +6,7 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import for_roles
-from reading_queue.web.coordinator import candidates, download, keeping, links, presence, views
+from reading_queue.web.coordinator import candidates, download, keeping, links, orders, presence, views
 
 BOTH = (Role.COORDINATOR, Role.ADMINISTRATOR)
 CANDIDATES = "/cases/{case_id}/candidates"
@@ -21,6 +21,8 @@ ROUTES = (
     web.post(CANDIDATES, for_roles(candidates.assign, *BOTH), name="coordinator.assign"),
     web.post("/physicians/{physician_id}/away", for_roles(presence.go_away, *BOTH), name="coordinator.go_away"),
     web.post("/physicians/{physician_id}/back", for_roles(presence.come_back, *BOTH), name="coordinator.come_back"),
+    web.get("/orders", for_roles(orders.lists, *BOTH), name="coordinator.orders"),
+    web.post("/orders/{order_id}/match", for_roles(orders.match, *BOTH), name="coordinator.match_order"),
     web.get("/links", for_roles(links.links, *BOTH), name="coordinator.links"),
     web.post("/links", for_roles(links.search, *BOTH), name="coordinator.search_links"),
     web.post("/links/{link_id}", for_roles(links.decide, *BOTH), name="coordinator.decide_link"),

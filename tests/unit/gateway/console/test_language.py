@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.console import language, order_form, order_pages
+from gateway.console import language, order_pages
 from gateway.console.attention import Matter
 from gateway.console.road import Progress, Stage
 from gateway.peers import EVERYTHING, Call, Load, Peer, PeerTable, Permission, Rejection, Rules, admit, remedy_for
@@ -20,6 +20,7 @@ from gateway.scp.services import DicomService
 from storage.contract import national_id, orders
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
+from storage.screens import order_form
 from storage.screens.words import DEFAULT_LANGUAGE, use_language
 
 TEMPLATES = Path(language.__file__).parent / "templates"

@@ -1,0 +1,115 @@
+"""Which order is perhaps of which study, by patient, modality and day. Pure.
+
+What comes of it is a proposal that a person confirms or rejects: nothing is ever joined by likeness alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, tzinfo
+from enum import StrEnum
+from typing import Final
+
+from storage.contract.national_id import IdentityKind
+from storage.contract.order_patient import find_person_differences
+from storage.contract.orders import Order
+
+DAYS_APART_MAX: Final = 3
+# Names under which devices send one and the same kind of examination.
+_SAME_KIND: Final = {"CR": "DX", "RG": "DX", "RF": "XA"}
+
+
+class SamePatient(StrEnum):
+    """What speaks for it that order and study are of one patient."""
+
+    NUMBER = "number"  # the clinic's patient number, and nothing against it
+    PERSON = "person"  # name, birth date and sex; the number is another one or missing
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOfPatient:
+    """What is compared of a study; `name` is PN with its component groups, `day` that of the examination."""
+
+    site_id: str
+    study_uid: str
+    patient_number: str
+    name: str
+    birth_date: date | None
+    sex: str
+    modalities: tuple[str, ...]
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One order and one study that may belong together."""
+
+    order_id: str
+    site_id: str
+    study_uid: str
+    same: SamePatient
+    days_apart: int
+
+
+def propose(orders: Sequence[tuple[Order, tzinfo]], studies: Iterable[StudyOfPatient]) -> list[Proposal]:
+    """Return what may belong together, the likeliest first. Each order comes with the time zone of its site."""
+    by_number: dict[tuple[str, str], list[StudyOfPatient]] = {}
+    by_birth: dict[tuple[str, date | None], list[StudyOfPatient]] = {}
+    for study in studies:
+        by_number.setdefault((study.site_id, study.patient_number), []).append(study)
+        by_birth.setdefault((study.site_id, study.birth_date), []).append(study)
+    found: dict[tuple[str, str], Proposal] = {}
+    for order, zone in orders:
+        near = by_number.get((order.site_id, order.patient_number), [])
+        born = by_birth.get((order.site_id, order.birth_date), []) if order.birth_date is not None else []
+        for study in (*near, *born):
+            proposal = compare(order, study, zone)
+            if proposal is not None:
+                found[order.order_id, study.study_uid] = proposal
+    return sorted(found.values(), key=lambda one: (one.same is SamePatient.PERSON, one.days_apart, one.order_id))
+
+
+def compare(order: Order, study: StudyOfPatient, zone: tzinfo) -> Proposal | None:
+    """Return that the two may belong together, None when modality, day or patient speak against it."""
+    if _kind(order.modality) not in {_kind(modality) for modality in study.modalities}:
+        return None
+    days_apart = abs((order.scheduled_at.astimezone(zone).date() - study.day).days)
+    same = _find_sameness(order, study)
+    if days_apart > DAYS_APART_MAX or same is None:
+        return None
+    return Proposal(order.order_id, study.site_id, study.study_uid, same, days_apart)
+
+
+def are_two_patients(one: Order, other: Order) -> bool:
+    """Return whether two orders are of two people: another patient number, and another name, birth date, sex or ID."""
+    if one.patient_number == other.patient_number:
+        return False
+    residents = {order.identity_number for order in (one, other) if order.identity_kind is IdentityKind.RESIDENT}
+    named = "patient_name" in find_person_differences(one, other.patient_number, other.person_name())
+    return (
+        len(residents) > 1
+        or (named and other.identity_kind is not IdentityKind.UNNAMED)
+        or _differ(one.birth_date, other.birth_date)
+        or {one.sex, other.sex} == {"M", "F"}
+    )
+
+
+def _find_sameness(order: Order, study: StudyOfPatient) -> SamePatient | None:
+    differing = find_person_differences(order, study.patient_number, study.name)
+    contradicts = _differ(order.birth_date, study.birth_date) or {order.sex, study.sex} == {"M", "F"}
+    if "patient_name" in differing or contradicts:
+        return None
+    if order.patient_number == study.patient_number:
+        return SamePatient.NUMBER
+    is_whole = bool(order.patient_name and study.name and study.birth_date and study.sex)
+    same_person = order.birth_date == study.birth_date and order.sex == study.sex
+    return SamePatient.PERSON if is_whole and same_person else None
+
+
+def _differ(one: date | None, other: date | None) -> bool:
+    return None not in (one, other) and one != other
+
+
+def _kind(modality: str) -> str:
+    return _SAME_KIND.get(modality, modality)

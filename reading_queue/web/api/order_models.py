@@ -1,0 +1,126 @@
+"""What the JSON API takes and gives about orders (申请单)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, Field
+
+from reading_queue.services.order_entry import Consent, OrderSheet, SiteOfOrders, Wanted
+from reading_queue.services.order_matching import Unmatched
+from reading_queue.web.api.models import Answer, Body
+from storage.contract.orders import Order, OrderGap
+
+WORDS_MAX = 4_000
+_OF_ENVELOPE = frozenset({"site_id", "order_id", "study_uid", "consent", "confirmed_gaps"})
+
+
+class ConsentGiven(Body):
+    """Who agreed to the remote read, and when."""
+
+    given_by: str = Field(max_length=256)
+    at: AwareDatetime
+
+
+class NewOrder(Body):
+    """An order to make. What a field may hold is told field by field when it does not (`faults` of the refusal).
+
+    `order_id`: chosen by the caller, so that a repeated request makes no second order. `study_uid`: the study, already
+    here, that the order is for. `confirmed_gaps`: what a routine order lacks on purpose.
+    """
+
+    site_id: str = Field(max_length=64)
+    order_id: str | None = Field(default=None, max_length=32)
+    study_uid: str | None = Field(default=None, max_length=64)
+    consent: ConsentGiven | None = None
+    confirmed_gaps: tuple[OrderGap, ...] = ()
+    patient_number: str = Field(max_length=WORDS_MAX)
+    patient_name: str = Field(default="", max_length=WORDS_MAX)
+    patient_name_latin: str = Field(default="", max_length=WORDS_MAX)
+    birth_date: str | None = Field(default=None, max_length=32)
+    sex: str = Field(default="", max_length=16)
+    identity_kind: str = Field(default="none", max_length=32)
+    identity_number: str = Field(default="", max_length=WORDS_MAX)
+    birth_order: int | None = None
+    lane: str = Field(default="routine", max_length=16)
+    green_channel: str | None = Field(default=None, max_length=32)
+    visit_kind: str = Field(default="O", max_length=16)
+    visit_number: str = Field(default="", max_length=WORDS_MAX)
+    modality: str = Field(max_length=WORDS_MAX)
+    body_part: str = Field(default="", max_length=WORDS_MAX)
+    procedure_code: str = Field(default="", max_length=WORDS_MAX)
+    procedure_name: str = Field(max_length=WORDS_MAX)
+    history: str = Field(default="", max_length=WORDS_MAX)
+    question: str = Field(default="", max_length=WORDS_MAX)
+    allergies: str = Field(default="", max_length=WORDS_MAX)
+    pregnancy: str = Field(default="", max_length=16)
+    requesting_physician: str = Field(default="", max_length=WORDS_MAX)
+    requesting_department: str = Field(default="", max_length=WORDS_MAX)
+    contact_phone: str = Field(default="", max_length=WORDS_MAX)
+    scheduled_at: AwareDatetime | None = None
+
+    def wanted(self) -> Wanted:
+        """Return it as the services take it."""
+        return Wanted(
+            site_id=self.site_id,
+            fields=self.model_dump(exclude=set(_OF_ENVELOPE)),
+            consent=Consent(self.consent.given_by, self.consent.at) if self.consent is not None else None,
+            study_uid=self.study_uid,
+            order_id=self.order_id,
+            confirmed=tuple(self.confirmed_gaps),
+        )
+
+
+class OrderCancellation(Body):
+    """Why an order is cancelled; `version` is the one that the caller looked at."""
+
+    version: int = Field(ge=1)
+    reason: str = Field(max_length=WORDS_MAX)
+
+
+class MatchDecision(Body):
+    """Whether an order is of a study. Confirming needs the order's `version`, rejecting a `reason`."""
+
+    study_uid: str = Field(max_length=64)
+    decision: Literal["confirm", "reject"]
+    version: int = Field(default=0, ge=0)
+    reason: str = Field(default="", max_length=WORDS_MAX)
+
+
+class OrderAnswer(Answer):
+    """One order: its newest version, its consent, the study that has come for it."""
+
+    order: dict[str, Any]
+    consent: Consent | None
+    is_open: bool
+    study_uid: str | None
+    differs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sheet: OrderSheet) -> OrderAnswer:
+        """Return what the API says of an order."""
+        return cls(
+            order=sheet.order.model_dump(mode="json"),
+            consent=sheet.consent,
+            is_open=sheet.is_open,
+            study_uid=sheet.study_uid,
+            differs=sheet.differs,
+        )
+
+
+class OrdersAnswer(Answer):
+    """The orders that changed last, newest first, and the sites for which the caller may order."""
+
+    orders: tuple[dict[str, Any], ...]
+    sites: tuple[SiteOfOrders, ...]
+
+    @classmethod
+    def of(cls, orders: tuple[Order, ...], sites: tuple[SiteOfOrders, ...]) -> OrdersAnswer:
+        """Return what the API says of the orders."""
+        return cls(orders=tuple(order.model_dump(mode="json") for order in orders), sites=sites)
+
+
+class UnmatchedAnswer(Answer):
+    """Orders without a study, studies without an order, and which may belong together."""
+
+    unmatched: Unmatched

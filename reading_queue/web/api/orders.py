@@ -1,0 +1,63 @@
+"""Orders (申请单) as operations of the JSON API: parse, one service call, answer."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from reading_queue.services import order_entry, order_matching
+from reading_queue.services.visibility import Viewer
+from reading_queue.web.api import order_models
+from reading_queue.web.api.handlers import answer, body_of, nothing
+from reading_queue.web.keys import HUB, in_thread
+
+
+async def orders(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """List the orders that changed last, and the sites for which the caller may order."""
+    hub = request.config_dict[HUB]
+    found = await in_thread(request, order_entry.recent_orders, hub, viewer)
+    return answer(order_models.OrdersAnswer.of(found, await in_thread(request, order_entry.order_sites, hub, viewer)))
+
+
+async def enter_order(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Make an order; the site's gateways fetch it for their worklists."""
+    hub, given = request.config_dict[HUB], await body_of(request, order_models.NewOrder)
+    made = await in_thread(request, order_entry.enter_order, hub, viewer, given.wanted())
+    return await _answer(request, viewer, made.order_id, status=201)
+
+
+async def order(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show an order."""
+    return await _answer(request, viewer, request.match_info["order_id"], audited=True)
+
+
+async def cancel_order(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Cancel an order whose examination has not been done."""
+    given, order_id = await body_of(request, order_models.OrderCancellation), request.match_info["order_id"]
+    what = order_id, given.version, given.reason
+    await in_thread(request, order_entry.cancel_order, request.config_dict[HUB], viewer, *what)
+    return await _answer(request, viewer, order_id)
+
+
+async def unmatched(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """List orders without a study, studies without an order, and which of them may belong together."""
+    found = await in_thread(request, order_matching.list_unmatched, request.config_dict[HUB], viewer)
+    return answer(order_models.UnmatchedAnswer(unmatched=found))
+
+
+async def decide_match(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Say that an order is, or is not, of a study."""
+    given, order_id = await body_of(request, order_models.MatchDecision), request.match_info["order_id"]
+    hub, what = request.config_dict[HUB], (order_id, given.study_uid)
+    if given.decision == "confirm":
+        await in_thread(request, order_matching.confirm_match, hub, viewer, *what, given.version)
+    else:
+        await in_thread(request, order_matching.reject_match, hub, viewer, *what, given.reason)
+    return nothing()
+
+
+async def _answer(
+    request: web.Request, viewer: Viewer, order_id: str, *, status: int = 200, audited: bool = False
+) -> web.Response:
+    hub = request.config_dict[HUB]
+    sheet = await in_thread(request, order_entry.show_order, hub, viewer, order_id, audited=audited)
+    return answer(order_models.OrderAnswer.of(sheet), status=status)

@@ -1,0 +1,203 @@
+"""The clinic's pages of orders (申请单): what waits, the form, one order.
+
+What somebody typed is in no address and no log, and comes back with the form when something is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+
+from reading_queue.errors import HubError, Invalid
+from reading_queue.services import order_entry, order_matching
+from reading_queue.services.order_entry import (
+    Consent,
+    OrderGapsUnconfirmed,
+    OrderNotAcceptable,
+    SiteOfOrders,
+    Wanted,
+)
+from reading_queue.services.order_matching import WaitingStudy
+from reading_queue.services.visibility import Viewer
+from reading_queue.web.keys import HUB, in_thread
+from reading_queue.web.order_lists import DONE, decide, show_lists
+from reading_queue.web.parsing import SCREEN_ZONE, Form, field, whole_number
+from reading_queue.web.problems import fault_words, words_of
+from reading_queue.web.rendering import page
+from storage.contract.identifiers import new_id
+from storage.contract.lanes import Lane
+from storage.contract.national_id import IdentityKind
+from storage.contract.orders import CHILDREN_AT_ONCE_MAX, MODALITIES, GreenChannel, Pregnancy, VisitKind
+from storage.screens.order_form import FieldFault, Typed, empty_form, form_moment, limit_of, read_form
+from storage.screens.requests import redirect
+
+LIST: Final = "/clinic/orders"
+USUAL_MODALITIES: Final = ("CT", "DX", "CR", "MR", "US", "MG", "RF", "XA", "ECG", "ES")
+CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "sex": ("M", "F", "O"),
+    "identity_kind": tuple(IdentityKind),
+    "lane": tuple(Lane),
+    "green_channel": tuple(GreenChannel),
+    "visit_kind": tuple(VisitKind),
+    "pregnancy": tuple(answer for answer in Pregnancy if answer),
+    "modality": (*USUAL_MODALITIES, *sorted(MODALITIES - set(USUAL_MODALITIES))),
+    "birth_order": tuple(str(number) for number in range(1, CHILDREN_AT_ONCE_MAX + 1)),
+}
+_CONSENT: Final = ("consent_given_by", "consent_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The form as it is shown: for whom, what was typed, what is wrong with it, what is asked back."""
+
+    text: Mapping[str, str]
+    order_id: str
+    sites: tuple[SiteOfOrders, ...]
+    site_id: str
+    study_uid: str = ""
+    study: WaitingStudy | None = None  # None as well when it has an order by now
+    faults: tuple[FieldFault, ...] = ()
+    gaps: tuple[str, ...] = ()
+    refused: str = ""
+
+
+async def lists(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show what waits for its other half, and the orders that changed last."""
+    return await show_lists(request, viewer, "clinic")
+
+
+async def match(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Confirm or reject that an order is of a study; a refusal shows the page with the reason."""
+    try:
+        done = await decide(request, viewer)
+    except HubError as exc:
+        return await show_lists(request, viewer, "clinic", exc)
+    return redirect(f"{LIST}?done={done}")
+
+
+async def new(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show an empty form, or one that begins with what a study says."""
+    sheet = await _begin(request, viewer, request.query)
+    zone = _zone(sheet)
+    text = empty_form(request.config_dict[HUB].clock(), zone) | dict.fromkeys(_CONSENT, "")
+    if sheet.study is not None:
+        text |= _said_by(sheet.study)
+    return _form(request, replace(sheet, text=text))
+
+
+async def enter(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Make an order of what was typed, or show the form again with what is wrong with it."""
+    form: Form = await request.post()
+    hub = request.config_dict[HUB]
+    sheet = await _begin(request, viewer, form)
+    typed = read_form(form, _zone(sheet), hub.clock())
+    sheet = replace(sheet, text={**typed.text, **{name: field(form, name) for name in _CONSENT}})
+    if not sheet.site_id:
+        return _form(request, replace(sheet, faults=(FieldFault("site_id", "site_missing"),)), status=Invalid.status)
+    try:
+        made = await in_thread(request, order_entry.enter_order, hub, viewer, _wanted(sheet, typed, form))
+    except OrderNotAcceptable as exc:
+        return _form(request, replace(sheet, faults=exc.faults), status=exc.status)
+    except OrderGapsUnconfirmed as exc:
+        return _form(request, replace(sheet, gaps=exc.gaps), status=exc.status)
+    except HubError as exc:
+        return _form(request, replace(sheet, refused=words_of(exc)), status=exc.status)
+    done = "order_for_study" if sheet.study_uid else "order_entered"
+    return redirect(f"{LIST}/{made.order_id}?done={done}")
+
+
+async def show(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show one order, and what has come of it. A look is a line of the audit trail."""
+    return await _order(request, viewer)
+
+
+async def cancel(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Cancel the order with a reason; it leaves the worklists."""
+    form, order_id = await request.post(), request.match_info["order_id"]
+    what = (order_id, whole_number(field(form, "version")), field(form, "reason"))
+    try:
+        await in_thread(request, order_entry.cancel_order, request.config_dict[HUB], viewer, *what)
+    except HubError as exc:
+        return await _order(request, viewer, exc)
+    return redirect(f"{LIST}/{order_id}?done=order_cancelled")
+
+
+async def _order(request: web.Request, viewer: Viewer, refused: HubError | None = None) -> web.Response:
+    hub, done = request.config_dict[HUB], request.query.get("done", "")
+    sheet = await in_thread(request, order_entry.show_order, hub, viewer, request.match_info["order_id"])
+    studies: tuple[WaitingStudy, ...] = ()
+    if sheet.study_uid is None and sheet.is_open:
+        studies = await in_thread(request, order_matching.find_waiting_studies, hub, viewer, sheet.order.site_id)
+    return page(
+        request,
+        "clinic/order.html",
+        status=refused.status if refused is not None else 200,
+        sheet=sheet,
+        order=sheet.order,
+        studies=studies,
+        now=hub.clock(),
+        done=done if done in DONE else "",
+        refused=words_of(refused) if refused is not None else "",
+    )
+
+
+async def _begin(request: web.Request, viewer: Viewer, given: Form) -> Sheet:
+    """Return an empty sheet: for which site and, where one is named, for which study."""
+    hub, study_uid = request.config_dict[HUB], field(given, "study_uid")
+    sites = await in_thread(request, order_entry.order_sites, hub, viewer)
+    site_id = field(given, "site_id") or (sites[0].site_id if len(sites) == 1 else "")
+    found: tuple[WaitingStudy, ...] = ()
+    if study_uid:
+        found = await in_thread(request, order_matching.find_waiting_studies, hub, viewer, site_id, study_uid)
+    study = found[0] if found else None
+    return Sheet({}, field(given, "order_id") or new_id(), sites, site_id, study_uid=study_uid, study=study)
+
+
+def _wanted(sheet: Sheet, typed: Typed, form: Form) -> Wanted:
+    fields = {
+        name: value for name, value in typed.fields.items() if name not in {"consent_recorded", "accession_number"}
+    }
+    consent, faults = None, typed.faults
+    if typed.text["consent_recorded"] == "yes":
+        try:
+            at = datetime.fromisoformat(sheet.text["consent_at"]).replace(tzinfo=_zone(sheet))
+            consent = Consent(sheet.text["consent_given_by"], at)
+        except ValueError:
+            faults = (*faults, FieldFault("consent_at", "consent_at_form"))
+    confirmed = tuple(field(form, "confirmed").split(","))
+    return Wanted(sheet.site_id, fields, consent, sheet.study_uid or None, sheet.order_id, confirmed, faults)
+
+
+def _zone(sheet: Sheet) -> ZoneInfo:
+    return ZoneInfo(next((site.time_zone for site in sheet.sites if site.site_id == sheet.site_id), SCREEN_ZONE))
+
+
+def _said_by(study: WaitingStudy) -> dict[str, str]:
+    """Return what a study says of its patient and examination, as the form has it."""
+    return {
+        "patient_number": study.patient_number,
+        "patient_name": study.patient_name,
+        "birth_date": study.birth_date.isoformat() if study.birth_date else "",
+        "sex": study.sex if study.sex in CHOICES["sex"] else "",
+        "modality": study.modality if study.modality in MODALITIES else "",
+        "procedure_name": study.description.replace("^", " ")[: limit_of("procedure_name")],
+        "lane": study.lane,
+        "scheduled_at": form_moment(study.since, ZoneInfo(study.time_zone)),
+    }
+
+
+def _form(request: web.Request, sheet: Sheet, *, status: int = 200) -> web.Response:
+    return page(
+        request,
+        "clinic/order_form.html",
+        status=status,
+        sheet=sheet,
+        faults={fault.field: fault_words(fault) for fault in sheet.faults},
+        choices=CHOICES,
+        limits={name: limit_of(name) for name in sheet.text},
+    )

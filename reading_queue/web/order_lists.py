@@ -1,0 +1,53 @@
+"""What both desks show of orders and studies that wait for their other half, and what a person decides about a pair."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from reading_queue.errors import HubError, Invalid
+from reading_queue.services import order_entry, order_matching
+from reading_queue.services.visibility import Viewer
+from reading_queue.web.keys import HUB, in_thread
+from reading_queue.web.parsing import field, whole_number
+from reading_queue.web.problems import words_of
+from reading_queue.web.rendering import page
+from storage.screens.requests import is_refresh
+
+DONE: Final = frozenset({"order_entered", "order_for_study", "order_cancelled", "match_confirmed", "match_rejected"})
+
+
+async def show_lists(request: web.Request, viewer: Viewer, desk: str, refused: HubError | None = None) -> web.Response:
+    """Answer a desk's page of orders, or the part of it that refreshes itself; `desk` is its first part of the path."""
+    hub, done = request.config_dict[HUB], request.query.get("done", "")
+    return page(
+        request,
+        "_order_lists.html" if is_refresh(request) else f"{desk}/orders.html",
+        status=refused.status if refused is not None else 200,
+        desk=desk,
+        found=await in_thread(request, order_matching.list_unmatched, hub, viewer),
+        recent=await in_thread(request, order_entry.recent_orders, hub, viewer),
+        listed_max=order_matching.LISTED_MAX,
+        now=hub.clock(),
+        done=done if done in DONE else "",
+        refused=words_of(refused) if refused is not None else "",
+    )
+
+
+async def decide(request: web.Request, viewer: Viewer) -> str:
+    """Do what a form says about an order and a study; return what was done. Raises HubError."""
+    form, order_id = await request.post(), request.match_info["order_id"]
+    hub, study_uid = request.config_dict[HUB], field(form, "study_uid")
+    match field(form, "act"):
+        case "confirm":
+            version = whole_number(field(form, "version"))
+            await in_thread(request, order_matching.confirm_match, hub, viewer, order_id, study_uid, version)
+            return "match_confirmed"
+        case "reject":
+            await in_thread(
+                request, order_matching.reject_match, hub, viewer, order_id, study_uid, field(form, "words")
+            )
+            return "match_rejected"
+        case _:
+            raise Invalid("confirm or reject is needed")
