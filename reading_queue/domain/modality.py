@@ -1,4 +1,4 @@
-"""Which modality a study is read as. Pure."""
+"""As which modality and about which body regions a case is read. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ READ_AS_FIRST: Final = ("PT", "NM", "MR", "CT", "XA", "MG", "RF", "US", "DX", "C
 # Objects that accompany images and are never what is read (PS3.3 C.7.3.1.1.1).
 NOT_IMAGES: Final = frozenset({"AU", "DOC", "KO", "PLAN", "PR", "REG", "SEG", "SR"})
 UNKNOWN: Final = "OT"
+BETWEEN_REGIONS: Final = "/"  # never part of a region: Body Part Examined is a code string (PS3.5 section 6.2)
 
 
 def most_telling(modalities: Iterable[str]) -> str:
@@ -19,3 +20,13 @@ def most_telling(modalities: Iterable[str]) -> str:
         if modality in present:
             return modality
     return min(present - NOT_IMAGES, default=UNKNOWN)
+
+
+def join_regions(body_parts: Iterable[str]) -> str:
+    """Return the body regions of a case in one text, each once; empty when no study says any."""
+    return BETWEEN_REGIONS.join(sorted({part for part in body_parts if part}))
+
+
+def regions_of(text: str) -> frozenset[str]:
+    """Return the regions of such a text; the empty one is unknown, which no list of regions holds."""
+    return frozenset(text.split(BETWEEN_REGIONS))

@@ -20,6 +20,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
 
+from reading_queue.domain.modality import regions_of
 from reading_queue.domain.roles import VERIFIER_TITLE_MIN, Title
 from storage.contract.lanes import Lane
 
@@ -348,7 +349,7 @@ def _lacks(case: CaseFacts, agreement: AgreementFacts) -> Reason | None:
         return Reason.AGREEMENT_OTHER_SERVICE
     if agreement.modalities and case.modality not in agreement.modalities:
         return Reason.AGREEMENT_OTHER_MODALITY
-    if agreement.body_regions and case.body_region not in agreement.body_regions:
+    if agreement.body_regions and not agreement.body_regions.issuperset(regions_of(case.body_region)):
         return Reason.AGREEMENT_OTHER_REGION
     if case.lane is not Lane.STAT and not agreement.has_this_case and not agreement.has_room(case.modality):
         return Reason.AGREEMENT_DAY_FULL

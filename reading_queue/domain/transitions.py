@@ -77,6 +77,7 @@ class CaseEvent(StrEnum):
     HOLD_EXPIRED = "hold_expired"
     TAKE_OVER = "take_over"
     WITHDRAW = "withdraw"
+    JOIN = "join"  # its studies are read with those of another case
     ACCEPT_WITHDRAWAL = "accept_withdrawal"
     AMEND = "amend"
     NOTHING_TO_AMEND = "nothing_to_amend"
@@ -145,12 +146,14 @@ CASE_TRANSITIONS: Final[Mapping[tuple[CaseState, CaseEvent], Transition[CaseStat
     (_S.READY, _E.OFFER): _to(_S.OFFERED, _A.SYSTEM, _A.COORDINATOR),
     (_S.READY, _E.RETURN_TO_SITE): _to(_S.RETURNED, _A.COORDINATOR, _A.SYSTEM),  # all its images were rejected
     (_S.READY, _E.WITHDRAW): _to(_S.CANCELLED, _A.TECHNICIAN, _A.COORDINATOR),
+    (_S.READY, _E.JOIN): _to(_S.CANCELLED, _A.SYSTEM, _A.TECHNICIAN, _A.COORDINATOR),
     (_S.OFFERED, _E.OFFER): _to(_S.OFFERED, _A.SYSTEM, _A.COORDINATOR),  # to further physicians
     (_S.OFFERED, _E.DECLINE): _to(_S.OFFERED, _A.PHYSICIAN),
     (_S.OFFERED, _E.OFFERS_EXHAUSTED): _to(_S.READY, _A.SYSTEM),
     (_S.OFFERED, _E.CLAIM): _to(_S.READING, _A.PHYSICIAN),
     (_S.OFFERED, _E.RETURN_TO_SITE): _to(_S.RETURNED, _A.COORDINATOR, _A.SYSTEM),
     (_S.OFFERED, _E.WITHDRAW): _to(_S.CANCELLED, _A.TECHNICIAN, _A.COORDINATOR),
+    (_S.OFFERED, _E.JOIN): _to(_S.CANCELLED, _A.SYSTEM, _A.TECHNICIAN, _A.COORDINATOR),
     (_S.READING, _E.SUBMIT): _to(_S.PENDING_REVIEW, _A.HOLDER),
     (_S.READING, _E.RELEASE): _to(_S.READY, _A.HOLDER, _A.COORDINATOR),
     (_S.READING, _E.LEASE_EXPIRED): _to(_S.READY, _A.SYSTEM),

@@ -99,13 +99,12 @@ def _tell(session: Session, hub: Hub, record: AmendmentRecord, study: Study) -> 
     """Write the ledger's line, and let a reader who has the case look again before signing."""
     key = f"amended:{record.amendment_id}"
     detail = {"amendment_id": record.amendment_id, "kind": record.about.kind, "revision": study.revision}
-    case_id = casework.find_case_of(session, study.site_id, study.study_uid)
-    if case_id is None:
+    case = casework.find_case_of_locked(session, study.site_id, study.study_uid)
+    if case is None:
         key = f"hub:{key}:{study.study_uid}"
         ids = {"site_id": study.site_id, "study_uid": study.study_uid}
         custody.record(session, record.made_at, Hop.AMENDED, event_key=key, detail=detail, **ids)
         return
-    case = casework.get_case_locked(session, case_id)
     uids = [study.study_uid]
     casework.record_custody(
         session, case, Hop.AMENDED, key, record.made_at, actor=record.made_by, uids=uids, detail=detail

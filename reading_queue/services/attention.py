@@ -21,6 +21,7 @@ from reading_queue.db.identity_tables import IdentityConflict
 from reading_queue.db.tables import Case, CaseStudy, Document, DocumentReceipt, PriorRequest, ReadingTask, Report
 from reading_queue.domain.identity import may_wait
 from reading_queue.domain.transitions import BEING_READ, CaseState
+from reading_queue.services.casework import is_first_study
 from reading_queue.services.hub import Hub
 from reading_queue.services.identity_doubts import OVER
 from reading_queue.services.local_words import site_name, why_nobody
@@ -128,7 +129,7 @@ def _stuck_cases(session: Session, sites: frozenset[str], language: str, now: da
             select(Site.site_id, site_name(language), CaseStudy.study_uid, since, Case)
             .join(Case, Case.site_id == Site.site_id)
             .join(CaseStudy, CaseStudy.case_id == Case.case_id)
-            .where(Site.site_id.in_(sites), condition)
+            .where(Site.site_id.in_(sites), condition, is_first_study())
             .order_by(since)
             .limit(STUCK_MAX)
         ).all()
@@ -172,7 +173,7 @@ def _unanswered(session: Session, sites: frozenset[str], language: str, now: dat
             select(Site.site_id, site_name(language), CaseStudy.study_uid, since)
             .join(Case, Case.site_id == Site.site_id)
             .join(CaseStudy, CaseStudy.case_id == Case.case_id)
-            .where(Site.site_id.in_(sites), condition, since < now - SITE_SILENT_AFTER)
+            .where(Site.site_id.in_(sites), condition, is_first_study(), since < now - SITE_SILENT_AFTER)
             .order_by(since)
             .limit(STUCK_MAX)
         )
@@ -202,6 +203,7 @@ def _missing_targets(session: Session, sites: frozenset[str], language: str, now
             DocumentReceipt.received_at > now - FORGET_AFTER,
             Case.signed_at < now - UNDELIVERED_AFTER,
             ~got_since,
+            is_first_study(),
         )
         .ext(distinct_on(CaseStudy.study_uid, DocumentReceipt.target))
         .order_by(CaseStudy.study_uid, DocumentReceipt.target, DocumentReceipt.received_at)
@@ -425,13 +427,13 @@ def _dead_jobs(session: Session, sites: frozenset[str], language: str) -> Iterat
         select(DeadJob, CaseStudy.site_id, CaseStudy.study_uid)
         .join(ReadingTask, ReadingTask.reading_task_id == DeadJob.subject_id)
         .join(CaseStudy, CaseStudy.case_id == ReadingTask.case_id)
-        .where(CaseStudy.site_id.in_(sites))
+        .where(CaseStudy.site_id.in_(sites), is_first_study())
     )
     of_report = (
         select(DeadJob, CaseStudy.site_id, CaseStudy.study_uid)
         .join(Report, Report.report_id == DeadJob.subject_id)
         .join(CaseStudy, CaseStudy.case_id == Report.case_id)
-        .where(CaseStudy.site_id.in_(sites))
+        .where(CaseStudy.site_id.in_(sites), is_first_study())
     )
     names = dict(session.execute(select(Site.site_id, site_name(language)).where(Site.site_id.in_(sites))).all())
     for about in (of_pack, of_task, of_report):

@@ -82,7 +82,7 @@ def _summarise(
         site_id=found.site_id,
         site_name=name,
         patient=_view_patient(facts_of(*studies[0]), today, language) if studies else None,
-        studies=tuple(_view_study(study) for study, _ in studies),
+        studies=tuple(view_study(study) for study, _ in studies),
         exam_started_at=found.exam_started_at,
         due_at=found.due_at,
         late=unsigned and found.due_at is not None and found.due_at < now,
@@ -103,7 +103,8 @@ def _view_patient(patient: PatientFacts, today: date, language: str) -> PatientV
     )
 
 
-def _view_study(study: Study) -> StudyView:
+def view_study(study: Study) -> StudyView:
+    """Return a study as cases show it."""
     return StudyView(
         study_uid=study.study_uid,
         accession_number=study.accession_number,

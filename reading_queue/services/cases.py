@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, CaseStudy, Organisation, ReadingTask
 from reading_queue.domain.discontinuation import DiscontinuationReason
-from reading_queue.domain.modality import most_telling
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import (
     AMENDED,
@@ -27,9 +26,11 @@ from reading_queue.domain.transitions import (
 )
 from reading_queue.errors import NotFound, WrongState
 from reading_queue.services.addenda import open_for_late_images
+from reading_queue.services.case_facts import copy_facts
 from reading_queue.services.casework import (
     close_offers,
     find_case_of,
+    find_case_of_locked,
     find_open_task,
     get_case_locked,
     launch_route,
@@ -41,7 +42,8 @@ from reading_queue.services.casework import (
 from reading_queue.services.desk_events import tell
 from reading_queue.services.hub import Hub
 from reading_queue.services.identity_doubts import check_identity
-from reading_queue.services.lanes import count_limit, raise_lane, time_limit
+from reading_queue.services.joining import join_by_order
+from reading_queue.services.lanes import raise_lane, time_limit
 from reading_queue.services.orders import match_study
 from reading_queue.services.priors import ask_for_priors
 from storage.catalogue.holdings import compare_with_catalogue
@@ -66,14 +68,13 @@ def declare_case(session: Session, hub: Hub, now: datetime, *, manifest: Manifes
     """
     _lock_study(session, manifest.site_id, manifest.study_uid)
     last_instance_at = manifest.last_received_at()
-    case_id = find_case_of(session, manifest.site_id, manifest.study_uid)
-    if case_id is not None:
-        case = get_case_locked(session, case_id)
+    case = find_case_of_locked(session, manifest.site_id, manifest.study_uid)
+    if case is not None:
         case.last_instance_at = max(case.last_instance_at, last_instance_at)
         raise_lane(session, hub, case, manifest.lane, now, uids=[manifest.study_uid])
-        return case_id
+        return case.case_id
     first_instance_at = min(entry.received_at for entry in manifest.instances)
-    case = _new_case(session, hub, manifest.site_id, manifest.lane, (first_instance_at, last_instance_at), now)
+    case = new_case(session, hub, manifest.site_id, manifest.lane, (first_instance_at, last_instance_at), now)
     _read_in(session, case, manifest.study_uid)
     tell(session, Hop.DECLARED, case.site_id, case.case_id)
     return case.case_id
@@ -88,12 +89,12 @@ def open_case_for(session: Session, hub: Hub, now: datetime, *, study: Study, la
     _lock_study(session, study.site_id, study.study_uid)
     if find_case_of(session, study.site_id, study.study_uid) is not None:
         raise WrongState("this study has a case already; a case is hurried by its order, not by another one")
-    case = _new_case(session, hub, study.site_id, lane, (study.first_received_at, study.catalogued_at), now)
+    case = new_case(session, hub, study.site_id, lane, (study.first_received_at, study.catalogued_at), now)
     _read_in(session, case, study.study_uid)
-    _copy_facts(hub, case, study)
+    copy_facts(session, hub, case)
     match_study(session, hub, case, study, now)
     check_identity(session, case, now)
-    return case, _make_ready(session, case, now)
+    return case, make_ready(session, case, now)
 
 
 def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study, transfer: Transfer) -> None:
@@ -106,10 +107,9 @@ def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study,
     Raises:
         NotFound: no manifest of the study was declared.
     """
-    case_id = find_case_of(session, study.site_id, study.study_uid)
-    if case_id is None:
+    case = find_case_of_locked(session, study.site_id, study.study_uid)
+    if case is None:
         raise NotFound("no case was declared for this study")
-    case = get_case_locked(session, case_id)
     state = CaseState(case.state)
     late = state not in WAITING_FOR_IMAGES | UNREAD
     if not _record_revision(session, case, study, transfer, now, late=late and not case.still_arriving):
@@ -122,12 +122,14 @@ def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study,
         if state in SIGNED:
             open_for_late_images(session, hub, case, now)
         return
-    _copy_facts(hub, case, study)
+    copy_facts(session, hub, case)
     match_study(session, hub, case, study, now)
     check_identity(session, case, now)
     if state in WAITING_FOR_IMAGES and study.instance_count:
-        _make_ready(session, case, now)
-        ask_for_priors(session, now, case, study)
+        make_ready(session, case, now)
+        join_by_order(session, hub, case, now)
+        if case.state != CaseState.CANCELLED:
+            ask_for_priors(session, now, case, study)
 
 
 def first_series_catalogued(session: Session, hub: Hub, now: datetime, *, manifest: Manifest) -> None:
@@ -146,9 +148,10 @@ def first_series_catalogued(session: Session, hub: Hub, now: datetime, *, manife
     match_study(session, hub, case, study, now)
     if case.state != CaseState.RECEIVING or Lane(case.lane) is not Lane.STAT:
         return
-    _copy_facts(hub, case, study)
+    copy_facts(session, hub, case)
+    check_identity(session, case, now)
     case.still_arriving = case.images_unacknowledged = True
-    _make_ready(session, case, now, CaseEvent.SERIES_VERIFIED)
+    make_ready(session, case, now, CaseEvent.SERIES_VERIFIED)
     ask_for_priors(session, now, case, study)
 
 
@@ -169,10 +172,10 @@ def follow_what_is_shown(session: Session, case: Case, now: datetime) -> None:
             move_task(task, ReadingTaskEvent.CANCEL, Actor.SYSTEM, now)
             task.cancel_reason = DiscontinuationReason.INSUFFICIENT_QUALITY
     elif state is CaseState.RETURNED and shown:
-        _make_ready(session, case, now)
+        make_ready(session, case, now)
 
 
-def _new_case(
+def new_case(
     session: Session, hub: Hub, site_id: str, lane: Lane, arrived: tuple[datetime, datetime], now: datetime
 ) -> Case:
     """Add a case of this site; `arrived` is when its first and its last instance did."""
@@ -210,9 +213,10 @@ def _has_whole_series(session: Session, manifest: Manifest) -> bool:
     return any(series.values())
 
 
-def _make_ready(
+def make_ready(
     session: Session, case: Case, now: datetime, event: CaseEvent = CaseEvent.IMAGES_VERIFIED
 ) -> ReadingTask:
+    """Have a case interpreted whose images are there; return its reading task."""
     move_case(case, event, Actor.SYSTEM)
     case.ready_at = now
     task = open_reading_task(session, case, Phase.INTERPRETATION, now)
@@ -243,13 +247,6 @@ def _record_revision(
             "case_state": case.state,
         },
     )
-
-
-def _copy_facts(hub: Hub, case: Case, study: Study) -> None:
-    case.modality = most_telling(study.modalities)
-    case.body_region = study.body_part
-    case.exam_started_at = study.exam_started_at
-    count_limit(hub, case)  # an implausible start of the exam falls back on the first instance
 
 
 def _lock_study(session: Session, site_id: str, study_uid: str) -> None:

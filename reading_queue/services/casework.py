@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session, object_session
+from sqlalchemy import ColumnElement, exists, select, update
+from sqlalchemy.orm import Session, aliased, object_session
 
 from reading_queue.db.tables import Case, CaseStudy, Offer, ReadingTask
 from reading_queue.domain.discontinuation import DiscontinuationReason
@@ -97,6 +97,18 @@ def find_case_of(session: Session, site_id: str, study_uid: str) -> str | None:
     )
 
 
+def find_case_of_locked(session: Session, site_id: str, study_uid: str) -> Case | None:
+    """Return the case that reads this study, locked until the transaction ends; a study may go to another meanwhile."""
+    case_id = find_case_of(session, site_id, study_uid)
+    while case_id is not None:
+        case = get_case_locked(session, case_id)
+        now_of = find_case_of(session, site_id, study_uid)
+        if now_of == case_id:
+            return case
+        case_id = now_of
+    return None
+
+
 def find_open_task(session: Session, case_id: str) -> ReadingTask | None:
     """Return the reading task of the case that is scheduled or in progress; there is at most one."""
     is_open = ReadingTask.state.in_((ReadingTaskState.SCHEDULED, ReadingTaskState.IN_PROGRESS))
@@ -169,6 +181,12 @@ def study_uids(session: Session, case_id: str) -> list[str]:
     """Return the UIDs of the case's studies, sorted."""
     uids = select(CaseStudy.study_uid).where(CaseStudy.case_id == case_id).order_by(CaseStudy.study_uid)
     return list(session.scalars(uids))
+
+
+def is_first_study() -> ColumnElement[bool]:
+    """Return the condition that a row's CaseStudy is the one that tells of its case in lists: once for each case."""
+    before = aliased(CaseStudy)
+    return ~exists().where(before.case_id == CaseStudy.case_id, before.study_uid < CaseStudy.study_uid)
 
 
 def launch_route(session: Session, now: datetime, reading_task_id: str, *, due_at: datetime | None = None) -> bool:

@@ -17,12 +17,16 @@ from reading_queue.domain.report import ReportContent
 from reading_queue.domain.report_changes import Change, changes_between
 from reading_queue.domain.transitions import BEING_READ, Actor, CaseEvent, CaseState, events_open_to
 from reading_queue.errors import NotFound
+from reading_queue.services.case_facts import list_studies
+from reading_queue.services.case_summaries import view_study
 from reading_queue.services.case_views import ReturnedView
+from reading_queue.services.case_views import StudyView as StudyInCase
 from reading_queue.services.casework import PATIENT_RECORD, audit
 from reading_queue.services.custody import CustodyLine, ledger_of
 from reading_queue.services.hub import Hub
 from reading_queue.services.identity_views import DoubtView, list_doubts
 from reading_queue.services.information_requests import InformationRequestView, list_requests
+from reading_queue.services.joining import PartnerView, list_partners
 from reading_queue.services.report_documents import find_pdf
 from reading_queue.services.study_list import StudyLine, select_lines, view_lines
 from reading_queue.services.visibility import Viewer, may_follow_study, require_case, require_study
@@ -47,6 +51,8 @@ class StudyView:
     withdrawal_refusal: str = ""
     may_withdraw: bool = False  # or ask the reader for it
     voiding: VoidingView | None = None  # the newest word on whether the report counts
+    beside: tuple[StudyInCase, ...] = ()  # the other studies of the case, which are read with it
+    partners: tuple[PartnerView, ...] = ()  # cases with which this one may be read together
     doubts: tuple[DoubtView, ...] = ()  # whether order and images are of one person; open ones first
     events: frozenset[CaseEvent] = frozenset()  # what the viewer may do now
 
@@ -85,18 +91,21 @@ def study_view(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, *, audite
             withdrawal_refusal=case.withdrawal_refusal,
             may_withdraw=not asked and (CaseEvent.WITHDRAW in events or case.state in BEING_READ),
             voiding=view_voiding(session, viewer, case.case_id),
+            beside=tuple(view_study(one) for one in list_studies(session, case.case_id) if one.study_uid != study_uid),
+            partners=list_partners(session, case),
             doubts=list_doubts(session, case, viewer.language),
             events=events,
         )
 
 
-def study_of_case(hub: Hub, viewer: Viewer, case_id: str) -> tuple[str, str]:
-    """Return site and UID of a study of the case. Raises NotFound."""
+def study_of_case(hub: Hub, viewer: Viewer, case_id: str, study_uid: str = "") -> tuple[str, str]:
+    """Return site and UID of this study of the case, of its first where it does not read this one. Raises NotFound."""
     with hub.transaction() as session:
         require_case(session, viewer, case_id, hub.clock())
         first = select(CaseStudy.site_id, CaseStudy.study_uid).where(CaseStudy.case_id == case_id)
-        site_id, study_uid = session.execute(first.order_by(CaseStudy.study_uid).limit(1)).one()
-    return site_id, study_uid
+        wanted_first = CaseStudy.study_uid != study_uid, CaseStudy.study_uid
+        site_id, found_uid = session.execute(first.order_by(*wanted_first).limit(1)).one()
+    return site_id, found_uid
 
 
 def custody_of(hub: Hub, viewer: Viewer, study_uid: str, site_id: str | None) -> tuple[CustodyLine, ...]:

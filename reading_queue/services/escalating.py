@@ -37,6 +37,7 @@ from reading_queue.services.casework import (
     audit,
     find_open_task,
     get_case_locked,
+    is_first_study,
     launch_route,
     record_custody,
 )
@@ -137,6 +138,7 @@ def list_escalations(hub: Hub, viewer: Viewer) -> tuple[EscalationView, ...]:
             .where(
                 EscalationRow.ended_at.is_(None),
                 EscalationRow.kind.in_(TELLS_A_PERSON),
+                is_first_study(),
                 Case.site_id.in_(visible_sites(session, viewer, now)),
             )
             .order_by(EscalationRow.acknowledged_at.is_not(None), Case.green_channel.is_(None), EscalationRow.raised_at)

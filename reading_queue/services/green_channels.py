@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from reading_queue.db.tables import Case, CaseStudy
 from reading_queue.domain.transitions import CaseState
+from reading_queue.services.casework import is_first_study
 from reading_queue.services.escalating import UNSIGNED
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name
@@ -45,6 +46,7 @@ def list_green_cases(hub: Hub, viewer: Viewer) -> tuple[GreenCase, ...]:
         .where(
             Case.green_channel.is_not(None),
             Case.state.in_(UNSIGNED),
+            is_first_study(),
             may_follow_case(viewer, Case.case_id, Case.site_id, now),
         )
         .order_by(Case.due_at, Case.case_id)

@@ -43,7 +43,7 @@ from reading_queue.services.casework import (
     record_custody,
 )
 from reading_queue.services.escalating import end_escalations
-from reading_queue.services.study_orders import find_order_of
+from reading_queue.services.study_orders import list_orders_of
 from reading_queue.services.visibility import Viewer
 from storage.catalogue.indexing import PatientFacts
 from storage.catalogue.linking import Likeness, compare_names
@@ -52,7 +52,7 @@ from storage.catalogue.pinyin import readings
 from storage.catalogue.tables import Patient, Study
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
-from storage.contract.orders import Order, OrderState
+from storage.contract.orders import Order
 
 OVER: Final = frozenset({CaseState.CANCELLED, CaseState.ENTERED_IN_ERROR})
 # What was settled so is not asked again as long as the facts are the same.
@@ -233,13 +233,15 @@ def _find_all(session: Session, case: Case, now: datetime) -> Iterator[_Found]:
     )
     today = now.date() + timedelta(days=1)  # birth dates have no time zone
     for study, patient in rows.all():
-        found = _compare(study, facts_of(study, patient), find_order_of(session, study), today)
-        if found.mismatches:
-            yield found
+        images = facts_of(study, patient)
+        for order in list_orders_of(session, study) or (None,):
+            found = _compare(study, images, order, today)
+            if found.mismatches:
+                yield found
 
 
 def _compare(study: Study, images: PatientFacts, row: ClinicOrder | None, today: date) -> _Found:
-    order = Order.model_validate(row.content) if row is not None and row.state != OrderState.CANCELLED else None
+    order = Order.model_validate(row.content) if row is not None else None
     likeness = compare_names(order.person_name(), images.name, readings) if order is not None else Likeness.UNKNOWN
     imaged = Imaged(images.number, images.birth_date, images.sex)
     mismatches = find_mismatches(order, imaged, names_differ=likeness is Likeness.DIFFERS, today=today)
@@ -248,4 +250,4 @@ def _compare(study: Study, images: PatientFacts, row: ClinicOrder | None, today:
         facts += [order.patient_name, order.patient_name_latin, str(order.birth_date), order.sex]
         facts += [order.identity_kind.value, order.identity_number]
     digest = hashlib.sha256(json.dumps(facts, ensure_ascii=False).encode()).hexdigest()
-    return _Found(study.study_uid, row.order_id if row is not None and order is not None else "", mismatches, digest)
+    return _Found(study.study_uid, row.order_id if row is not None else "", mismatches, digest)

@@ -15,10 +15,11 @@ from sqlalchemy import Sequence, or_, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, CaseStudy, ClinicOrder
-from reading_queue.services.casework import find_case_of, get_case_locked, record_custody
+from reading_queue.services.casework import find_case_of_locked, get_case_locked, record_custody
 from reading_queue.services.gateway_auth import GatewayIdentity
 from reading_queue.services.hub import Hub
 from reading_queue.services.identity_doubts import SettledBy, check_identity, find_doubting
+from reading_queue.services.joining import join_by_order
 from reading_queue.services.lanes import count_limit, enter_green_channel, raise_lane
 from reading_queue.services.link_asking import ask_for_number
 from reading_queue.services.order_refusals import find_refusal
@@ -168,13 +169,17 @@ def _join_arrived(session: Session, hub: Hub, row: ClinicOrder, now: datetime, b
     )
     concerned = set(find_doubting(session, row.order_id))
     for study in session.scalars(its_studies).all():
-        case_id = find_case_of(session, study.site_id, study.study_uid)
+        case = find_case_of_locked(session, study.site_id, study.study_uid)
         found = find_order_of(session, study)
-        if case_id is not None and found is not None and found.order_id == row.order_id:
-            _join(session, hub, row, get_case_locked(session, case_id), study, now)
-            concerned.add(case_id)
+        if case is None:
+            continue
+        concerned.add(case.case_id)
+        if found is not None and found.order_id == row.order_id:
+            _join(session, hub, row, case, study, now)
     for case_id in sorted(concerned):
-        check_identity(session, get_case_locked(session, case_id), now, by)
+        case = get_case_locked(session, case_id)
+        check_identity(session, case, now, by)
+        join_by_order(session, hub, case, now)
 
 
 def _join(session: Session, hub: Hub, row: ClinicOrder, case: Case, study: Study, now: datetime) -> None:

@@ -70,14 +70,13 @@ def _add_evidence(session: Session, study: Study, transfer: Transfer, manifest: 
     if raise_revision(study, now):
         prepared_metadata.ask(session, study, now)
     session.flush()
-    case_id = casework.find_case_of(session, transfer.site_id, transfer.study_uid)
+    case = casework.find_case_of_locked(session, transfer.site_id, transfer.study_uid)
     detail = {"transfer_id": transfer.transfer_id, "revision": study.revision, "instance_count": study.instance_count}
-    if case_id is None:
+    if case is None:
         key = f"hub:{Hop.EVIDENCE_ADDED}:{transfer.transfer_id}"
         ids = {"site_id": transfer.site_id, "study_uid": transfer.study_uid}
         custody.record(session, now, Hop.EVIDENCE_ADDED, event_key=key, detail=detail, **ids)
         return
-    case = casework.get_case_locked(session, case_id)
-    key = cases.revision_key(case_id, study.revision)
+    key = cases.revision_key(case.case_id, study.revision)
     uids = [study.study_uid]
     casework.record_custody(session, case, Hop.EVIDENCE_ADDED, key, now, uids=uids, detail=detail)

@@ -5,6 +5,8 @@ Runs inside the caller's transaction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, exists, false, func, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -29,6 +31,18 @@ def find_order_of(session: Session, study: Study, *, cancelled: bool = True) -> 
         of_study = of_study.where(ClinicOrder.state != OrderState.CANCELLED)
     first = (ClinicOrder.state == OrderState.CANCELLED, not_(by_number), ClinicOrder.change_number)
     return session.scalars(of_study.order_by(*first).limit(1)).one_or_none()
+
+
+def list_orders_of(session: Session, study: Study) -> Sequence[ClinicOrder]:
+    """Return every order that names the study's accession number or UID, but for cancelled ones."""
+    by_number = ClinicOrder.accession_number == study.accession_number if study.accession_number else false()
+    found = select(ClinicOrder).where(
+        ClinicOrder.site_id == study.site_id,
+        or_(by_number, ClinicOrder.study_uid == study.study_uid),
+        ClinicOrder.state != OrderState.CANCELLED,
+        is_not_unlinked(study.site_id, study.study_uid),
+    )
+    return session.scalars(found.order_by(ClinicOrder.order_id)).all()
 
 
 def is_not_unlinked(

@@ -27,6 +27,8 @@ class Hop(StrEnum):
     DELIVERED = "delivered"  # gateway: the clinic's PACS has stored them
     ACKNOWLEDGED = "acknowledged"  # hub: the clinic's confirmation of delivery is recorded
     # Events that are not on the straight road.
+    JOINED = "joined"  # hub: the study is read with others, as one case
+    SEPARATED = "separated"  # hub: the study has a case of its own again
     IDENTITY_DOUBTED = "identity_doubted"  # hub: order and images contradict each other; the detail says in what
     IDENTITY_SETTLED = "identity_settled"  # and how that ended
     ORDER_MATCHED = "order_matched"  # hub: the order of the study was found, or changed; the detail says what differs

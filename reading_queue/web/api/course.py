@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import assigning, escalating, holds, reading, site_returns, voiding, withdrawals
+from reading_queue.services import (
+    assigning,
+    escalating,
+    holds,
+    joining,
+    reading,
+    separating,
+    site_returns,
+    voiding,
+    withdrawals,
+)
 from reading_queue.services.visibility import Viewer
-from reading_queue.web.api import models
+from reading_queue.web.api import models, site_models
 from reading_queue.web.api.handlers import answer, body_of, nothing, task_id
 from reading_queue.web.keys import HUB, in_thread
 
@@ -80,6 +90,22 @@ async def resubmit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     given, case_id = await body_of(request, models.Words), request.match_info["case_id"]
     await in_thread(request, site_returns.resubmit, request.config_dict[HUB], viewer, case_id, given.words)
     return nothing()
+
+
+async def join(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Have the studies of another case read with those of this one."""
+    given, case_id = await body_of(request, site_models.Joining), request.match_info["case_id"]
+    what = case_id, given.other_case_id, given.reason
+    await in_thread(request, joining.join_cases, request.config_dict[HUB], viewer, *what)
+    return nothing()
+
+
+async def separate(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Have one study of a case read alone."""
+    given, case_id = await body_of(request, site_models.Separation), request.match_info["case_id"]
+    what = case_id, given.study_uid, given.reason
+    alone = await in_thread(request, separating.separate_study, request.config_dict[HUB], viewer, *what)
+    return answer(site_models.Separated(case_id=alone), status=201)
 
 
 async def amend(request: web.Request, viewer: Viewer) -> web.StreamResponse:

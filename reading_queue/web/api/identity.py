@@ -7,7 +7,7 @@ from aiohttp import web
 from reading_queue.services import identity_settling
 from reading_queue.services.identity_settling import PersonOfOrder
 from reading_queue.services.visibility import Viewer
-from reading_queue.web.api import models
+from reading_queue.web.api import models, site_models
 from reading_queue.web.api.handlers import body_of, nothing
 from reading_queue.web.keys import HUB, in_thread
 
@@ -30,7 +30,7 @@ async def unlink(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 async def correct(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Correct who the order says the patient is."""
-    given, conflict_id = await body_of(request, models.OrderCorrection), request.match_info["conflict_id"]
+    given, conflict_id = await body_of(request, site_models.OrderCorrection), request.match_info["conflict_id"]
     person = PersonOfOrder(
         patient_name=given.patient_name,
         birth_date=given.birth_date,

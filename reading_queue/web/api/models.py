@@ -18,7 +18,6 @@ from reading_queue.services.escalating import EscalationView
 from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyLine
 from reading_queue.services.visibility import Viewer
 from storage.contract.lanes import Lane
-from storage.contract.national_id import IdentityKind
 from storage.contract.signed_report import AmendmentKind
 
 PAGE_SIZE = 50
@@ -104,17 +103,6 @@ class ReasonCode(Body):
 class ReasonWords(Body):
     """A reason in words, for the author."""
 
-    reason: str = Field(max_length=500)
-
-
-class OrderCorrection(Body):
-    """Who the order shall say the patient is; without kind and number these stay as they are."""
-
-    patient_name: str = Field(max_length=64)
-    birth_date: date | None = None
-    sex: str = Field(max_length=1)
-    identity_kind: IdentityKind | None = None
-    identity_number: str = Field(default="", max_length=64)
     reason: str = Field(max_length=500)
 
 

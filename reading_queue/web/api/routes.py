@@ -21,6 +21,7 @@ from reading_queue.web.api import (
     order_models,
     orders,
     presence,
+    site_models,
 )
 from reading_queue.web.api.openapi import describe
 from reading_queue.web.api.operations import Operation
@@ -76,9 +77,11 @@ OPERATIONS: Final = (
     Operation("POST", f"{CASE}/void", course.void, READS_OR_LEADS, models.Words),
     Operation("POST", f"{CASE}/void/decision", course.decide_voiding, READS_OR_LEADS, models.VoidingDecision),
     Operation("POST", f"{CASE}/amend", course.amend, PHYSICIAN, models.Amendment, models.Task),
+    Operation("POST", f"{CASE}/join", course.join, WITH_SITES, site_models.Joining),
+    Operation("POST", f"{CASE}/separate", course.separate, WITH_SITES, site_models.Separation, site_models.Separated),
     Operation("POST", f"{DOUBT}/confirm", identity.confirm, WITH_SITES, models.ReasonWords),
     Operation("POST", f"{DOUBT}/unlink", identity.unlink, WITH_SITES, models.ReasonWords),
-    Operation("POST", f"{DOUBT}/correct-order", identity.correct, WITH_SITES, models.OrderCorrection),
+    Operation("POST", f"{DOUBT}/correct-order", identity.correct, WITH_SITES, site_models.OrderCorrection),
     Operation("GET", "/consults", consults.list_consults, PHYSICIAN, None, consults.Consults),
     Operation(
         "POST", f"{TASK}/consult", consults.ask_consult, PHYSICIAN, consults.ConsultQuestion, consults.ConsultAsked

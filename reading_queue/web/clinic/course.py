@@ -9,7 +9,7 @@ from functools import partial
 from aiohttp import web
 
 from reading_queue.errors import HubError, Invalid
-from reading_queue.services import clinic, holds, identity_settling, site_returns, withdrawals
+from reading_queue.services import clinic, holds, identity_settling, joining, separating, site_returns, withdrawals
 from reading_queue.services.identity_settling import PersonOfOrder
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.clinic.views import show_study
@@ -55,6 +55,20 @@ async def identity(request: web.Request, viewer: Viewer) -> web.StreamResponse:
             raise Invalid("confirm, unlink or correct is needed")
 
 
+async def join(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Have the studies of another case read with those of this one."""
+    form = await request.post()
+    what = request.match_info["case_id"], field(form, "other_case_id"), field(form, "reason")
+    return await _act(request, viewer, "joined", joining.join_cases, *what)
+
+
+async def separate(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Have one study of the case read alone."""
+    form = await request.post()
+    what = request.match_info["case_id"], field(form, "study_uid"), field(form, "reason")
+    return await _act(request, viewer, "separated", separating.separate_study, *what)
+
+
 async def void(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Say that the report is about the wrong patient, or decide what somebody else has said."""
     use_case, options = voiding_of(await request.post())
@@ -82,7 +96,8 @@ async def _act(
 ) -> web.StreamResponse:
     """Call a use case; back to the study, with the reason in words where it was refused."""
     hub = request.config_dict[HUB]
-    site_id, study_uid = await in_thread(request, clinic.study_of_case, hub, viewer, request.match_info["case_id"])
+    case_id, shown = request.match_info["case_id"], field(await request.post(), "study_uid")
+    site_id, study_uid = await in_thread(request, clinic.study_of_case, hub, viewer, case_id, shown)
     try:
         await in_thread(request, use_case, hub, viewer, *arguments)
     except HubError as exc:

@@ -160,11 +160,11 @@ class County:
         reading.submit(self.hub, author, task, TEXT)
         self.run_jobs()
 
-    def sign(self, case_id: str, login: str = VERIFIER) -> None:
+    def sign(self, case_id: str, login: str = VERIFIER, *, confirm_identity: bool = False) -> None:
         """Claim the verification and sign."""
         task, verifier = self.task(case_id), self.viewer(login)
         reading.claim(self.hub, verifier, task)
-        reading.sign(self.hub, verifier, task, None)
+        reading.sign(self.hub, verifier, task, None, confirm_identity=confirm_identity)
         self.run_jobs()
 
 

@@ -85,7 +85,7 @@ def test_order_case_and_study_lead_to_each_other(hub: Hub, county: County, progr
     assert order["subject"]["display"] == "李小明"
     assert "identity" not in ask(reader, task["basedOn"][0]["reference"]).text
     county.submit(case_id)
-    county.sign(case_id)
+    county.sign(case_id, confirm_identity=True)
     (signed,) = found(reader, "Task")
     assert (signed["status"], signed["businessStatus"]["coding"][0]["code"]) == ("completed", "final")
     (report,) = found(reader, "DiagnosticReport", accession="A1", status="final")

@@ -62,7 +62,10 @@ RIGHTS: dict[str, set[Role]] = {
     "POST /clinic/": SITES,
     "GET /clinic/studies/{site_id}/{study_uid}": EVERYBODY,
     "GET /clinic/cases/{case_id}/report.pdf": EVERYBODY,
-    **{f"POST /clinic/cases/{{case_id}}/{verb}": SITES for verb in ("answer", "withdraw", "resubmit", "identity")},
+    **{
+        f"POST /clinic/cases/{{case_id}}/{verb}": SITES
+        for verb in ("answer", "withdraw", "resubmit", "identity", "join", "separate")
+    },
     "GET /radiologist/": {P},
     "POST /radiologist/": {P},
     "GET /radiologist/cases/{case_id}": {P},
@@ -138,6 +141,8 @@ RIGHTS: dict[str, set[Role]] = {
     **{f"POST {API_TASK}/{verb}": {P} for verb in ("take-over", "hold", "resume", "withdrawal", "nothing-to-amend")},
     "POST /api/v1/information-requests/{request_id}": SITES,
     "POST /api/v1/cases/{case_id}/withdraw": SITES,
+    "POST /api/v1/cases/{case_id}/join": SITES,
+    "POST /api/v1/cases/{case_id}/separate": SITES,
     **{
         f"POST /api/v1/identity-conflicts/{{conflict_id}}/{verb}": SITES
         for verb in ("confirm", "unlink", "correct-order")

@@ -37,12 +37,14 @@ receiving       withdraw              cancelled       technician coordinator
 ready           offer                 offered         system coordinator
 ready           return_to_site        returned        coordinator system
 ready           withdraw              cancelled       technician coordinator
+ready           join                  cancelled       system technician coordinator
 offered         offer                 offered         system coordinator
 offered         offers_exhausted      ready           system
 offered         claim                 reading         physician
 offered         decline               offered         physician
 offered         return_to_site        returned        coordinator system
 offered         withdraw              cancelled       technician coordinator
+offered         join                  cancelled       system technician coordinator
 reading         release               ready           holder coordinator
 reading         lease_expired         ready           system
 reading         submit                pending_review  holder
@@ -192,7 +194,13 @@ class LifeOfACase(RuleBasedStateMachine):
     )
     COMPLETES = frozenset({CaseEvent.SUBMIT, CaseEvent.SIGN})
     STOPS = frozenset(
-        {CaseEvent.WITHDRAW, CaseEvent.ACCEPT_WITHDRAWAL, CaseEvent.RETURN_TO_SITE, CaseEvent.NOTHING_TO_AMEND}
+        {
+            CaseEvent.WITHDRAW,
+            CaseEvent.JOIN,
+            CaseEvent.ACCEPT_WITHDRAWAL,
+            CaseEvent.RETURN_TO_SITE,
+            CaseEvent.NOTHING_TO_AMEND,
+        }
     )
     HELD = frozenset({CaseState.READING, CaseState.ON_HOLD, CaseState.REVIEWING, CaseState.AMENDMENT_REVIEWING})
 
