@@ -14,6 +14,7 @@ from reading_queue.web.access import EVERYBODY, Handler
 from reading_queue.web.api import (
     consults,
     course,
+    explaining,
     handlers,
     identity,
     models,
@@ -108,6 +109,8 @@ OPERATIONS: Final = (
         order_models.OrderAnswer,
     ),
     Operation("POST", f"{ORDER}/match", orders.decide_match, WITH_SITES, order_models.MatchDecision),
+    Operation("GET", f"{CASE}/lateness", explaining.lateness, COORDINATORS, None, explaining.LatenessAnswer),
+    Operation("POST", "/why-not-me", explaining.why_not_me, PHYSICIAN, explaining.Number, explaining.WhyNotAnswer),
     Operation("GET", f"{CASE}/candidates", course.candidates, COORDINATORS, None, models.Candidates),
     Operation("POST", f"{CASE}/assign", course.assign, COORDINATORS, models.Assignment),
     Operation("GET", "/escalations", course.escalations, COORDINATORS, None, models.Escalations),

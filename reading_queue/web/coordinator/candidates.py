@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from reading_queue.errors import HubError
-from reading_queue.services import assigning
+from reading_queue.services import assigning, explaining
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field
@@ -21,6 +21,14 @@ async def show(request: web.Request, viewer: Viewer, refused: HubError | None = 
     words = words_of(refused) if refused is not None else ""
     status = refused.status if refused is not None else 200
     return page(request, "coordinator/candidates.html", status=status, found=found, refused=words)
+
+
+async def lateness(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show where the time of a case went."""
+    found = await in_thread(
+        request, explaining.why_late, request.config_dict[HUB], viewer, request.match_info["case_id"]
+    )
+    return page(request, "coordinator/lateness.html", found=found)
 
 
 async def assign(request: web.Request, viewer: Viewer) -> web.StreamResponse:

@@ -17,6 +17,7 @@ ROUTES = (
     web.post(
         "/escalations/{escalation_id}", for_roles(views.acknowledge, *BOTH), name="coordinator.acknowledge_escalation"
     ),
+    web.get("/cases/{case_id}/lateness", for_roles(candidates.lateness, *BOTH), name="coordinator.lateness"),
     web.get(CANDIDATES, for_roles(candidates.show, *BOTH), name="coordinator.candidates"),
     web.post(CANDIDATES, for_roles(candidates.assign, *BOTH), name="coordinator.assign"),
     web.post("/physicians/{physician_id}/away", for_roles(presence.go_away, *BOTH), name="coordinator.go_away"),

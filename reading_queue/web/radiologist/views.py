@@ -17,6 +17,7 @@ from reading_queue.services import reading
 from reading_queue.services.accounts import LoginRefused
 from reading_queue.services.case_evidence import ShownFinding
 from reading_queue.services.consults import consults_of
+from reading_queue.services.explaining import why_not_me
 from reading_queue.services.green_channels import list_green_cases
 from reading_queue.services.presence import find_absence
 from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX
@@ -140,6 +141,13 @@ async def _desk(
         reasons=REASONS,
         now=hub.clock(),
     )
+
+
+async def why_not(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show why a case is not with the viewer; its number comes by a form and enters no address."""
+    number = field_of(await request.post(), "number") if request.method == "POST" else ""
+    found = await in_thread(request, why_not_me, request.config_dict[HUB], viewer, number)
+    return page(request, "radiologist/why_not.html", found=found, number=number)
 
 
 async def case(request: web.Request, viewer: Viewer) -> web.StreamResponse:
