@@ -188,13 +188,14 @@ class Run:
         case, study = task.case, task.case.study
         case.waiting, widened = task, task.widened(self._begin, self._now)
         knows = self._knows.get((study.organisation_id, study.patient), set())
+        facts, width = self._facts_of(task), self._rules.offer_width
         ranking = rank_by_stages(
-            self._facts_of(task),
+            facts,
             self._network.agreements_by_stage(study.organisation_id),
-            lambda hospitals: self._staff.present(hospitals, task, knows),
+            lambda hospitals: self._staff.foremost(hospitals, task, knows, facts, width, self._now),
             lambda hospitals: self._staff.everybody(hospitals, task, knows),
             self._now,
-            self._rules.offer_width,
+            width,
             widened,
         )
         self.rankings += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -108,6 +108,7 @@ class Reader:
     given_back: int = 0
     busy_s: float = 0.0
     duty_s: float = 0.0
+    on_change: Callable[[Reader], None] | None = None  # told after every change of the facts
     _answered: dict[tuple[bool, bool, bool], PhysicianFacts] = field(default_factory=dict)  # the facts with answers
 
     @property
@@ -135,6 +136,8 @@ class Reader:
         """Change the facts."""
         self.facts = replace(self.facts, **changes)  # type: ignore[arg-type]
         self._answered.clear()
+        if self.on_change is not None:
+            self.on_change(self)
 
 
 @dataclass(frozen=True, slots=True)
