@@ -15,7 +15,7 @@ from storage.contract.lanes import Lane
 _ALL_SERVICES: Final = frozenset(phase.service for phase in Phase)
 
 
-Kind = tuple[bool, Phase, str, date]  # of a case, as far as the order of people for it differs
+Kind = tuple[bool, Phase, str, tuple[str, ...], date]  # of a case, as far as the order of people for it differs
 
 
 class Staff:
@@ -91,7 +91,7 @@ class Staff:
         The order is kept until something changes at the hospital: tasks come in crowds, people do not.
         """
         kept = self._orders[hospital]
-        kind = (case.lane is Lane.STAT, case.phase, case.modality, case.local_date)
+        kind = (case.lane is Lane.STAT, case.phase, case.modality, case.specialties, case.local_date)
         if kind not in kept:
             present = self._present[hospital]
             alone = [reader.facts for reader in present.values() if len(reader.facts.hospitals) == 1]
