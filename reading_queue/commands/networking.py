@@ -6,9 +6,11 @@ One YAML file, or a folder of CSV files for spreadsheets (deploy/hub/network.md 
 from __future__ import annotations
 
 import sys
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -96,6 +98,10 @@ def export(
     format_: Annotated[
         Format | None, typer.Option("--format", help="yaml or csv; without it, csv for a folder.", show_default=False)
     ] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option("--as-of", formats=["%Y-%m-%d"], help="As it was at the end of this day.", show_default=False),
+    ] = None,
     language: Annotated[Language, typer.Option(help="The language of the columns' names.")] = Language.EN,
 ) -> None:
     """Write the network as files that, imported again, change nothing. They hold no passwords."""
@@ -103,10 +109,12 @@ def export(
     from reading_queue.errors import Invalid
     from reading_queue.services.network import export_network
     from reading_queue.services.network_csv import write_csv_set
+    from reading_queue.services.network_parts import ZONE_DEFAULT
     from reading_queue.services.network_yaml import write_yaml
 
     chosen = format_ or (Format.CSV if target.is_dir() or not target.suffix else Format.YAML)
-    document = export_network(build_hub(context.obj.settings))
+    moment = as_of and (as_of + timedelta(days=1)).replace(tzinfo=ZoneInfo(ZONE_DEFAULT))
+    document = export_network(build_hub(context.obj.settings), moment)
     try:
         if chosen is Format.YAML:
             files = {target: write_yaml(document)}

@@ -1,7 +1,7 @@
 """Duty as it was written, made into the periods that routing reads. Past duty stays as it was.
 
 Duty is "always", a weekly roster, or a list of periods (`network_document.DutyPart`, `RosterPart`). The periods of
-`always` and of a roster reach `DUTY_DAYS` from the moment at which they are written.
+`always` and of a roster reach `DUTY_DAYS` from the moment at which they are written; a sweep writes them on.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import TypeAdapter
-from sqlalchemy import insert, select
+from sqlalchemy import and_, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.network_tables import DutyPeriod
-from reading_queue.db.tables import Physician
+from reading_queue.db.tables import Organisation, Physician
 from reading_queue.domain.roster import Period, gaps, merged
+from reading_queue.services.hub import Hub
 from reading_queue.services.network_parts import Duty, RosterPart
 
 DUTY_DAYS: Final = 366
+KNOWN_AHEAD_DAYS: Final = 330  # no less than this of what recurs is written out
+EXTENDED_AT_ONCE: Final = 50  # physicians in one run of the sweep
 _DUTY: Final[TypeAdapter[Duty]] = TypeAdapter(Duty)
 
 
@@ -62,6 +65,27 @@ def write_duty(session: Session, physician: Physician, time_zone: str, now: date
     ]
     if fresh:
         session.execute(insert(DutyPeriod), fresh)
+
+
+def extend_duty(hub: Hub) -> int:
+    """Write out duty that recurs as far ahead as it is to be known, in batches. Return of how many physicians."""
+    now = hub.clock()
+    far = now + timedelta(days=KNOWN_AHEAD_DAYS)
+    of_physician = DutyPeriod.physician_id == Physician.physician_id
+    always = (func.jsonb_typeof(Physician.duty) == "string", ~exists().where(of_physician, DutyPeriod.ends_at > far))
+    weekly = (Physician.duty["weekly"].astext != "{}", ~exists().where(of_physician, DutyPeriod.starts_at > far))
+    due = (
+        select(Physician, Organisation.time_zone)
+        .join(Organisation, Organisation.organisation_id == Physician.organisation_id)
+        .where(or_(and_(*always), and_(*weekly)))
+        .limit(EXTENDED_AT_ONCE)
+        .with_for_update(of=Physician, skip_locked=True)
+    )
+    with hub.transaction() as session:
+        rows = session.execute(due).all()
+        for physician, time_zone in rows:
+            write_duty(session, physician, time_zone, now)
+    return len(rows)
 
 
 def gaps_of(duties: Iterable[tuple[Any, str]], now: datetime, days: int) -> list[Period]:

@@ -36,7 +36,7 @@ from reading_queue.services.accounts import PASSWORD_HASHER
 from reading_queue.services.duty import gaps_of
 from reading_queue.services.hub import Hub
 from reading_queue.services.network_document import NetworkInvalid, ParsedNetwork, parse
-from reading_queue.services.network_facts import GROUPS, document_of, facts_of, load_facts
+from reading_queue.services.network_facts import GROUPS, document_of, facts_of, load_facts, load_facts_as_of
 from reading_queue.services.network_parts import ZONE_DEFAULT
 from reading_queue.services.network_recording import extend_duty, record_changes
 from storage.ledger.tables import AuditEvent
@@ -141,10 +141,10 @@ def load_network(
     )
 
 
-def export_network(hub: Hub) -> dict[str, Any]:
-    """Return the network as a document that, imported again, changes nothing. It holds no passwords."""
+def export_network(hub: Hub, as_of: datetime | None = None) -> dict[str, Any]:
+    """Return the network, or as it was, as a document that changes nothing when it is imported again. No passwords."""
     with hub.transaction() as session:
-        return document_of(load_facts(session))
+        return document_of(load_facts(session) if as_of is None else load_facts_as_of(session, as_of))
 
 
 def _plan(session: Session, parsed: ParsedNetwork, places: Places, now: datetime, *, whole: bool) -> ImportPlan:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 
 from sqlalchemy import select
@@ -17,9 +17,20 @@ from sqlalchemy.orm import Session
 from reading_queue.db.tables import Account, Agreement, Organisation, Physician
 from reading_queue.domain.network_changes import Facts, Kind, State, is_over
 from reading_queue.domain.roles import Role
-from reading_queue.services.agreements import TERMS
-from reading_queue.services.network_parts import NetworkDocument, PhysicianPart, written_duty
-from reading_queue.services.network_versions import organisation_facts, person_facts, physician_facts
+from reading_queue.services.agreements import TERMS, agreements_as_of
+from reading_queue.services.network_parts import (
+    AgreementPart,
+    NetworkDocument,
+    OrganisationPart,
+    PhysicianPart,
+    written_duty,
+)
+from reading_queue.services.network_versions import (
+    network_as_of,
+    organisation_facts,
+    person_facts,
+    physician_facts,
+)
 
 # The terms of an agreement: their names in the file are those of the columns, but for these.
 NAMES: Final[Mapping[str, str]] = {
@@ -35,6 +46,9 @@ GROUPS: Final[Mapping[Role, str]] = {
 PERSON_FACTS: Final = ("name", "organisation", "language", "disabled")
 SETS: Final = frozenset({"modalities", "body_regions", "services", "specialties", "also_at"})
 DEFAULTS: Final[Facts] = {"name_en": "", "parent": None, "site": None, "disabled": False, "weekly_rvu_max": None}
+ORDER: Final = tuple(
+    dict.fromkeys(name for part in (OrganisationPart, AgreementPart, PhysicianPart) for name in part.model_fields)
+)
 DAYS: Final = frozenset({"valid_from", "valid_until", "licence_valid_until"})
 
 
@@ -63,19 +77,40 @@ def facts_of(network: NetworkDocument) -> State:
 def load_facts(session: Session) -> State:
     """Return what the hub knows."""
     state: dict[Kind, dict[str, Facts]] = {kind: {} for kind in Kind}
-    for organisation in session.scalars(select(Organisation).order_by(Organisation.organisation_id)):
+    for organisation in session.scalars(select(Organisation)):
         state[Kind.ORGANISATION][organisation.organisation_id] = organisation_facts(organisation)
-    for agreement in session.scalars(select(Agreement).order_by(Agreement.agreement_id)):
+    for agreement in session.scalars(select(Agreement)):
         state[Kind.AGREEMENT][agreement.agreement_id] = agreement_facts(agreement)
     logins: dict[str, str] = {}
-    for account in session.scalars(select(Account).order_by(Account.login)):
+    for account in session.scalars(select(Account)):
         logins[account.account_id] = account.login
         state[Kind.PERSON][account.login] = person_facts(account)
     for physician in session.scalars(select(Physician)):
         login = logins[physician.account_id]
         state[Kind.PHYSICIAN][login] = _sorted_sets(physician_facts(physician))
         state[Kind.DUTY][login] = {"duty": physician.duty}
-    return state
+    return _in_order(state)
+
+
+def load_facts_as_of(session: Session, moment: datetime) -> State:
+    """Return what the hub knew at the moment, from the versions."""
+    accounts = dict(session.execute(select(Account.account_id, Account.login)).all())
+    physicians = dict(session.execute(select(Physician.physician_id, Physician.account_id)).all())
+    agreements = {one.agreement_id: agreement_facts(one) for one in agreements_as_of(session, moment)}
+    versions = {kind: network_as_of(session, kind, moment) for kind in Kind if kind is not Kind.AGREEMENT}
+    state: dict[Kind, dict[str, Facts]] = {
+        Kind.ORGANISATION: dict(versions[Kind.ORGANISATION]),
+        Kind.AGREEMENT: dict(agreements),
+        Kind.PERSON: {accounts[one]: facts for one, facts in versions[Kind.PERSON].items()},
+    }
+    for kind in (Kind.PHYSICIAN, Kind.DUTY):
+        state[kind] = {accounts[physicians[one]]: facts for one, facts in versions[kind].items()}
+    return _in_order(state)
+
+
+def _in_order(state: Mapping[Kind, Mapping[str, Facts]]) -> State:
+    """Return the state sorted, whatever order the database has."""
+    return {kind: dict(sorted(state[kind].items())) for kind in Kind}
 
 
 def agreement_facts(row: Any) -> dict[str, Any]:
@@ -123,7 +158,7 @@ def _agreements(agreements: Mapping[str, Facts]) -> list[dict[str, Any]]:
 
 
 def _plain(facts: Facts) -> dict[str, Any]:
-    """Return the facts without what is understood when it is not said, days as days."""
-    said = {name: value for name, value in facts.items() if DEFAULTS.get(name, ...) != value}
+    """Return the facts without what is understood when it is not said, in the order of the parts, days as days."""
+    said = {name: facts[name] for name in ORDER if name in facts and DEFAULTS.get(name, ...) != facts[name]}
     said = {name: value for name, value in said.items() if name == "duty" or value not in ([], {})}
     return {name: date.fromisoformat(value) if name in DAYS else value for name, value in said.items()}

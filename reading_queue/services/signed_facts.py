@@ -5,21 +5,21 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Account, Case, CaseStudy, Organisation, Physician
+from reading_queue.db.tables import Account, Agreement, Case, CaseStudy, Offer, Organisation, Physician
 from reading_queue.domain.report import PatientIdentity, ReportedStudy, Signatory
 from reading_queue.errors import WrongState
 from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
 
 
-def load_signatory(session: Session, physician_id: str) -> Signatory:
-    """Return who the physician is now."""
-    physician, account, organisation = session.execute(
-        select(Physician, Account, Organisation)
+def load_signatory(session: Session, physician_id: str, reading_task_id: str) -> Signatory:
+    """Return who the physician is now, and for which of their hospitals they did the reading task."""
+    physician, account = session.execute(
+        select(Physician, Account)
         .join(Account, Account.account_id == Physician.account_id)
-        .join(Organisation, Organisation.organisation_id == Physician.organisation_id)
         .where(Physician.physician_id == physician_id)
     ).one()
+    organisation = session.get_one(Organisation, _hospital_of(session, physician, reading_task_id))
     return Signatory(
         physician_id=physician_id,
         name=account.display_name,
@@ -28,6 +28,17 @@ def load_signatory(session: Session, physician_id: str) -> Signatory:
         organisation_id=organisation.organisation_id,
         organisation_name=organisation.name,
     )
+
+
+def _hospital_of(session: Session, physician: Physician, reading_task_id: str) -> str:
+    """Return the hospital under whose agreement the task was given to a physician of several; else their own."""
+    if physician.also_at:
+        given = select(Agreement.assisting_organisation_id).join(Offer, Offer.agreement_id == Agreement.agreement_id)
+        given = given.where(Offer.reading_task_id == reading_task_id, Offer.physician_id == physician.physician_id)
+        hospital = session.scalar(given)
+        if hospital in physician.also_at:
+            return str(hospital)
+    return physician.organisation_id
 
 
 def load_subject(session: Session, case: Case) -> tuple[PatientIdentity, tuple[ReportedStudy, ...]]:

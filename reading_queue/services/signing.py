@@ -131,7 +131,7 @@ def sign(
         final = text or SubmissionContent.from_json(submission.content).text()
         _require_signable(final, confirm=confirm or text is None)
         require_settled(session, viewer, case, now, is_final=True, confirmed=confirm_identity)
-        report = _sign_report(session, hub, case, submission, verifier_id, final, now)
+        report = _sign_report(session, hub, case, task, submission, verifier_id, final, now)
         sign_evidence(session, case.case_id, report.report_id)
         join_report(session, case.case_id, report.report_id)
         move_task(task, ReadingTaskEvent.COMPLETE, Actor.HOLDER, now)
@@ -221,7 +221,7 @@ def _sign_submission(
         site_id=case.site_id,
         patient=patient,
         studies=studies,
-        author=load_signatory(session, author_id),
+        author=load_signatory(session, author_id, task.reading_task_id),
         findings=text.findings,
         impression=text.impression,
         recommendation=text.recommendation,
@@ -248,6 +248,7 @@ def _sign_report(
     session: Session,
     hub: Hub,
     case: Case,
+    task: ReadingTask,
     submission: Submission,
     verifier_id: str,
     text: ReportText,
@@ -272,7 +273,7 @@ def _sign_report(
         patient=patient,
         studies=studies,
         author=SubmissionContent.from_json(submission.content).author,
-        verifier=load_signatory(session, verifier_id),
+        verifier=load_signatory(session, verifier_id, task.reading_task_id),
         findings=text.findings,
         impression=text.impression,
         recommendation=text.recommendation,

@@ -139,6 +139,24 @@ def test_exported_folder_is_taken_back_after_a_spreadsheet_has_changed_it(
     assert written["physicians"][-1]["duty"]["weekly"] == {"sat": ["20:00-08:00"]}
 
 
+def test_network_is_exported_as_it_was_on_a_day(
+    hub: Hub, hub_clock: SteerableClock, network: Network, tmp_path: Path
+) -> None:
+    load_network(hub, read_document(), hasher=CHEAP)
+    then, day = export_network(hub), hub_clock.now.date()
+    hub_clock.advance(timedelta(days=2).total_seconds())
+    document = read_document()
+    document["organisations"][0]["name"] = "清河县第一人民医院"
+    document["agreements"][0]["time_limits_min"] = {"stat": 30}
+    document["physicians"][0].update(wip_max=9, duty=[])
+    load_network(hub, document, hasher=CHEAP)
+    file = tmp_path / "then.yaml"
+    written = network("export", str(file), "--as-of", day.isoformat())
+    assert written.stdout == f"{file}\n", written.stderr
+    assert file.read_bytes() == write_yaml(then)
+    assert write_yaml(export_network(hub)) != write_yaml(then)
+
+
 def test_whole_network_ends_what_it_does_not_name(hub: Hub, hub_clock: SteerableClock) -> None:
     document = read_document()
     document["agreements"].append(
