@@ -35,6 +35,12 @@ def concerned_organisations(session: Session, viewer: Viewer) -> frozenset[str]:
     return own | frozenset(session.scalars(assisting))
 
 
+def lineages(session: Session) -> dict[str, list[str]]:
+    """Return for every organisation itself and those above it, nearest first."""
+    parents = _load_parents(session)
+    return {one: _lineage(one, parents) for one in parents}
+
+
 def _load_parents(session: Session) -> Mapping[str, str | None]:
     return dict(session.execute(select(Organisation.organisation_id, Organisation.parent_id)).all())
 

@@ -36,6 +36,8 @@ def build_templates() -> jinja2.Environment:
     templates.filters.update(
         moment=moment,
         input_moment=input_moment,
+        moment_of_year=moment_of_year,
+        day_time=day_time,
         day=day,
         clock=clock,
         span=WORDS.span,
@@ -72,6 +74,17 @@ def person_name(name: str) -> str:
 def moment(at: datetime | None, zone: str = SCREEN_ZONE) -> str:
     """Return `11-23 14:05` in the zone, or a dash."""
     return at.astimezone(ZoneInfo(zone)).strftime("%m-%d %H:%M") if at is not None else "—"
+
+
+def moment_of_year(at: datetime, zone: str = SCREEN_ZONE) -> str:
+    """Return `2026-11-23 14:05` in the zone."""
+    return at.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M")
+
+
+def day_time(at: datetime, zone: str, is_end: bool = False) -> str:  # noqa: FBT001, FBT002 -- a filter of templates
+    """Return `14:05` in the zone; midnight at the end of a day is 24:00."""
+    words = at.astimezone(ZoneInfo(zone)).strftime("%H:%M")
+    return "24:00" if is_end and words == "00:00" else words
 
 
 def input_moment(at: datetime) -> str:

@@ -6,10 +6,12 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import for_roles
-from reading_queue.web.coordinator import candidates, download, keeping, links, orders, presence, views
+from reading_queue.web.coordinator import candidates, download, keeping, links, network, orders, presence, views
 
 BOTH = (Role.COORDINATOR, Role.ADMINISTRATOR)
 CANDIDATES = "/cases/{case_id}/candidates"
+NETWORK, ORGANISATION = "/network", "/network/organisations/{code}"
+AGREEMENT, PHYSICIAN = "/network/agreements/{agreement_id}", "/network/physicians/{physician_id}"
 STUDY = "/studies/{site_id}/{study_uid}"
 
 ROUTES = (
@@ -24,6 +26,18 @@ ROUTES = (
     web.post("/physicians/{physician_id}/back", for_roles(presence.come_back, *BOTH), name="coordinator.come_back"),
     web.get("/orders", for_roles(orders.lists, *BOTH), name="coordinator.orders"),
     web.post("/orders/{order_id}/match", for_roles(orders.match, *BOTH), name="coordinator.match_order"),
+    web.get(NETWORK, for_roles(network.show_network, *BOTH), name="coordinator.network"),
+    web.post(NETWORK, for_roles(network.add_organisation, *BOTH), name="coordinator.add_organisation"),
+    web.get(ORGANISATION, for_roles(network.show_organisation, *BOTH), name="coordinator.organisation"),
+    web.post(ORGANISATION, for_roles(network.save_organisation, *BOTH), name="coordinator.save_organisation"),
+    web.post(f"{ORGANISATION}/agreements", for_roles(network.add_agreement, *BOTH), name="coordinator.add_agreement"),
+    web.get(f"{ORGANISATION}/duty", for_roles(network.show_duty, *BOTH), name="coordinator.duty"),
+    web.get(AGREEMENT, for_roles(network.show_agreement, *BOTH), name="coordinator.agreement"),
+    web.post(AGREEMENT, for_roles(network.save_agreement, *BOTH), name="coordinator.save_agreement"),
+    web.post(f"{AGREEMENT}/end", for_roles(network.end_agreement, *BOTH), name="coordinator.end_agreement"),
+    web.get(PHYSICIAN, for_roles(network.show_physician, *BOTH), name="coordinator.physician"),
+    web.post(PHYSICIAN, for_roles(network.save_physician, *BOTH), name="coordinator.save_physician"),
+    web.post(f"{PHYSICIAN}/duty", for_roles(network.save_duty, *BOTH), name="coordinator.save_duty"),
     web.get("/links", for_roles(links.links, *BOTH), name="coordinator.links"),
     web.post("/links", for_roles(links.search, *BOTH), name="coordinator.search_links"),
     web.post("/links/{link_id}", for_roles(links.decide, *BOTH), name="coordinator.decide_link"),

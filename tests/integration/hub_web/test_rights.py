@@ -43,6 +43,17 @@ T, P, C, A = Role.TECHNICIAN, Role.PHYSICIAN, Role.COORDINATOR, Role.ADMINISTRAT
 EVERYBODY, SITES = {T, P, C, A}, {T, C, A}
 TASK, API_TASK = "/radiologist/cases/{case_id}/tasks/{reading_task_id}", "/api/v1/reading-tasks/{reading_task_id}"
 FHIR = ("Task", "ImagingStudy", "ServiceRequest", "DiagnosticReport")
+NETWORK_PAGES = (
+    "/coordinator/network",
+    "/coordinator/network/organisations/{code}",
+    "/coordinator/network/agreements/{agreement_id}",
+    "/coordinator/network/physicians/{physician_id}",
+)
+NETWORK_ACTS = (
+    "/coordinator/network/organisations/{code}/agreements",
+    "/coordinator/network/agreements/{agreement_id}/end",
+    "/coordinator/network/physicians/{physician_id}/duty",
+)
 PUBLIC = {
     "GET /",
     "GET /login",
@@ -104,6 +115,9 @@ RIGHTS: dict[str, set[Role]] = {
     **{f"POST /api/v1/presence/{verb}": {P} for verb in ("away", "back")},
     "GET /api/v1/absences": {C, A},
     **{f"POST /api/v1/physicians/{{physician_id}}/{verb}": {C, A} for verb in ("away", "back")},
+    **{f"{verb} {path}": {C, A} for verb in ("GET", "POST") for path in NETWORK_PAGES},
+    **{f"POST {path}": {C, A} for path in NETWORK_ACTS},
+    "GET /coordinator/network/organisations/{code}/duty": {C, A},
     "GET /coordinator/links": {C, A},
     "POST /coordinator/links": {C, A},
     "POST /coordinator/links/{link_id}": {C, A},

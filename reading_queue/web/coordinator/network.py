@@ -1,0 +1,223 @@
+"""The coordinator's pages of the network: organisations, agreements, physicians, duty. Parse, one call, answer.
+
+A refusal shows the page again with the reason and what was typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from typing import Any, Final
+
+from aiohttp import web
+
+from reading_queue.errors import HubError
+from reading_queue.services import network_editing, network_views
+from reading_queue.services.network_editing import FieldsInvalid
+from reading_queue.services.visibility import Viewer
+from reading_queue.web.coordinator import network_forms as forms
+from reading_queue.web.keys import HUB, in_thread
+from reading_queue.web.parsing import Form, whole_number
+from reading_queue.web.parsing import field as text_of
+from reading_queue.web.rendering import page
+from storage.screens.requests import redirect
+
+NETWORK: Final = "/coordinator/network"
+SHORT_ABSENCE: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What was typed into which form, and what stood against it."""
+
+    refused: HubError | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
+    form: str = ""
+
+    def over(self, form: str, values: Mapping[str, str]) -> dict[str, str]:
+        """Return what the fields of a form hold: what was typed where it is this one that was refused."""
+        return {**values, **self.values} if self.form == form else dict(values)
+
+
+async def show_network(request: web.Request, viewer: Viewer, tried: Tried | None = None) -> web.StreamResponse:
+    """Show the organisations as a tree, and the form for a new one."""
+    tried = tried or Tried()
+    listed = await in_thread(request, network_views.list_network, request.config_dict[HUB], viewer)
+    empty = {"time_zone": "Asia/Shanghai", "kind": "township", "parent": "", "organisation_id": ""}
+    new = tried.over("organisation", empty | dict.fromkeys(("name", "name_en", "site"), ""))
+    return _page(request, "coordinator/network.html", tried, listed=listed, new=new)
+
+
+async def add_organisation(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Add an organisation and show it."""
+    form = await request.post()
+    code = text_of(form, "organisation_id").strip()
+    try:
+        what = (code, forms.organisation_given(form), 0)
+        await in_thread(request, network_editing.save_organisation, request.config_dict[HUB], viewer, *what)
+    except HubError as exc:
+        return await show_network(request, viewer, Tried(exc, forms.typed(form), "organisation"))
+    return redirect(f"{NETWORK}/organisations/{code}?done=saved")
+
+
+async def show_organisation(request: web.Request, viewer: Viewer, tried: Tried | None = None) -> web.StreamResponse:
+    """Show an organisation with its agreements, physicians and history."""
+    tried, hub = tried or Tried(), request.config_dict[HUB]
+    found = await in_thread(request, network_views.view_organisation, hub, viewer, request.match_info["code"])
+    today = hub.clock().date()
+    begun = {"code": "", "stage": "1", "valid_from": today.isoformat(), "valid_until": f"{today.year + 1}-12-31"}
+    terms: dict[str, Any] = {"cases_per_day_max": {}, "time_limits_min": {}}
+    empty = {**forms.agreement_values(terms), **begun, "services": "interpretation, verification"}
+    return _page(
+        request,
+        "coordinator/organisation.html",
+        tried,
+        found=found,
+        values=tried.over("facts", forms.organisation_values(found.facts)),
+        new=tried.over("agreement", empty),
+        hospitals=await in_thread(request, network_views.list_network, hub, viewer),
+    )
+
+
+async def save_organisation(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Save the facts of an organisation."""
+    form, code = await request.post(), request.match_info["code"]
+    try:
+        what = (code, forms.organisation_given(form), _version(form))
+        await in_thread(request, network_editing.save_organisation, request.config_dict[HUB], viewer, *what)
+    except HubError as exc:
+        return await show_organisation(request, viewer, Tried(exc, forms.typed(form), "facts"))
+    return redirect(f"{NETWORK}/organisations/{code}?done=saved")
+
+
+async def add_agreement(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Add an agreement by which the organisation of the page has its studies read."""
+    form, requesting = await request.post(), request.match_info["code"]
+    agreement_id = f"{text_of(form, 'code').strip()}:{requesting}"
+    try:
+        what = (agreement_id, forms.agreement_given(form), 0)
+        await in_thread(request, network_editing.save_agreement, request.config_dict[HUB], viewer, *what)
+    except HubError as exc:
+        return await show_organisation(request, viewer, Tried(exc, forms.typed(form), "agreement"))
+    return redirect(f"{NETWORK}/agreements/{agreement_id}?done=saved")
+
+
+async def show_agreement(request: web.Request, viewer: Viewer, tried: Tried | None = None) -> web.StreamResponse:
+    """Show an agreement with its history."""
+    tried, hub = tried or Tried(), request.config_dict[HUB]
+    found = await in_thread(request, network_views.view_agreement, hub, viewer, request.match_info["agreement_id"])
+    terms = {**asdict(found), "assisting": found.assisting_id}
+    today = hub.clock().date().isoformat()
+    return _page(
+        request,
+        "coordinator/agreement.html",
+        tried,
+        found=found,
+        values=tried.over("terms", {**forms.agreement_values(terms), "from_day": today}),
+        ends=tried.over("end", {"last_day": today}),
+        hospitals=await in_thread(request, network_views.list_network, hub, viewer),
+    )
+
+
+async def save_agreement(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Save the terms of an agreement, from a day on."""
+    form, agreement_id = await request.post(), request.match_info["agreement_id"]
+    try:
+        what = (agreement_id, forms.agreement_given(form), _version(form), _day(form, "from_day"))
+        saved = await in_thread(request, network_editing.save_agreement, request.config_dict[HUB], viewer, *what)
+    except HubError as exc:
+        return await show_agreement(request, viewer, Tried(exc, forms.typed(form), "terms"))
+    return redirect(f"{NETWORK}/agreements/{saved}?done=saved")
+
+
+async def end_agreement(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Let an agreement end."""
+    form, agreement_id = await request.post(), request.match_info["agreement_id"]
+    try:
+        what = (agreement_id, _day(form, "last_day"), _version(form))
+        await in_thread(request, network_editing.end_agreement, request.config_dict[HUB], viewer, *what)
+    except HubError as exc:
+        return await show_agreement(request, viewer, Tried(exc, forms.typed(form), "end"))
+    return redirect(f"{NETWORK}/agreements/{agreement_id}?done=ended")
+
+
+async def show_physician(request: web.Request, viewer: Viewer, tried: Tried | None = None) -> web.StreamResponse:
+    """Show a physician with terms, duty and history."""
+    tried, hub = tried or Tried(), request.config_dict[HUB]
+    found = await in_thread(request, network_views.view_physician, hub, viewer, request.match_info["physician_id"])
+    return _page(
+        request,
+        "coordinator/physician.html",
+        tried,
+        found=found,
+        values=tried.over("terms", forms.physician_values(found.facts)),
+        duty=tried.over("duty", forms.duty_values(found.duty)),
+        soon=hub.clock() + SHORT_ABSENCE,
+    )
+
+
+async def save_physician(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Save the terms of a physician."""
+    form, physician_id = await request.post(), request.match_info["physician_id"]
+    try:
+        what = (physician_id, forms.physician_given(form), _version(form))
+        await in_thread(request, network_editing.save_physician, request.config_dict[HUB], viewer, *what)
+    except HubError as exc:
+        return await show_physician(request, viewer, Tried(exc, forms.typed(form), "terms"))
+    return redirect(f"{NETWORK}/physicians/{physician_id}?done=saved")
+
+
+async def save_duty(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Save the duty of a physician."""
+    form, physician_id = await request.post(), request.match_info["physician_id"]
+    try:
+        what = (physician_id, forms.duty_given(form), _version(form))
+        await in_thread(request, network_editing.save_duty, request.config_dict[HUB], viewer, *what)
+    except HubError as exc:
+        return await show_physician(request, viewer, Tried(exc, forms.typed(form), "duty"))
+    return redirect(f"{NETWORK}/physicians/{physician_id}?done=saved")
+
+
+async def show_duty(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show a hospital's duty of a week, with its gaps."""
+    hub, code = request.config_dict[HUB], request.match_info["code"]
+    first = _day(request.query, "from") if request.query.get("from") else None
+    found = await in_thread(request, network_views.view_duty, hub, viewer, code, first)
+    week = timedelta(days=network_views.DUTY_DAYS)
+    begin = found.days[0].day
+    return _page(
+        request,
+        "coordinator/duty.html",
+        Tried(),
+        found=found,
+        earlier=begin - week,
+        later=begin + week,
+        now=hub.clock(),
+    )
+
+
+def _page(request: web.Request, template: str, tried: Tried, **values: Any) -> web.Response:
+    done = request.query.get("done", "")
+    return page(
+        request,
+        template,
+        status=tried.refused.status if tried.refused is not None else 200,
+        refused=forms.refusal_words(tried.refused),
+        refused_form=tried.form,
+        done=done if done in ("saved", "ended") and tried.refused is None else "",
+        say=forms.say,
+        choices=forms.CHOICES,
+        **values,
+    )
+
+
+def _version(form: Form) -> int:
+    return whole_number(text_of(form, "version"))
+
+
+def _day(form: Form, name: str) -> date:
+    try:
+        return date.fromisoformat(text_of(form, name))
+    except ValueError:
+        raise FieldsInvalid((name,)) from None
