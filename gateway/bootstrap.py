@@ -27,6 +27,7 @@ from gateway.completion import CompletionSettings, CompletionWatcher
 from gateway.compression import Compressor
 from gateway.forwarder.keeper import Keeper
 from gateway.forwarder.pruner import Pruner, PruningLimits
+from gateway.his_orders.listener import OrderListener
 from gateway.hub import SigningIdentity
 from gateway.identity import load_signing_identity
 from gateway.importing import Importer
@@ -116,6 +117,7 @@ class Gateway:
         self._server = self._build_server()
         self._importer = self._build_importer()
         self._console = self._build_console() if settings.console.enabled else None
+        self._orders = self._build_order_listener()
         self._loops = [
             Loop("importer", self._importer.step),
             Loop("releaser", self._build_releaser().step),
@@ -139,6 +141,8 @@ class Gateway:
         self._compressor.start()
         if self._console is not None:
             self._console.start()
+        if self._orders is not None:
+            self._orders.start()
         for loop in self._loops:
             loop.start()
         if port_file is not None:
@@ -150,6 +154,8 @@ class Gateway:
         """Stop everything and return whether every thread has ended; what was acknowledged is safe at any moment."""
         deadline = time.monotonic() + STOP_WITHIN_S
         self._importer.stop()
+        if self._orders is not None:
+            self._orders.stop()
         for loop in self._loops:
             loop.stop()
         self._compressor.stop()
@@ -166,6 +172,7 @@ class Gateway:
         receiving.join(max(0.0, deadline - time.monotonic()))
         ended &= self._compressor.join(max(0.0, deadline - time.monotonic()))
         ended &= not receiving.is_alive()
+        ended &= self._orders is None or self._orders.join(max(0.0, deadline - time.monotonic()))
         ended &= self._console is None or self._console.join(max(0.0, deadline - time.monotonic()))
         if ended:
             self._journal.close()
@@ -302,6 +309,12 @@ class Gateway:
             clock=utc_now,
             on_end=self._association_ended,
         )
+
+    def _build_order_listener(self) -> OrderListener | None:
+        """Return the listener for the HIS's orders; a gateway in reader mode has none."""
+        if not self._settings.hl7.enabled or self._settings.mode != "site":
+            return None
+        return OrderListener(self._settings, self._journal, clock=utc_now)
 
     def _build_console(self) -> ConsoleServer:
         from gateway.console import ConsoleServer

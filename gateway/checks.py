@@ -65,6 +65,7 @@ def run_checks(settings: GatewaySettings, open_journal: Callable[[GatewaySetting
         clock=utc_now,
     )
     yield from _check_reader(settings)
+    yield from _check_hl7(settings)
     for target in settings.delivery_targets:
         yield _check_target(target, sender)
     yield from _check_peers(settings)
@@ -182,6 +183,22 @@ def _check_reader(settings: GatewaySettings) -> Iterator[Check]:
         detail = f"in reader mode only query and retrieve count, and these peers may do neither: {', '.join(idle)}"
         remedy = 'Give them may = ["query", "retrieve"], or take them out; nobody can store here.'
         yield Check("reader peers", ok=False, detail=detail, remedy=remedy)
+
+
+def _check_hl7(settings: GatewaySettings) -> Iterator[Check]:
+    """Say from where orders are taken by HL7."""
+    hl7 = settings.hl7
+    if not hl7.enabled:
+        return
+    if settings.mode != "site":
+        remedy = "Take [hl7] out: nothing of a clinic's orders would ever leave a gateway in reader mode."
+        yield Check("hl7", ok=False, detail="no orders are taken in reader mode", remedy=remedy)
+        return
+    if not hl7.addresses:
+        remedy = "Name the HIS's address in addresses of [hl7]: an empty list admits nobody."
+        yield Check("hl7", ok=False, detail="nobody may send orders", remedy=remedy)
+        return
+    yield Check("hl7", ok=True, detail=f"orders are taken on port {hl7.port} from {len(hl7.addresses)} addresses")
 
 
 def _check_target(target: Target, sender: Sender) -> Check:

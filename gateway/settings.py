@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import SettingsConfigDict
 
+from gateway.his_orders.settings import Hl7Settings
 from gateway.line.plan import Hours, Limits, LinePlan
 from gateway.peers import EVERYTHING, READERS, SCANNER, CallBack, Peer, Permission
 from gateway.targets import CONSOLE, AeTitle, Name, PacsTarget, Port, Seconds, Section, Target
@@ -353,6 +354,7 @@ class GatewaySettings(Configuration):
     targets: tuple[Target, ...] = ()
     console: ConsoleSettings = ConsoleSettings()
     reader: ReaderSettings = ReaderSettings()
+    hl7: Hl7Settings = Hl7Settings()
     priors: PriorSettings = PriorSettings()
     quiet_period_s: float = Field(default=30.0, gt=0, le=86_400)
     open_step_max_s: float = Field(default=1800.0, gt=0, le=86_400)  # an MPPS that the scanner never ends
@@ -378,6 +380,8 @@ class GatewaySettings(Configuration):
             raise ValueError("a target uses TLS: [dicom.tls] must name this gateway's certificate and key")
         if self.dicom.tls is None and self.reader.tls:
             raise ValueError("reader uses TLS: [dicom.tls] must name this gateway's certificate and key")
+        if self.dicom.tls is None and self.hl7.tls:
+            raise ValueError("hl7 uses TLS: [dicom.tls] must name this gateway's certificate and key")
         return self
 
     @model_validator(mode="after")

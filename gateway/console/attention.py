@@ -20,6 +20,7 @@ from gateway.journal.database import Journal, from_text, to_text
 from gateway.journal.hub_news import HubContact, load_contact
 from gateway.journal.identity import find_identity
 from gateway.journal.line import read_line
+from gateway.journal.order_messages import list_messages
 from gateway.journal.orders import refused_orders
 from gateway.journal.priors import TOLD_AFTER, list_problems
 from gateway.journal.quarantine import SETTLED, list_quarantine
@@ -83,6 +84,7 @@ def list_matters(
         *_refused(journal, now),
         *_imports(journal),
         *_orders(journal),
+        *_order_messages(journal),
         *_refused_acts(journal),
         *_priors(journal, now),
         *_claimed(journal),
@@ -359,4 +361,19 @@ def _orders(journal: Journal) -> list[Matter]:
             who=row.order.accession_number,
         )
         for row in refused_orders(journal, ROWS_MAX)
+    ]
+
+
+def _order_messages(journal: Journal) -> list[Matter]:
+    """Return the HIS's orders that were refused, or taken without something, until somebody has dismissed them."""
+    return [
+        Matter(
+            "order_message_refused" if kept.state == "refused" else "order_message_part",
+            kept.received_at,
+            str(kept.message_id),
+            kept.faults[0].words if kept.faults else "",
+            who=" · ".join(filter(None, (kept.sender or kept.address, kept.control_id))),
+            shown={"where": ", ".join(fault.where for fault in kept.faults)},
+        )
+        for kept in list_messages(journal, limit=ROWS_MAX, only_open=True)
     ]

@@ -44,6 +44,8 @@ _FORGET: Final = {
     " WHERE received_at < ? LIMIT ?)",
     "orders": "DELETE FROM orders WHERE order_id IN (SELECT order_id FROM orders WHERE scheduled_at < ?"
     " AND reported_version >= version LIMIT ?)",
+    "order_messages": "DELETE FROM order_messages WHERE message_id IN (SELECT message_id FROM order_messages"
+    " WHERE state <> 'received' AND received_at < ? LIMIT ?)",
     "reader_reports": "DELETE FROM reader_reports WHERE report_key IN (SELECT report_key FROM reader_reports"
     " WHERE state <> 'due' AND received_at < ? LIMIT ?)",
     "reader_receipts": "DELETE FROM reader_receipts WHERE (reading_task_id, target, step, code) IN"

@@ -142,6 +142,14 @@ def parse_message(data: bytes, character_set: str) -> Message:
     return _parse(data.decode(codec, errors="replace"))
 
 
+def try_parse(data: bytes, character_set: str) -> Message | None:
+    """Return the message read in this character set whatever its MSH-18 says; None where it cannot be read so."""
+    try:
+        return _parse(data.decode(CHARACTER_SETS[character_set]))
+    except (UnicodeDecodeError, MessageUnreadable):
+        return None
+
+
 def _parse(text: str) -> Message:
     lines = [line.strip("\n") for line in text.replace("\r\n", "\r").split(SEGMENT_END)]
     first = lines[0].lstrip("﻿")

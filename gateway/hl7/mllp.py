@@ -9,16 +9,26 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from typing import Final
 
 START: Final = b"\x0b"
 END: Final = b"\x1c\r"
 MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 READ_BYTES: Final = 64 * 1024
+HEAD_BYTES: Final = 16 * 1024  # of a message that is too long: enough for its header
 
 
 class FrameTooLong(ValueError):
-    """The peer sends more without end than one message may have."""
+    """The peer sends more without end than one message may have. `before`: messages that were whole before it.
+
+    `head` is how the long one begins.
+    """
+
+    def __init__(self, words: str, before: Sequence[bytes] = (), head: bytes = b"") -> None:
+        super().__init__(words)
+        self.before = tuple(before)
+        self.head = head
 
 
 class PeerSilent(Exception):
@@ -53,8 +63,24 @@ class Frames:
         while (message := self._next()) is not None:
             found.append(message)
         if len(self._buffer) > self._bytes_max:
-            raise FrameTooLong(f"a message of more than {self._bytes_max} bytes")
+            head = bytes(self._buffer[1 : 1 + HEAD_BYTES])
+            raise FrameTooLong(f"a message of more than {self._bytes_max} bytes", found, head)
         return found
+
+    def skip(self, data: bytes) -> bytes | None:
+        """Drop the message that is too long; return what stands after its end, None while that has not come.
+
+        `data`: what came after `feed` raised. At most one byte of the long message stays in memory.
+        """
+        self._buffer += data
+        end = self._buffer.find(END)
+        if end < 0:
+            self._buffer = self._buffer[-1:]
+            return None
+        rest = bytes(self._buffer[end + len(END) :])
+        self._buffer.clear()
+        self._searched = 0
+        return rest
 
     @property
     def in_message(self) -> bool:

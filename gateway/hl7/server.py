@@ -1,8 +1,8 @@
 """A listener for HL7 messages over MLLP. Nothing is durable here: the handler makes durable what it acknowledges.
 
 Each connection has a thread, in which its TLS handshake is made too; silence ends it, and so does a message without
-end. More connections than allowed are closed at once. Who is not let in is told to `on_refused`, with the reason in
-words.
+end, unless `on_too_long` answers it: then the message is read past, none of it kept in memory, and the next one counts.
+More connections than allowed are closed at once. Who is not let in is told to `on_refused`, with the reason in words.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
@@ -25,15 +25,21 @@ CONNECTIONS_MAX: Final = 20
 SILENCE_S: Final = 600.0
 RECEIVED_BYTES_MAX: Final = 16 * 1024 * 1024
 
-NOT_ALLOWED: Final = "its address is not among those that may send reports"
+SKIPPED_BYTES_MAX: Final = 256 * 1024 * 1024  # of one message that is too long; then the connection is closed
+
+NOT_ALLOWED: Final = "its address is not among those that may send here"
 TOO_MANY: Final = "too many connections are open"
 
-Handle = Callable[[bytes], bytes]  # a message in, its acknowledgement out
+Handle = Callable[[bytes, str], bytes]  # a message and its sender's address in, the acknowledgement out
 OnRefused = Callable[[str, str], None]  # address, why
 
 
 class MllpServer:
-    """Listens from `start` to `stop`, over TLS alone with `tls`. `allowed`: addresses that may connect, empty: all."""
+    """Listens from `start` to `stop`, over TLS alone with `tls`.
+
+    `admits` says of an address whether it may connect. `on_too_long` makes the answer to a message of more than
+    `bytes_max` out of how it begins.
+    """
 
     def __init__(
         self,
@@ -41,7 +47,9 @@ class MllpServer:
         port: int,
         handle: Handle,
         *,
-        allowed: frozenset[str] = frozenset(),
+        admits: Callable[[str], bool],
+        bytes_max: int = RECEIVED_BYTES_MAX,
+        on_too_long: Handle | None = None,
         tls: ssl.SSLContext | None = None,
         on_refused: OnRefused = lambda _address, _why: None,
     ) -> None:
@@ -49,7 +57,9 @@ class MllpServer:
         self._tls = tls
         self._on_refused = on_refused
         self._handle = handle
-        self._allowed = allowed
+        self._admits = admits
+        self._bytes_max = bytes_max
+        self._on_too_long = on_too_long
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -76,7 +86,7 @@ class MllpServer:
                 connection, address = listener.accept()
             except OSError:
                 return
-            why = "" if not self._allowed or address[0] in self._allowed else NOT_ALLOWED
+            why = "" if self._admits(address[0]) else NOT_ALLOWED
             with self._lock:
                 why = why or (TOO_MANY if len(self._open) >= CONNECTIONS_MAX else "")
                 if not why:
@@ -102,7 +112,7 @@ class MllpServer:
                 if secured is None:
                     return
                 connection = secured
-            self._talk(connection)
+            self._talk(connection, address)
         except (OSError, FrameTooLong) as exc:
             log.info("hl7_connection_ended", reason=type(exc).__name__)
         except Exception:  # the border of a thread: the peer gets no answer and sends again
@@ -125,12 +135,37 @@ class MllpServer:
             self._open.add(secured)
         return secured
 
-    def _talk(self, connection: socket.socket) -> None:
+    def _talk(self, connection: socket.socket, address: str) -> None:
         connection.settimeout(SILENCE_S)
-        frames = Frames(RECEIVED_BYTES_MAX)
+        frames = Frames(self._bytes_max)
         while data := connection.recv(READ_BYTES):
-            for message in frames.feed(data):
-                connection.sendall(frame(self._handle(message)))
+            while data:
+                try:
+                    messages, data = frames.feed(data), b""
+                except FrameTooLong as exc:
+                    self._answer(connection, address, exc.before)
+                    if self._on_too_long is None:
+                        raise
+                    connection.sendall(frame(self._on_too_long(exc.head, address)))
+                    data = _read_past(connection, frames)
+                else:
+                    self._answer(connection, address, messages)
+
+    def _answer(self, connection: socket.socket, address: str, messages: Iterable[bytes]) -> None:
+        for message in messages:
+            connection.sendall(frame(self._handle(message, address)))
+
+
+def _read_past(connection: socket.socket, frames: Frames) -> bytes:
+    """Return what came after the end of the message that is too long. Raises FrameTooLong when it has none."""
+    skipped_bytes, rest = 0, frames.skip(b"")
+    while rest is None:
+        data = connection.recv(READ_BYTES)
+        skipped_bytes += len(data)
+        if not data or skipped_bytes > SKIPPED_BYTES_MAX:
+            raise FrameTooLong("a message without end")
+        rest = frames.skip(data)
+    return rest
 
 
 def _close(connection: socket.socket) -> None:

@@ -117,7 +117,12 @@ class ReaderLink:
                 return None
         allowed = frozenset(str(address) for address in reader.addresses)
         return MllpServer(
-            reader.host, reader.port, self._intake.handle, allowed=allowed, tls=context, on_refused=self._note_refusal
+            reader.host,
+            reader.port,
+            lambda message, _address: self._intake.handle(message),
+            admits=lambda address: not allowed or address in allowed,
+            tls=context,
+            on_refused=self._note_refusal,
         )
 
     def _note_refusal(self, address: str, why: str) -> None:

@@ -20,6 +20,7 @@ from gateway.journal.schema import (
     import_orders,
     imports,
     line,
+    order_messages,
     orders,
     parts,
     priors,
@@ -58,6 +59,7 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
     (import_orders.STATEMENTS,),
     (step_devices.STATEMENTS,),
     (course.STATEMENTS,),
+    (order_messages.STATEMENTS,),
 )
 SCHEMA_VERSION: Final = len(VERSIONS)
 

@@ -1,0 +1,95 @@
+"""Orders that came by HL7: what was refused and why, what a person does about it, what became of the rest.
+
+Nothing here removes a message. It names the patient only to who asks for one message.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from aiohttp import web
+
+from gateway.console.action_pages import operator_of
+from gateway.console.errors import Conflict, NotFound
+from gateway.console.keys import DESK, get_viewer, in_thread
+from gateway.console.parsing import field, id_of
+from gateway.console.rendering import page
+from gateway.console.rights import OPERATORS
+from gateway.his_orders.intake import MessageGone, build_intake, dismiss_message
+from gateway.hl7.acknowledging import read_message
+from gateway.hl7.faults import MessageRejected
+from gateway.journal.accounts import names_of
+from gateway.journal.order_messages import ROWS_MAX, find_message, list_messages
+from storage.screens.requests import is_refresh, redirect
+
+LIST: Final = "/orders/messages"
+DIGITS_MAX: Final = 15
+
+
+class MessageSettled(Conflict):
+    """The message is not here any more, or nothing has to be done about it."""
+
+    code = "message_settled"
+
+
+async def order_messages(request: web.Request) -> web.StreamResponse:
+    """Show the messages, those that need somebody first."""
+    get_viewer(request)
+    desk = request.config_dict[DESK]
+    return page(
+        request,
+        "_order_messages.html" if is_refresh(request) else "order_messages.html",
+        messages=await in_thread(request, list_messages, desk.journal),
+        operators=OPERATORS,
+        hl7=desk.settings.hl7,
+        names=await in_thread(request, names_of, desk.journal),
+        rows_max=ROWS_MAX,
+        done=field(request.query, "done"),
+    )
+
+
+async def order_message(request: web.Request) -> web.StreamResponse:
+    """Show one message as it came, segment by segment."""
+    get_viewer(request)
+    desk = request.config_dict[DESK]
+    kept = await in_thread(request, find_message, desk.journal, _number_of(request))
+    if kept is None:
+        raise NotFound
+    try:
+        message = read_message(kept.content, desk.settings.hl7.character_set)
+        lines = ["|".join(fields) for fields in message.segments]
+    except MessageRejected:
+        lines = kept.content.decode("ascii", "backslashreplace").replace("\r", "\n").splitlines()
+    return page(
+        request,
+        "order_message.html",
+        kept=kept,
+        lines=lines,
+        operators=OPERATORS,
+        names=await in_thread(request, names_of, desk.journal),
+    )
+
+
+async def act(request: web.Request) -> web.StreamResponse:
+    """Have a message tried again, or say that nothing has to be done about it."""
+    verb, number = request.match_info["verb"], _number_of(request)
+    desk, asker = request.config_dict[DESK], operator_of(request)
+    try:
+        if verb == "retry":
+            intake = build_intake(desk.settings, desk.journal, desk.clock)
+            kept = await in_thread(request, partial(intake.retry, number, asker.actor))
+            return redirect(f"{LIST}?done={'message_taken' if kept.state == 'taken' else 'message_refused_again'}")
+        if verb == "dismiss":
+            await in_thread(request, dismiss_message, desk.journal, number, asker.actor, asker.at)
+            return redirect(f"{LIST}?done=dismiss")
+    except MessageGone as exc:
+        raise MessageSettled from exc
+    raise NotFound
+
+
+def _number_of(request: web.Request) -> int:
+    text = id_of(request, "message_id")
+    if not (text.isascii() and text.isdecimal()) or len(text) > DIGITS_MAX:
+        raise NotFound
+    return int(text)

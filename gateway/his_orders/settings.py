@@ -1,0 +1,47 @@
+"""The `[hl7]` section: from where orders are taken."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, IPvAnyNetwork, StringConstraints
+
+from gateway.targets import Section
+from storage.contract.orders import MODALITIES
+
+MIB: Final = 1024**2
+
+
+def _modality(text: str) -> str:
+    if text not in MODALITIES:
+        raise ValueError("a modality is a code of DICOM such as CT, DX or US")
+    return text
+
+
+class Hl7Settings(Section):
+    """Where the clinic's HIS or RIS sends orders (HL7 OMI^O23 and ORM^O01 over MLLP). Not in mode `reader`.
+
+    `addresses` may connect, nobody when empty. `character_set` counts where a message names none in MSH-18, the
+    console's time zone where a time has no offset. `modalities` says of the clinic's own codes (OBR-4.1 or OBR-24)
+    which modality they mean. `tls` takes orders over TLS alone, with the certificate, CA and demands of [dicom.tls].
+    """
+
+    enabled: bool = False
+    host: str = "0.0.0.0"  # noqa: S104 -- the HIS calls from the clinic's network
+    port: int = Field(default=2576, ge=0, le=65535)
+    port_file: Path | None = None
+    addresses: tuple[IPvAnyNetwork, ...] = ()
+    character_set: Literal["UNICODE UTF-8", "GB18030"] = "UNICODE UTF-8"
+    message_bytes_max: int = Field(default=MIB, ge=1024, le=16 * MIB)
+    modalities: dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64, to_upper=True)],
+        Annotated[str, AfterValidator(_modality)],
+    ] = Field(default_factory=dict)
+    tls: bool = False
+
+    def admits(self, address: str) -> bool:
+        """Return whether whoever calls from this address may connect."""
+        caller = ip_address(address)
+        return any(caller in network for network in self.addresses)
