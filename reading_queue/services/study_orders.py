@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, exists, false, func, not_, or_, select
+from sqlalchemy import ColumnElement, Select, exists, false, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from reading_queue.db.identity_tables import UnlinkedOrder
@@ -21,27 +21,21 @@ def find_order_of(session: Session, study: Study, *, cancelled: bool = True) -> 
 
     A cancelled one only where there is no other, and none at all unless `cancelled`.
     """
-    by_number = (ClinicOrder.accession_number == study.accession_number) if study.accession_number else false()
-    of_study = select(ClinicOrder).where(
-        ClinicOrder.site_id == study.site_id,
-        or_(by_number, ClinicOrder.study_uid == study.study_uid),
-        is_not_unlinked(study.site_id, study.study_uid),
-    )
+    found = _select_orders_of(study)
     if not cancelled:
-        of_study = of_study.where(ClinicOrder.state != OrderState.CANCELLED)
-    first = (ClinicOrder.state == OrderState.CANCELLED, not_(by_number), ClinicOrder.change_number)
-    return session.scalars(of_study.order_by(*first).limit(1)).one_or_none()
+        found = found.where(ClinicOrder.state != OrderState.CANCELLED)
+    rows = session.scalars(found.order_by(ClinicOrder.change_number)).all()
+    by_number = study.accession_number or None
+
+    def last(row: ClinicOrder) -> tuple[bool, bool]:
+        return row.state == OrderState.CANCELLED, row.accession_number != by_number
+
+    return min(rows, key=last, default=None)
 
 
 def list_orders_of(session: Session, study: Study) -> Sequence[ClinicOrder]:
     """Return every order that names the study's accession number or UID, but for cancelled ones."""
-    by_number = ClinicOrder.accession_number == study.accession_number if study.accession_number else false()
-    found = select(ClinicOrder).where(
-        ClinicOrder.site_id == study.site_id,
-        or_(by_number, ClinicOrder.study_uid == study.study_uid),
-        ClinicOrder.state != OrderState.CANCELLED,
-        is_not_unlinked(study.site_id, study.study_uid),
-    )
+    found = _select_orders_of(study).where(ClinicOrder.state != OrderState.CANCELLED)
     return session.scalars(found.order_by(ClinicOrder.order_id)).all()
 
 
@@ -59,3 +53,12 @@ def is_not_unlinked(
 def lock_orders_of(session: Session, site_id: str) -> None:
     """Let changes of one site's orders take turns, so that their numbers are visible in their order."""
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"orders:{site_id}", 0))))
+
+
+def _select_orders_of(study: Study) -> Select[ClinicOrder]:
+    by_number = ClinicOrder.accession_number == study.accession_number if study.accession_number else false()
+    return select(ClinicOrder).where(
+        ClinicOrder.site_id == study.site_id,
+        or_(by_number, ClinicOrder.study_uid == study.study_uid),
+        is_not_unlinked(study.site_id, study.study_uid),
+    )

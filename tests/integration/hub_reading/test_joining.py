@@ -178,6 +178,14 @@ def test_one_order_that_names_both_joins_them_by_itself(world: World, hub: Hub, 
     assert [offer.case_id for offer in reading.offers_of(hub, wang)] == [first]
 
 
+def test_a_study_without_a_number_finds_its_order_by_its_uid_and_joins_nothing(world: World, hub: Hub, wang: Viewer):
+    hand_in(hub, order(accession_number="A9", study_uid=ABDOMEN))
+    world.arrive(CHEST)
+    second = arrive(world, ABDOMEN, accession_number="")
+    assert world.case(second).state == CaseState.OFFERED
+    assert len(desk_views.case_view(hub, wang, second).orders) == 1
+
+
 def test_an_order_that_comes_later_joins_them_too(world: World, hub: Hub, wang: Viewer):
     first = world.arrive(CHEST)
     second = arrive(world, ABDOMEN, body_part="ABDOMEN")
