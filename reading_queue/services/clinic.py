@@ -27,6 +27,7 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.identity_views import DoubtView, list_doubts
 from reading_queue.services.information_requests import InformationRequestView, list_requests
 from reading_queue.services.joining import PartnerView, list_partners
+from reading_queue.services.preliminary import PreliminaryView, find_preliminary
 from reading_queue.services.report_documents import find_pdf
 from reading_queue.services.study_list import StudyLine, select_lines, view_lines
 from reading_queue.services.visibility import Viewer, may_follow_study, require_case, require_study
@@ -44,6 +45,7 @@ class StudyView:
     ledger: tuple[CustodyLine, ...]
     report: ReportContent | None
     actors: Mapping[str, str]  # account id → name, of everybody in the ledger
+    preliminary: PreliminaryView | None = None  # of an emergency, until the second physician signs
     changes: tuple[Change, ...] = ()  # of the report's newest version from the one before
     requests: tuple[InformationRequestView, ...] = ()  # what the reader asked, newest first
     returned: ReturnedView | None = None
@@ -84,6 +86,7 @@ def study_view(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, *, audite
             tuple(ledger_of(hub, study_uid, site_id)),
             report,
             actors,
+            preliminary=find_preliminary(session, case) if report is None else None,
             changes=changes_between(_find_before(session, report), report) if report is not None else (),
             requests=list_requests(session, case.case_id),
             returned=ReturnedView(case.return_code, case.return_words) if case.return_code is not None else None,

@@ -201,7 +201,7 @@ def _explain(
 def _count_offers(session: Session, case_id: str) -> dict[str, int]:
     of_case = select(ReadingTask.reading_task_id).where(ReadingTask.case_id == case_id)
     counted = select(Offer.state, func.count()).where(Offer.reading_task_id.in_(of_case)).group_by(Offer.state)
-    return dict(session.execute(counted).tuples())
+    return dict(session.execute(counted).all())
 
 
 def _count_hops(session: Session, case_id: str) -> dict[str, int]:
@@ -210,4 +210,4 @@ def _count_hops(session: Session, case_id: str) -> dict[str, int]:
         .where(CustodyEvent.case_id == case_id, or_(CustodyEvent.hop == "released", CustodyEvent.hop == "unroutable"))
         .group_by(CustodyEvent.hop)
     )
-    return dict(session.execute(counted).tuples())
+    return dict(session.execute(counted).all())
