@@ -238,3 +238,11 @@ def test_roster_table_alone_says_the_duty_of_the_hubs_physicians():
         "li": {"duty": {"weekly": {"fri": ["20:00-08:00"]}, "days_off": ["2026-10-01"], "extra": {}}},
         "wang": {"duty": []},
     }
+
+
+def test_tables_are_written_for_excel_and_run_no_formula():
+    document = {"organisations": [{"id": "a", "kind": "county", "name": '=HYPERLINK("http://x")', "name_en": "-1+1"}]}
+    table = write_csv_set(document, "zh")["organisations.csv"]
+    assert table == (
+        "\ufeff编码,级别,名称,英文名称,上级机构,站点,时区\r\n" + """a,county,"'=HYPERLINK(""http://x"")",'-1+1,,,\r\n"""
+    ).encode("utf-8")
