@@ -196,6 +196,7 @@ class ReadingTask(Base):
             postgresql_where=text("state IN ('scheduled', 'in_progress')"),
         ),
         Index("ix_reading_tasks_lease", "lease_expires_at", postgresql_where=text("state = 'in_progress'")),
+        Index("ix_reading_tasks_created", "created_at"),
     )
 
     reading_task_id: Mapped[str] = mapped_column(primary_key=True)

@@ -310,10 +310,10 @@ def _about_the_step(facts: WorkitemFacts) -> DicomJson:
         "00404011": element("DT", date_time(facts.due_at)),
         "00404018": element("SQ", [code_item(code, "DCM", meaning)]),
         "00404025": element("SQ", []),
-        "00404034": element("SQ", [_performer(one) for one in facts.offered_to]),
+        "00404034": element("SQ", [performer_item(one) for one in facts.offered_to]),
         "00404041": element("CS", "INCOMPLETE" if facts.is_arriving else "READY"),
         STATE: element("CS", procedure_step_state(facts.state)),
-        PROGRESS: element("SQ", _progress(facts)),
+        PROGRESS: element("SQ", progress_items(facts)),
         "00741200": element("CS", PRIORITIES[facts.lane]),
         "00741202": element("LO", NETWORK_STATION),
         "00741204": element("LO", meaning),
@@ -374,7 +374,8 @@ def _request(study: WorkitemStudy) -> DicomJson:
     }
 
 
-def _performer(performer: Performer) -> DicomJson:
+def performer_item(performer: Performer) -> DicomJson:
+    """Return a physician as one item of a sequence of human performers."""
     return {
         "00404009": element("SQ", [code_item(performer.physician_id, SCHEME, performer.name)]),
         "00404036": element("LO", performer.organisation),
@@ -382,7 +383,8 @@ def _performer(performer: Performer) -> DicomJson:
     }
 
 
-def _progress(facts: WorkitemFacts) -> list[DicomJson]:
+def progress_items(facts: WorkitemFacts) -> list[DicomJson]:
+    """Return the one item of the progress, none where nothing was said."""
     found: DicomJson = {}
     if facts.said.percent:
         found[PROGRESS_PERCENT] = element("DS", float(facts.said.percent))
@@ -390,11 +392,12 @@ def _progress(facts: WorkitemFacts) -> list[DicomJson]:
         found[PROGRESS_TEXT] = element("ST", facts.said.text)
     if facts.cancel_reason:
         found["00404052"] = element("DT", date_time(facts.ended_at))
-        found[DISCONTINUATION_CODE] = element("SQ", [_reason_item(facts.cancel_reason)])
+        found[DISCONTINUATION_CODE] = element("SQ", [reason_item(facts.cancel_reason)])
     return [found] if found else []
 
 
-def _reason_item(code: str) -> DicomJson:
+def reason_item(code: str) -> DicomJson:
+    """Return a reason of CID 9303 as one coded entry."""
     meaning = DiscontinuationReason(code).name.replace("_", " ").capitalize()
     return code_item(code, "DCM", meaning)
 
@@ -407,7 +410,7 @@ def _performed(facts: WorkitemFacts) -> list[DicomJson]:
     known = {
         "00404019": element("SQ", [code_item(code, "DCM", meaning)]),
         "00404028": element("SQ", [code_item(NETWORK_STATION, SCHEME, "Counterpart")]),
-        "00404035": element("SQ", [_performer(facts.holder)]),
+        "00404035": element("SQ", [performer_item(facts.holder)]),
         "00404050": element("DT", date_time(facts.claimed_at)),
     }
     if facts.ended_at is not None:

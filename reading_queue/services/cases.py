@@ -38,6 +38,7 @@ from reading_queue.services.casework import (
     move_task,
     open_reading_task,
     record_custody,
+    report_readiness,
 )
 from reading_queue.services.desk_events import tell
 from reading_queue.services.hub import Hub
@@ -116,6 +117,7 @@ def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study,
         return
     if case.still_arriving:
         case.still_arriving = case.images_unacknowledged = False  # for who takes it from now on, all is here
+        report_readiness(session, case)
     if late:
         check_identity(session, case, now)
         case.images_unacknowledged = case.images_unacknowledged or state in BEING_READ | AMENDED

@@ -27,9 +27,11 @@ from reading_queue.domain.transitions import (
     ReadingTaskState,
     apply,
 )
+from reading_queue.domain.workitem_reports import EventType
 from reading_queue.errors import Forbidden, NotFound, WrongState
 from reading_queue.services.desk_events import tell
 from reading_queue.services.hub import launch
+from reading_queue.services.workitem_events import report_event
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id, new_uid
 from storage.ledger.custody import HubEvent, write_hub_event
@@ -140,6 +142,11 @@ def move_task(task: ReadingTask, event: ReadingTaskEvent, actor: Actor, now: dat
     if event is not ReadingTaskEvent.CLAIM:
         task.completed_at = now
         task.lease_expires_at = None
+    session = object_session(task)
+    if session is not None:
+        report_event(session, task, EventType.STATE_REPORT)
+        if event is ReadingTaskEvent.CLAIM:
+            report_event(session, task, EventType.ASSIGNED)
 
 
 def open_reading_task(
@@ -158,7 +165,15 @@ def open_reading_task(
     )
     session.add(task)
     session.flush()
+    report_event(session, task, EventType.STATE_REPORT)
     return task
+
+
+def report_readiness(session: Session, case: Case) -> None:
+    """Tell subscribers that the images of the case are all here now, or still on their way."""
+    task = find_open_task(session, case.case_id)
+    if task is not None:
+        report_event(session, task, EventType.STATE_REPORT)
 
 
 def replace_task(

@@ -100,14 +100,14 @@ def find_audience(hub: Hub, viewer: Viewer) -> Audience:
 def find_end(hub: Hub) -> Cursor:
     """Return the cursor after which everything is new that commits from now on."""
     with hub.transaction() as session:
-        return Cursor(session.scalar(select(_oldest_open())) or 0, 0)
+        return Cursor(session.scalar(select(oldest_open())) or 0, 0)
 
 
 def is_kept(hub: Hub, cursor: Cursor) -> bool:
     """Return whether everything after the cursor can still be told: nothing that came later is forgotten yet."""
     with hub.transaction() as session:
         oldest = session.scalar(select(func.min(DeskEvent.transaction_id)))
-        newest_forgotten = session.scalar(select(_oldest_open())) if oldest is None else oldest
+        newest_forgotten = session.scalar(select(oldest_open())) if oldest is None else oldest
     return newest_forgotten is None or cursor.transaction_id >= newest_forgotten
 
 
@@ -124,7 +124,7 @@ def read_events(hub: Hub, after: Cursor, limit: int = BATCH) -> Sequence[Told]:
         .where(
             tuple_(DeskEvent.transaction_id, DeskEvent.event_id)
             > tuple_(literal(after.transaction_id, BigInteger), literal(after.event_id, BigInteger)),
-            DeskEvent.transaction_id < _oldest_open(),
+            DeskEvent.transaction_id < oldest_open(),
         )
         .order_by(DeskEvent.transaction_id, DeskEvent.event_id)
         .limit(limit)
@@ -145,5 +145,6 @@ def prune_events(hub: Hub) -> int:
         return len(session.execute(gone).all())
 
 
-def _oldest_open() -> Any:
+def oldest_open() -> Any:
+    """Return the oldest transaction that is still open: what is told of later ones is not whole yet."""
     return cast(cast(func.pg_snapshot_xmin(func.pg_current_snapshot()), Text), BigInteger)

@@ -29,6 +29,7 @@ from reading_queue.domain.routing import (
     still_to_ask,
 )
 from reading_queue.domain.transitions import ROUTABLE, Actor, CaseEvent, CaseState, ReadingTaskState
+from reading_queue.domain.workitem_reports import EventType
 from reading_queue.services.casework import (
     find_task_locked,
     find_tasks_locked,
@@ -40,6 +41,7 @@ from reading_queue.services.escalating import clock_of, end_escalations, raise_e
 from reading_queue.services.hub import Hub
 from reading_queue.services.identity_doubts import is_held
 from reading_queue.services.routing_facts import RoutingFacts, SharedFacts, load_facts
+from reading_queue.services.workitem_events import report_event
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 from storage.contract.lanes import Lane
@@ -173,6 +175,8 @@ def _give_offer(
     offer.answered_at = None
     offer.why = dict(why)
     session.add(offer)
+    report_event(session, task, EventType.STATE_REPORT)  # it stands in the worklist of one more physician
+    report_event(session, task, EventType.ASSIGNED)
 
 
 def _offer(

@@ -14,6 +14,7 @@ from reading_queue.db.tables import Case
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import BEING_READ, Actor, CaseEvent, CaseState, ReadingTaskEvent
+from reading_queue.domain.workitem_reports import EventType
 from reading_queue.errors import WrongState
 from reading_queue.services.casework import (
     PROCEDURE_RECORD,
@@ -31,6 +32,7 @@ from reading_queue.services.holds import AT_THE_SITE, parse_words
 from reading_queue.services.hub import Hub
 from reading_queue.services.information_requests import end_question
 from reading_queue.services.visibility import Viewer, require, require_case
+from reading_queue.services.workitem_events import report_event
 from storage.contract.hops import Hop
 from storage.ledger.tables import CustodyEvent
 
@@ -111,6 +113,10 @@ def _ask(session: Session, case: Case, viewer: Viewer, words: str, now: datetime
     case.withdrawal_asked_by = viewer.account_id
     case.withdrawal_reason = words
     case.withdrawal_refusal = ""
+    task = find_open_task(session, case.case_id)
+    if task is not None:
+        code = DiscontinuationReason.DOCTOR_CANCELED
+        report_event(session, task, EventType.CANCEL_REQUESTED, reason=code, words=words)
     _record(session, case, Hop.WITHDRAWAL_ASKED, viewer, now, act_id)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import (
@@ -96,15 +96,21 @@ def retrieve_workitem(hub: Hub, viewer: Viewer, workitem_uid: str) -> DicomJson:
 
 def get_workitem(session: Session, viewer: Viewer, workitem_uid: str, now: datetime) -> tuple[ReadingTask, Case, bool]:
     """Return the reading task of this UID, its case, and whether the viewer may follow the case. Raises NotFound."""
-    row = session.execute(
-        select(ReadingTask, Case, _follows(viewer, now))
-        .join(Case, Case.case_id == ReadingTask.case_id)
-        .where(ReadingTask.workitem_uid == workitem_uid, _is_met(viewer, now), _is_known())
-    ).one_or_none()
+    of_uid = met_workitems(viewer, now).where(ReadingTask.workitem_uid == workitem_uid)
+    row = session.execute(of_uid).one_or_none()
     if row is None:
         raise NotFound("there is no such workitem, or you may not see it")
     task, case, follows = row
     return task, case, bool(follows)
+
+
+def met_workitems(viewer: Viewer, now: datetime) -> Select[ReadingTask, Case, bool]:
+    """Return the statement of the reading tasks that the viewer may ask for by UID, as `load_workitems` takes them."""
+    return (
+        select(ReadingTask, Case, _follows(viewer, now))
+        .join(Case, Case.case_id == ReadingTask.case_id)
+        .where(_is_met(viewer, now), _is_known())
+    )
 
 
 def load_workitems(

@@ -22,6 +22,7 @@ from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import ReadingTaskState
 from reading_queue.domain.workitem_content import Creation, DicomJson, Output, Said, lacking, outputs_of, report_text
+from reading_queue.domain.workitem_reports import EventType
 from reading_queue.domain.workitem_states import WARNINGS, WORDS, Operation, Status, judge
 from reading_queue.errors import AlreadyClaimed, Conflict, Forbidden, HubError, Invalid, NotFound, WrongState
 from reading_queue.services import claims, signing
@@ -30,6 +31,7 @@ from reading_queue.services.casework import PROCEDURE_RECORD, audit, get_task_lo
 from reading_queue.services.hub import Hub
 from reading_queue.services.visibility import Viewer, may_follow
 from reading_queue.services.withdrawals import withdraw
+from reading_queue.services.workitem_events import report_event
 from reading_queue.services.workitem_views import get_workitem
 from storage.catalogue.tables import Instance, Pack, Patient, Series, Study
 from storage.contract.hops import Hop
@@ -132,6 +134,7 @@ def update_workitem(hub: Hub, viewer: Viewer, workitem_uid: str, transaction_uid
         row = _progress(session, task, now)
         row.percent, row.description = said.percent or row.percent, said.text or row.description
         row.performed, row.reason = said.performed or row.performed, said.reason or row.reason
+        report_event(session, task, EventType.PROGRESS_REPORT)
         audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event="workitem_progress")
 
 

@@ -55,6 +55,7 @@ def build_app(
     app[RUN] = run if run is not None else _own_pool(app)
     app.on_response_prepare.append(secure_headers)
     live.install(app, hub, app[RUN])
+    workitems.install(app, hub, app[RUN])
     app.router.add_get("/events", for_roles(live.events, *EVERYBODY), name="events")
     app.add_routes([*login.ROUTES, *FILES.routes])
     desks = (
@@ -67,6 +68,7 @@ def build_app(
         app.add_subapp(prefix, _sub_application(routes))
     app.add_subapp(fhir.PREFIX, fhir.build_fhir())
     app.add_subapp(workitems.PREFIX, workitems.build_workitems())
+    app.add_subapp(workitems.SUBSCRIBERS, workitems.build_subscribers())
     for prefix, mounted in mounts:
         app.add_subapp(prefix, mounted)
     return app

@@ -83,7 +83,7 @@ class Live:
     def __init__(self, hub: Hub, run: Offload) -> None:
         self._hub = hub
         self._run = run
-        self._wakeups = Wakeups(hub.engine.url, (desk_events.CHANNEL,))
+        self.wakeups = Wakeups(hub.engine.url, (desk_events.CHANNEL,))
         self._streams: set[Stream] = set()
         self._cursor = Cursor(0, 0)
         self._somebody = asyncio.Event()
@@ -91,7 +91,7 @@ class Live:
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
         """Read while the application runs."""
-        async with self._wakeups.running():
+        async with self.wakeups.running():
             task = asyncio.create_task(self._read(), name="desk-events")
             yield
             task.cancel()
@@ -120,7 +120,7 @@ class Live:
             self._somebody.clear()
 
     async def _read(self) -> None:
-        with self._wakeups.subscribed(desk_events.CHANNEL, "") as woken:
+        with self.wakeups.subscribed(desk_events.CHANNEL, "") as woken:
             while True:
                 await self._somebody.wait()
                 with suppress(TimeoutError):

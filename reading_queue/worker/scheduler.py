@@ -26,6 +26,7 @@ from reading_queue.services import (
     scrubbing,
     staging,
     sweeps,
+    workitem_events,
 )
 from reading_queue.services.hub import Hub
 from reading_queue.worker.broker import BrokerUnavailable
@@ -47,6 +48,7 @@ SWEEPS: Final[Mapping[str, Sweep]] = {
     "prune_expired": sweeps.prune_expired,
     "prune_outbox": sweeps.prune_outbox,
     "prune_events": desk_events.prune_events,
+    "prune_workitem_events": workitem_events.prune_workitem_events,
     "sweep_abandoned": staging.sweep_abandoned,
     "complete_records": recording.complete_records,
     "record_revisions": recording.record_revisions,

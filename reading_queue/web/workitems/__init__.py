@@ -5,6 +5,7 @@ CONFORMANCE.md beside this says what is offered.
 
 from __future__ import annotations
 
-from reading_queue.web.workitems.routes import PREFIX, build_workitems
+from reading_queue.web.workitems.channels import install
+from reading_queue.web.workitems.routes import PREFIX, SUBSCRIBERS, build_subscribers, build_workitems
 
-__all__ = ["PREFIX", "build_workitems"]
+__all__ = ["PREFIX", "SUBSCRIBERS", "build_subscribers", "build_workitems", "install"]

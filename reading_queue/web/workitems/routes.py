@@ -8,12 +8,14 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import EVERYBODY, for_roles
-from reading_queue.web.workitems import handlers
+from reading_queue.web.workitems import channels, handlers, subscribing
 from reading_queue.web.workitems.refusals import in_dicom_words
 from storage.dicomweb.addresses import ROOT
 from storage.dicomweb.app import answer_in_words, as_json
 
 PREFIX: Final = f"{ROOT}/workitems"
+SUBSCRIBERS: Final = f"{ROOT}/subscribers"
+_SUBSCRIBER: Final = "/{workitem}/subscribers/{ae_title}"
 
 
 def build_workitems() -> web.Application:
@@ -27,6 +29,16 @@ def build_workitems() -> web.Application:
             web.post("/{workitem}", for_roles(handlers.update, Role.PHYSICIAN)),
             web.put("/{workitem}/state", for_roles(handlers.change_state, Role.PHYSICIAN)),
             web.post("/{workitem}/cancelrequest", for_roles(handlers.request_cancel, *EVERYBODY)),
+            web.post(_SUBSCRIBER, for_roles(subscribing.subscribe, *EVERYBODY)),
+            web.delete(_SUBSCRIBER, for_roles(subscribing.unsubscribe, *EVERYBODY)),
+            web.post(f"{_SUBSCRIBER}/suspend", for_roles(subscribing.suspend, *EVERYBODY)),
         ]
     )
+    return app
+
+
+def build_subscribers() -> web.Application:
+    """Return the application to be mounted under `SUBSCRIBERS`: the notification connections."""
+    app = web.Application(middlewares=[answer_in_words])
+    app.add_routes([web.get("/{ae_title}", for_roles(channels.open_channel, *EVERYBODY))])
     return app

@@ -185,6 +185,10 @@ RIGHTS: dict[str, set[Role]] = {
     "POST /dicomweb/workitems/{workitem}": {P},
     "PUT /dicomweb/workitems/{workitem}/state": {P},
     "POST /dicomweb/workitems/{workitem}/cancelrequest": EVERYBODY,
+    "POST /dicomweb/workitems/{workitem}/subscribers/{ae_title}": EVERYBODY,
+    "DELETE /dicomweb/workitems/{workitem}/subscribers/{ae_title}": EVERYBODY,
+    "POST /dicomweb/workitems/{workitem}/subscribers/{ae_title}/suspend": EVERYBODY,
+    "GET /dicomweb/subscribers/{ae_title}": EVERYBODY,
 }
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from reading_queue.domain.workitem_content import PRIORITIES, WORKITEM_CODES
+from reading_queue.domain.workitem_reports import EventType
 from reading_queue.services.workitem_search import WORKITEM_KEYS
 from reading_queue.web.workitems import build_workitems, routes
 
@@ -30,3 +31,9 @@ def test_codes_and_priorities_are_named() -> None:
     words = section("Attributes")
     assert all(f"{code} {meaning}" in words for code, meaning in WORKITEM_CODES.values())
     assert set(PRIORITIES.values()) == set(re.findall(r"(HIGH|MEDIUM|LOW):", words))
+
+
+def test_every_event_is_named() -> None:
+    named = re.findall(r"^\| (?:UPS|SCP) ([^|]+) \| (\d) \|", section("Subscriptions"), re.MULTILINE)
+    events = {(one.name.removeprefix("SCP_").replace("_", " ").title(), str(one.value)) for one in EventType}
+    assert set(named) == events
