@@ -1,9 +1,19 @@
-"""What the JSON API takes and gives of the network: who is away. Additions are harmless to clients."""
+"""What the JSON API takes and gives of the network, and of who is away. Additions are harmless to clients."""
 
 from __future__ import annotations
 
+from datetime import date
+from typing import Any
+
 from pydantic import AwareDatetime, Field
 
+from reading_queue.services.network_views import (
+    AgreementView,
+    DutyView,
+    OrganisationLine,
+    OrganisationView,
+    PhysicianView,
+)
 from reading_queue.services.presence import AbsenceView
 from reading_queue.web.api.models import Answer, Body
 
@@ -25,3 +35,66 @@ class Absences(Answer):
     """Who is away now."""
 
     absences: tuple[AbsenceView, ...]
+
+
+class Facts(Body):
+    """All facts of an organisation or a physician, named as in a network document, and the version one has seen."""
+
+    facts: dict[str, Any]
+    version: int = Field(ge=0)
+
+
+class Terms(Facts):
+    """All terms of an agreement; `from_day` is a day to come, null for at once."""
+
+    from_day: date | None = None
+
+
+class AgreementEnd(Body):
+    """The last day of an agreement, yesterday at the earliest."""
+
+    last_day: date
+    version: int = Field(ge=1)
+
+
+class WrittenDuty(Body):
+    """Duty as a network document writes it: "always", a weekly roster or periods."""
+
+    duty: Any
+    version: int = Field(ge=1)
+
+
+class Organisations(Answer):
+    """The tree of organisations."""
+
+    organisations: tuple[OrganisationLine, ...]
+
+
+class OrganisationAnswer(Answer):
+    """One organisation."""
+
+    organisation: OrganisationView
+
+
+class AgreementAnswer(Answer):
+    """One agreement."""
+
+    agreement: AgreementView
+
+
+class SavedAgreement(Answer):
+    """Under which id the terms stand: another one where they follow from a day to come."""
+
+    agreement_id: str
+
+
+class PhysicianAnswer(Answer):
+    """One physician."""
+
+    physician: PhysicianView
+
+
+class DutyAnswer(Answer):
+    """A week of a hospital's duty."""
+
+    duty: DutyView

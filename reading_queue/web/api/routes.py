@@ -18,6 +18,7 @@ from reading_queue.web.api import (
     handlers,
     identity,
     models,
+    network,
     network_models,
     order_models,
     orders,
@@ -40,6 +41,10 @@ CONSULT: Final = "/consults/{consult_id}"
 CASE: Final = "/cases/{case_id}"
 DOUBT: Final = "/identity-conflicts/{conflict_id}"
 TASK: Final = "/reading-tasks/{reading_task_id}"
+NETWORK: Final = "/network/organisations"
+ONE: Final = f"{NETWORK}/{{code}}"
+AGREEMENT: Final = "/network/agreements/{agreement_id}"
+PERSON: Final = "/network/physicians/{physician_id}"
 ORDER: Final = "/orders/{order_id}"
 
 OPERATIONS: Final = (
@@ -115,6 +120,18 @@ OPERATIONS: Final = (
     Operation("POST", f"{CASE}/assign", course.assign, COORDINATORS, models.Assignment),
     Operation("GET", "/escalations", course.escalations, COORDINATORS, None, models.Escalations),
     Operation("POST", "/escalations/{escalation_id}/acknowledge", course.acknowledge, COORDINATORS),
+    Operation("GET", NETWORK, network.organisations, COORDINATORS, None, network_models.Organisations),
+    Operation("GET", ONE, network.organisation, COORDINATORS, None, network_models.OrganisationAnswer),
+    Operation("PUT", ONE, network.put_organisation, COORDINATORS, network_models.Facts),
+    Operation("GET", f"{ONE}/duty", network.duty, COORDINATORS, None, network_models.DutyAnswer, ("from",)),
+    Operation("GET", AGREEMENT, network.agreement, COORDINATORS, None, network_models.AgreementAnswer),
+    Operation(
+        "PUT", AGREEMENT, network.put_agreement, COORDINATORS, network_models.Terms, network_models.SavedAgreement
+    ),
+    Operation("POST", f"{AGREEMENT}/end", network.end_agreement, COORDINATORS, network_models.AgreementEnd),
+    Operation("GET", PERSON, network.physician, COORDINATORS, None, network_models.PhysicianAnswer),
+    Operation("PUT", PERSON, network.put_physician, COORDINATORS, network_models.Facts),
+    Operation("PUT", f"{PERSON}/duty", network.put_duty, COORDINATORS, network_models.WrittenDuty),
     Operation("GET", "/presence", presence.own_absence, PHYSICIAN, None, network_models.OwnAbsence),
     Operation("POST", "/presence/away", presence.leave, PHYSICIAN, network_models.Away),
     Operation("POST", "/presence/back", presence.return_to_work, PHYSICIAN),

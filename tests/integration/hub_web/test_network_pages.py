@@ -279,3 +279,41 @@ def test_an_agreement_is_made_changed_and_ended_in_the_browser(
     assert changed.headers["Location"].startswith(f"/coordinator/network/agreements/province-mr-v2:{CLINIC}")
     assert browser.post(f"{page}/end", version="2", last_day="2026-03-02").status == 303
     assert "2026-03-02 – 2026-03-02" in browser.get(page).text
+
+
+def test_programs_read_and_change_the_network_and_hear_of_stale_versions_and_wrong_fields(
+    county: County, program_of: Callable[[str], Visitor], hub: Hub
+) -> None:
+    program, own = program_of(COORDINATOR), physician_id(hub, AUTHOR)
+    listed = program.call("GET", "/network/organisations").json()["organisations"]
+    assert CLINIC in {one["organisation_id"] for one in listed}
+    seen = program.call("GET", f"/network/agreements/{FIRST}").json()["agreement"]
+    names = ("stage", "modalities", "body_regions", "services", "time_limits_min", "valid_from", "valid_until")
+    facts = {**{name: seen[name] for name in names}, "assisting": HOSPITAL, "cases_per_day_max": {"all": 9}}
+    change = {"facts": facts, "version": seen["version"], "from_day": "2026-05-01"}
+    saved = program.call("PUT", f"/network/agreements/{FIRST}", change)
+    assert saved.json() == {"agreement_id": f"renmin-first-v2:{CLINIC}"}
+    stale = program.call("POST", f"/network/agreements/{FIRST}/end", {"last_day": "2026-03-02", "version": 1})
+    assert (stale.status, stale.json()["code"]) == (409, "stale_version")
+    assert (
+        program.call("POST", f"/network/agreements/{FIRST}/end", {"last_day": "2026-03-02", "version": 2}).status == 204
+    )
+    person = program.call("GET", f"/network/physicians/{own}").json()["physician"]
+    wrong = {"facts": {**person["facts"], "wip_max": 0}, "version": person["version"]}
+    refused = program.call("PUT", f"/network/physicians/{own}", wrong)
+    assert (refused.status, refused.json()["code"], refused.json()["detail"]) == (
+        422,
+        "fields_invalid",
+        "look at: wip_max",
+    )
+    wrong["facts"]["wip_max"] = 7
+    assert program.call("PUT", f"/network/physicians/{own}", wrong).status == 204
+    roster = {"duty": {"weekly": {"mon": ["08:00-17:00"]}}, "version": person["duty_version"]}
+    assert program.call("PUT", f"/network/physicians/{own}/duty", roster).status == 204
+    week = program.call("GET", f"/network/organisations/{HOSPITAL}/duty?from=2026-03-09").json()["duty"]
+    assert len(week["days"]) == 7
+    clinic = program.call("GET", f"/network/organisations/{CLINIC}").json()["organisation"]
+    renamed = {"facts": {**clinic["facts"], "name": "双桥镇卫生院"}, "version": clinic["version"]}
+    assert program.call("PUT", f"/network/organisations/{CLINIC}", renamed).status == 204
+    again = program.call("GET", f"/network/organisations/{CLINIC}").json()["organisation"]
+    assert [one["name"] for one in again["history"][0]["differences"]] == ["name"]

@@ -49,6 +49,11 @@ NETWORK_PAGES = (
     "/coordinator/network/agreements/{agreement_id}",
     "/coordinator/network/physicians/{physician_id}",
 )
+NETWORK_OF_API = (
+    "/network/organisations/{code}",
+    "/network/agreements/{agreement_id}",
+    "/network/physicians/{physician_id}",
+)
 NETWORK_ACTS = (
     "/coordinator/network/organisations/{code}/agreements",
     "/coordinator/network/agreements/{agreement_id}/end",
@@ -118,6 +123,11 @@ RIGHTS: dict[str, set[Role]] = {
     **{f"{verb} {path}": {C, A} for verb in ("GET", "POST") for path in NETWORK_PAGES},
     **{f"POST {path}": {C, A} for path in NETWORK_ACTS},
     "GET /coordinator/network/organisations/{code}/duty": {C, A},
+    "GET /api/v1/network/organisations": {C, A},
+    "GET /api/v1/network/organisations/{code}/duty": {C, A},
+    "POST /api/v1/network/agreements/{agreement_id}/end": {C, A},
+    "PUT /api/v1/network/physicians/{physician_id}/duty": {C, A},
+    **{f"{verb} /api/v1{path}": {C, A} for verb in ("GET", "PUT") for path in NETWORK_OF_API},
     "GET /coordinator/links": {C, A},
     "POST /coordinator/links": {C, A},
     "POST /coordinator/links/{link_id}": {C, A},
