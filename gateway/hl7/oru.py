@@ -1,10 +1,11 @@
 """A signed report as ORU^R01 (HL7 2.5.1 chapter 7; IHE RAD-128 Send Imaging Result). Pure.
 
 What is said of the patient and the images is from the signed report; its PDF comes from the signed PDF. From the site's
-order, where there is one, come only what the site calls its order and its examination (ORC-2, OBR-2, OBR-4) and the
-patient class (PV1). The filler order number (ORC-3, OBR-3) is the accession number, by which the site knows the
-examination, else the case. The same report, settings and orders give the same bytes, and the message's control id is a
-function of the document and the target: what is sent again after a lost answer is the same message.
+order, where there is one, come only what the site calls its order and its examination (ORC-2, OBR-2, OBR-4; the HIS's
+own number where it sent the order) and the patient class (PV1). The filler order number (ORC-3, OBR-3) is the accession
+number, by which the site knows the examination, else the case. The same report, settings and orders give the same
+bytes, and the message's control id is a function of the document and the target: what is sent again after a lost answer
+is the same message.
 """
 
 from __future__ import annotations
@@ -39,6 +40,13 @@ _WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _IDEOGRAPHS: Final = re.compile(r"[㐀-鿿豈-﫿\U00020000-\U0003ffff]")
 
 
+class Placer(NamedTuple):
+    """What the system that placed an order calls it (EI)."""
+
+    number: str
+    namespace: str
+
+
 class _Result(NamedTuple):
     """What one OBX says; its fields are escaped already."""
 
@@ -60,8 +68,11 @@ def build_oru(
     message_id: str,
     pdf: bytes | None,
     orders: Mapping[str, Order] = MappingProxyType({}),
+    placers: Mapping[str, Placer] = MappingProxyType({}),
 ) -> bytes:
     """Return the message; `pdf` is the printable report, None to leave it out; `orders` are the site's, by study UID.
+
+    `placers`: of orders that a HIS sent, by their id, what the HIS calls them.
 
     Raises:
         UnicodeEncodeError: the receiver's character set cannot say it; UTF-8 and GB 18030 can say everything.
@@ -69,7 +80,10 @@ def build_oru(
     segments = [_header(report, settings, message_id), _patient(report, settings), *_visit(report, settings, orders)]
     for number, study in enumerate(report.studies, start=1):
         order = orders.get(study.study_uid)
-        segments += _order(report, settings, study, number, order, pdf if number == 1 else None)
+        placer = ""
+        if order is not None:
+            placer = composite(*placers.get(order.order_id, Placer(order.order_id, settings.sending_application)))
+        segments += _order(report, settings, study, number, order, placer, pdf if number == 1 else None)
     return encode(segments, settings.character_set)
 
 
@@ -137,11 +151,11 @@ def _order(
     study: ReportedStudy,
     number: int,
     order: Order | None,
+    placer: str,
     pdf: bytes | None,
 ) -> Iterable[str]:
     """Yield one order with its results: a report about several studies answers the order of each."""
     status = "F" if report.report_version == 1 else "C"
-    placer = composite(order.order_id, settings.sending_application) if order is not None else ""
     filler = composite(study.accession_number or report.case_id, settings.sending_application)
     started = _exam_start(report, study)
     yield segment("ORC", {1: "RE", 2: placer, 3: filler})

@@ -4,11 +4,14 @@ version, and the site's orders that it answers. Reads only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import BytesIO
 
 from pydicom import dcmread
 
+from gateway.hl7.oru import Placer
 from gateway.journal.database import Journal
+from gateway.journal.order_messages import find_placer
 from gateway.journal.orders import find_by_accession, find_by_study_uid
 from gateway.journal.returns import find_fetched
 from gateway.returns.proof import DocumentAltered, verify_content
@@ -52,6 +55,11 @@ class Companions:
             if row is not None and row.order.patient_number == report.patient.patient_number:
                 found[study.study_uid] = row.order
         return found
+
+    def find_placers(self, orders: Mapping[str, Order]) -> dict[str, Placer]:
+        """Return what the HIS calls those of the orders that it sent, by order id."""
+        ids = dict.fromkeys(order.order_id for order in orders.values())
+        return {one: Placer(*placer) for one in ids if (placer := find_placer(self._journal, one)) is not None}
 
 
 def pdf_of(part10: bytes) -> bytes:

@@ -101,7 +101,9 @@ class FolderChannel:
                 report, message = parse_signed_report(signed), self._target.message
                 pdf = self._companions.find_pdf(parcel.descriptor) if message.pdf else None
                 message_id = control_id(parcel.descriptor.document_id, self._target.target)
-                yield f"{stem}.hl7", build_oru(report, message, message_id, pdf, self._companions.find_orders(report))
+                orders = self._companions.find_orders(report)
+                placers = self._companions.find_placers(orders)
+                yield f"{stem}.hl7", build_oru(report, message, message_id, pdf, orders, placers)
 
     def _stem(self, descriptor: DocumentDescriptor, signed: bytes) -> str:
         values = {

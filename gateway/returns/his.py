@@ -78,7 +78,9 @@ class HisChannel:
             return Refused(DeliveryFailure.of(DeliveryFault.REPORT_UNREADABLE))
         message_id = control_id(parcel.descriptor.document_id, self._target.target)
         orders = self._companions.find_orders(report)
-        return self._exchange(build_oru(report, self._target.message, message_id, pdf, orders), message_id)
+        placers = self._companions.find_placers(orders)
+        message = build_oru(report, self._target.message, message_id, pdf, orders, placers)
+        return self._exchange(message, message_id)
 
     def close(self) -> None:
         """Keep the connection for the next time."""

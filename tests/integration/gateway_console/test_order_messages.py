@@ -27,7 +27,7 @@ def test_refused_message_waits_for_somebody_with_its_reason_until_it_is_dismisse
     clinic: Clinic, someone: Browser
 ) -> None:
     assert send(clinic, message(*changed("|CT|", "|RAD|", *EXAMPLE))) == "AE"
-    assert "医院信息系统的一份申请被拒绝" in someone.get("/attention").text
+    assert "医院信息系统的一条消息被拒绝" in someone.get("/attention").text
     page = someone.get("/orders/messages").text
     assert "OBR-24" in page
     assert "不认识该编码对应的设备类型" in page
@@ -36,7 +36,7 @@ def test_refused_message_waits_for_somebody_with_its_reason_until_it_is_dismisse
     (kept,) = list_messages(clinic.journal)
     assert "王^秀兰" in someone.get(f"/orders/messages/{kept.message_id}").text
     assert someone.post(f"/orders/messages/{kept.message_id}/dismiss").status == 303
-    assert "医院信息系统的一份申请被拒绝" not in someone.get("/attention").text
+    assert "医院信息系统的一条消息被拒绝" not in someone.get("/attention").text
     assert someone.post(f"/orders/messages/{kept.message_id}/dismiss").status == 409
 
 

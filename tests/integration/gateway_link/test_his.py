@@ -17,6 +17,7 @@ from gateway.clock import utc_now
 from gateway.hl7.message import parse_message
 from gateway.hl7.mllp import frame
 from gateway.journal import deliveries
+from gateway.journal.order_messages import name_by_placer
 from gateway.journal.orders import add_order
 from gateway.operations import Asker, NotPossible, cancel_delivery, requeue_deliveries
 from storage.contract.identifiers import new_id
@@ -75,9 +76,16 @@ def test_report_and_pdf_reach_the_his_and_its_word_is_the_receipt(clinic: Clinic
     assert his.connections == 1  # kept alive
 
 
-@pytest.mark.parametrize(("patient_number", "is_ours"), [("P20260001", True), ("P-OF-ANOTHER", False)])
+@pytest.mark.parametrize(
+    ("patient_number", "placed", "shown"),
+    [
+        ("P20260001", False, ("order077", "I", "胸部CT平扫")),
+        ("P20260001", True, ("HIS-17", "I", "胸部CT平扫")),  # as the HIS that sent the order calls it
+        ("P-OF-ANOTHER", False, ("", "", "CT Report")),
+    ],
+)
 def test_the_clinics_own_order_is_named_and_one_of_another_patient_never(
-    clinic: Clinic, hub: HubStandIn, his: His, patient_number: str, is_ours: bool
+    clinic: Clinic, hub: HubStandIn, his: His, patient_number: str, placed: bool, shown: tuple[str, str, str]
 ) -> None:
     report = publish_signed(hub)
     now = utc_now()
@@ -92,11 +100,12 @@ def test_the_clinics_own_order_is_named_and_one_of_another_patient_never(
     values |= {"accession_number": report.content.studies[0].accession_number}
     with clinic.journal.transaction() as connection:
         add_order(connection, Order.model_validate(values))
+        if placed:
+            name_by_placer(connection, "HIS", "HIS-17", "order077")
     clinic.connect(targets=[his.target()])
     eventually(lambda: is_home(hub, report))
     message = parse_message(his.messages[0], "UNICODE UTF-8")
-    shown = (message.get("OBR", 2), message.get("PV1", 2), message.get("OBR", 4, 2))
-    assert shown == (("order077", "I", "胸部CT平扫") if is_ours else ("", "", "CT Report"))
+    assert (message.get("OBR", 2), message.get("PV1", 2), message.get("OBR", 4, 2)) == shown
 
 
 class IndependentHis:
