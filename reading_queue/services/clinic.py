@@ -27,14 +27,25 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.identity_views import DoubtView, list_doubts
 from reading_queue.services.information_requests import InformationRequestView, list_requests
 from reading_queue.services.joining import PartnerView, list_partners
+from reading_queue.services.order_refusals import orders_of_study
 from reading_queue.services.preliminary import PreliminaryView, find_preliminary
 from reading_queue.services.report_documents import find_pdf
 from reading_queue.services.study_list import StudyLine, select_lines, view_lines
 from reading_queue.services.visibility import Viewer, may_follow_study, require_case, require_study
 from reading_queue.services.voiding import VoidingView, view_voiding
+from storage.catalogue.tables import Study
 from storage.ledger.tables import CustodyEvent
 
 EXPORT: Final = "110106"  # DCM audit event
+
+
+@dataclass(frozen=True, slots=True)
+class OrderOfStudy:
+    """An order of a study, as its page names it."""
+
+    order_id: str
+    accession_number: str
+    procedure_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,7 @@ class StudyView:
     partners: tuple[PartnerView, ...] = ()  # cases with which this one may be read together
     doubts: tuple[DoubtView, ...] = ()  # whether order and images are of one person; open ones first
     events: frozenset[CaseEvent] = frozenset()  # what the viewer may do now
+    orders: tuple[OrderOfStudy, ...] | None = None  # None while the images are on their way
 
 
 def study_view(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, *, audited: bool = True) -> StudyView:
@@ -98,6 +110,7 @@ def study_view(hub: Hub, viewer: Viewer, site_id: str, study_uid: str, *, audite
             partners=list_partners(session, case),
             doubts=list_doubts(session, case, viewer.language),
             events=events,
+            orders=_load_orders(session, site_id, study_uid),
         )
 
 
@@ -155,6 +168,17 @@ def _find_before(session: Session, report: ReportContent) -> ReportContent | Non
     )
     content = session.scalar(before)
     return ReportContent.from_json(content) if content is not None else None
+
+
+def _load_orders(session: Session, site_id: str, study_uid: str) -> tuple[OrderOfStudy, ...] | None:
+    its = Study.site_id == site_id, Study.study_uid == study_uid
+    study = session.scalars(select(Study).where(*its)).one_or_none()
+    if study is None:
+        return None
+    return tuple(
+        OrderOfStudy(row.order_id, row.accession_number, row.content["procedure_name"])
+        for row in orders_of_study(session, study)
+    )
 
 
 def _load_actors(session: Session, site_id: str, study_uid: str) -> dict[str, str]:

@@ -106,9 +106,11 @@ def test_an_order_is_made_for_a_study_that_came_without_one(browser_of: Of, coun
     clinic = browser_of(TECHNICIAN)
     address = f"/clinic/orders/new?site_id={FIRST_SITE}&study_uid={STUDY}"
     assert address.replace("&", "&amp;") in clinic.get("/clinic/orders").text
+    assert address.replace("&", "&amp;") in clinic.get(f"/clinic/studies/{FIRST_SITE}/{STUDY}").text
     assert 'value="P4001"' in clinic.get(address).text
     whose = {"site_id": FIRST_SITE, "study_uid": STUDY}
     order_id = entered(clinic.post("/clinic/orders/new", **FORM, **whose))
+    assert f"/clinic/orders/{order_id}" in clinic.get(f"/clinic/studies/{FIRST_SITE}/{STUDY}").text
     assert "此检查已有申请单" in clinic.post("/clinic/orders/new", **FORM, **whose).text
     assert address.replace("&", "&amp;") not in clinic.get("/clinic/orders").text
     assert clinic.post(f"/clinic/orders/{order_id}/cancel", version="1", reason="重复").status == 409

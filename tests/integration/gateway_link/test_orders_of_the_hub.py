@@ -1,0 +1,57 @@
+"""An order that is made at the hub stands on the worklist of the clinic's scanners, until it is cancelled there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.bootstrap import open_journal
+from gateway.clock import utc_now
+from gateway.journal.actions import record_action
+from gateway.journal.database import Journal
+from gateway.settings import GatewaySettings
+from reading_queue.domain.roles import Role
+from reading_queue.services import order_entry
+from reading_queue.services.order_entry import Consent, Wanted
+from reading_queue.services.visibility import Viewer
+from tests.integration.gateway_link.test_examination import TYPED
+from tests.integration.gateway_link.test_order_commands import worklist
+from tests.integration.gateway_link.test_real_hub import PATIENCE_S, SITE, RealHub, dicom_port, enrolled, real
+from tests.support.waiting import eventually
+
+__all__ = ["dicom_port", "enrolled", "real"]
+pytestmark = pytest.mark.postgres
+
+
+def technician() -> Viewer:
+    return Viewer("t1", "t1", "高原", Role.TECHNICIAN, SITE, SITE, None, "zh", utc_now())
+
+
+def test_an_order_of_the_hub_reaches_the_scanners_and_leaves_them_when_it_is_cancelled(
+    real: RealHub, enrolled: GatewaySettings, dicom_port: int, tmp_path: Path
+) -> None:
+    journal = open_journal(enrolled)
+    wanted = Wanted(SITE, TYPED, Consent("王芳", utc_now()), confirmed=("history", "question"))
+    order = order_entry.enter_order(real.hub, technician(), wanted)
+    looks = iter(range(10_000))
+
+    def offered() -> list[str]:
+        look_now(journal)
+        return worklist(dicom_port, tmp_path / f"worklist-{next(looks)}")
+
+    def is_listed() -> None:
+        assert offered() == [order.accession_number]
+
+    def is_gone() -> None:
+        assert offered() == []
+
+    eventually(is_listed, PATIENCE_S, every_s=0.3)
+    order_entry.cancel_order(real.hub, technician(), order.order_id, 1, "病人未到")
+    eventually(is_gone, PATIENCE_S, every_s=0.3)
+
+
+def look_now(journal: Journal) -> None:
+    """Let every loop of the gateway look now."""
+    with journal.transaction() as connection:
+        record_action(connection, utc_now(), "test", "look", "")
