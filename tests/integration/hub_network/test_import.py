@@ -6,7 +6,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from sqlalchemy import select
 from reading_queue.db.network_tables import DutyPeriod
 from reading_queue.db.tables import Account, Agreement, Physician
 from reading_queue.domain.network_changes import Kind
+from reading_queue.domain.network_telling import tell_changes
+from reading_queue.services import network_editing, network_views
 from reading_queue.services.accounts import login
 from reading_queue.services.hub import Hub
 from reading_queue.services.network import NetworkChanged, export_network, load_network, plan_import
@@ -28,7 +30,7 @@ from reading_queue.services.network_document import NetworkInvalid
 from reading_queue.services.network_versions import network_as_of
 from reading_queue.services.network_yaml import read_yaml, write_yaml
 from storage.ledger.tables import AuditEvent
-from tests.integration.hub_web.county import CHEAP, PASSWORD, read_document
+from tests.integration.hub_web.county import CHEAP, PASSWORD, County, read_document
 from tests.support.clock import SteerableClock
 from tests.support.networks import networks
 
@@ -278,3 +280,28 @@ def test_duty_that_goes_on_is_not_interrupted_and_past_duty_stays(hub: Hub, hub_
         assert session.execute(duty).all() == [(began, hub_clock.now)]
         lines = select(AuditEvent.detail).where(AuditEvent.object_kind == "network").order_by(AuditEvent.at.desc())
         assert session.scalars(lines).first() == {"duty_change": 1}
+
+
+def test_what_the_desk_has_changed_is_exported_and_no_older_file_undoes_it_unsaid(hub: Hub) -> None:
+    county = County(hub).build()
+    older, coordinator = export_network(hub), county.viewer("coordinator")
+    first = "renmin-first:qinghe-t01"
+    seen = network_views.view_agreement(hub, coordinator, first)
+    terms = {name: getattr(seen, name) for name in ("stage", "modalities", "body_regions", "services", "valid_until")}
+    terms |= {"assisting": seen.assisting_id, "valid_from": seen.valid_from, "time_limits_min": {"stat": 30}}
+    network_editing.save_agreement(hub, coordinator, first, terms, seen.version, date(2026, 4, 1))
+    with hub.transaction() as session:
+        licence = Physician.licence_number == "DEMO-0001"
+        physician_id = session.scalars(select(Physician.physician_id).where(licence)).one()
+    duty = {"weekly": {"tue": ["13:00-20:00", "08:00-12:00"]}, "days_off": [], "extra": {}}
+    network_editing.save_duty(hub, coordinator, physician_id, duty, 1)
+    exported, _ = read_yaml("network.yaml", write_yaml(export_network(hub)))
+    assert plan_import(hub, exported, whole=True).changes == ()
+    with pytest.raises(NetworkInvalid, match="renmin-first and renmin-first-v2 cover the same work of qinghe-t01"):
+        plan_import(hub, older)
+    del older["agreements"]
+    assert list(tell_changes(plan_import(hub, older).changes, 0)) == [
+        "1 changed:",
+        "  physician zhou.wei: duty (tue 08:00-12:00, 13:00-20:00) -> always",
+        "0 left as they are.",
+    ]
