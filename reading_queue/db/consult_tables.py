@@ -1,10 +1,10 @@
-"""Opinions that the holder of a case asks for up the line."""
+"""Opinions that the holder of a case asks for up the line, and lists of cases for conferences."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import Date, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from storage.tables import Base
@@ -38,3 +38,22 @@ class Consult(Base):
     ended_at: Mapped[datetime | None]
     words: Mapped[str] = mapped_column(server_default="")  # the opinion, or why there is none
     report_id: Mapped[str | None] = mapped_column(ForeignKey("reports.report_id"))  # the version it belongs to
+
+
+class MdtEntry(Base):
+    """A case on a hospital's list for a conference of several disciplines."""
+
+    __tablename__ = "mdt_entries"
+    __table_args__ = (Index("ix_mdt_entries_of_hospital", "organisation_id", "meets_on"),)
+
+    mdt_id: Mapped[str] = mapped_column(primary_key=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.case_id"), index=True)
+    organisation_id: Mapped[str] = mapped_column(ForeignKey("organisations.organisation_id"))
+    asked_by: Mapped[str] = mapped_column(ForeignKey("accounts.account_id"))
+    asked_at: Mapped[datetime]
+    question: Mapped[str]
+    meets_on: Mapped[date] = mapped_column(Date)
+    participants: Mapped[str] = mapped_column(server_default="")
+    outcome: Mapped[str] = mapped_column(server_default="")
+    outcome_at: Mapped[datetime | None]
+    outcome_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))

@@ -1,0 +1,43 @@
+"""The list of cases for a conference of several disciplines: parse, one service call, answer."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from aiohttp import web
+
+from reading_queue.errors import Invalid
+from reading_queue.services import mdt
+from reading_queue.services.visibility import Viewer
+from reading_queue.web.keys import HUB, in_thread
+from reading_queue.web.parsing import field
+from reading_queue.web.rendering import page
+from storage.screens.requests import redirect
+
+LIST = "/radiologist/mdt"
+
+
+async def show(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show the list of the viewer's hospital."""
+    entries = await in_thread(request, mdt.list_mdt, request.config_dict[HUB], viewer)
+    return page(request, "radiologist/mdt.html", entries=entries)
+
+
+async def put(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Put a case on the list."""
+    form = await request.post()
+    try:
+        meets_on = date.fromisoformat(field(form, "meets_on"))
+    except ValueError as exc:
+        raise Invalid("the day of the conference is needed") from exc
+    what = request.match_info["case_id"], field(form, "question"), meets_on
+    await in_thread(request, mdt.put_on_list, request.config_dict[HUB], viewer, *what)
+    return redirect(LIST)
+
+
+async def note(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Write what came of it."""
+    form = await request.post()
+    what = request.match_info["mdt_id"], field(form, "participants"), field(form, "outcome")
+    await in_thread(request, mdt.note_outcome, request.config_dict[HUB], viewer, *what)
+    return redirect(LIST)
