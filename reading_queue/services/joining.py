@@ -239,7 +239,7 @@ def _join(
         enter_green_channel(session, hub, kept, GreenChannel(other.green_channel), now)
     detail = {"other_case_id": other.case_id}
     key = f"joined:{kept.case_id}:{other.case_id}"
-    record_custody(session, kept, Hop.JOINED, key, now, actor=account_id, uids=uids, detail=detail)
+    record_custody(session, kept, Hop.JOINED, key, now, actor=account_id, detail=detail)
     check_identity(session, kept, now)
 
 

@@ -22,7 +22,7 @@ from reading_queue.db.tables import Case, CaseStudy, ClinicOrder
 from reading_queue.domain.order_matching import DAYS_APART_MAX, SamePatient, StudyOfPatient, are_two_patients, propose
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import NotFound
-from reading_queue.services.casework import audit, find_case_of, get_case_locked, record_custody
+from reading_queue.services.casework import audit, find_case_of_locked, record_custody
 from reading_queue.services.holds import AT_THE_SITE, parse_words
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name
@@ -260,11 +260,10 @@ def reject_match(hub: Hub, viewer: Viewer, order_id: str, study_uid: str, reason
 
 def _get_study_locked(session: Session, site_id: str, study_uid: str) -> tuple[Study, Case]:
     """Return the study and its case, which nobody changes until the transaction ends."""
-    case_id = find_case_of(session, site_id, study_uid)
+    case = find_case_of_locked(session, site_id, study_uid)
     of_site = select(Study).where(Study.site_id == site_id, Study.study_uid == study_uid)
-    if case_id is None or session.scalar(of_site) is None:
+    if case is None or session.scalar(of_site) is None:
         raise NotFound("there is no such study to be read at the order's site")
-    case = get_case_locked(session, case_id)
     return session.scalars(of_site.execution_options(populate_existing=True)).one(), case
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import update
 
-from reading_queue.db.tables import CaseStudy
+from reading_queue.db.tables import Case, CaseStudy
 from reading_queue.errors import NotFound, WrongState
 from reading_queue.services.case_facts import copy_facts, list_studies
 from reading_queue.services.cases import make_ready, new_case
@@ -18,6 +18,7 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.identity_doubts import check_identity
 from reading_queue.services.joining import UNCLAIMED, ask_anew, take_doubts
 from reading_queue.services.orders import match_study
+from reading_queue.services.study_orders import lock_orders_of
 from reading_queue.services.visibility import Viewer, require, require_case
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
@@ -35,6 +36,7 @@ def separate_study(hub: Hub, viewer: Viewer, case_id: str, study_uid: str, reaso
     words = parse_words(reason, "say in a few words why this is read alone")
     with hub.transaction() as session:
         require_case(session, viewer, case_id, now)
+        lock_orders_of(session, session.get_one(Case, case_id).site_id)  # before the case, as where orders come
         case = get_case_locked(session, case_id)
         studies = {study.study_uid: study for study in list_studies(session, case_id)}
         if study_uid not in studies:
