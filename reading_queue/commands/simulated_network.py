@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from reading_queue.domain.routing import AgreementFacts, PhysicianFacts
+from reading_queue.domain.routing import POINTS_OF_ONE_RVU, AgreementFacts, PhysicianFacts
 from reading_queue.simulation import Hospital, Network, RosteredPhysician, TimedAgreement
 
 if TYPE_CHECKING:
     from reading_queue.services.network_parts import AgreementPart, NetworkDocument, PhysicianPart
+
+WORKLOAD_DAYS: Final = 7  # over which the hub counts workload
 
 
 def network_of(document: Mapping[str, Any], begin: datetime, days: int) -> Network:
@@ -56,8 +58,16 @@ def _physician(part: PhysicianPart, time_zone: str, begin: datetime, days: int) 
         workload_points=0,
         also_at=part.also_at,
         specialties=frozenset(part.specialties),
+        weekly_points_max=_weekly_points_max(part, days),
     )
     return RosteredPhysician(facts, part.name, part.duty == "always")
+
+
+def _weekly_points_max(part: PhysicianPart, days: int) -> int | None:
+    """Return the limit of seven days; a longer run counts all its work together, so that it has none there."""
+    if part.weekly_rvu_max is None or days > WORKLOAD_DAYS:
+        return None
+    return part.weekly_rvu_max * POINTS_OF_ONE_RVU
 
 
 def _agreement(part: AgreementPart, requesting: str) -> TimedAgreement:
