@@ -35,6 +35,10 @@ _REPORT_CODES: Final[Mapping[str, tuple[str, str]]] = {
 _ANY_REPORT: Final = ("18748-4", "Diagnostic Imaging Report")
 _SECTIONS: Final[Mapping[str, str]] = {"CT": "CT", "MR": "NMR", "US": "OUS", "NM": "NMS", "XA": "VUS"}  # table 0074
 _ANY_SECTION: Final = "RAD"
+VOID_WORDS: Final = (
+    "本报告已作废，不作为诊疗依据；正确的报告将另行出具。 "
+    "This report is void and must not be used; what is right is reported anew."
+)
 _SEXES: Final = frozenset({"M", "F", "O"})
 _WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _IDEOGRAPHS: Final = re.compile(r"[㐀-鿿豈-﫿\U00020000-\U0003ffff]")
@@ -57,9 +61,11 @@ class _Result(NamedTuple):
     unit: str = ""
 
 
-def control_id(document_id: str, target: str) -> str:
+def control_id(document_id: str, target: str, *, is_void: bool = False) -> str:
     """Return MSH-10: the same for every repetition of this document to this target, another for everything else."""
-    return hashlib.sha256(f"{document_id}/{target}".encode()).hexdigest()[:CONTROL_ID_CHARACTERS_MAX]
+    return hashlib.sha256(f"{document_id}/{target}{'/void' if is_void else ''}".encode()).hexdigest()[
+        :CONTROL_ID_CHARACTERS_MAX
+    ]
 
 
 def build_oru(
@@ -69,10 +75,14 @@ def build_oru(
     pdf: bytes | None,
     orders: Mapping[str, Order] = MappingProxyType({}),
     placers: Mapping[str, Placer] = MappingProxyType({}),
+    *,
+    is_void: bool = False,
 ) -> bytes:
     """Return the message; `pdf` is the printable report, None to leave it out; `orders` are the site's, by study UID.
 
-    `placers`: of orders that a HIS sent, by their id, what the HIS calls them.
+    `placers`: of orders that a HIS sent, by their id, what the HIS calls them. Of a report that was declared void
+    (作废) every result is marked as posted wrong (W of table 0085), a note says so in words, and its PDF is left out:
+    the signed one does not say that it no longer counts.
 
     Raises:
         UnicodeEncodeError: the receiver's character set cannot say it; UTF-8 and GB 18030 can say everything.
@@ -83,8 +93,23 @@ def build_oru(
         placer = ""
         if order is not None:
             placer = composite(*placers.get(order.order_id, Placer(order.order_id, settings.sending_application)))
-        segments += _order(report, settings, study, number, order, placer, pdf if number == 1 else None)
+        document = pdf if number == 1 and not is_void else None
+        told = list(_order(report, settings, study, number, order, placer, document))
+        segments += _as_void(told) if is_void else told
     return encode(segments, settings.character_set)
+
+
+def _as_void(segments: Iterable[str]) -> Iterable[str]:
+    """Yield the segments of an order with its results as posted wrong: a correction (table 0123), W (table 0085)."""
+    for one in segments:
+        fields = one.split("|")
+        if fields[0] == "OBR":
+            fields[25] = "C"
+        elif fields[0] == "OBX":
+            fields[11] = "W"
+        yield "|".join(fields)
+        if fields[0] == "OBR":
+            yield segment("NTE", {1: "1", 2: "L", 3: escape(VOID_WORDS)})
 
 
 def is_national_id(number: str) -> bool:

@@ -161,6 +161,16 @@ def requeue_delivery(connection: sqlite3.Connection, document_id: str, target: s
     )
 
 
+def requeue_void(connection: sqlite3.Connection, study_uid: str) -> int:
+    """Let every HIS that was told of a report about this study be told that it is void; return how many reports."""
+    return connection.execute(
+        "UPDATE deliveries SET state = 'due', attempts = 0 WHERE state = 'delivered' AND target LIKE ? AND EXISTS ("
+        " SELECT 1 FROM documents, json_each(json_extract(documents.descriptor, '$.canonical'), '$.study_uids') study"
+        " WHERE documents.document_id = deliveries.document_id AND study.value = ?)",
+        (f"{TargetKind.HL7}:%", study_uid),
+    ).rowcount
+
+
 def requeue_target(journal: Journal, target: str, now: datetime) -> int:
     """Try everything that this target has not got now; return how many documents that is."""
     with journal.transaction() as connection:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.journal.database import Journal, from_text, to_text
+from gateway.journal.deliveries import requeue_void
+from storage.contract.hops import Hop
 from storage.contract.wire import HubEvent
 
 
@@ -44,8 +46,14 @@ def is_known(journal: Journal, event: HubEvent) -> bool:
 
 
 def add_hub_events(journal: Journal, events: Sequence[HubEvent], through: datetime) -> None:
-    """Keep these events, and that there is none before `through` that is not here."""
+    """Keep these events, and that there is none before `through` that is not here.
+
+    A report that they newly say is void is told to the HIS once more, in the same transaction.
+    """
+    new_ones = [event for event in events if event.hop == Hop.VOIDED and not is_known(journal, event)]
     with journal.transaction() as connection:
+        for event in new_ones:
+            requeue_void(connection, event.study_uid)
         connection.executemany(
             "INSERT INTO hub_events VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             [
@@ -61,6 +69,18 @@ def add_hub_events(journal: Journal, events: Sequence[HubEvent], through: dateti
             ],
         )
         connection.execute("UPDATE hub_contact SET events_through = ?", (to_text(through),))
+
+
+def find_void_since(journal: Journal, study_uids: Sequence[str], since: datetime) -> bool:
+    """Return whether the hub has said since then that a report about these studies is void.
+
+    Both moments are of the hub's clock: what is read anew after a void report is another report.
+    """
+    told = journal.read(
+        "SELECT 1 FROM hub_events WHERE hop = ? AND at >= ? AND study_uid IN (SELECT value FROM json_each(?)) LIMIT 1",
+        (Hop.VOIDED, to_text(since), json.dumps(list(study_uids))),
+    )
+    return bool(told)
 
 
 def hub_events_of(journal: Journal, study_uid: str) -> list[HubEvent]:

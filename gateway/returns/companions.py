@@ -11,6 +11,7 @@ from pydicom import dcmread
 
 from gateway.hl7.oru import Placer
 from gateway.journal.database import Journal
+from gateway.journal.hub_news import find_void_since
 from gateway.journal.order_messages import find_placer
 from gateway.journal.orders import find_by_accession, find_by_study_uid
 from gateway.journal.returns import find_fetched
@@ -45,6 +46,10 @@ class Companions:
         """Return the printable PDF itself, out of its DICOM object."""
         content = self.find(beside, DocumentKind.PDF)
         return None if content is None else pdf_of(content)
+
+    def find_void(self, report: SignedReport) -> bool:
+        """Return whether the hub has declared the report void."""
+        return find_void_since(self._journal, [study.study_uid for study in report.studies], report.signed_at)
 
     def find_orders(self, report: SignedReport) -> dict[str, Order]:
         """Return the site's orders that the report answers, by study UID; one of another patient is none."""

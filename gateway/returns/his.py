@@ -76,10 +76,11 @@ class HisChannel:
             report = parse_signed_report(parcel.path.read_bytes())
         except ReportUnreadable:
             return Refused(DeliveryFailure.of(DeliveryFault.REPORT_UNREADABLE))
-        message_id = control_id(parcel.descriptor.document_id, self._target.target)
+        is_void = self._companions.find_void(report)
+        message_id = control_id(parcel.descriptor.document_id, self._target.target, is_void=is_void)
         orders = self._companions.find_orders(report)
         placers = self._companions.find_placers(orders)
-        message = build_oru(report, self._target.message, message_id, pdf, orders, placers)
+        message = build_oru(report, self._target.message, message_id, pdf, orders, placers, is_void=is_void)
         return self._exchange(message, message_id)
 
     def close(self) -> None:

@@ -17,12 +17,14 @@ from gateway.clock import utc_now
 from gateway.hl7.message import parse_message
 from gateway.hl7.mllp import frame
 from gateway.journal import deliveries
+from gateway.journal.hub_news import add_hub_events
 from gateway.journal.order_messages import name_by_placer
 from gateway.journal.orders import add_order
 from gateway.operations import Asker, NotPossible, cancel_delivery, requeue_deliveries
+from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 from storage.contract.orders import Order
-from storage.contract.wire import DocumentKind, ReceiptStep
+from storage.contract.wire import DocumentKind, HubEvent, ReceiptStep
 from tests.integration.gateway_link.conftest import Clinic
 from tests.integration.gateway_link.documents import PDF, Published, publish, publish_signed
 from tests.integration.gateway_link.hub_stand_in import SITE_ID, HubStandIn
@@ -74,6 +76,31 @@ def test_report_and_pdf_reach_the_his_and_its_word_is_the_receipt(clinic: Clinic
     publish_signed(hub)
     eventually(lambda: _is(len(his.messages), 2))
     assert his.connections == 1  # kept alive
+
+
+def test_report_that_is_declared_void_is_told_to_the_his_as_wrong_and_one_read_anew_is_not(
+    clinic: Clinic, hub: HubStandIn, his: His
+) -> None:
+    clinic.connect(targets=[his.target()])
+    report = publish_signed(hub)
+    eventually(lambda: is_home(hub, report))
+    assert status_of(his.messages[-1]) == "F"
+    study_uid, signed_at = report.content.studies[0].study_uid, report.content.signed_at
+    voided = HubEvent(event_id=7, study_uid=study_uid, hop=Hop.VOIDED, at=signed_at + timedelta(hours=1), actor_name="")
+    for _ in range(2):  # told twice it is void once
+        add_hub_events(clinic.journal, [voided], voided.at)
+        clinic.disconnect()
+        clinic.connect(targets=[his.target()])
+        eventually(lambda: _is(len(his.messages), 2))
+    assert status_of(his.messages[-1]) == "W"
+    eventually(lambda: _is(state_of(clinic, report), "delivered"))
+
+
+def status_of(message: bytes) -> str:
+    """Return the one status of all results (OBX-11)."""
+    told = parse_message(message, "UNICODE UTF-8")
+    (status,) = {told.at(place, 11) for place in told.named("OBX")}
+    return status
 
 
 @pytest.mark.parametrize(

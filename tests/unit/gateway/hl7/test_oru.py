@@ -66,6 +66,16 @@ def test_a_correction_and_a_critical_value_say_so() -> None:
     assert told.at(places["Findings"], 8) == ""
 
 
+def test_a_void_report_is_posted_as_wrong_without_its_pdf() -> None:
+    told = read(build_oru(report(), SETTINGS, "id1", b"%PDF", is_void=True))
+    assert told.get("OBR", 25) == "C"
+    assert {told.at(place, 11) for place in told.named("OBX")} == {"W"}
+    assert "ED" not in {told.at(place, 2) for place in told.named("OBX")}
+    assert "作废" in told.get("NTE", 3)
+    assert [told.get("OBR", field) for field in (3, 18)] == ["A2026-0001", "A2026-0001"]  # by which the HIS finds it
+    assert control_id("d", "hl7:his", is_void=True) != control_id("d", "hl7:his")
+
+
 def test_the_pdf_comes_back_to_the_byte() -> None:
     pdf = bytes(range(256)) * 9
     told = read(build_oru(report(), SETTINGS, "id1", pdf))
