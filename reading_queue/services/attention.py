@@ -32,7 +32,7 @@ from reading_queue.services.visibility import Viewer, require, visible_sites
 from storage.catalogue.tables import SOUND, Grant, GrantedPack, Pack, Patient, Study, Transfer
 from storage.contract.hops import Hop
 from storage.contract.wire import ReceiptStep, TransferState
-from storage.ledger.tables import CustodyEvent, DeadJob, Site
+from storage.ledger.tables import OPEN_DEAD_JOB, CustodyEvent, DeadJob, Site
 
 UNDELIVERED_AFTER: Final = timedelta(minutes=15)  # a signed report should be home long before
 STALLED_AFTER: Final = timedelta(minutes=30)  # without a new grant or commit; the slowest line brings a pack sooner
@@ -437,7 +437,7 @@ def _dead_jobs(session: Session, sites: frozenset[str], language: str) -> Iterat
     )
     names = dict(session.execute(select(Site.site_id, site_name(language)).where(Site.site_id.in_(sites))).all())
     for about in (of_pack, of_task, of_report):
-        waiting = about.where(DeadJob.retried_at.is_(None)).order_by(DeadJob.failed_at).limit(STUCK_MAX)
+        waiting = about.where(OPEN_DEAD_JOB).order_by(DeadJob.failed_at).limit(STUCK_MAX)
         for dead, site_id, study_uid in session.execute(waiting):
             reason = f"{dead.job} ({dead.dead_job_id}): {dead.reason}"
             yield Stuck(StuckKind.DEAD_JOB, site_id, names[site_id], study_uid, dead.failed_at, reason, code=dead.job)

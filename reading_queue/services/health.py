@@ -6,7 +6,7 @@ from sqlalchemy import func, select, text
 
 from reading_queue.services.hub import Hub
 from reading_queue.services.scrubbing import report
-from storage.ledger.tables import DeadJob, OutboxMessage
+from storage.ledger.tables import OPEN_DEAD_JOB, DeadJob, OutboxMessage
 
 OUTBOX_LATE_S = 30.0  # a launch that waits longer than this shows that the relay or the broker stands still
 
@@ -45,7 +45,7 @@ def check_outbox(hub: Hub) -> str:
 def count_dead_jobs(hub: Hub) -> int:
     """Return how many jobs failed for good and were not tried again since."""
     with hub.transaction() as session:
-        dead = select(func.count()).select_from(DeadJob).where(DeadJob.retried_at.is_(None))
+        dead = select(func.count()).select_from(DeadJob).where(OPEN_DEAD_JOB)
         return session.scalars(dead).one()
 
 

@@ -19,7 +19,7 @@ from reading_queue.domain.roles import Role
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name
 from reading_queue.services.visibility import Viewer, require, visible_sites
-from storage.ledger.tables import DeadJob, Gateway, OutboxMessage, Site
+from storage.ledger.tables import OPEN_DEAD_JOB, DeadJob, Gateway, OutboxMessage, Site
 
 HOURS: Final = 24
 SILENT_AFTER_S: Final = 300  # a gateway polls all the time; after this long without a word its line is down
@@ -136,7 +136,7 @@ def queue_health(hub: Hub, viewer: Viewer) -> QueueHealth:
     due = due.where(OutboxMessage.published_at.is_(None), OutboxMessage.due_at <= hub.clock())
     with hub.transaction() as session:
         count, oldest = session.execute(due).one()
-        dead = session.scalar(select(func.count()).select_from(DeadJob).where(DeadJob.retried_at.is_(None)))
+        dead = session.scalar(select(func.count()).select_from(DeadJob).where(OPEN_DEAD_JOB))
     return QueueHealth(due_jobs=count, oldest_due_at=oldest, dead_jobs=dead or 0)
 
 

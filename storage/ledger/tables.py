@@ -139,7 +139,7 @@ class OutboxMessage(Base):
 
 
 class DeadJob(Base):
-    """A job that failed for good, kept for a person to retry."""
+    """A job that failed for good, kept for a person to retry or to dismiss; open while it is neither."""
 
     __tablename__ = "dead_jobs"
     __table_args__ = (
@@ -153,6 +153,12 @@ class DeadJob(Base):
     failed_at: Mapped[datetime]
     reason: Mapped[str]  # the exception's class and our own words; never its arguments
     retried_at: Mapped[datetime | None]
+    dismissed_at: Mapped[datetime | None]
+    settled_by: Mapped[str | None]  # account id of who retried or dismissed it; None: a sweep, or the console
+    note: Mapped[str | None]  # why it was dismissed
+
+
+OPEN_DEAD_JOB = DeadJob.retried_at.is_(None) & DeadJob.dismissed_at.is_(None)
 
 
 class Redelivery(Base):

@@ -17,6 +17,7 @@ from reading_queue.web.api import (
     explaining,
     handlers,
     identity,
+    jobs,
     models,
     network,
     network_models,
@@ -32,6 +33,7 @@ PDF: Final = "application/pdf"
 COORDINATORS: Final = (Role.COORDINATOR, Role.ADMINISTRATOR)
 WITH_SITES: Final = (Role.TECHNICIAN, *COORDINATORS)
 PHYSICIAN: Final = (Role.PHYSICIAN,)
+ADMINISTRATOR: Final = (Role.ADMINISTRATOR,)
 
 
 STUDY_QUERY: Final = ("before", "limit", "progress", "lane", "late", "day")
@@ -39,6 +41,8 @@ OFFER_QUERY: Final = ("after", "limit", "lane", "modality", "site_id", "phase", 
 READS_OR_LEADS: Final = (Role.PHYSICIAN, Role.COORDINATOR)
 CONSULT: Final = "/consults/{consult_id}"
 CASE: Final = "/cases/{case_id}"
+DEAD_JOB: Final = "/dead-jobs/{dead_job_id}"
+DEAD_JOB_QUERY: Final = ("job", "error", "older_than_h")
 DOUBT: Final = "/identity-conflicts/{conflict_id}"
 TASK: Final = "/reading-tasks/{reading_task_id}"
 NETWORK: Final = "/network/organisations"
@@ -140,6 +144,10 @@ OPERATIONS: Final = (
     Operation("POST", "/physicians/{physician_id}/back", presence.call_back, COORDINATORS),
     Operation("GET", "/links", handlers.links, COORDINATORS, None, models.Links, ("state", "page")),
     Operation("POST", "/links/{link_id}", handlers.decide_link, COORDINATORS, models.LinkDecision, models.Decided),
+    Operation("GET", "/dead-jobs", jobs.list_dead_jobs, ADMINISTRATOR, None, jobs.DeadJobs, DEAD_JOB_QUERY),
+    Operation("POST", "/dead-jobs/retry", jobs.retry_dead_jobs, ADMINISTRATOR, jobs.DeadJobChoice, jobs.Retried),
+    Operation("POST", f"{DEAD_JOB}/retry", jobs.retry_dead_job, ADMINISTRATOR),
+    Operation("POST", f"{DEAD_JOB}/dismiss", jobs.dismiss_dead_job, ADMINISTRATOR, models.ReasonWords),
     Operation("GET", "/statistics", handlers.show_statistics, COORDINATORS, None, models.Statistics),
 )
 

@@ -6,12 +6,13 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import for_roles
-from reading_queue.web.coordinator import candidates, download, keeping, links, network, orders, presence, views
+from reading_queue.web.coordinator import candidates, download, jobs, keeping, links, network, orders, presence, views
 
 BOTH = (Role.COORDINATOR, Role.ADMINISTRATOR)
 CANDIDATES = "/cases/{case_id}/candidates"
 NETWORK, ORGANISATION = "/network", "/network/organisations/{code}"
 AGREEMENT, PHYSICIAN = "/network/agreements/{agreement_id}", "/network/physicians/{physician_id}"
+DEAD_JOB = "/jobs/{dead_job_id}"
 STUDY = "/studies/{site_id}/{study_uid}"
 
 ROUTES = (
@@ -41,6 +42,10 @@ ROUTES = (
     web.get("/links", for_roles(links.links, *BOTH), name="coordinator.links"),
     web.post("/links", for_roles(links.search, *BOTH), name="coordinator.search_links"),
     web.post("/links/{link_id}", for_roles(links.decide, *BOTH), name="coordinator.decide_link"),
+    web.get("/jobs", for_roles(jobs.show, Role.ADMINISTRATOR), name="coordinator.jobs"),
+    web.post("/jobs/retry", for_roles(jobs.retry_all, Role.ADMINISTRATOR), name="coordinator.retry_jobs"),
+    web.post(f"{DEAD_JOB}/retry", for_roles(jobs.retry, Role.ADMINISTRATOR), name="coordinator.retry_job"),
+    web.post(f"{DEAD_JOB}/dismiss", for_roles(jobs.dismiss, Role.ADMINISTRATOR), name="coordinator.dismiss_job"),
     web.get("/quarantine", for_roles(keeping.show_quarantine, *BOTH), name="coordinator.quarantine"),
     web.post("/quarantine", for_roles(keeping.acknowledge, *BOTH), name="coordinator.acknowledge"),
     web.get("/stored", for_roles(keeping.show_stored, *BOTH), name="coordinator.stored"),

@@ -57,7 +57,7 @@ def test_a_committed_request_is_done_over_a_quorum_queue(bench: WorkerBench, bro
     bench.await_mark("done-a")
     with Connection(broker_url) as connection:
         # Declaring it again as anything but a quorum queue would be refused.
-        channel = connection.channel()
+        channel: Any = connection.channel()
         channel.queue_declare(TRANSFERS, durable=True, auto_delete=False, arguments=QUORUM_ARGUMENTS)
         channel.close()
 
@@ -104,7 +104,7 @@ def test_a_message_that_is_given_back_for_ever_ends_as_an_attempt(
 ) -> None:
     publish(broker_url, "probe.note", name="c")
     with Connection(broker_url) as connection:
-        channel = connection.channel()
+        channel: Any = connection.channel()
         for _ in range(DELIVERY_LIMIT + 1):
             message = eventually(lambda: found(channel.basic_get(TRANSFERS)))
             channel.basic_reject(message.delivery_tag, requeue=True)
