@@ -33,17 +33,6 @@ def test_top_level_folders_are_those_of_the_design():
     assert folders <= TOP_LEVEL
 
 
-def test_migrations_are_one_chain_numbered_as_their_files_are():
-    names = sorted(path.name for path in (ROOT / "reading_queue" / "db" / "migrations" / "versions").glob("0*.py"))
-    found = []
-    for name in names:
-        text = (ROOT / "reading_queue" / "db" / "migrations" / "versions" / name).read_text(encoding="utf-8")
-        found.append(tuple(re.findall(r'^(?:down_)?revision(?:: [^=]+)? = "?(\w+)"?$', text, re.MULTILINE)))
-    numbers = [f"{number:04}" for number in range(1, len(names) + 1)]
-    assert [name[:4] for name in names] == numbers
-    assert found == list(zip(numbers, ["None", *numbers[:-1]], strict=True))
-
-
 def test_functions_and_files_can_be_read_in_one_sitting():
     long = []
     for path in python_files(*PACKAGES, "deploy"):
