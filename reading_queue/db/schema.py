@@ -34,6 +34,7 @@ _TABLE_MODULES = (
     "reading_queue.db.consult_tables",
     "reading_queue.db.network_tables",
     "reading_queue.db.event_tables",
+    "reading_queue.db.health_tables",
     "reading_queue.db.subscription_tables",
     "reading_queue.db.identity_tables",
 )

@@ -106,6 +106,13 @@ def erase_study(runtime: Runtime, *, request_id: str) -> None:
     erasing.erase(runtime.hub, request_id)
 
 
+def answer_probe(runtime: Runtime, *, queue: str) -> None:
+    """Say that a worker has come to what waits in this queue."""
+    from reading_queue.services import queue_probes
+
+    queue_probes.answer(runtime.hub, queue)
+
+
 PRELOADED: Final = tuple(
     f"reading_queue.services.{name}" for name in ("routing", "verification", "reports", "prepared_metadata", "linking")
 )
@@ -127,7 +134,10 @@ def preload() -> None:
 # Queues in the order in which a worker looks at them.
 QUEUES: Final = ("routing", "transfers", "documents", "metadata", "large", "background")
 
+PROBES: Final[Mapping[str, str]] = {queue: f"queues.answer_{queue}" for queue in QUEUES}  # the job by its queue
+
 JOBS: Final[Mapping[str, Job]] = {
+    **{job: Job(queue, answer_probe) for queue, job in PROBES.items()},
     "cases.route": Job("routing", route_case, run_together=route_cases, together_max=ROUTED_TOGETHER_MAX),
     "transfers.verify_pack": Job("transfers", verify_pack),
     "transfers.verify_large_pack": Job("large", verify_large_pack, time_limit_s=LARGE_TIME_LIMIT_S),

@@ -21,6 +21,7 @@ from reading_queue.services import (
     escalating,
     link_desk,
     linking,
+    queue_probes,
     recording,
     retention,
     scrubbing,
@@ -31,6 +32,7 @@ from reading_queue.services import (
 from reading_queue.services.hub import Hub
 from reading_queue.worker.broker import BrokerUnavailable
 from reading_queue.worker.dead_letters import DeadLetters
+from reading_queue.worker.jobs import PROBES
 from reading_queue.worker.relay import Relay
 
 SWEEP_EVERY_S: Final = 2.0
@@ -45,6 +47,7 @@ SWEEPS: Final[Mapping[str, Sweep]] = {
     "expire_consults": consults.expire_consults,
     "extend_duty": duty.extend_duty,
     "relaunch_lost": sweeps.relaunch_lost,
+    "probe_queues": lambda hub: queue_probes.ask(hub, PROBES),
     "prune_expired": sweeps.prune_expired,
     "prune_outbox": sweeps.prune_outbox,
     "prune_events": desk_events.prune_events,

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from reading_queue.services import dead_jobs
+from reading_queue.services import dead_jobs, queue_probes
 from reading_queue.services.dead_jobs import DeadJobFilter
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.api import models
@@ -39,6 +39,13 @@ class DeadJobs(BaseModel):
     next_timer_at: datetime | None
 
 
+class Queues(BaseModel):
+    """Each queue with its last answer to a probe, and each scheduler."""
+
+    queues: tuple[queue_probes.QueueView, ...]
+    schedulers: tuple[queue_probes.SchedulerView, ...]
+
+
 class DeadJobChoice(BaseModel):
     """Which dead jobs are meant; what is left out leaves nothing out."""
 
@@ -53,6 +60,12 @@ class Retried(BaseModel):
     """How many were launched again."""
 
     retried: int
+
+
+async def show_queues(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Answer how the queues and schedulers do."""
+    health = await in_thread(request, queue_probes.work_health, request.config_dict[HUB], viewer)
+    return web.json_response(text=Queues(queues=health.queues, schedulers=health.schedulers).model_dump_json())
 
 
 async def list_dead_jobs(request: web.Request, viewer: Viewer) -> web.StreamResponse:

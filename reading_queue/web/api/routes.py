@@ -144,6 +144,7 @@ OPERATIONS: Final = (
     Operation("POST", "/physicians/{physician_id}/back", presence.call_back, COORDINATORS),
     Operation("GET", "/links", handlers.links, COORDINATORS, None, models.Links, ("state", "page")),
     Operation("POST", "/links/{link_id}", handlers.decide_link, COORDINATORS, models.LinkDecision, models.Decided),
+    Operation("GET", "/queues", jobs.show_queues, ADMINISTRATOR, None, jobs.Queues),
     Operation("GET", "/dead-jobs", jobs.list_dead_jobs, ADMINISTRATOR, None, jobs.DeadJobs, DEAD_JOB_QUERY),
     Operation("POST", "/dead-jobs/retry", jobs.retry_dead_jobs, ADMINISTRATOR, jobs.DeadJobChoice, jobs.Retried),
     Operation("POST", f"{DEAD_JOB}/retry", jobs.retry_dead_job, ADMINISTRATOR),

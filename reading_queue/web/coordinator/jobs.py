@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from reading_queue.errors import HubError
-from reading_queue.services import dead_jobs, retention
+from reading_queue.services import dead_jobs, queue_probes, retention
 from reading_queue.services.dead_jobs import DeadJobFilter
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.keys import HUB, in_thread
@@ -33,9 +33,11 @@ async def show(request: web.Request, viewer: Viewer, refused: HubError | None = 
     """Show the open dead jobs of a filter."""
     wanted, hub, done = wanted_dead_jobs(request.query), request.config_dict[HUB], request.query.get("done", "")
     found = await in_thread(request, dead_jobs.list_dead_jobs, hub, viewer, wanted)
+    health = await in_thread(request, queue_probes.work_health, hub, viewer)
     return page(
         request,
         "coordinator/jobs.html",
+        health=health,
         status=refused.status if refused is not None else 200,
         refused=words_of(refused) if refused is not None else "",
         done=done if done in DONE else "",

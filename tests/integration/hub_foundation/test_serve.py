@@ -19,9 +19,11 @@ import redis
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from reading_queue.db.health_tables import QueueProbe, SchedulerBeat
 from reading_queue.embedded.postgres import find_postgres_url
 from reading_queue.embedded.redis import find_redis_url
 from reading_queue.services.hub import launch
+from reading_queue.worker.jobs import PROBES
 from storage.ledger.tables import DeadJob, OutboxMessage
 from tests.support.processes import ProcessStarter, RunningProcess
 from tests.support.waiting import eventually
@@ -109,6 +111,21 @@ def test_everything_answers(hub: ServedHub) -> None:
     for name in ("postgres", "redis", "web", "worker", "scheduler", "schema: current"):
         assert name in told
     hub.cli("check")
+
+
+def test_every_queue_answers_its_probe_and_the_scheduler_is_heard(hub: ServedHub) -> None:
+    url = find_postgres_url(hub.data_dir)
+    assert url is not None
+    engine = sa.create_engine(url)
+
+    def answered() -> None:
+        with Session(engine) as session:
+            probes = session.scalars(sa.select(QueueProbe)).all()
+            assert {probe.queue for probe in probes if probe.answered_at is not None} == set(PROBES)
+            assert len(session.scalars(sa.select(SchedulerBeat)).all()) == 1
+
+    eventually(answered, BACK_S, logs=[hub.process])
+    engine.dispose()
 
 
 @pytest.mark.parametrize("role", ["web", "worker", "scheduler"])

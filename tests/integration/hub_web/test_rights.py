@@ -193,6 +193,7 @@ RIGHTS: dict[str, set[Role]] = {
     "GET /api/v1/links": {C, A},
     "POST /api/v1/links/{link_id}": {C, A},
     "GET /api/v1/statistics": {C, A},
+    "GET /api/v1/queues": {A},
     "GET /api/v1/dead-jobs": {A},
     "POST /api/v1/dead-jobs/retry": {A},
     **{f"POST /api/v1/dead-jobs/{{dead_job_id}}/{verb}": {A} for verb in ("retry", "dismiss")},
