@@ -113,6 +113,7 @@ class Case(Base):
     __table_args__ = (
         Index("ix_cases_site_created", "site_id", "created_at"),
         Index("ix_cases_arrived", "first_instance_at", "case_id"),
+        Index("ix_cases_green", "state", postgresql_where=text("green_channel IS NOT NULL")),
         Index("ix_cases_site_arrived", "site_id", "first_instance_at"),
         Index("ix_cases_site_delivered", "site_id", "delivered_at", postgresql_where=text("delivered_at IS NOT NULL")),
         Index("ix_cases_open", "state", postgresql_where=text("state NOT IN ('acknowledged', 'cancelled')")),

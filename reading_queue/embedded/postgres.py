@@ -37,6 +37,7 @@ SERVER_SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": str(CONNECTIONS_MAX),
+    "random_page_cost": "1.1",  # a page from anywhere costs what the next one costs, on any disk without heads
     "timezone": "UTC",
     "log_timezone": "UTC",
     # Statements and the details of errors may name patients: they never reach the log.

@@ -45,10 +45,14 @@ class Words:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._read: dict[str, Mapping[str, str]] = {}  # a page asks hundreds of times
 
     def catalogue(self, language: str) -> Mapping[str, str]:
         """Return the words of a language by key."""
-        return read_catalogue(self._folder / f"{language}.json")
+        found = self._read.get(language)
+        if found is None:
+            found = self._read[language] = read_catalogue(self._folder / f"{language}.json")
+        return found
 
     def translate(self, key: str, **values: object) -> str:
         """Return the words for `key` in the language of this request, `{names}` in them replaced by `values`."""
