@@ -275,6 +275,12 @@ def rank(
     return ranking
 
 
+def join(lane: Lane, one: Ranking, other: Ranking) -> Ranking:
+    """Return the ranking of the candidates of both, of whom none is in both."""
+    candidates = sorted((*one.candidates, *other.candidates), key=lambda candidate: _order(lane, candidate))
+    return Ranking(candidates, {**one.excluded, **other.excluded})
+
+
 def describe_nobody(excluded: Mapping[str, int], language: str = "zh") -> str:
     """Return in words why there is no candidate, from the number of physicians by reason, the most frequent first."""
     if not excluded:

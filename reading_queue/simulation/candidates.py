@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from reading_queue.domain.routing import WHOLE_POOL, AgreementFacts, CaseFacts, PhysicianFacts, Ranking, rank
+from reading_queue.domain.routing import WHOLE_POOL, AgreementFacts, CaseFacts, PhysicianFacts, Ranking, join, rank
 from storage.contract.lanes import Lane
 
 FindPhysicians = Callable[[Iterable[str]], Sequence[PhysicianFacts]]
@@ -29,11 +29,15 @@ def rank_by_stages(
     `stages` are the agreements of the first stage, of the first two, and so on. The two callables return the
     physicians of some organisations: those on duty, and all.
     """
-    ranking = Ranking()
+    ranking, reached = Ranking(), -1
     for agreements in stages:
-        ranking = rank(case, find_present(_assisting(agreements)), agreements, now)
+        known = {candidate.physician_id for candidate in ranking.candidates}  # their stage is the lower one
+        present = find_present(_assisting(one for one in agreements if one.stage > reached))
+        newcomers = [one for one in present if one.physician_id not in known] if known else present
+        ranking = join(case.lane, ranking, rank(case, newcomers, agreements, now))
         if _settles(ranking, case.lane, width, widened):
             return ranking
+        reached = max(one.stage for one in agreements)
     if ranking.candidates or not stages:
         return ranking
     return rank(case, find_everybody(_assisting(stages[-1])), stages[-1], now)
