@@ -342,10 +342,7 @@ class Document(Base):
     """One rendered document of a report, on its way to the site. `cursor` orders a site's documents."""
 
     __tablename__ = "documents"
-    __table_args__ = (
-        UniqueConstraint("report_id", "kind"),
-        Index("ix_documents_site_cursor", "site_id", "cursor"),
-    )
+    __table_args__ = (UniqueConstraint("report_id", "kind"), Index("ix_documents_site_cursor", "site_id", "cursor"))
 
     document_id: Mapped[str] = mapped_column(primary_key=True)
     cursor: Mapped[int] = mapped_column(Identity(always=True), unique=True)
