@@ -21,6 +21,11 @@ class QueueProbe(Base):
     answered_by: Mapped[str | None]  # machine and process
     took_ms: Mapped[int | None]  # the last answer, from asking to answering
 
+    @property
+    def waits(self) -> bool:
+        """Whether the newest probe has no answer yet."""
+        return self.answered_at is None or self.answered_at < self.asked_at
+
 
 class SchedulerBeat(Base):
     """One process of the scheduler, and when it was last heard."""

@@ -27,10 +27,10 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.identity_views import DoubtView, list_doubts
 from reading_queue.services.information_requests import InformationRequestView, list_requests
 from reading_queue.services.joining import PartnerView, list_partners
-from reading_queue.services.order_refusals import orders_of_study
 from reading_queue.services.preliminary import PreliminaryView, find_preliminary
 from reading_queue.services.report_documents import find_pdf
 from reading_queue.services.study_list import StudyLine, select_lines, view_lines
+from reading_queue.services.study_orders import list_orders_of
 from reading_queue.services.visibility import Viewer, may_follow_study, require_case, require_study
 from reading_queue.services.voiding import VoidingView, view_voiding
 from storage.catalogue.tables import Study
@@ -177,7 +177,7 @@ def _load_orders(session: Session, site_id: str, study_uid: str) -> tuple[OrderO
         return None
     return tuple(
         OrderOfStudy(row.order_id, row.accession_number, row.content["procedure_name"])
-        for row in orders_of_study(session, study)
+        for row in list_orders_of(session, study)
     )
 
 

@@ -36,9 +36,9 @@ from reading_queue.services.order_entry import (
     get_order_locked,
     record,
 )
-from reading_queue.services.order_refusals import is_dead, orders_of_study
+from reading_queue.services.order_refusals import is_dead
 from reading_queue.services.orders import put_version
-from reading_queue.services.study_orders import is_not_unlinked
+from reading_queue.services.study_orders import is_not_unlinked, list_orders_of
 from reading_queue.services.visibility import Viewer, require, visible_sites
 from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
@@ -242,7 +242,7 @@ def reject_match(hub: Hub, viewer: Viewer, order_id: str, study_uid: str, reason
         study, case = _get_study_locked(session, row.site_id, study_uid)
         if session.get(UnlinkedOrder, (order_id, row.site_id, study_uid)) is not None:
             return
-        if any(one.order_id == order_id for one in orders_of_study(session, study)):
+        if any(one.order_id == order_id for one in list_orders_of(session, study)):
             raise StudyHasOrder("order and study were joined meanwhile; look at the study's page")
         session.add(
             UnlinkedOrder(
@@ -274,7 +274,9 @@ def _require_joinable(session: Session, order: Order, study: Study, case: Case, 
         raise OrderNotOpen
     if is_dead(study, case.state):
         raise StudyDead
-    for other in orders_of_study(session, study, but=order.order_id):
+    for other in list_orders_of(session, study):
+        if other.order_id == order.order_id:
+            continue
         if are_two_patients(order, Order.model_validate(other.content)):
             raise StudyOfOtherPatient
         raise StudyHasOrder

@@ -6,10 +6,9 @@ its reader (`identity_doubts`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from sqlalchemy import and_, exists, false, or_, select
+from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.identity_tables import UnlinkedOrder
@@ -17,7 +16,7 @@ from reading_queue.db.tables import Case, CaseStudy, ClinicOrder
 from reading_queue.domain.identity import NEVER_HELD
 from reading_queue.domain.order_matching import are_two_patients
 from reading_queue.domain.transitions import CaseState
-from reading_queue.services.study_orders import is_not_unlinked
+from reading_queue.services.study_orders import list_orders_of
 from storage.catalogue.tables import Study
 from storage.contract.orders import Order, OrderState
 
@@ -62,20 +61,6 @@ def is_dead(study: Study, state: str | None) -> bool:
     return study.instance_count == 0 or state in DEAD
 
 
-def orders_of_study(session: Session, study: Study, *, but: str = "") -> Sequence[ClinicOrder]:
-    """Return the orders of a study that are not cancelled, `but` one."""
-    number = (ClinicOrder.accession_number == study.accession_number) if study.accession_number else false()
-    return session.scalars(
-        select(ClinicOrder).where(
-            ClinicOrder.site_id == study.site_id,
-            or_(number, ClinicOrder.study_uid == study.study_uid),
-            ClinicOrder.state != OrderState.CANCELLED,
-            ClinicOrder.order_id != but,
-            is_not_unlinked(study.site_id, study.study_uid),
-        )
-    ).all()
-
-
 def _studies_of(session: Session, order: Order) -> list[tuple[Study, str | None]]:
     unlinked = exists().where(
         UnlinkedOrder.order_id == order.order_id,
@@ -96,5 +81,5 @@ def _studies_of(session: Session, order: Order) -> list[tuple[Study, str | None]
 
 
 def _is_of_another(session: Session, order: Order, study: Study) -> bool:
-    others = orders_of_study(session, study, but=order.order_id)
+    others = (other for other in list_orders_of(session, study) if other.order_id != order.order_id)
     return any(are_two_patients(order, Order.model_validate(other.content)) for other in others)

@@ -26,7 +26,7 @@ ASK_EVERY: Final = timedelta(seconds=15)
 ASK_AGAIN: Final = timedelta(minutes=5)  # a probe may be lost with its broker
 STANDS_AFTER: Final = timedelta(minutes=1)
 SILENT_AFTER: Final = timedelta(seconds=30)
-FORGOTTEN_AFTER: Final = timedelta(days=1)
+FORGOTTEN_AFTER: Final = timedelta(minutes=10)  # one that another has replaced; the last one stays: nobody forgets it
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +62,22 @@ class WorkHealth:
 def ask(hub: Hub, jobs: Mapping[str, str]) -> int:
     """Launch a probe of each queue that is due for one, and be heard; return how many. `jobs` are by queue."""
     now = hub.clock()
+    answered = QueueProbe.answered_at >= QueueProbe.asked_at
+    due = or_(answered & (QueueProbe.asked_at <= now - ASK_EVERY), QueueProbe.launched_at <= now - ASK_AGAIN)
+    first = insert(QueueProbe).values([{"queue": queue, "asked_at": now, "launched_at": now} for queue in jobs])
     with hub.transaction() as session:
-        for queue, job in jobs.items():
-            fresh = insert(QueueProbe).values(queue=queue, asked_at=now, launched_at=now)
-            made = session.scalar(fresh.on_conflict_do_nothing().returning(QueueProbe.queue))
-            if made is not None:
-                launch(session, now, job, queue=queue)
-        answered = QueueProbe.answered_at >= QueueProbe.asked_at
-        due = or_(answered & (QueueProbe.asked_at <= now - ASK_EVERY), QueueProbe.launched_at <= now - ASK_AGAIN)
-        rows = session.scalars(
-            select(QueueProbe).where(due, QueueProbe.queue.in_(jobs)).with_for_update(skip_locked=True)
-        ).all()
-        for row in rows:
-            if row.answered_at is not None and row.answered_at >= row.asked_at:
+        asked = list(session.scalars(first.on_conflict_do_nothing().returning(QueueProbe.queue)))
+        for row in session.scalars(select(QueueProbe).where(due).with_for_update(skip_locked=True)):
+            if not row.waits:
                 row.asked_at = now
             row.launched_at = now
-            launch(session, now, jobs[row.queue], queue=row.queue)
+            asked.append(row.queue)
+        for queue in asked:
+            launch(session, now, jobs[queue], queue=queue)
         beat = insert(SchedulerBeat).values(place=here(), since=now, heard_at=now)
         session.execute(beat.on_conflict_do_update(index_elements=["place"], set_={"heard_at": now}))
         session.execute(delete(SchedulerBeat).where(SchedulerBeat.heard_at < now - FORGOTTEN_AFTER))
-    return len(rows)
+    return len(asked)
 
 
 def answer(hub: Hub, queue: str) -> None:
@@ -89,7 +85,7 @@ def answer(hub: Hub, queue: str) -> None:
     now = hub.clock()
     with hub.transaction() as session:
         row = session.get(QueueProbe, queue, with_for_update=True)
-        if row is None or (row.answered_at is not None and row.answered_at >= row.asked_at):
+        if row is None or not row.waits:
             return
         row.answered_at, row.answered_by = max(now, row.asked_at), here()
         row.took_ms = max(0, round((now - row.asked_at).total_seconds() * 1000))
@@ -116,12 +112,11 @@ def here() -> str:
 
 
 def _view_queue(probe: QueueProbe, now: datetime) -> QueueView:
-    waits = probe.answered_at is None or probe.answered_at < probe.asked_at
     return QueueView(
         queue=probe.queue,
         took_ms=probe.took_ms,
         answered_at=probe.answered_at,
         answered_by=probe.answered_by or "",
-        waits_since=probe.asked_at if waits else None,
-        stands_still=waits and probe.asked_at < now - STANDS_AFTER,
+        waits_since=probe.asked_at if probe.waits else None,
+        stands_still=probe.waits and probe.asked_at < now - STANDS_AFTER,
     )

@@ -27,7 +27,7 @@ def rank_by_stages(
     """Return a ranking from which `domain.routing.choose` takes the same as from that of everybody.
 
     `stages` are the agreements of the first stage, of the first two, and so on. The two callables return the
-    physicians of some organisations: those on duty, and all.
+    physicians of some organisations: those on duty who may be chosen (`Staff.foremost`), and all.
     """
     ranking, reached = Ranking(), -1
     for agreements in stages:

@@ -74,6 +74,7 @@ class CustodyEvent(Base):
     __table_args__ = (
         Index("ix_custody_events_site_study", "site_id", "study_uid"),
         Index("ix_custody_events_study", "study_uid"),
+        Index("ix_custody_events_case", "case_id", postgresql_where=text("case_id IS NOT NULL")),
         Index(
             "ix_custody_events_attention",
             "received_at",
