@@ -5,28 +5,34 @@ Facts are named as in a network document. Who changes something sends the versio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
+from typing import Concatenate, ParamSpec, TypeVar
 
 from aiohttp import web
 
 from reading_queue.errors import Invalid
 from reading_queue.services import network_editing, network_views
+from reading_queue.services.hub import Hub
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.api import network_models as models
 from reading_queue.web.api.handlers import answer, body_of, nothing
 from reading_queue.web.keys import HUB, in_thread
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 async def organisations(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """List the organisations that concern the caller, each below the one above it."""
-    found = await in_thread(request, network_views.list_network, request.config_dict[HUB], viewer)
+    found = await _call(request, viewer, network_views.list_network)
     return answer(models.Organisations(organisations=found))
 
 
 async def organisation(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Say what an organisation is, with its agreements, physicians and earlier versions."""
     code = request.match_info["code"]
-    found = await in_thread(request, network_views.view_organisation, request.config_dict[HUB], viewer, code)
+    found = await _call(request, viewer, network_views.view_organisation, code)
     return answer(models.OrganisationAnswer(organisation=found))
 
 
@@ -34,14 +40,14 @@ async def put_organisation(request: web.Request, viewer: Viewer) -> web.StreamRe
     """Make these the facts of the organisation."""
     given = await body_of(request, models.Facts)
     what = (request.match_info["code"], given.facts, given.version)
-    await in_thread(request, network_editing.save_organisation, request.config_dict[HUB], viewer, *what)
+    await _call(request, viewer, network_editing.save_organisation, *what)
     return nothing()
 
 
 async def agreement(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Say what an agreement is, with its earlier versions."""
     agreement_id = request.match_info["agreement_id"]
-    found = await in_thread(request, network_views.view_agreement, request.config_dict[HUB], viewer, agreement_id)
+    found = await _call(request, viewer, network_views.view_agreement, agreement_id)
     return answer(models.AgreementAnswer(agreement=found))
 
 
@@ -49,7 +55,7 @@ async def put_agreement(request: web.Request, viewer: Viewer) -> web.StreamRespo
     """Make these the terms of the agreement, at once or from a day on; its id is `code:requesting`."""
     given = await body_of(request, models.Terms)
     what = (request.match_info["agreement_id"], given.facts, given.version, given.from_day)
-    saved = await in_thread(request, network_editing.save_agreement, request.config_dict[HUB], viewer, *what)
+    saved = await _call(request, viewer, network_editing.save_agreement, *what)
     return answer(models.SavedAgreement(agreement_id=saved))
 
 
@@ -57,14 +63,14 @@ async def end_agreement(request: web.Request, viewer: Viewer) -> web.StreamRespo
     """Let an agreement end with a day."""
     given = await body_of(request, models.AgreementEnd)
     what = (request.match_info["agreement_id"], given.last_day, given.version)
-    await in_thread(request, network_editing.end_agreement, request.config_dict[HUB], viewer, *what)
+    await _call(request, viewer, network_editing.end_agreement, *what)
     return nothing()
 
 
 async def physician(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Say what a physician may read and when, with earlier versions."""
     physician_id = request.match_info["physician_id"]
-    found = await in_thread(request, network_views.view_physician, request.config_dict[HUB], viewer, physician_id)
+    found = await _call(request, viewer, network_views.view_physician, physician_id)
     return answer(models.PhysicianAnswer(physician=found))
 
 
@@ -72,7 +78,7 @@ async def put_physician(request: web.Request, viewer: Viewer) -> web.StreamRespo
     """Make these the terms of the physician."""
     given = await body_of(request, models.Facts)
     what = (request.match_info["physician_id"], given.facts, given.version)
-    await in_thread(request, network_editing.save_physician, request.config_dict[HUB], viewer, *what)
+    await _call(request, viewer, network_editing.save_physician, *what)
     return nothing()
 
 
@@ -80,7 +86,7 @@ async def put_duty(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Make this the physician's duty from now on."""
     given = await body_of(request, models.WrittenDuty)
     what = (request.match_info["physician_id"], given.duty, given.version)
-    await in_thread(request, network_editing.save_duty, request.config_dict[HUB], viewer, *what)
+    await _call(request, viewer, network_editing.save_duty, *what)
     return nothing()
 
 
@@ -91,5 +97,16 @@ async def duty(request: web.Request, viewer: Viewer) -> web.StreamResponse:
         first = date.fromisoformat(begin) if begin else None
     except ValueError as exc:
         raise Invalid("from is a day, YYYY-MM-DD") from exc
-    found = await in_thread(request, network_views.view_duty, request.config_dict[HUB], viewer, code, first)
+    found = await _call(request, viewer, network_views.view_duty, code, first)
     return answer(models.DutyAnswer(duty=found))
+
+
+async def _call(
+    request: web.Request,
+    viewer: Viewer,
+    use_case: Callable[Concatenate[Hub, Viewer, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Return what the use case gives for who asks."""
+    return await in_thread(request, use_case, request.config_dict[HUB], viewer, *args, **kwargs)

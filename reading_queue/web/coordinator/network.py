@@ -5,7 +5,7 @@ A refusal shows the page again with the reason and what was typed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
@@ -14,6 +14,7 @@ from aiohttp import web
 
 from reading_queue.errors import HubError
 from reading_queue.services import network_editing, network_views
+from reading_queue.services.hub import Hub
 from reading_queue.services.network_editing import FieldsInvalid
 from reading_queue.services.visibility import Viewer
 from reading_queue.web.coordinator import network_forms as forms
@@ -51,14 +52,13 @@ async def show_network(request: web.Request, viewer: Viewer, tried: Tried | None
 
 async def add_organisation(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Add an organisation and show it."""
-    form = await request.post()
-    code = text_of(form, "organisation_id").strip()
-    try:
-        what = (code, forms.organisation_given(form), 0)
-        await in_thread(request, network_editing.save_organisation, request.config_dict[HUB], viewer, *what)
-    except HubError as exc:
-        return await show_network(request, viewer, Tried(exc, forms.typed(form), "organisation"))
-    return redirect(f"{NETWORK}/organisations/{code}?done=saved")
+
+    def save(hub: Hub, form: Form) -> str:
+        code = text_of(form, "organisation_id").strip()
+        network_editing.save_organisation(hub, viewer, code, forms.organisation_given(form), 0)
+        return f"{NETWORK}/organisations/{code}?done=saved"
+
+    return await _take(request, viewer, "organisation", save, show_network)
 
 
 async def show_organisation(request: web.Request, viewer: Viewer, tried: Tried | None = None) -> web.StreamResponse:
@@ -82,25 +82,24 @@ async def show_organisation(request: web.Request, viewer: Viewer, tried: Tried |
 
 async def save_organisation(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Save the facts of an organisation."""
-    form, code = await request.post(), request.match_info["code"]
-    try:
-        what = (code, forms.organisation_given(form), _version(form))
-        await in_thread(request, network_editing.save_organisation, request.config_dict[HUB], viewer, *what)
-    except HubError as exc:
-        return await show_organisation(request, viewer, Tried(exc, forms.typed(form), "facts"))
-    return redirect(f"{NETWORK}/organisations/{code}?done=saved")
+    code = request.match_info["code"]
+
+    def save(hub: Hub, form: Form) -> str:
+        network_editing.save_organisation(hub, viewer, code, forms.organisation_given(form), _version(form))
+        return f"{NETWORK}/organisations/{code}?done=saved"
+
+    return await _take(request, viewer, "facts", save, show_organisation)
 
 
 async def add_agreement(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Add an agreement by which the organisation of the page has its studies read."""
-    form, requesting = await request.post(), request.match_info["code"]
-    agreement_id = f"{text_of(form, 'code').strip()}:{requesting}"
-    try:
-        what = (agreement_id, forms.agreement_given(form), 0)
-        await in_thread(request, network_editing.save_agreement, request.config_dict[HUB], viewer, *what)
-    except HubError as exc:
-        return await show_organisation(request, viewer, Tried(exc, forms.typed(form), "agreement"))
-    return redirect(f"{NETWORK}/agreements/{agreement_id}?done=saved")
+
+    def save(hub: Hub, form: Form) -> str:
+        agreement_id = f"{text_of(form, 'code').strip()}:{request.match_info['code']}"
+        saved = network_editing.save_agreement(hub, viewer, agreement_id, forms.agreement_given(form), 0)
+        return f"{NETWORK}/agreements/{saved}?done=saved"
+
+    return await _take(request, viewer, "agreement", save, show_organisation)
 
 
 async def show_agreement(request: web.Request, viewer: Viewer, tried: Tried | None = None) -> web.StreamResponse:
@@ -122,24 +121,24 @@ async def show_agreement(request: web.Request, viewer: Viewer, tried: Tried | No
 
 async def save_agreement(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Save the terms of an agreement, from a day on."""
-    form, agreement_id = await request.post(), request.match_info["agreement_id"]
-    try:
-        what = (agreement_id, forms.agreement_given(form), _version(form), _day(form, "from_day"))
-        saved = await in_thread(request, network_editing.save_agreement, request.config_dict[HUB], viewer, *what)
-    except HubError as exc:
-        return await show_agreement(request, viewer, Tried(exc, forms.typed(form), "terms"))
-    return redirect(f"{NETWORK}/agreements/{saved}?done=saved")
+
+    def save(hub: Hub, form: Form) -> str:
+        what = (request.match_info["agreement_id"], forms.agreement_given(form), _version(form), _day(form, "from_day"))
+        saved = network_editing.save_agreement(hub, viewer, *what)
+        return f"{NETWORK}/agreements/{saved}?done=saved"
+
+    return await _take(request, viewer, "terms", save, show_agreement)
 
 
 async def end_agreement(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Let an agreement end."""
-    form, agreement_id = await request.post(), request.match_info["agreement_id"]
-    try:
-        what = (agreement_id, _day(form, "last_day"), _version(form))
-        await in_thread(request, network_editing.end_agreement, request.config_dict[HUB], viewer, *what)
-    except HubError as exc:
-        return await show_agreement(request, viewer, Tried(exc, forms.typed(form), "end"))
-    return redirect(f"{NETWORK}/agreements/{agreement_id}?done=ended")
+    agreement_id = request.match_info["agreement_id"]
+
+    def end(hub: Hub, form: Form) -> str:
+        network_editing.end_agreement(hub, viewer, agreement_id, _day(form, "last_day"), _version(form))
+        return f"{NETWORK}/agreements/{agreement_id}?done=ended"
+
+    return await _take(request, viewer, "end", end, show_agreement)
 
 
 async def show_physician(request: web.Request, viewer: Viewer, tried: Tried | None = None) -> web.StreamResponse:
@@ -159,24 +158,24 @@ async def show_physician(request: web.Request, viewer: Viewer, tried: Tried | No
 
 async def save_physician(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Save the terms of a physician."""
-    form, physician_id = await request.post(), request.match_info["physician_id"]
-    try:
-        what = (physician_id, forms.physician_given(form), _version(form))
-        await in_thread(request, network_editing.save_physician, request.config_dict[HUB], viewer, *what)
-    except HubError as exc:
-        return await show_physician(request, viewer, Tried(exc, forms.typed(form), "terms"))
-    return redirect(f"{NETWORK}/physicians/{physician_id}?done=saved")
+    physician_id = request.match_info["physician_id"]
+
+    def save(hub: Hub, form: Form) -> str:
+        network_editing.save_physician(hub, viewer, physician_id, forms.physician_given(form), _version(form))
+        return f"{NETWORK}/physicians/{physician_id}?done=saved"
+
+    return await _take(request, viewer, "terms", save, show_physician)
 
 
 async def save_duty(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Save the duty of a physician."""
-    form, physician_id = await request.post(), request.match_info["physician_id"]
-    try:
-        what = (physician_id, forms.duty_given(form), _version(form))
-        await in_thread(request, network_editing.save_duty, request.config_dict[HUB], viewer, *what)
-    except HubError as exc:
-        return await show_physician(request, viewer, Tried(exc, forms.typed(form), "duty"))
-    return redirect(f"{NETWORK}/physicians/{physician_id}?done=saved")
+    physician_id = request.match_info["physician_id"]
+
+    def save(hub: Hub, form: Form) -> str:
+        network_editing.save_duty(hub, viewer, physician_id, forms.duty_given(form), _version(form))
+        return f"{NETWORK}/physicians/{physician_id}?done=saved"
+
+    return await _take(request, viewer, "duty", save, show_physician)
 
 
 async def show_duty(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -195,6 +194,22 @@ async def show_duty(request: web.Request, viewer: Viewer) -> web.StreamResponse:
         later=begin + week,
         now=hub.clock(),
     )
+
+
+async def _take(
+    request: web.Request,
+    viewer: Viewer,
+    form: str,
+    save: Callable[[Hub, Form], str],
+    show: Callable[[web.Request, Viewer, Tried], Awaitable[web.StreamResponse]],
+) -> web.StreamResponse:
+    """Lead to the page that `save` names; what it refuses shows the page of the form again, with what was typed."""
+    sent = await request.post()
+    try:
+        page_of_it = await in_thread(request, save, request.config_dict[HUB], sent)
+    except HubError as exc:
+        return await show(request, viewer, Tried(exc, forms.typed(sent), form))
+    return redirect(page_of_it)
 
 
 def _page(request: web.Request, template: str, tried: Tried, **values: Any) -> web.Response:
