@@ -166,11 +166,14 @@ def report_status(report: SignedReport, state: CaseState) -> str:
     return "corrected" if report.amendment_kind is AmendmentKind.CORRECTED else "appended"
 
 
-def diagnostic_report(report: SignedReport, state: CaseState, study_ids: Sequence[str], pdf_url: str) -> Resource:
+def diagnostic_report(
+    report: SignedReport, state: CaseState, *, study_ids: Sequence[str], order_ids: Sequence[str], pdf_url: str
+) -> Resource:
     """Return a case's newest signed report as a DiagnosticReport; its text stands whole in every version."""
     readers = (report.author, report.verifier)
     found = _resource("DiagnosticReport", report.report_id, report.signed_at) | {
         "identifier": [{"system": f"{SYSTEM}:report", "value": report.report_id}],
+        "basedOn": [{"reference": f"ServiceRequest/{order_id}"} for order_id in order_ids],
         "status": report_status(report, state),
         "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "RAD"}]}],
         "code": {"coding": [{"system": "http://loinc.org", "code": "18748-4", "display": "Diagnostic imaging study"}]},

@@ -5,7 +5,7 @@ Writes the audit trail alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -33,7 +33,7 @@ from reading_queue.domain.transitions import CaseState, ReadingTaskState
 from reading_queue.errors import NotFound
 from reading_queue.services.casework import PATIENT_RECORD
 from reading_queue.services.hub import Hub
-from reading_queue.services.orders import orders_of_case
+from reading_queue.services.orders import orders_of_cases
 from reading_queue.services.visibility import Viewer, may_follow, may_follow_case, may_see
 from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
@@ -74,7 +74,7 @@ class _Kind:
     key: ColumnElement[str]
     changed_at: ColumnElement[datetime]
     conditions: Callable[[FhirQuery], list[ColumnElement[bool]]]
-    show: Callable[[Session, Any], Resource]
+    show: Callable[[Session, Sequence[Any]], list[Resource]]  # a page at once: as many statements as for one row
 
 
 def search_resources(hub: Hub, viewer: Viewer, resource_type: str, query: FhirQuery) -> FhirPage:
@@ -86,7 +86,7 @@ def search_resources(hub: Hub, viewer: Viewer, resource_type: str, query: FhirQu
         statement = statement.order_by(kind.changed_at.desc(), kind.key).limit(query.count + 1).offset(query.offset)
         rows = session.execute(statement).all()
         _audit(session, viewer, QUERY, "E", resource_type, "search", now)
-        return FhirPage([kind.show(session, row) for row in rows[: query.count]], len(rows) > query.count)
+        return FhirPage(kind.show(session, rows[: query.count]), len(rows) > query.count)
 
 
 def read_resource(hub: Hub, viewer: Viewer, resource_type: str, resource_id: str) -> Resource:
@@ -97,7 +97,7 @@ def read_resource(hub: Hub, viewer: Viewer, resource_type: str, resource_id: str
         if row is None:
             raise NotFound(f"there is no such {resource_type}, or you may not see it")
         _audit(session, viewer, PATIENT_RECORD, "R", resource_type, resource_id, now)
-        return kind.show(session, row)
+        return kind.show(session, [row])[0]
 
 
 def _select_cases(viewer: Viewer, now: datetime) -> Select[Any]:
@@ -202,68 +202,74 @@ def _of_orders(query: FhirQuery) -> list[ColumnElement[bool]]:
     return found
 
 
-def _show_case(session: Session, row: Any) -> Resource:
-    case: Case = row[0]
-    studies = session.execute(
-        select(Study, Patient)
-        .join(Patient, Patient.patient_id == Study.patient_id)
-        .join(CaseStudy, (CaseStudy.site_id == Study.site_id) & (CaseStudy.study_uid == Study.study_uid))
-        .where(CaseStudy.case_id == case.case_id)
-        .order_by(Study.study_uid)
-    ).all()
-    return task(
-        CaseFacts(
-            case_id=case.case_id,
-            state=CaseState(case.state),
-            lane=Lane(case.lane),
-            site_id=case.site_id,
-            organisation_id=case.organisation_id,
-            was_begun=case.claimed_at is not None,
-            created_at=case.created_at,
-            changed_at=_changed_at(case),
-            claimed_at=case.claimed_at,
-            signed_at=case.signed_at,
-            due_at=case.due_at,
-            return_code=case.return_code or "" if case.state == CaseState.RETURNED else "",
-            subject=_subject(*studies[0]) if studies else None,
-            study_ids=[study.study_id for study, _ in studies],
-            order_ids=[order.order_id for order in orders_of_case(session, case.case_id)],
-            holder=_find_holder(session, case.case_id),
+def _show_cases(session: Session, rows: Sequence[Any]) -> list[Resource]:
+    cases: list[Case] = [row[0] for row in rows]
+    case_ids = [case.case_id for case in cases]
+    studies, holders = _load_studies(session, case_ids), _load_holders(session, case_ids)
+    orders = orders_of_cases(session, case_ids)
+    return [
+        task(
+            CaseFacts(
+                case_id=case.case_id,
+                state=CaseState(case.state),
+                lane=Lane(case.lane),
+                site_id=case.site_id,
+                organisation_id=case.organisation_id,
+                was_begun=case.claimed_at is not None,
+                created_at=case.created_at,
+                changed_at=_changed_at(case),
+                claimed_at=case.claimed_at,
+                signed_at=case.signed_at,
+                due_at=case.due_at,
+                return_code=case.return_code or "" if case.state == CaseState.RETURNED else "",
+                subject=_subject(*studies[case.case_id][0]) if studies[case.case_id] else None,
+                study_ids=[study.study_id for study, _ in studies[case.case_id]],
+                order_ids=[order.order_id for order in orders[case.case_id]],
+                holder=holders.get(case.case_id),
+            )
         )
-    )
+        for case in cases
+    ]
 
 
-def _show_study(_session: Session, row: Any) -> Resource:
-    study, patient = row
-    return imaging_study(
-        StudyFacts(
-            study_id=study.study_id,
-            study_uid=study.study_uid,
-            accession_number=study.accession_number,
-            description=study.description,
-            modalities=study.modalities,
-            subject=_subject(study, patient),
-            study_date=study.study_date,
-            started_at=study.exam_started_at,
-            series_count=study.series_count,
-            instance_count=study.instance_count,
-            changed_at=study.catalogued_at,
+def _show_studies(_session: Session, rows: Sequence[Any]) -> list[Resource]:
+    return [
+        imaging_study(
+            StudyFacts(
+                study_id=study.study_id,
+                study_uid=study.study_uid,
+                accession_number=study.accession_number,
+                description=study.description,
+                modalities=study.modalities,
+                subject=_subject(study, patient),
+                study_date=study.study_date,
+                started_at=study.exam_started_at,
+                series_count=study.series_count,
+                instance_count=study.instance_count,
+                changed_at=study.catalogued_at,
+            )
         )
-    )
+        for study, patient in rows
+    ]
 
 
-def _show_order(_session: Session, row: Any) -> Resource:
-    return service_request(Order.model_validate(row[0].content), row[0].received_at)
+def _show_orders(_session: Session, rows: Sequence[Any]) -> list[Resource]:
+    return [service_request(Order.model_validate(row[0].content), row[0].received_at) for row in rows]
 
 
-def _show_report(session: Session, row: Any) -> Resource:
-    report, case = row
-    studies = select(Study.study_id).join(
-        CaseStudy, (CaseStudy.site_id == Study.site_id) & (CaseStudy.study_uid == Study.study_uid)
-    )
-    study_ids = session.scalars(studies.where(CaseStudy.case_id == case.case_id).order_by(Study.study_uid)).all()
-    pdf = f"/api/v1/cases/{case.case_id}/report.pdf"
-    return diagnostic_report(ReportContent.from_json(report.content), CaseState(case.state), study_ids, pdf)
+def _show_reports(session: Session, rows: Sequence[Any]) -> list[Resource]:
+    case_ids = [case.case_id for _, case in rows]
+    studies, orders = _load_studies(session, case_ids), orders_of_cases(session, case_ids)
+    return [
+        diagnostic_report(
+            ReportContent.from_json(report.content),
+            CaseState(case.state),
+            study_ids=[study.study_id for study, _ in studies[case.case_id]],
+            order_ids=[order.order_id for order in orders[case.case_id]],
+            pdf_url=f"/api/v1/cases/{case.case_id}/report.pdf",
+        )
+        for report, case in rows
+    ]
 
 
 def _subject(study: Study, patient: Patient) -> Subject:
@@ -271,15 +277,30 @@ def _subject(study: Study, patient: Patient) -> Subject:
     return Subject(study.site_id, facts.number, facts.name)
 
 
-def _find_holder(session: Session, case_id: str) -> tuple[str, str] | None:
-    held = (
-        select(Physician.physician_id, Account.display_name)
-        .join(Account, Account.account_id == Physician.account_id)
-        .join(ReadingTask, ReadingTask.holder_id == Physician.physician_id)
-        .where(ReadingTask.case_id == case_id, ReadingTask.state == ReadingTaskState.IN_PROGRESS)
+def _load_studies(session: Session, case_ids: Collection[str]) -> dict[str, list[tuple[Study, Patient]]]:
+    """Return the studies of each case, by UID."""
+    found = (
+        select(CaseStudy.case_id, Study, Patient)
+        .join(Study, and_(Study.site_id == CaseStudy.site_id, Study.study_uid == CaseStudy.study_uid))
+        .join(Patient, Patient.patient_id == Study.patient_id)
+        .where(CaseStudy.case_id.in_(case_ids))
+        .order_by(Study.study_uid)
     )
-    row = session.execute(held).first()
-    return (row[0], row[1]) if row is not None else None
+    studies: dict[str, list[tuple[Study, Patient]]] = {case_id: [] for case_id in case_ids}
+    for case_id, study, patient in session.execute(found):
+        studies[case_id].append((study, patient))
+    return studies
+
+
+def _load_holders(session: Session, case_ids: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Return id and name of the physician who holds each case; a case has at most one."""
+    held = (
+        select(ReadingTask.case_id, Physician.physician_id, Account.display_name)
+        .join(Physician, Physician.physician_id == ReadingTask.holder_id)
+        .join(Account, Account.account_id == Physician.account_id)
+        .where(ReadingTask.case_id.in_(case_ids), ReadingTask.state == ReadingTaskState.IN_PROGRESS)
+    )
+    return {case_id: (physician_id, name) for case_id, physician_id, name in session.execute(held)}
 
 
 _CLOCKS: Final = (
@@ -327,13 +348,13 @@ _COMPARISONS: Final[Mapping[str, Callable[[Any, datetime], ColumnElement[bool]]]
 PREFIXES: Final[Sequence[str]] = tuple(_COMPARISONS)
 KINDS: Final[Mapping[str, _Kind]] = {
     "DiagnosticReport": _Kind(
-        _select_reports, Report.report_id.expression, Report.signed_at.expression, _of_reports, _show_report
+        _select_reports, Report.report_id.expression, Report.signed_at.expression, _of_reports, _show_reports
     ),
-    "Task": _Kind(_select_cases, Case.case_id.expression, func.greatest(*_CLOCKS), _of_cases, _show_case),
+    "Task": _Kind(_select_cases, Case.case_id.expression, func.greatest(*_CLOCKS), _of_cases, _show_cases),
     "ImagingStudy": _Kind(
-        _select_studies, Study.study_id.expression, Study.catalogued_at.expression, _of_studies, _show_study
+        _select_studies, Study.study_id.expression, Study.catalogued_at.expression, _of_studies, _show_studies
     ),
     "ServiceRequest": _Kind(
-        _select_orders, ClinicOrder.order_id.expression, ClinicOrder.received_at.expression, _of_orders, _show_order
+        _select_orders, ClinicOrder.order_id.expression, ClinicOrder.received_at.expression, _of_orders, _show_orders
     ),
 }

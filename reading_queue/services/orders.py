@@ -8,10 +8,11 @@ between order and images is written down and shown to the reader; whether it hol
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Sequence, or_, select
+from sqlalchemy import Sequence, and_, or_, select, union
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, CaseStudy, ClinicOrder
@@ -74,19 +75,28 @@ def match_study(session: Session, hub: Hub, case: Case, study: Study, now: datet
 
 def orders_of_case(session: Session, case_id: str) -> list[ClinicOrder]:
     """Return the orders of the case's studies, the newest first; cancelled ones are left out."""
-    by_number = (Study.accession_number == ClinicOrder.accession_number) & (Study.accession_number != "")
-    of_case = (
-        select(ClinicOrder.order_id)
-        .join(CaseStudy, CaseStudy.site_id == ClinicOrder.site_id)
-        .outerjoin(Study, (Study.site_id == CaseStudy.site_id) & (Study.study_uid == CaseStudy.study_uid))
-        .where(
-            CaseStudy.case_id == case_id,
-            or_(CaseStudy.study_uid == ClinicOrder.study_uid, by_number),
-            is_not_unlinked(CaseStudy.site_id, CaseStudy.study_uid),
-        )
+    return orders_of_cases(session, [case_id])[case_id]
+
+
+def orders_of_cases(session: Session, case_ids: Collection[str]) -> dict[str, list[ClinicOrder]]:
+    """Return for each case the orders of its studies, in one statement; as `orders_of_case`."""
+    its_own = ClinicOrder.site_id == CaseStudy.site_id, is_not_unlinked(CaseStudy.site_id, CaseStudy.study_uid)
+    of_cases = select(CaseStudy.case_id, ClinicOrder.order_id).where(CaseStudy.case_id.in_(case_ids))
+    by_uid = of_cases.join(ClinicOrder, and_(ClinicOrder.study_uid == CaseStudy.study_uid, *its_own))
+    by_number = of_cases.join(
+        Study, and_(Study.site_id == CaseStudy.site_id, Study.study_uid == CaseStudy.study_uid)
+    ).join(ClinicOrder, and_(ClinicOrder.accession_number == Study.accession_number, *its_own))
+    named = union(by_uid, by_number.where(Study.accession_number != "")).subquery()
+    found = (
+        select(named.c.case_id, ClinicOrder)
+        .join(ClinicOrder, ClinicOrder.order_id == named.c.order_id)
+        .where(ClinicOrder.state != OrderState.CANCELLED)
+        .order_by(ClinicOrder.change_number.desc())
     )
-    query = select(ClinicOrder).where(ClinicOrder.order_id.in_(of_case), ClinicOrder.state != OrderState.CANCELLED)
-    return list(session.scalars(query.order_by(ClinicOrder.change_number.desc())))
+    orders: dict[str, list[ClinicOrder]] = {case_id: [] for case_id in case_ids}
+    for case_id, row in session.execute(found):
+        orders[case_id].append(row)
+    return orders
 
 
 def find_differences(order: Order, patient: PatientFacts) -> list[str]:

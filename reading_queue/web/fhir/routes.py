@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+import structlog
 from aiohttp import web
 
 from reading_queue.domain.fhir_content import outcome
@@ -15,8 +16,20 @@ from reading_queue.web.access import EVERYBODY, for_roles
 from reading_queue.web.fhir import handlers
 from storage.screens.requests import Handler
 
+log = structlog.get_logger(__name__)
+
 PREFIX: Final = "/fhir"
-_ISSUES: Final[Mapping[int, str]] = {401: "login", 403: "forbidden", 404: "not-found", 422: "invalid"}
+_ISSUES: Final[Mapping[int, str]] = {
+    400: "invalid",
+    401: "login",
+    403: "forbidden",
+    404: "not-found",
+    405: "not-supported",
+    413: "too-long",
+    422: "invalid",
+    500: "exception",
+    503: "transient",
+}
 
 
 def build_fhir() -> web.Application:
@@ -31,9 +44,26 @@ def build_fhir() -> web.Application:
 
 @web.middleware
 async def answer_outcomes(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn a refusal into an OperationOutcome; what makes no sense is 400, as FHIR has it."""
+    """Turn every refusal into an OperationOutcome; what makes no sense is 400, as FHIR has it."""
     try:
         return await handler(request)
     except HubError as error:
         status = 400 if error.status == 422 else error.status
-        return handlers.fhir_json(outcome(_ISSUES.get(error.status, "processing"), error.detail), status=status)
+        return _refuse(error.status, error.detail, status=status)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        words = f"{error.reason}: the types of resources are {', '.join(KINDS)}; they are read and searched with GET"
+        refused = _refuse(error.status, words)
+        if isinstance(error, web.HTTPMethodNotAllowed):
+            refused.headers["Allow"] = error.headers["Allow"]
+        return refused
+    except web.RequestPayloadError:
+        return _refuse(400, "the request's body is not what its headers say")
+    except Exception:
+        log.exception("fhir_request_failed")
+        return _refuse(500, "the hub failed inside; the failure is in its log")
+
+
+def _refuse(kind: int, words: str, *, status: int | None = None) -> web.Response:
+    return handlers.fhir_json(outcome(_ISSUES.get(kind, "processing"), words), status=status or kind)

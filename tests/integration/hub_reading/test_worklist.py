@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 import sqlalchemy as sa
 
@@ -20,23 +17,9 @@ from storage.catalogue.tables import Study
 from storage.contract.lanes import Lane
 from tests.integration.hub_reading.world import SITE, World
 from tests.support.clock import SteerableClock
+from tests.support.statements import statements
 
 pytestmark = pytest.mark.postgres
-
-
-@contextmanager
-def statements(hub: Hub) -> Iterator[list[str]]:
-    """Record the statements that reach the database."""
-    said: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        said.append(statement)
-
-    sa.event.listen(hub.engine, "before_cursor_execute", note)
-    try:
-        yield said
-    finally:
-        sa.event.remove(hub.engine, "before_cursor_execute", note)
 
 
 def ids(listed: Worklist) -> list[str]:

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from reading_queue.domain.fhir_content import ORDER_STATUS, TASK_STATUS
 from reading_queue.domain.transitions import CaseState
-from reading_queue.services.fhir_views import KINDS
+from reading_queue.services.fhir_views import KINDS, FhirQuery, search_resources
 from reading_queue.services.hub import Hub
 from reading_queue.web.fhir import handlers
 from storage.contract.orders import OrderState
@@ -21,6 +21,7 @@ from storage.ledger.tables import AuditEvent
 from tests.integration.hub_web.county import AUTHOR, COORDINATOR, OTHER_TECHNICIAN, TECHNICIAN, County
 from tests.integration.hub_web.serving import Answer, Visitor
 from tests.integration.hub_web.test_order_card import hand_in_order
+from tests.support.statements import statements
 
 pytestmark = pytest.mark.postgres
 
@@ -92,6 +93,7 @@ def test_order_case_and_study_lead_to_each_other(hub: Hub, county: County, progr
     assert (report["status"], report["conclusion"]) == ("final", "右肺上叶磨玻璃结节，建议随访。")
     assert len(report["resultsInterpreter"]) == 2
     assert report["imagingStudy"] == [task["focus"]]
+    assert report["basedOn"] == task["basedOn"]
     assert found(reader, "DiagnosticReport", status="corrected,appended,entered-in-error") == []
     assert ask(reader, f"DiagnosticReport/{report['id']}").json() == report
     with hub.transaction() as session:
@@ -129,6 +131,42 @@ def test_pages_lead_through_everything_once(county: County, program_of: ProgramO
         path = following[0].partition("/fhir/")[2] if following else ""
     assert len(seen) == 5
     assert set(seen) == cases
+
+
+@pytest.mark.parametrize("kind", ["Task", "ImagingStudy", "ServiceRequest", "DiagnosticReport"])
+def test_a_page_takes_as_many_statements_for_twelve_resources_as_for_one(hub: Hub, county: County, kind: str) -> None:
+    def add(number: int) -> None:
+        case_id = county.arrive(f"{STUDY}.{number}", patient=f"赵{number}")
+        hand_in_order(hub, number)
+        county.submit(case_id)
+        county.sign(case_id, confirm_identity=True)
+
+    coordinator = county.viewer(COORDINATOR)
+    add(1)
+    search_resources(hub, coordinator, kind, FhirQuery())
+    with statements(hub) as for_one:
+        assert len(search_resources(hub, coordinator, kind, FhirQuery()).resources) == 1
+    for number in range(2, 13):
+        add(number)
+    with statements(hub) as for_twelve:
+        assert len(search_resources(hub, coordinator, kind, FhirQuery()).resources) == 12
+    assert len(for_twelve) == len(for_one)
+
+
+def test_whatever_is_wrong_is_an_operation_outcome(program_of: ProgramOf) -> None:
+    coordinator = program_of(COORDINATOR)
+    for method, path, status, issue in (
+        ("GET", "Patient", 404, "not-found"),
+        ("GET", "Patient/1", 404, "not-found"),
+        ("GET", "Task/nothing", 404, "not-found"),
+        ("PUT", "Task/nothing", 405, "not-supported"),
+        ("GET", "Task?_count=many", 400, "invalid"),
+    ):
+        refused = coordinator.send(method, f"/fhir/{path}")
+        assert refused.status == status, path
+        assert refused.headers["Content-Type"].startswith("application/fhir+json"), path
+        assert refused.json()["resourceType"] == "OperationOutcome"
+        assert refused.json()["issue"][0]["code"] == issue
 
 
 def test_what_one_may_not_see_is_not_there(hub: Hub, county: County, program_of: ProgramOf, visitor: Visitor) -> None:

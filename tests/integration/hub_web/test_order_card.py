@@ -20,16 +20,16 @@ from tests.integration.hub_web.serving import Visitor
 STUDY = "1.2.3.1"
 
 
-def hand_in_order(hub: Hub) -> None:
-    """Hand in the study's order, which names another patient than its images."""
+def hand_in_order(hub: Hub, number: int | None = None) -> None:
+    """Hand in the order of `STUDY`, or of its `number`th neighbour; it names another patient than the images."""
     now = hub.clock()
     order = Order.model_validate(
         {
-            "order_id": "a" * 32,
+            "order_id": "a" * 32 if number is None else f"{number:a>32}",
             "version": 1,
             "site_id": FIRST_SITE,
-            "accession_number": "A1",
-            "study_uid": STUDY,
+            "accession_number": "A1" if number is None else f"N{number}",
+            "study_uid": STUDY if number is None else f"{STUDY}.{number}",
             "origin": "console",
             "patient_number": "P.3.1",
             "patient_name": "李小明",
