@@ -119,7 +119,7 @@ ALL_MODALITIES: Final = "all"  # a limit of an agreement on everything together
 
 
 def workload_points(weights: Mapping[str, int], modality: str) -> int:
-    """Return what reading one case of the modality counts, in hundredths of one CT."""
+    """Return what reading one study of the modality counts, in hundredths of one CT."""
     return weights.get(modality, weights.get(UNNAMED, WORKLOAD_POINTS_DEFAULT))
 
 

@@ -47,7 +47,7 @@ class Policy:
             "other": 60,
         }
     )
-    workload_points: dict[str, int] = field(  # what reading one case counts, in hundredths of one CT, by modality
+    workload_points: dict[str, int] = field(  # what reading one study counts, in hundredths of one CT, by modality
         default_factory=lambda: {**WORKLOAD_POINTS, UNNAMED: WORKLOAD_POINTS_DEFAULT}
     )
     time_limit_default_min: dict[str, int] = field(

@@ -255,6 +255,7 @@ def load_work_in_progress(session: Session, physician_ids: Sequence[str]) -> dic
 def _load_workload(
     session: Session, physician_ids: Sequence[str], now: datetime, weights: Mapping[str, int]
 ) -> defaultdict[str, int]:
+    """Return what each has read in the window, in hundredths of one CT; a read of several studies counts all."""
     done = session.execute(_DONE, {"physicians": list(physician_ids), "since": now - WORKLOAD_WINDOW})
     points: defaultdict[str, int] = defaultdict(int)
     for holder, modality, count in done:
@@ -365,8 +366,9 @@ _AGREEMENTS: Final = select(*Agreement.__table__.columns).where(
 )
 _PHYSICIANS: Final = _select_physicians()
 _DONE: Final = (
-    select(ReadingTask.holder_id, Case.modality, func.count())
+    select(ReadingTask.holder_id, Case.modality, func.count())  # each study of a read is work, of the read's modality
     .join(Case, Case.case_id == ReadingTask.case_id)
+    .join(CaseStudy, CaseStudy.case_id == ReadingTask.case_id)
     .where(
         ReadingTask.holder_id == _any_of("physicians"),
         ReadingTask.state == ReadingTaskState.COMPLETED,

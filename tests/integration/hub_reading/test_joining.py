@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select, update
 
-from reading_queue.db.tables import Agreement, CaseStudy, Report
+from reading_queue.db.tables import Agreement, CaseStudy, Physician, Report
 from reading_queue.domain.report import ReportContent
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import HubError, Invalid, NotFound, WrongState
@@ -98,6 +98,23 @@ def test_two_studies_are_read_as_one_case_and_one_report_names_both(
         shown = clinic.study_view(hub, li, SITE, uid)
         assert shown.report is not None
         assert [one.study_uid for one in shown.beside] == [{CHEST: ABDOMEN, ABDOMEN: CHEST}[uid]]
+
+
+def test_each_study_of_a_read_counts_as_work(
+    world: World, hub: Hub, wang: Viewer, zhao: Viewer, li: Viewer, chest: str, abdomen: str
+):
+    join_cases(hub, li, chest, abdomen, "一次扫描两个部位")
+    world.run_jobs()
+    world.submit(wang, chest)
+    review_id = world.open_task(chest).reading_task_id
+    reading.claim(hub, zhao, review_id)
+    reading.sign(hub, zhao, review_id, None)
+    with hub.transaction() as session:
+        session.execute(update(Physician).values(weekly_rvu_max=3))
+    assert world.offered_to(world.arrive("1.2.5"), wang, zhao) == ["wang", "zhao"]
+    with hub.transaction() as session:
+        session.execute(update(Physician).values(weekly_rvu_max=2))
+    assert world.case(world.arrive("1.2.6")).unroutable_reason == "无人可派：七日工作量已满 2 人"
 
 
 def test_the_joined_case_is_as_urgent_as_the_more_urgent_of_the_two(world: World, hub: Hub, li: Viewer, chest: str):
