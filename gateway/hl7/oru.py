@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 from gateway.hl7.message import CONTROL_ID_CHARACTERS_MAX, composite, encode, escape, header, segment
 from gateway.targets import MessageSettings
 from storage.contract.orders import Order
-from storage.contract.signed_report import ReportedFinding, ReportedStudy, Signatory, SignedReport
+from storage.contract.signed_report import ReportedFinding, ReportedOpinion, ReportedStudy, Signatory, SignedReport
 
 # LOINC codes of imaging reports by modality, as in the SR (DICOM CID 7000).
 _REPORT_CODES: Final[Mapping[str, tuple[str, str]]] = {
@@ -215,6 +215,7 @@ def _order(
         results.append(_Result("FT", composite("18783-1", "Recommendations", "LN"), escape(report.recommendation)))
     if number == 1:  # what is about all of its studies is told once
         results += map(_measurement, report.measurements)
+        results += (_opinion(one, report) for one in report.opinions)
     if pdf is not None:
         data = base64.b64encode(pdf).decode("ascii")
         results.append(_Result("ED", composite(*_ANY_REPORT, "LN"), f"^application^pdf^Base64^{data}"))
@@ -240,6 +241,13 @@ def _measurement(finding: ReportedFinding) -> _Result:
     scheme, _, value = finding.code.partition(" ")
     what = composite(value, finding.concept, scheme) if value else composite("", finding.concept)
     return _Result("NM", what, finding.value, unit=composite(finding.unit, "", "UCUM") if finding.unit else "")
+
+
+def _opinion(opinion: ReportedOpinion, report: SignedReport) -> _Result:
+    """Return what another hospital advised, with who said it and when."""
+    who, at = opinion.consultant, opinion.answered_at.astimezone(ZoneInfo(report.time_zone))
+    said = f"{who.organisation_name} {who.name} {at:%Y-%m-%d %H:%M}: {opinion.opinion}"
+    return _Result("FT", composite("11488-4", "Consult note", "LN"), escape(said))
 
 
 def _service(study: ReportedStudy, order: Order | None) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reading_queue.documents.fonts import FontSet, FontsUnusable, load_fonts
-from reading_queue.documents.words import amendment_line, finding_line
+from reading_queue.documents.words import amendment_line, finding_line, opinion_line
 from reading_queue.domain.report import ReportContent, Signatory
 from reading_queue.domain.roles import Title
 from storage.contract.lanes import Lane
@@ -106,6 +106,7 @@ def _page(content: ReportContent, content_sha256: str, created_at: datetime) -> 
                 ("版本说明", amendment_line(content)),
                 ("测量", "\n".join(map(finding_line, content.measurements))),
                 ("关键图像", "；".join(map(finding_line, content.key_images))),
+                ("会诊意见", "\n".join(opinion_line(one, created_at.tzinfo) for one in content.opinions)),
             )
             if text.strip()
         ],

@@ -28,7 +28,7 @@ from reading_queue.documents.headers import (
 from reading_queue.documents.words import amendment_line, finding_line
 from reading_queue.domain.report import ReportContent, ReportedStudy, Signatory
 from storage.contract.identifiers import Uid
-from storage.contract.signed_report import ReportedFinding
+from storage.contract.signed_report import ReportedFinding, ReportedOpinion
 
 BASIC_TEXT_SR: Final = "1.2.840.10008.5.1.4.1.1.88.11"
 SERIES_NUMBER: Final = 9901
@@ -84,7 +84,7 @@ def build_basic_text_sr(
     dataset.CurrentRequestedProcedureEvidenceSequence = items(*references(evidence))
     if predecessor is not None:
         dataset.PredecessorDocumentsSequence = items(*references([predecessor]))
-    _add_tree(dataset, content)
+    _add_tree(dataset, content, created_at)
     return to_part10(dataset)
 
 
@@ -172,7 +172,7 @@ def _grouped(
     return ((value, list(group)) for value, group in groupby(instances, key=key))
 
 
-def _add_tree(dataset: Dataset, content: ReportContent) -> None:
+def _add_tree(dataset: Dataset, content: ReportContent, created_at: datetime) -> None:
     """Add the content tree: LOINC headings, DCM items below them (CID 7001 and 7002); empty parts are left out."""
     dataset.ValueType = "CONTAINER"
     dataset.ConceptNameCodeSequence = items(_title(content))
@@ -181,7 +181,7 @@ def _add_tree(dataset: Dataset, content: ReportContent) -> None:
     template.MappingResource = "DCMR"
     template.TemplateIdentifier = "2000"
     dataset.ContentTemplateSequence = items(template)
-    dataset.ContentSequence = items(*_context(content), *_sections(content))
+    dataset.ContentSequence = items(*_context(content), *_sections(content, created_at))
 
 
 def _title(content: ReportContent) -> Dataset:
@@ -193,16 +193,20 @@ def _title(content: ReportContent) -> Dataset:
 def _context(content: ReportContent) -> list[Dataset]:
     language = _item("HAS CONCEPT MOD", "CODE", ("121049", "DCM", "Language of Content Item and Descendants"))
     language.ConceptCodeSequence = items(code("zh-CN", "RFC5646", "Chinese (China)"))
+    return [language, *_observer(content.author)]
+
+
+def _observer(physician: Signatory) -> list[Dataset]:
     kind = _item("HAS OBS CONTEXT", "CODE", ("121005", "DCM", "Observer Type"))
     kind.ConceptCodeSequence = items(code("121006", "DCM", "Person"))
     observer = _item("HAS OBS CONTEXT", "PNAME", ("121008", "DCM", "Person Observer Name"))
-    observer.PersonName = person_name(content.author.name)
+    observer.PersonName = person_name(physician.name)
     employer = _item("HAS OBS CONTEXT", "TEXT", ("121009", "DCM", "Person Observer's Organization Name"))
-    employer.TextValue = line(content.author.organisation_name)
-    return [language, kind, observer, employer]
+    employer.TextValue = line(physician.organisation_name)
+    return [kind, observer, employer]
 
 
-def _sections(content: ReportContent) -> list[Dataset]:
+def _sections(content: ReportContent, created_at: datetime) -> list[Dataset]:
     procedures = "\n".join(f"{study.modality} {study.description}".strip() for study in content.studies)
     sections = [
         (("55111-9", "LN", "Current Procedure Descriptions"), ("121065", "DCM", "Procedure Description"), procedures),
@@ -212,7 +216,25 @@ def _sections(content: ReportContent) -> list[Dataset]:
         (("55107-7", "LN", "Addendum"), ("121071", "DCM", "Finding"), amendment_line(content)),
     ]
     written = [_section(heading, concept, text) for heading, concept, text in sections if text.strip()]
-    return [*written, *_measurements(content), *_key_images(content)]
+    return [
+        *written,
+        *_measurements(content),
+        *_key_images(content),
+        *(_opinion(one, created_at) for one in content.opinions),
+    ]
+
+
+def _opinion(opinion: ReportedOpinion, created_at: datetime) -> Dataset:
+    """Return an opinion up the line as a section of its own, observed by who gave it (TID 1003) at its moment."""
+    section = _item("CONTAINS", "CONTAINER", ("11488-4", "LN", "Consult note"))
+    section.ContinuityOfContent = "SEPARATE"
+    asked = _item("CONTAINS", "TEXT", ("121062", "DCM", "Request"))
+    asked.TextValue = "\r\n".join(opinion.question.strip().splitlines())
+    said = _item("CONTAINS", "TEXT", ("121077", "DCM", "Conclusion"))
+    said.TextValue = "\r\n".join(opinion.opinion.strip().splitlines())
+    said.ObservationDateTime = datetime_text(opinion.answered_at, created_at)
+    section.ContentSequence = items(*_observer(opinion.consultant), asked, said)
+    return section
 
 
 def _measurements(content: ReportContent) -> list[Dataset]:

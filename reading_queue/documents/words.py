@@ -1,15 +1,19 @@
-"""Key images, measurements and amendments in the words of a printed report. Pure.
+"""Key images, measurements, amendments and opinions in the words of a printed report. Pure.
 
 Values are rounded to one decimal, finer than any reader can place a caliper by; what is signed is not.
 """
 
 from __future__ import annotations
 
+from datetime import tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Final
 
-from storage.contract.signed_report import AmendmentKind, ReportedFinding, SignedReport
+from reading_queue.domain.roles import Title
+from storage.contract.signed_report import AmendmentKind, ReportedFinding, ReportedOpinion, SignedReport
+from storage.dicom.person_name import display_name
 
+MINUTE: Final = "%Y-%m-%d %H:%M"
 SHOWN_STEP: Final = Decimal("0.1")
 UNITS: Final = {"mm2": "mm²", "cm2": "cm²", "mm3": "mm³", "[hnsf'U]": "HU", "deg": "°", "1": "", "{pixels}": "px"}
 AMENDMENTS: Final = {AmendmentKind.APPENDED: "补充", AmendmentKind.CORRECTED: "更正"}
@@ -49,6 +53,16 @@ def amendment_line(report: SignedReport) -> str:
     if report.amendment_kind is None:
         return ""
     return f"{AMENDMENTS[report.amendment_kind]}（第 {report.report_version} 版）：{report.amendment_reason}"
+
+
+def opinion_line(opinion: ReportedOpinion, zone: tzinfo | None) -> str:
+    """Return who at which hospital advised what, when and asked by whom, in local time."""
+    consultant = opinion.consultant
+    title = Title(consultant.title).zh if consultant.title in set(Title) else consultant.title
+    asked, answered = (at.astimezone(zone).strftime(MINUTE) for at in (opinion.asked_at, opinion.answered_at))
+    who = f"{consultant.organisation_name} {display_name(consultant.name)} {title}"
+    question = f"［{display_name(opinion.asked_by)} {asked} 问：{opinion.question.strip()}］"
+    return f"{who}（{answered}）：{opinion.opinion.strip()}\n{question}"
 
 
 def _place(finding: ReportedFinding) -> str:

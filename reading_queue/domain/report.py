@@ -13,12 +13,21 @@ from pydantic import AwareDatetime
 
 from reading_queue.domain.canonical import canonical_bytes
 from storage.contract.manifest import WireModel
-from storage.contract.signed_report import AmendmentKind, PatientIdentity, ReportedStudy, Signatory, SignedReport
+from storage.contract.signed_report import (
+    AmendmentKind,
+    PatientIdentity,
+    ReportedOpinion,
+    ReportedStudy,
+    ReportFormat,
+    Signatory,
+    SignedReport,
+)
 
 __all__ = [
     "PatientIdentity",
     "ReportContent",
     "ReportText",
+    "ReportedOpinion",
     "ReportedStudy",
     "Signatory",
     "SignedContent",
@@ -26,9 +35,14 @@ __all__ = [
 ]
 
 
-ReportFormat = Literal["counterpart-report/1", "counterpart-report/2", "counterpart-report/3"]
 SINCE_FORMAT_3: Final = frozenset({"evidence", "predecessor_id", "amendment_kind", "amendment_reason"})
-FORMATS_BEFORE_3: Final[frozenset[ReportFormat]] = frozenset({"counterpart-report/1", "counterpart-report/2"})
+SINCE_FORMAT_4: Final = frozenset({"opinions"})
+NOT_YET: Final[dict[ReportFormat, frozenset[str]]] = {  # fields that a format does not have
+    "counterpart-report/1": SINCE_FORMAT_3 | SINCE_FORMAT_4,
+    "counterpart-report/2": SINCE_FORMAT_3 | SINCE_FORMAT_4,
+    "counterpart-report/3": SINCE_FORMAT_4,
+    "counterpart-report/4": frozenset(),
+}
 
 
 class SignedContent(WireModel):
@@ -86,17 +100,18 @@ class ReportContent(SignedReport, SignedContent):
 
     def canonical(self) -> bytes:
         """Return the RFC 8785 bytes; a format has only the fields that it began with, so that its readers read on."""
-        newer = set(SINCE_FORMAT_3) if self.format in FORMATS_BEFORE_3 else set()
-        return canonical_bytes(self.model_dump(mode="json", exclude=newer))
+        return canonical_bytes(self.model_dump(mode="json", exclude=set(NOT_YET[self.format])))
 
     def text(self) -> ReportText:
         """Return the three parts of the final text."""
         return ReportText(findings=self.findings, impression=self.impression, recommendation=self.recommendation)
 
 
-def report_format(*, says_more: bool) -> ReportFormat:
+def report_format(*, says_more: bool, has_opinions: bool = False) -> ReportFormat:
     """Return the oldest format that can say everything: gateways of every age read it.
 
-    `says_more`: it has evidence, or amends a report before it.
+    `says_more`: it has evidence, or amends a report before it. `has_opinions`: another hospital was asked and answered.
     """
+    if has_opinions:
+        return "counterpart-report/4"
     return "counterpart-report/3" if says_more else "counterpart-report/2"

@@ -15,6 +15,7 @@ from reading_queue.db.consult_tables import Consult
 from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.domain.consults import ConsultState
 from reading_queue.domain.roles import Title
+from storage.contract.signed_report import ReportedOpinion, Signatory
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,41 @@ def join_report(session: Session, case_id: str, report_id: str) -> None:
     """Write into the opinions of a case with which version of its report they were signed."""
     given = update(Consult).where(Consult.case_id == case_id, Consult.report_id.is_(None))
     session.execute(given.where(Consult.state == ConsultState.ANSWERED).values(report_id=report_id))
+
+
+def load_opinions(session: Session, case_id: str) -> tuple[ReportedOpinion, ...]:
+    """Return every opinion on a case in the form in which it is signed with the report, oldest first."""
+    asker, consultant = aliased(Account), aliased(Account)
+    asking, answering = aliased(Physician), aliased(Physician)
+    given = (
+        select(Consult, Organisation.name, asker.display_name, consultant.display_name, answering)
+        .join(Organisation, Organisation.organisation_id == Consult.organisation_id)
+        .join(asking, asking.physician_id == Consult.asked_by)
+        .join(asker, asker.account_id == asking.account_id)
+        .join(answering, answering.physician_id == Consult.accepted_by)
+        .join(consultant, consultant.account_id == answering.account_id)
+        .where(Consult.case_id == case_id, Consult.state == ConsultState.ANSWERED)
+        .order_by(Consult.ended_at, Consult.consult_id)
+    )
+    return tuple(
+        ReportedOpinion(
+            consult_id=row.consult_id,
+            asked_by=asked_by,
+            asked_at=row.asked_at,
+            question=row.question,
+            consultant=Signatory(
+                physician_id=physician.physician_id,
+                name=name,
+                title=physician.title,
+                licence_number=physician.licence_number,
+                organisation_id=row.organisation_id,
+                organisation_name=hospital,
+            ),
+            answered_at=row.ended_at,
+            opinion=row.words,
+        )
+        for row, hospital, asked_by, name, physician in session.execute(given)
+    )
 
 
 def list_consults(session: Session, language: str, *conditions: object) -> tuple[ConsultView, ...]:

@@ -43,7 +43,7 @@ from reading_queue.services.casework import (
     record_custody,
 )
 from reading_queue.services.claims import require_holder, require_licence, require_physician
-from reading_queue.services.consult_rows import join_report
+from reading_queue.services.consult_rows import join_report, load_opinions
 from reading_queue.services.consults import require_none_open
 from reading_queue.services.drafts import write_draft
 from reading_queue.services.hub import Hub, launch
@@ -257,8 +257,9 @@ def _sign_report(
     patient, studies = load_subject(session, case)
     site = session.get_one(Site, case.site_id)
     evidence, amends = load_reported(session, case.case_id), _load_amendment(session, case)
+    opinions = load_opinions(session, case.case_id)
     content = ReportContent(
-        format=report_format(says_more=bool(evidence or amends)),
+        format=report_format(says_more=bool(evidence or amends), has_opinions=bool(opinions)),
         report_id=new_id(),
         case_id=case.case_id,
         report_version=_next_version(session, case.case_id),
@@ -282,6 +283,7 @@ def _sign_report(
         signed_at=now,
         submission_sha256=submission.content_sha256,
         evidence=evidence,
+        opinions=opinions,
         **amends,
     )
     data = content.canonical()

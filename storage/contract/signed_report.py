@@ -21,6 +21,7 @@ from storage.contract.lanes import Lane
 from storage.contract.manifest import WireModel
 
 ENVELOPE_FORMAT: Final = "counterpart-signed-report/1"
+ReportFormat = Literal["counterpart-report/1", "counterpart-report/2", "counterpart-report/3", "counterpart-report/4"]
 
 
 class ReportUnreadable(ValueError):
@@ -95,16 +96,29 @@ class ReportedEvidence(WireModel):
     findings: tuple[ReportedFinding, ...]
 
 
+class ReportedOpinion(WireModel):
+    """What a hospital up the line said when the holder of the case asked it (会诊); it is advice, no signature."""
+
+    consult_id: str
+    asked_by: str  # a name
+    asked_at: AwareDatetime
+    question: str
+    consultant: Signatory  # who gave it, for the hospital that was asked
+    answered_at: AwareDatetime
+    opinion: str
+
+
 class SignedReport(WireModel):
     """The final text, who stands for it, and the digest of the submission, as the verifier has signed it.
 
     Since format 2: `time_zone`, the site's, in which local times are written; and `critical`, whether a physician has
     flagged a critical value (危急值), None where nobody was asked. Since format 3: `evidence`, the key images and
     measurements that were signed with the text; and of a later version, whose text stands whole, how and why it differs
-    from the one before. A report without either is written in format 2, which older gateways read.
+    from the one before. Since format 4: `opinions`, what other hospitals were asked about the case and said before it
+    was signed. A report is written in the oldest format that can say everything, which older gateways read.
     """
 
-    format: Literal["counterpart-report/1", "counterpart-report/2", "counterpart-report/3"] = "counterpart-report/2"
+    format: ReportFormat = "counterpart-report/2"
     report_id: str
     case_id: str
     report_version: int
@@ -132,6 +146,7 @@ class SignedReport(WireModel):
     predecessor_id: str = ""  # the report before, empty of the first
     amendment_kind: AmendmentKind | None = None
     amendment_reason: str = ""
+    opinions: tuple[ReportedOpinion, ...] = ()
 
     @property
     def key_images(self) -> list[ReportedFinding]:

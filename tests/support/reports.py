@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reading_queue.domain.report import PatientIdentity, ReportContent, ReportedStudy, Signatory
-from storage.contract.signed_report import ReportedEvidence, ReportedFinding
+from storage.contract.signed_report import ReportedEvidence, ReportedFinding, ReportedOpinion
 
 SHANGHAI = timezone(timedelta(hours=8))
 SIGNED_AT = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
@@ -113,3 +113,17 @@ def reported_evidence() -> tuple[ReportedEvidence, ...]:
 def report_with_evidence() -> ReportContent:
     """Return a report that was signed with key images and measurements."""
     return report_content(format="counterpart-report/3", evidence=reported_evidence())
+
+
+def report_with_opinion() -> ReportContent:
+    """Return a report on which another hospital was asked for its opinion before it was signed."""
+    opinion = ReportedOpinion(
+        consult_id="d" * 32,
+        asked_by="李明",
+        asked_at=SIGNED_AT - timedelta(minutes=50),
+        question="结节是否需要增强扫描？",
+        consultant=signatory("林静", "chief", "省肿瘤医院"),
+        answered_at=SIGNED_AT - timedelta(minutes=40),
+        opinion="建议增强扫描。\n警惕早期肺癌。",
+    )
+    return report_content(format="counterpart-report/4", opinions=(opinion,))

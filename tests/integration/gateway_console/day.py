@@ -19,6 +19,7 @@ from gateway.journal.returns import announce, mark_fetched
 from gateway.spool.layout import SpoolState
 from gateway.spool.quarantine import QuarantineReason
 from reading_queue.documents.envelope import build_signed_report
+from reading_queue.domain.report import ReportContent
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Sha256Hex, SiteId, Uid, new_id, new_uid
 from storage.contract.wire import DocumentDescriptor, DocumentKind, HubEvent, SignedDescriptor
@@ -119,11 +120,11 @@ class Day:
         case_id: str = "case1",
         targets: tuple[str, ...] = (),
         own_targets: tuple[str, ...] = (),
+        content: ReportContent | None = None,
     ) -> str:
         """Have a signed report come home, its PDF for `targets`, its JSON for `own_targets`; return the JSON's id."""
-        content = report_content(
-            case_id=case_id, report_version=version, studies=(reported_study(study_uid=study_uid),)
-        )
+        about = {"case_id": case_id, "report_version": version, "studies": (reported_study(study_uid=study_uid),)}
+        content = (content or report_content()).model_copy(update=about)
         signature = {"role": "verifier", "alg": "Ed25519", "key_id": "k", "value": "v"}
         envelope = build_signed_report(content.canonical(), [signature])
         json_id = self._document(study_uid, case_id, version, DocumentKind.REPORT_JSON, envelope, own_targets)

@@ -7,7 +7,7 @@ import pytest
 from gateway.returns.store import DOCUMENTS
 from tests.integration.gateway_console.conftest import Clinic
 from tests.integration.gateway_console.day import PDF, Day
-from tests.support.reports import FINDINGS, IMPRESSION, RECOMMENDATION
+from tests.support.reports import FINDINGS, IMPRESSION, RECOMMENDATION, report_with_opinion
 
 
 @pytest.fixture
@@ -37,6 +37,21 @@ def test_print_page_holds_the_report_and_who_printed_it(clinic: Clinic, day: Day
     for words in ("影像诊断报告", FINDINGS, IMPRESSION, "高原", "SHA-256"):
         assert words in page, words
     assert "report_printed" in clinic.verbs()
+
+
+@pytest.mark.parametrize("path", ["", "/print"])
+def test_opinion_up_the_line_is_read_and_printed_with_the_report(clinic: Clinic, day: Day, path: str):
+    report = day.report(day.study(), content=report_with_opinion())
+    page = clinic.logged_in().get(f"/reports/{report}{path}").text
+    for words in (
+        "省肿瘤医院会诊意见",
+        "建议增强扫描。\n警惕早期肺癌。",
+        "林静",
+        "2026-03-02 08:50",
+        "李明",
+        "结节是否需要增强扫描？",
+    ):
+        assert words in page, words
 
 
 def test_pdf_is_the_hubs_byte_for_byte(clinic: Clinic, day: Day):

@@ -15,7 +15,7 @@ from gateway.hl7.oru import build_oru, control_id, is_national_id
 from gateway.targets import MessageSettings
 from storage.contract.orders import Order
 from storage.contract.signed_report import PatientIdentity, SignedReport
-from tests.support.reports import report_content, report_with_evidence, reported_study
+from tests.support.reports import report_content, report_with_evidence, report_with_opinion, reported_study
 
 ID_NUMBER = "11010519491231002X"  # the example of GB 11643
 NOW = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)
@@ -207,3 +207,9 @@ def test_measurements_go_as_numbers_with_their_code_and_unit_and_once_for_all_st
     assert len(places) == 1
     assert [told.at(places[0], 3, part) for part in (1, 2, 3)] == ["410668003", "Length", "SCT"]
     assert (told.at(places[0], 5), told.at(places[0], 6), told.at(places[0], 6, 3)) == ("23.40517", "mm", "UCUM")
+
+
+def test_opinion_of_another_hospital_goes_with_who_gave_it() -> None:
+    told = read(build_oru(report_with_opinion(), SETTINGS, "id1", None))
+    (place,) = [place for place in told.named("OBX") if told.at(place, 3) == "11488-4"]
+    assert told.at(place, 5).startswith("省肿瘤医院 林静 2026-03-02 08:50: 建议增强扫描。")

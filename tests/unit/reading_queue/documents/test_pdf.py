@@ -20,6 +20,7 @@ from tests.support.reports import (
     find_fonts,
     report_content,
     report_with_evidence,
+    report_with_opinion,
     reported_study,
     signatory,
 )
@@ -205,3 +206,10 @@ def test_key_images_and_measurements_are_printed_under_the_text(fonts_dir: Path,
     text = text_of(render(report_with_evidence(), fonts_dir), tmp_path)
     assert text.index("测量长度23.4mm（序列2图像35）") < text.index("关键图像序列2图像35")
     assert "关键图像" not in text_of(render(report_content(), fonts_dir), tmp_path)
+
+
+def test_opinion_is_printed_with_who_gave_it_when_and_what_was_asked(fonts_dir: Path, tmp_path: Path) -> None:
+    text = text_of(render(report_with_opinion(), fonts_dir), tmp_path)
+    assert "会诊意见省肿瘤医院林静主任医师（2026-03-0208:50）：建议增强扫描。警惕早期肺癌。" in text
+    assert "李明2026-03-0208:40问：结节是否需要增强扫描？" in text
+    assert "会诊意见" not in text_of(render(report_content(), fonts_dir), tmp_path)

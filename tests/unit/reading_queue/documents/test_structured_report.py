@@ -21,6 +21,7 @@ from tests.support.reports import (
     STUDY_UID,
     report_content,
     report_with_evidence,
+    report_with_opinion,
     reported_study,
 )
 
@@ -212,3 +213,16 @@ def test_a_later_version_says_how_and_why_it_differs() -> None:
     (said,) = section(read(build(amended, predecessor=BEFORE)), "55107-7").ContentSequence
     assert said.TextValue == "更正（第 2 版）：左右写反"
     assert "55107-7" not in headings(read(build(report_content())))
+
+
+def test_opinion_is_a_section_observed_by_who_gave_it(tmp_path: Path) -> None:
+    data = build(report_with_opinion())
+    _, observer, employer, asked, said = section(read(data), "11488-4").ContentSequence
+    assert (observer.PersonName, employer.TextValue) == ("林静", "省肿瘤医院")
+    assert asked.TextValue == "结节是否需要增强扫描？"
+    assert (said.TextValue, said.ObservationDateTime) == ("建议增强扫描。\r\n警惕早期肺癌。", "20260302085000")
+    path = tmp_path / "report.dcm"
+    path.write_bytes(data)
+    dump = subprocess.run(["dsrdump", "+Pl", "+Pc", str(path)], capture_output=True, check=True, text=True)
+    assert "Error" not in dump.stderr
+    assert "Consult note" in dump.stdout
