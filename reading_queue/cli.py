@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reading_queue.commands.acting import CommandAsOption, command_author
 from reading_queue.commands.linking import links_app
 from reading_queue.commands.networking import network_app
 from reading_queue.commands.simulating import simulate
@@ -162,23 +163,26 @@ def custody(
 
 @site_app.command("enrol")
 def site_enrol(
-    context: typer.Context, site_id: Annotated[str, typer.Argument(help="The site, as in the network.")]
+    context: typer.Context,
+    site_id: Annotated[str, typer.Argument(help="The site, as in the network.")],
+    name: CommandAsOption = None,
 ) -> None:
     """Print a one-time code with which the site's gateway enrols: `counterpart-gateway enrol --code CODE`."""
     from reading_queue.services.enrolment import issue_enrolment_code
 
-    typer.echo(issue_enrolment_code(_hub(context), site_id, "command line"))
+    typer.echo(issue_enrolment_code(_hub(context), site_id, command_author(name).command_as))
 
 
 @site_app.command("enrol-reader")
 def site_enrol_reader(
     context: typer.Context,
     organisation_id: Annotated[str, typer.Argument(help="The assisting hospital, as in the network.")],
+    name: CommandAsOption = None,
 ) -> None:
     """Print a one-time code for a gateway in reader mode, at a hospital whose physicians read on their workstations."""
     from reading_queue.services.enrolment import issue_reader_code
 
-    typer.echo(issue_reader_code(_hub(context), organisation_id, "command line"))
+    typer.echo(issue_reader_code(_hub(context), organisation_id, command_author(name).command_as))
 
 
 @account_app.command("create")
@@ -189,18 +193,19 @@ def account_create(
     role: Annotated[Role, typer.Option(help="What the account may do.")],
     organisation: Annotated[str, typer.Option(help="The organisation's code, as in the network.")],
     language: Annotated[str, typer.Option(help="zh or en.")] = "zh",
+    by: CommandAsOption = None,
 ) -> None:
     """Make an account; the password is asked for and not shown, or read as a line from a pipe."""
     from reading_queue.services.accounts import NewAccount, create_account
 
-    hub = _hub(context)
+    hub, author = _hub(context), command_author(by)
     if sys.stdin.isatty():
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
         password = sys.stdin.readline().rstrip("\n")
     if not password:
         raise Refused("an account needs a password")
-    account_id = create_account(hub, NewAccount(login, name, password, role, organisation, language))
+    account_id = create_account(hub, NewAccount(login, name, password, role, organisation, language), author=author)
     typer.echo(f"account {login} made ({account_id})")
 
 

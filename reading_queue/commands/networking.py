@@ -14,10 +14,13 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from reading_queue.commands.acting import CommandAsOption, command_author
+
 if TYPE_CHECKING:
     from reading_queue.domain.network_faults import Fault, Places
     from reading_queue.services.hub import Hub
     from reading_queue.services.network import ImportPlan
+    from reading_queue.services.network_versions import Author
 
 network_app = typer.Typer(help="The network: organisations, agreements, people, duty.", no_args_is_help=True)
 
@@ -59,6 +62,7 @@ def import_file(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before it is done.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Every line, however many.")] = False,
+    name: CommandAsOption = None,
     language: LanguageOption = Language.EN,
 ) -> None:
     """Say what a network's file adds, changes and ends, then do it in one transaction.
@@ -69,6 +73,7 @@ def import_file(
     from reading_queue.bootstrap import build_hub
     from reading_queue.services.network_document import NetworkInvalid
 
+    author = command_author(name)
     try:
         document, places, faults = read_network(file)
         hub = build_hub(context.obj.settings)
@@ -82,13 +87,13 @@ def import_file(
         return
     if plan.changes and sys.stdin.isatty() and not yes:
         typer.confirm({"zh": "现在导入？", "en": "Import it now?"}[language], abort=True)
-    _do(hub, document, places, plan, whole=whole)
+    _do(hub, document, places, plan, author, whole=whole)
 
 
 @network_app.command("load")
-def load(context: typer.Context, file: FileArgument) -> None:
+def load(context: typer.Context, file: FileArgument, name: CommandAsOption = None) -> None:
     """Do as `import --yes` does."""
-    import_file(context, file, yes=True)
+    import_file(context, file, yes=True, name=name)
 
 
 @network_app.command("export")
@@ -170,10 +175,10 @@ def _tell(plan: ImportPlan, language: str, lines_max: int | None) -> None:
         typer.echo(PLAN[language]["warning"] + words)
 
 
-def _do(hub: Hub, document: dict[str, Any], places: Places, plan: ImportPlan, *, whole: bool) -> None:
+def _do(hub: Hub, document: dict[str, Any], places: Places, plan: ImportPlan, author: Author, *, whole: bool) -> None:
     from reading_queue.services.network import load_network
 
-    loaded = load_network(hub, document, places, whole=whole, told=plan)
+    loaded = load_network(hub, document, places, whole=whole, told=plan, author=author)
     typer.echo(
         f"{loaded.organisations} organisations, {loaded.sites} sites, {loaded.agreements} agreements, "
         f"{loaded.accounts} accounts"

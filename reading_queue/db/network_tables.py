@@ -38,6 +38,7 @@ class AgreementVersion(Base):
     cases_per_day_max: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     recorded_at: Mapped[datetime]
     recorded_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))  # nobody: a command on the hub
+    recorded_as: Mapped[str] = mapped_column(server_default="")  # who ran the command
     replaced_at: Mapped[datetime | None]
 
 
@@ -61,6 +62,7 @@ class NetworkVersion(Base):
     facts: Mapped[dict[str, Any]]  # named as in the network's file
     recorded_at: Mapped[datetime]
     recorded_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))  # nobody: a command on the hub
+    recorded_as: Mapped[str] = mapped_column(server_default="")  # who ran the command
     replaced_at: Mapped[datetime | None]
 
 

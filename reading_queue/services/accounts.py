@@ -22,7 +22,7 @@ from reading_queue.db.tables import Account, Organisation, Physician, Session
 from reading_queue.domain.roles import Role
 from reading_queue.errors import Conflict, NotAuthenticated
 from reading_queue.services.hub import Hub
-from reading_queue.services.network_versions import record_person
+from reading_queue.services.network_versions import NOBODY_KNOWN, Author, record_person
 from reading_queue.services.visibility import Viewer
 from storage.contract.identifiers import new_id
 from storage.ledger.tables import AuditEvent
@@ -76,8 +76,10 @@ class LiveSession:
     kind: str  # "browser" or "api"
 
 
-def create_account(hub: Hub, new: NewAccount, *, hasher: PasswordHasher = PASSWORD_HASHER) -> str:
-    """Make the account and return its id. Raises LoginTaken."""
+def create_account(
+    hub: Hub, new: NewAccount, *, author: Author = NOBODY_KNOWN, hasher: PasswordHasher = PASSWORD_HASHER
+) -> str:
+    """Make the account and return its id; `author` is who does. Raises LoginTaken."""
     password_hash = hasher.hash(new.password)
     with hub.transaction() as session:
         if session.scalar(select(Account.account_id).where(Account.login == new.login)) is not None:
@@ -85,7 +87,7 @@ def create_account(hub: Hub, new: NewAccount, *, hasher: PasswordHasher = PASSWO
         account = account_row(new, password_hash, hub.clock())
         session.add(account)
         session.flush()
-        record_person(session, account, hub.clock())
+        record_person(session, account, hub.clock(), author)
         return account.account_id
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.network_tables import AgreementVersion
 from reading_queue.db.tables import Agreement
+from reading_queue.services.network_versions import NOBODY_KNOWN, Author
 from storage.ledger.tables import AuditEvent
 
 RIGHTS_CHANGED: Final = "110113"  # DCM: security alert
@@ -41,7 +42,7 @@ def agreements_as_of(session: Session, moment: datetime) -> list[AgreementVersio
 
 
 def record_agreement(
-    session: Session, agreement_id: str, terms: Mapping[str, Any], now: datetime, account_id: str | None = None
+    session: Session, agreement_id: str, terms: Mapping[str, Any], now: datetime, author: Author = NOBODY_KNOWN
 ) -> bool:
     """Make these the present terms of the agreement; return whether they are new. The same terms change nothing."""
     row = session.get(Agreement, agreement_id)
@@ -59,10 +60,16 @@ def record_agreement(
     number = _replace_present(session, agreement_id, now) + 1
     session.add(
         AgreementVersion(
-            agreement_id=agreement_id, number=number, recorded_at=now, recorded_by=account_id, replaced_at=None, **terms
+            agreement_id=agreement_id,
+            number=number,
+            recorded_at=now,
+            recorded_by=author.account_id,
+            recorded_as=author.command_as,
+            replaced_at=None,
+            **terms,
         )
     )
-    session.add(_audit(agreement_id, number, changed, now, account_id))
+    session.add(_audit(agreement_id, number, changed, now, author))
     session.flush()
     return True
 
@@ -81,15 +88,15 @@ def _replace_present(session: Session, agreement_id: str, now: datetime) -> int:
     return present.number
 
 
-def _audit(agreement_id: str, number: int, changed: list[str], now: datetime, account_id: str | None) -> AuditEvent:
+def _audit(agreement_id: str, number: int, changed: list[str], now: datetime, author: Author) -> AuditEvent:
     return AuditEvent(
         at=now,
         event_code=RIGHTS_CHANGED,
         action="C" if number == 1 else "U",
-        account_id=account_id,
+        account_id=author.account_id,
         object_kind="agreement",
         object_id=agreement_id,
         site_id=None,
         outcome="success",
-        detail={"version": number, "changed": changed},
+        detail={"version": number, "changed": changed, **author.audited},
     )

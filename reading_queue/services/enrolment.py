@@ -23,8 +23,9 @@ from storage.contract.identifiers import SiteId
 from storage.contract.signing import SignatureInvalid, key_id_of, parse_base64url
 from storage.contract.wire import EnrolmentAnswer, EnrolmentRequest
 from storage.ledger.gateways import spend_enrolment
-from storage.ledger.tables import Enrolment, Gateway, Site
+from storage.ledger.tables import AuditEvent, Enrolment, Gateway, Site
 
+SECURITY_ALERT: Final = "110113"  # DCM
 CODE_ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # nothing that is misread: no 0 O, 1 I L, U
 CODE_GROUPS: Final = 4
 CODE_GROUP_CHARACTERS: Final = 4  # 16 characters, 78 bits: guessing is hopeless without any limit on tries
@@ -106,6 +107,19 @@ def _issue(
             expires_at=now + timedelta(seconds=hub.policy.enrolment_ttl_s),
             used_at=None,
             used_by_gateway_id=None,
+        )
+    )
+    session.add(
+        AuditEvent(
+            at=now,
+            event_code=SECURITY_ALERT,
+            action="C",
+            account_id=None,
+            object_kind="enrolment_code",
+            object_id=site_id or reads_for or "",
+            site_id=site_id,
+            outcome="success",
+            detail={"command_as": issued_by},
         )
     )
     return code

@@ -39,6 +39,7 @@ from reading_queue.services.network_document import NetworkInvalid, ParsedNetwor
 from reading_queue.services.network_facts import GROUPS, document_of, facts_of, load_facts, load_facts_as_of
 from reading_queue.services.network_parts import ZONE_DEFAULT
 from reading_queue.services.network_recording import extend_duty, record_changes
+from reading_queue.services.network_versions import NOBODY_KNOWN, Author
 from storage.ledger.tables import AuditEvent
 
 SECURITY_ALERT: Final = "110113"  # DCM: people's rights were changed
@@ -107,12 +108,13 @@ def load_network(
     *,
     whole: bool = False,
     told: ImportPlan | None = None,
+    author: Author = NOBODY_KNOWN,
     hasher: PasswordHasher = PASSWORD_HASHER,
 ) -> NetworkLoaded:
     """Import the document and return what it held.
 
     `whole`: agreements and people that it does not name end, in so far as it has such a section. `told`: the plan that
-    somebody has agreed to.
+    somebody has agreed to; `author`: who does it.
 
     Raises:
         NetworkInvalid: with every fault.
@@ -126,9 +128,9 @@ def load_network(
         plan = _plan(session, parsed, places or {}, now, whole=whole)
         if told is not None and told.changes != plan.changes:
             raise NetworkChanged
-        record_changes(session, plan.changes, hashes, now)
+        record_changes(session, plan.changes, hashes, now, author)
         extend_duty(session, facts_of(parsed.network)[Kind.DUTY], now)
-        session.add(_audit(now, plan))
+        session.add(_audit(now, plan, author))
     network = parsed.network
     return NetworkLoaded(
         organisations=len(network.organisations),
@@ -235,16 +237,16 @@ def _passwords_of_new_accounts(
     return made, hashes
 
 
-def _audit(now: datetime, plan: ImportPlan) -> AuditEvent:
+def _audit(now: datetime, plan: ImportPlan, author: Author) -> AuditEvent:
     counted = Counter(f"{change.kind.value}_{change.action.value}" for change in plan.changes)
     return AuditEvent(
         at=now,
         event_code=SECURITY_ALERT,
         action="U",
-        account_id=None,
+        account_id=author.account_id,
         object_kind="network",
         object_id="import",
         site_id=None,
         outcome="success",
-        detail=dict(counted),
+        detail={**counted, **author.audited},
     )

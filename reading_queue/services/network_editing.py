@@ -25,7 +25,7 @@ from reading_queue.services.duty import parse_duty, write_duty
 from reading_queue.services.hub import Hub
 from reading_queue.services.network_history import present_version
 from reading_queue.services.network_parts import AgreementPart, OrganisationPart, Part, PhysicianPart, written_duty
-from reading_queue.services.network_versions import PHYSICIAN_TERMS, record_organisation, record_physician
+from reading_queue.services.network_versions import PHYSICIAN_TERMS, Author, record_organisation, record_physician
 from reading_queue.services.oversight import lineages, own_organisations
 from reading_queue.services.statistics import WITH_OVERSIGHT
 from reading_queue.services.visibility import Viewer, require
@@ -116,7 +116,7 @@ def save_organisation(hub: Hub, viewer: Viewer, organisation_id: str, given: Map
         row.parent_id, row.site_id = part.parent, part.site
         session.add(row)
         session.flush()
-        record_organisation(session, row, now, viewer.account_id)
+        record_organisation(session, row, now, Author(viewer.account_id))
 
 
 def save_agreement(
@@ -146,11 +146,11 @@ def save_agreement(
             rest, after = split_at(_terms_of(row), after, from_day or today, today)
             if rest is not None:
                 target = successor(agreement_id, set(session.scalars(select(Agreement.agreement_id))))
-                record_agreement(session, agreement_id, rest, now, viewer.account_id)
+                record_agreement(session, agreement_id, rest, now, Author(viewer.account_id))
                 if after["valid_until"] < after["valid_from"]:
                     raise FieldsInvalid(("valid_until",))
         _require_alone(session, target, after)
-        record_agreement(session, target, after, now, viewer.account_id)
+        record_agreement(session, target, after, now, Author(viewer.account_id))
     return target
 
 
@@ -172,7 +172,7 @@ def end_agreement(hub: Hub, viewer: Viewer, agreement_id: str, last_day: date, v
         if not today - timedelta(days=1) <= last_day <= row.valid_until:
             raise FieldsInvalid(("last_day",))
         terms = {**before, "valid_until": last_day_of(before, last_day)}
-        record_agreement(session, agreement_id, terms, now, viewer.account_id)
+        record_agreement(session, agreement_id, terms, now, Author(viewer.account_id))
 
 
 def save_physician(hub: Hub, viewer: Viewer, physician_id: str, given: Mapping[str, Any], version: int) -> None:
@@ -196,7 +196,7 @@ def save_physician(hub: Hub, viewer: Viewer, physician_id: str, given: Mapping[s
             setattr(row, name, list(value) if isinstance(value, tuple) else value)
         row.title = part.title.value
         session.flush()
-        record_physician(session, row, now, viewer.account_id)
+        record_physician(session, row, now, Author(viewer.account_id))
 
 
 def save_duty(hub: Hub, viewer: Viewer, physician_id: str, duty: Any, version: int) -> None:
@@ -219,7 +219,7 @@ def save_duty(hub: Hub, viewer: Viewer, physician_id: str, duty: Any, version: i
         row.duty = written_duty(parsed)
         session.flush()
         write_duty(session, row, session.get_one(Organisation, row.organisation_id).time_zone, now)
-        record_physician(session, row, now, viewer.account_id)
+        record_physician(session, row, now, Author(viewer.account_id))
 
 
 def _parse(part: type[PartT], fixed: Mapping[str, Any], given: Mapping[str, Any], names: tuple[str, ...]) -> PartT:

@@ -27,13 +27,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class VersionLine:
-    """One version; `by` is a name, empty for an import or another command on the hub."""
+    """One version; `by` is a name: of an account, or `by_command` of who ran a command on the hub; empty if unknown."""
 
     kind: Kind
     number: int
     at: datetime
     by: str
     differences: tuple[Difference, ...]  # none in a first version
+    by_command: bool = False
 
 
 def history_of(session: Session, kind: Kind, subject_id: str) -> tuple[VersionLine, ...]:
@@ -72,7 +73,8 @@ def _lines(
     before: Mapping[str, Any] | None = None
     for row, facts in listed:
         differing = () if before is None else _differences(before, facts)
-        lines.append(VersionLine(kind, row.number, row.recorded_at, names.get(row.recorded_by, ""), differing))
+        by, command = names.get(row.recorded_by, row.recorded_as), row.recorded_by is None
+        lines.append(VersionLine(kind, row.number, row.recorded_at, by, differing, command))
         before = facts
     return tuple(reversed(lines))
 

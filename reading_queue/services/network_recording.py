@@ -16,7 +16,9 @@ from reading_queue.services.agreements import TERMS, record_agreement
 from reading_queue.services.duty import write_duty
 from reading_queue.services.network_facts import DAYS, NAMES
 from reading_queue.services.network_versions import (
+    NOBODY_KNOWN,
     PHYSICIAN_TERMS,
+    Author,
     record_organisation,
     record_person,
     record_physician,
@@ -26,27 +28,29 @@ from storage.ledger.tables import Site
 
 
 def record_changes(
-    session: Session, changes: Iterable[Change], hashes: Mapping[str, str], now: datetime, account_id: str | None = None
+    session: Session,
+    changes: Iterable[Change],
+    hashes: Mapping[str, str],
+    now: datetime,
+    author: Author = NOBODY_KNOWN,
 ) -> None:
-    """Make the changes; `hashes` holds the password hashes of new accounts by login, `account_id` who does it."""
+    """Make the changes; `hashes` holds the password hashes of new accounts by login, `author` who does it."""
     by_kind: dict[Kind, dict[str, Facts]] = {kind: {} for kind in Kind}
     for change in changes:
         by_kind[change.kind][change.subject] = change.facts
-    _record_organisations(session, by_kind[Kind.ORGANISATION], now, account_id)
+    _record_organisations(session, by_kind[Kind.ORGANISATION], now, author)
     for agreement_id, facts in by_kind[Kind.AGREEMENT].items():
         terms = {name: _column(NAMES.get(name, name), facts) for name in TERMS}
-        record_agreement(session, agreement_id, terms, now, account_id)
-    accounts = _record_people(session, by_kind[Kind.PERSON], hashes, now, account_id)
-    _record_physicians(session, by_kind, accounts, now, account_id)
+        record_agreement(session, agreement_id, terms, now, author)
+    accounts = _record_people(session, by_kind[Kind.PERSON], hashes, now, author)
+    _record_physicians(session, by_kind, accounts, now, author)
 
 
 def _column(name: str, facts: Facts) -> object:
     return date.fromisoformat(facts[name]) if name in DAYS else facts[name]
 
 
-def _record_organisations(
-    session: Session, changed: Mapping[str, Facts], now: datetime, account_id: str | None
-) -> None:
+def _record_organisations(session: Session, changed: Mapping[str, Facts], now: datetime, author: Author) -> None:
     for facts in changed.values():
         if facts["site"] is not None:
             site = session.get(Site, facts["site"]) or Site(site_id=facts["site"], created_at=now)
@@ -66,11 +70,11 @@ def _record_organisations(
         row.parent_id, row.site_id = changed[code]["parent"], changed[code]["site"]
     session.flush()
     for row in rows.values():
-        record_organisation(session, row, now, account_id)
+        record_organisation(session, row, now, author)
 
 
 def _record_people(
-    session: Session, changed: Mapping[str, Facts], hashes: Mapping[str, str], now: datetime, account_id: str | None
+    session: Session, changed: Mapping[str, Facts], hashes: Mapping[str, str], now: datetime, author: Author
 ) -> dict[str, Account]:
     """Write the accounts and return those that were changed, by login."""
     accounts = {row.login: row for row in session.scalars(select(Account).where(Account.login.in_(list(changed))))}
@@ -87,7 +91,7 @@ def _record_people(
             row.disabled_at = now if facts["disabled"] else None
     session.flush()
     for row in accounts.values():
-        record_person(session, row, now, account_id)
+        record_person(session, row, now, author)
     return accounts
 
 
@@ -96,7 +100,7 @@ def _record_physicians(
     by_kind: Mapping[Kind, Mapping[str, Facts]],
     accounts: Mapping[str, Account],
     now: datetime,
-    account_id: str | None,
+    author: Author,
 ) -> None:
     """Write terms and duty; a physician belongs to the organisation of their account."""
     terms, duty = by_kind[Kind.PHYSICIAN], by_kind[Kind.DUTY]
@@ -117,7 +121,7 @@ def _record_physicians(
             row.duty = duty[login]["duty"]
         session.flush()
         write_duty(session, row, _zone(session, row), now)
-        record_physician(session, row, now, account_id)
+        record_physician(session, row, now, author)
 
 
 def extend_duty(session: Session, named: Mapping[str, Facts], now: datetime) -> None:

@@ -8,6 +8,7 @@ the words of the network's file. Whoever writes those rows records the version i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -31,6 +32,22 @@ PHYSICIAN_TERMS: Final = (
     "weekly_rvu_max",
     "also_at",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who changes the network: somebody at a desk, or who ran a command on the hub, by the name they go under there."""
+
+    account_id: str | None = None
+    command_as: str = ""
+
+    @property
+    def audited(self) -> dict[str, str]:
+        """Return what the audit trail says beside the account."""
+        return {"command_as": self.command_as} if self.command_as else {}
+
+
+NOBODY_KNOWN: Final = Author()
 
 
 def organisation_facts(row: Organisation) -> dict[str, Any]:
@@ -62,21 +79,21 @@ def physician_facts(row: Physician) -> dict[str, Any]:
     return {**facts, "licence_valid_until": facts["licence_valid_until"].isoformat()}
 
 
-def record_organisation(session: Session, row: Organisation, now: datetime, account_id: str | None = None) -> bool:
+def record_organisation(session: Session, row: Organisation, now: datetime, author: Author = NOBODY_KNOWN) -> bool:
     """Keep what the row says now as its newest version; return whether it is new."""
     facts = organisation_facts(row)
-    return record_version(session, Kind.ORGANISATION, row.organisation_id, facts, now, account_id)
+    return record_version(session, Kind.ORGANISATION, row.organisation_id, facts, now, author)
 
 
-def record_person(session: Session, row: Account, now: datetime, account_id: str | None = None) -> bool:
+def record_person(session: Session, row: Account, now: datetime, author: Author = NOBODY_KNOWN) -> bool:
     """Keep what the row says now as its newest version; return whether it is new."""
-    return record_version(session, Kind.PERSON, row.account_id, person_facts(row), now, account_id)
+    return record_version(session, Kind.PERSON, row.account_id, person_facts(row), now, author)
 
 
-def record_physician(session: Session, row: Physician, now: datetime, account_id: str | None = None) -> bool:
+def record_physician(session: Session, row: Physician, now: datetime, author: Author = NOBODY_KNOWN) -> bool:
     """Keep what the row says now, terms and duty, as their newest versions; return whether one is new."""
-    terms = record_version(session, Kind.PHYSICIAN, row.physician_id, physician_facts(row), now, account_id)
-    duty = record_version(session, Kind.DUTY, row.physician_id, {"duty": row.duty}, now, account_id)
+    terms = record_version(session, Kind.PHYSICIAN, row.physician_id, physician_facts(row), now, author)
+    duty = record_version(session, Kind.DUTY, row.physician_id, {"duty": row.duty}, now, author)
     return terms or duty
 
 
@@ -86,7 +103,7 @@ def record_version(
     subject_id: str,
     facts: Mapping[str, Any],
     now: datetime,
-    account_id: str | None = None,
+    author: Author = NOBODY_KNOWN,
 ) -> bool:
     """Make these the present facts of the subject; return whether they are new. The same facts change nothing."""
     present = session.scalar(
@@ -103,8 +120,9 @@ def record_version(
         present.replaced_at = now
         session.flush()  # before its successor: only one version is the present one
     version = {"kind": kind.value, "subject_id": subject_id, "number": number, "facts": dict(facts)}
-    session.add(NetworkVersion(**version, recorded_at=now, recorded_by=account_id, replaced_at=None))
-    session.add(_audit(kind, subject_id, number, changed, now, account_id))
+    by = {"recorded_by": author.account_id, "recorded_as": author.command_as}
+    session.add(NetworkVersion(**version, recorded_at=now, **by, replaced_at=None))
+    session.add(_audit(kind, subject_id, number, changed, now, author))
     session.flush()
     return True
 
@@ -119,17 +137,15 @@ def network_as_of(session: Session, kind: Kind, moment: datetime) -> dict[str, d
     return dict(session.execute(recorded).all())
 
 
-def _audit(
-    kind: Kind, subject_id: str, number: int, changed: list[str], now: datetime, account_id: str | None
-) -> AuditEvent:
+def _audit(kind: Kind, subject_id: str, number: int, changed: list[str], now: datetime, author: Author) -> AuditEvent:
     return AuditEvent(
         at=now,
         event_code=RIGHTS_CHANGED,
         action="C" if number == 1 else "U",
-        account_id=account_id,
+        account_id=author.account_id,
         object_kind=kind.value,
         object_id=subject_id,
         site_id=None,
         outcome="success",
-        detail={"version": number, "changed": changed},
+        detail={"version": number, "changed": changed, **author.audited},
     )

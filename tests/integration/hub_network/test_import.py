@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
-from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -30,29 +26,12 @@ from reading_queue.services.network_document import NetworkInvalid
 from reading_queue.services.network_versions import network_as_of
 from reading_queue.services.network_yaml import read_yaml, write_yaml
 from storage.ledger.tables import AuditEvent
+from tests.integration.hub_network.conftest import Command
 from tests.integration.hub_web.county import CHEAP, PASSWORD, County, read_document
 from tests.support.clock import SteerableClock
 from tests.support.networks import networks
 
 pytestmark = pytest.mark.postgres
-
-Network = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def network(hub: Hub, tmp_path: Path, database_url: sa.URL) -> Network:
-    """Run `counterpart-hub network …`."""
-    address = database_url.set(drivername="postgresql").render_as_string(hide_password=False)
-    config = tmp_path / "hub.toml"
-    config.write_text(
-        f'data_dir = "{tmp_path}"\n[database]\nurl = "{address}"\n[broker]\nurl = "redis://127.0.0.1:1/0"\n'
-    )
-
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "reading_queue", "--config", str(config), "network", *words]
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL)
-
-    return run
 
 
 def write(folder: Path, document: dict[str, Any]) -> str:
@@ -82,7 +61,7 @@ def test_what_was_exported_changes_nothing_when_it_is_imported(hub: Hub) -> None
 
 
 def test_command_says_what_changes_and_changes_nothing_before_it_is_asked_to(
-    hub: Hub, network: Network, tmp_path: Path
+    hub: Hub, network: Command, tmp_path: Path
 ) -> None:
     document = read_document()
     load_network(hub, document, hasher=CHEAP)
@@ -116,7 +95,7 @@ def test_command_says_what_changes_and_changes_nothing_before_it_is_asked_to(
 
 
 def test_exported_folder_is_taken_back_after_a_spreadsheet_has_changed_it(
-    hub: Hub, network: Network, tmp_path: Path
+    hub: Hub, network: Command, tmp_path: Path
 ) -> None:
     load_network(hub, read_document(), hasher=CHEAP)
     folder = tmp_path / "县域网络"
@@ -142,7 +121,7 @@ def test_exported_folder_is_taken_back_after_a_spreadsheet_has_changed_it(
 
 
 def test_network_is_exported_as_it_was_on_a_day(
-    hub: Hub, hub_clock: SteerableClock, network: Network, tmp_path: Path
+    hub: Hub, hub_clock: SteerableClock, network: Command, tmp_path: Path
 ) -> None:
     load_network(hub, read_document(), hasher=CHEAP)
     then, day = export_network(hub), hub_clock.now.date()
