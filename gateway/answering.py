@@ -26,9 +26,9 @@ from gateway.scu import Destination
 from gateway.settings import GatewaySettings
 from gateway.spool import layout
 from gateway.spool.spool import Spool
-from gateway.tls import Credentials
 from gateway.worklist import WorklistService
 from storage.contract.identifiers import Uid
+from storage.tls import Credentials
 
 CALL_BACK_RETRY_S_MAX: Final = 600.0
 

@@ -47,8 +47,8 @@ from gateway.settings import DicomSettings, GatewaySettings
 from gateway.spool.durable import RealFiles
 from gateway.spool.rebuild import rebuild
 from gateway.spool.spool import Spool
-from gateway.tls import CertificateUnusable, Credentials, server_context
 from storage.contract.identifiers import Uid
+from storage.tls import CertificateUnusable, Credentials, server_context
 
 if TYPE_CHECKING:
     from gateway.console import ConsoleServer

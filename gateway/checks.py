@@ -25,7 +25,7 @@ from gateway.settings import GatewaySettings
 from gateway.spool.durable import RealFiles
 from gateway.spool.spool import Spool
 from gateway.targets import Target
-from gateway.tls import (
+from storage.tls import (
     EXPIRES_SOON,
     CertificateUnusable,
     Credentials,

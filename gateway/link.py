@@ -38,8 +38,8 @@ from gateway.scu import Destination
 from gateway.settings import GatewaySettings
 from gateway.spool.spool import Spool
 from gateway.targets import Target
-from gateway.tls import Credentials
 from storage.contract.identifiers import Uid
+from storage.tls import Credentials
 
 REACHED_NOTED_EVERY_S: Final = 10.0
 CUSTODY_GATHER_S: Final = 1.0  # a study has a dozen events within a second

@@ -17,10 +17,10 @@ from gateway.console.parsing import field, id_of
 from gateway.console.rendering import page
 from gateway.console.rights import OPERATORS
 from gateway.his_orders.intake import MessageGone, build_intake, dismiss_message
-from gateway.hl7.acknowledging import read_message
-from gateway.hl7.faults import MessageRejected
 from gateway.journal.accounts import names_of
 from gateway.journal.order_messages import ROWS_MAX, find_message, list_messages
+from storage.hl7.acknowledging import read_message
+from storage.hl7.faults import MessageRejected
 from storage.screens.requests import is_refresh, redirect
 
 LIST: Final = "/orders/messages"

@@ -10,22 +10,16 @@ taken here; kept too.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import structlog
 
-from gateway.his_orders.applying import Done, Site, apply_request
+from gateway.his_orders.order_book import JournalBook
 from gateway.his_orders.settings import Hl7Settings
-from gateway.hl7.acknowledging import APPLICATION, acknowledge, read_message, require_kind
-from gateway.hl7.faults import ErrorCode, Fault, MessageRejected, OrderFaulty
-from gateway.hl7.message import Message, MessageUnreadable, composite, parse_message, segment
-from gateway.hl7.order_message import KINDS, Control, parse_orders
 from gateway.journal.actions import record_action
 from gateway.journal.database import Journal
 from gateway.journal.identity import find_identity
@@ -39,32 +33,30 @@ from gateway.journal.order_messages import (
     keep_message,
     undecided_messages,
 )
-from gateway.journal.orders import AccessionTaken
 from gateway.journal.quarantine import SETTLED
 from gateway.settings import GatewaySettings
+from storage.hl7.acknowledging import read_message, require_kind
+from storage.hl7.faults import ErrorCode, Fault, MessageRejected, OrderFaulty
+from storage.hl7.message import Message
+from storage.hl7.order_answers import (
+    ANY_ACK,
+    Verdict,
+    answer_orders,
+    kind_of_answer,
+    read_letterhead,
+    try_reading,
+)
+from storage.hl7.order_decisions import apply_request
+from storage.hl7.order_message import KINDS, parse_orders
 
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S: Final = 60.0
-NAME_CHARACTERS_MAX: Final = 100  # of what is kept of MSH-3, MSH-4, MSH-10
 TRIED_AGAIN: Final = "order_message_retried"
-_ANY_ACK: Final = "ACK"
-# ORC-1 of the answer: what became of what was asked, HL7 table 0119.
-_OUTCOMES: Final = {Control.NEW: "OK", Control.CHANGE: "XR", Control.CANCEL: "CR", Control.STATUS: "OK"}
 
 
 class MessageGone(Exception):
     """There is no such message here any more, or it needs nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """What becomes of a message."""
-
-    code: str
-    kind: str  # MSH-9 of the answer
-    faults: tuple[Fault, ...] = ()
-    done: tuple[Done, ...] = ()
 
 
 class OrderIntake:
@@ -88,7 +80,9 @@ class OrderIntake:
         message_id = self._keep(head, address)
         words = f"the message is longer than {self._settings.message_bytes_max} bytes and was not read to its end"
         fault = Fault("MSH-1", ErrorCode.INTERNAL_ERROR, words)
-        return self._record(message_id, _Verdict("AR", _ANY_ACK, (fault,)), _readable(head, self._settings))
+        return self._record(
+            message_id, Verdict("AR", ANY_ACK, (fault,)), try_reading(head, self._settings.character_set)
+        )
 
     def step(self) -> float:
         """Decide on what was kept and not decided on; return the seconds until it is looked at again."""
@@ -115,33 +109,21 @@ class OrderIntake:
             raise MessageGone
         if kept.answer is not None and kept.state != "received" and not by:
             return kept.answer
-        message = _readable(kept.content, self._settings)
+        message = try_reading(kept.content, self._settings.character_set)
         try:
             read = read_message(kept.content, self._settings.character_set)
             require_kind(read, KINDS)
             return self._apply(kept, read, by)
         except MessageRejected as exc:
-            verdict = _Verdict("AR", _ANY_ACK, (exc.fault,))
+            verdict = Verdict("AR", ANY_ACK, (exc.fault,))
         except OrderFaulty as exc:
-            verdict = _Verdict("AE", _answer_to(message), exc.faults)
+            verdict = Verdict("AE", kind_of_answer(message), exc.faults)
         return self._record(message_id, verdict, message, by=by)
 
     def _keep(self, data: bytes, address: str) -> int:
-        message = _readable(data, self._settings)
-        get = message.get if message is not None else (lambda *_place: "")
+        head = read_letterhead(data, self._settings.character_set)
         with self._journal.transaction() as connection:
-            return keep_message(
-                connection,
-                Envelope(
-                    address=address,
-                    sender="|".join(get("MSH", field)[:NAME_CHARACTERS_MAX] for field in (3, 4)).strip("|"),
-                    control_id=get("MSH", 10)[:NAME_CHARACTERS_MAX],
-                    kind="^".join(filter(None, (get("MSH", 9), get("MSH", 9, 2))))[:NAME_CHARACTERS_MAX],
-                    digest=hashlib.sha256(data).hexdigest(),
-                    content=data,
-                ),
-                self._clock(),
-            )
+            return keep_message(connection, Envelope(address, head, data), self._clock())
 
     def _apply(self, kept: KeptMessage, message: Message, by: str) -> bytes:
         """Do all that the message asks and record it, in one transaction. Raises OrderFaulty: then nothing is done."""
@@ -158,17 +140,13 @@ class OrderIntake:
             current = find_message(self._journal, kept.message_id)
             if current is not None and current.state != kept.state and current.answer is not None:
                 return current.answer  # another connection brought the same message
-            site = Site(self._journal, connection, identity, now)
-            try:
-                done = tuple(apply_request(site, request) for request in requests)
-            except AccessionTaken:
-                words = "another order has this accession number already"
-                raise OrderFaulty(Fault("OBR-18", ErrorCode.DUPLICATE_KEY_IDENTIFIER, words)) from None
+            book = JournalBook(self._journal, connection, identity, now)
+            done = tuple(apply_request(book, request) for request in requests)
             left_out = tuple(fault for one in done for fault in one.left_out)
-            verdict = _Verdict("AA", _answer_to(message), left_out, done)
+            verdict = Verdict("AA", kind_of_answer(message), left_out, done)
             return self._write(connection, kept.message_id, verdict, message, now, by)
 
-    def _record(self, message_id: int, verdict: _Verdict, message: Message | None, *, by: str = "") -> bytes:
+    def _record(self, message_id: int, verdict: Verdict, message: Message | None, *, by: str = "") -> bytes:
         with self._journal.transaction() as connection:
             current = find_message(self._journal, message_id)
             if current is not None and current.state == "taken" and current.answer is not None:
@@ -179,20 +157,12 @@ class OrderIntake:
         self,
         connection: sqlite3.Connection,
         message_id: int,
-        verdict: _Verdict,
+        verdict: Verdict,
         message: Message | None,
         now: datetime,
         by: str,
     ) -> bytes:
-        answer = acknowledge(
-            verdict.code,
-            message,
-            verdict.faults,
-            kind=verdict.kind,
-            character_set=self._settings.character_set,
-            now=now,
-            orders=_tell_orders(verdict.done),
-        )
+        answer = answer_orders(verdict, message, self._settings.character_set, now)
         order_ids = list(dict.fromkeys(one.order.order_id for one in verdict.done))
         decide_on_message(
             connection,
@@ -223,33 +193,3 @@ def dismiss_message(journal: Journal, message_id: int, by: str, now: datetime) -
         raise MessageGone
     with journal.transaction() as connection:
         record_action(connection, now, by, SETTLED, f"{SUBJECT}{message_id}")
-
-
-def _readable(data: bytes, settings: Hl7Settings) -> Message | None:
-    """Return what can be read of the message at all: its header is wanted for the answer."""
-    try:
-        return read_message(data, settings.character_set)
-    except MessageRejected:
-        try:
-            return parse_message(data, settings.character_set)
-        except MessageUnreadable:
-            return None
-
-
-def _answer_to(message: Message | None) -> str:
-    return _ANY_ACK if message is None else KINDS.get((message.get("MSH", 9), message.get("MSH", 9, 2)), _ANY_ACK)
-
-
-def _tell_orders(done: Sequence[Done]) -> list[str]:
-    """Return an ORC for each order: the placer's number, and the accession number as the filler's."""
-    return [
-        segment(
-            "ORC",
-            {
-                1: _OUTCOMES[one.request.control],
-                2: composite(one.request.placer_number, one.request.placer_namespace),
-                3: composite(one.order.accession_number, APPLICATION),
-            },
-        )
-        for one in done
-    ]

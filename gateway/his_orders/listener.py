@@ -19,7 +19,7 @@ from gateway.journal.associations import Refusal, record_refusal
 from gateway.journal.database import Journal
 from gateway.loops import Loop
 from gateway.settings import GatewaySettings
-from gateway.tls import CertificateUnusable, Credentials, server_context
+from storage.tls import CertificateUnusable, Credentials, server_context
 
 log = structlog.get_logger(__name__)
 

@@ -19,10 +19,10 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from gateway.hl7.message import CONTROL_ID_CHARACTERS_MAX, composite, encode, escape, header, segment
 from gateway.targets import MessageSettings
 from storage.contract.orders import Order
 from storage.contract.signed_report import ReportedFinding, ReportedOpinion, ReportedStudy, Signatory, SignedReport
+from storage.hl7.message import CONTROL_ID_CHARACTERS_MAX, composite, encode, escape, header, segment
 
 # LOINC codes of imaging reports by modality, as in the SR (DICOM CID 7000).
 _REPORT_CODES: Final[Mapping[str, tuple[str, str]]] = {

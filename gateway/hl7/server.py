@@ -16,8 +16,8 @@ from typing import Final
 
 import structlog
 
-from gateway.hl7.mllp import READ_BYTES, Frames, FrameTooLong, frame
-from gateway.tls import HANDSHAKE_S_MAX, explain_handshake
+from storage.hl7.framing import READ_BYTES, Frames, FrameTooLong, frame
+from storage.tls import HANDSHAKE_S_MAX, explain_handshake
 
 log = structlog.get_logger(__name__)
 

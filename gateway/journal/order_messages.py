@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 
-from gateway.hl7.faults import ErrorCode, Fault
 from gateway.journal.database import Journal, from_text, to_text
 from gateway.journal.quarantine import SETTLED
+from storage.hl7.faults import ErrorCode, Fault
+from storage.hl7.order_answers import Letterhead
 
 ROWS_MAX: Final = 200
 SUBJECT: Final = "order-message-"  # of the actions about one, before its number
@@ -57,31 +58,29 @@ class Envelope:
     """What is known of a message before anybody has decided on it."""
 
     address: str
-    sender: str
-    control_id: str
-    kind: str
-    digest: str
+    head: Letterhead
     content: bytes
 
 
 def keep_message(connection: sqlite3.Connection, envelope: Envelope, now: datetime) -> int:
     """Keep a message; return its number, which is the one it has where the same bytes are here already."""
+    head = envelope.head
     connection.execute(
         "INSERT INTO order_messages (received_at, address, sender, control_id, kind, digest, content, state)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, 'received') ON CONFLICT DO NOTHING",
         (
             to_text(now),
             envelope.address,
-            envelope.sender,
-            envelope.control_id,
-            envelope.kind,
-            envelope.digest,
+            head.sender,
+            head.control_id,
+            head.kind,
+            head.digest,
             envelope.content,
         ),
     )
     row = connection.execute(
         "SELECT message_id FROM order_messages WHERE sender = ? AND control_id = ? AND digest = ?",
-        (envelope.sender, envelope.control_id, envelope.digest),
+        (head.sender, head.control_id, head.digest),
     ).fetchone()
     return int(row["message_id"])
 

@@ -23,7 +23,7 @@ from gateway.scu import Destination, Offer, PeerUnavailable, associated, context
 from gateway.spool import layout
 from gateway.spool.spool import Spool
 from gateway.targets import PacsTarget
-from gateway.tls import Credentials
+from storage.tls import Credentials
 
 log = structlog.get_logger(__name__)
 

@@ -22,7 +22,7 @@ from gateway.reader.reports import ReportIntake
 from gateway.settings import GatewaySettings
 from gateway.spool.spool import Spool
 from gateway.targets import PacsTarget
-from gateway.tls import CertificateUnusable, Credentials, server_context
+from storage.tls import CertificateUnusable, Credentials, server_context
 
 log = structlog.get_logger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from gateway.hl7.message import Message
 from storage.contract.wire import ReaderReport
+from storage.hl7.message import Message
 
 _TEXT_TYPES: Final = frozenset({"TX", "FT", "ST"})
 _STUDY: Final = frozenset({"113014", "110180"})

@@ -17,11 +17,11 @@ from typing import Final
 import structlog
 
 from gateway.backoff import delay_s
-from gateway.hl7.message import Message, MessageUnreadable, encode, escape, header, parse_message, segment
 from gateway.hub import HubClient, HubError, HubRefused
 from gateway.journal.database import Journal, to_text
 from gateway.reader.oru import OruUnusable, parse_oru
 from storage.contract.wire import ReaderReport
+from storage.hl7.message import Message, MessageUnreadable, encode, escape, header, parse_message, segment
 
 log = structlog.get_logger(__name__)
 

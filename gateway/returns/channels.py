@@ -12,7 +12,7 @@ from gateway.returns.folder import FolderChannel
 from gateway.returns.his import HisChannel
 from gateway.returns.pacs import PacsChannel, try_echo
 from gateway.targets import FolderTarget, Hl7Target, PacsTarget, Target
-from gateway.tls import Credentials
+from storage.tls import Credentials
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,16 @@ from typing import Final
 
 import structlog
 
-from gateway.hl7.message import Message, MessageUnreadable, parse_message
-from gateway.hl7.mllp import FrameTooLong, MllpConnection, PeerClosed, PeerRefusesTls, PeerSilent
+from gateway.hl7.mllp import MllpConnection, PeerClosed, PeerRefusesTls, PeerSilent
 from gateway.hl7.oru import build_oru, control_id
 from gateway.returns.channel import Delivered, NotYet, Outcome, Parcel, Refused, TargetUnavailable, Unanswered
 from gateway.returns.companions import Companions
 from gateway.targets import Hl7Target
-from gateway.tls import CertificateUnusable, Credentials, explain_handshake, receiver_context
 from storage.contract.delivery import DeliveryFailure, DeliveryFault
 from storage.contract.signed_report import ReportUnreadable, parse_signed_report
+from storage.hl7.framing import FrameTooLong
+from storage.hl7.message import Message, MessageUnreadable, parse_message
+from storage.tls import CertificateUnusable, Credentials, explain_handshake, receiver_context
 
 log = structlog.get_logger(__name__)
 

@@ -25,8 +25,8 @@ from gateway.returns.channel import Delivered, Outcome, Parcel, Refused, TargetU
 from gateway.returns.reencoding import CharacterSetTooSmall, reencode
 from gateway.scu import Destination, PeerUnavailable, associated, echo
 from gateway.targets import PacsTarget
-from gateway.tls import Credentials
 from storage.contract.delivery import DeliveryFailure, DeliveryFault
+from storage.tls import Credentials
 
 log = structlog.get_logger(__name__)
 

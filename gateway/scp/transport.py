@@ -22,7 +22,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from gateway.polled_socket import PolledSocket
 from gateway.scp.upper_layer import PDU_BYTES_MAX
-from gateway.tls import HANDSHAKE_S_MAX, explain_handshake
+from storage.tls import HANDSHAKE_S_MAX, explain_handshake
 
 CONNECTIONS_MAX = 512
 

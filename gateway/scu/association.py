@@ -17,8 +17,8 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # m
 
 from gateway.peers import CallBack
 from gateway.polled_socket import PolledSocket
-from gateway.tls import CertificateUnusable, Credentials, client_context, explain_handshake
 from storage.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from storage.tls import CertificateUnusable, Credentials, client_context, explain_handshake
 
 PDV_BYTES_MAX: Final = 128 * 1024
 CONTEXTS_MAX: Final = 128  # PS3.8 section 9.3.2.2: odd numbers of one byte

@@ -7,6 +7,7 @@ for want of a word; tests keep the catalogues complete.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import date, datetime
@@ -16,6 +17,7 @@ from typing import Final
 
 DEFAULT_LANGUAGE: Final = "zh"
 LANGUAGES: Final = ("zh", "en")
+WORDING: Final = "wording."  # of what is looked up by its own English text
 LANGUAGE_COOKIE: Final = "counterpart_language"
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 AGE_YEARS_MAX: Final = 130
@@ -41,18 +43,35 @@ def read_catalogue(path: Path) -> Mapping[str, str]:
 
 
 class Words:
-    """The catalogues of one program: `<language>.json` in a folder."""
+    """The catalogues of one program: `<language>.json` in a folder, and in folders that it shares with another."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *shared: Path) -> None:
+        self._folders = (folder, *shared)
         self._read: dict[str, Mapping[str, str]] = {}  # a page asks hundreds of times
+        self._patterns: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {}
 
     def catalogue(self, language: str) -> Mapping[str, str]:
         """Return the words of a language by key."""
         found = self._read.get(language)
         if found is None:
-            found = self._read[language] = read_catalogue(self._folder / f"{language}.json")
+            parts = [read_catalogue(folder / f"{language}.json") for folder in self._folders]
+            found = self._read[language] = {key: words for part in parts for key, words in part.items()}
         return found
+
+    def in_words(self, text: str) -> str:
+        """Return what was written down in English in the language of this request; what nobody translated stays.
+
+        A key of the catalogue may hold `*` for what differs: `wording.* cannot be reached: *`.
+        """
+        words = self.catalogue(_language.get())
+        exact = words.get(WORDING + text)
+        if exact is not None:
+            return exact
+        for pattern, key in self._find_patterns(_language.get()):
+            match = pattern.fullmatch(text)
+            if match is not None:
+                return words[key].format(*match.groups())
+        return text
 
     def translate(self, key: str, **values: object) -> str:
         """Return the words for `key` in the language of this request, `{names}` in them replaced by `values`."""
@@ -86,3 +105,14 @@ class Words:
         day = on.date()
         years = day.year - born.year - ((day.month, day.day) < (born.month, born.day))
         return self.translate("patient.years", years=years) if 0 <= years <= AGE_YEARS_MAX else ""
+
+    def _find_patterns(self, language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
+        """Return the keys with places for what differs, the most particular first."""
+        found = self._patterns.get(language)
+        if found is None:
+            keys = [key for key in self.catalogue(language) if key.startswith(WORDING) and "*" in key]
+            found = self._patterns[language] = tuple(
+                (re.compile("(.*?)".join(map(re.escape, key.removeprefix(WORDING).split("*"))), re.DOTALL), key)
+                for key in sorted(keys, key=len, reverse=True)
+            )
+        return found

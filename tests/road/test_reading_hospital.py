@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import pydicom
 import pytest
 
-from gateway.hl7.message import Message, encode, escape, header, parse_message, segment
 from gateway.hl7.mllp import MllpConnection
 from storage.contract.hops import Hop
+from storage.hl7.message import Message, encode, escape, header, parse_message, segment
 from tests.integration.gateway_receive.instances import instance_uid, write_slice
 from tests.integration.gateway_receive.modality import dataset_sha256
 from tests.support.commitment_peer import free_port

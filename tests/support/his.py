@@ -7,8 +7,8 @@ import ssl
 import threading
 from collections.abc import Callable
 
-from gateway.hl7.message import encode, header, parse_message, segment
-from gateway.hl7.mllp import Frames, frame
+from storage.hl7.framing import Frames, frame
+from storage.hl7.message import encode, header, parse_message, segment
 
 Answer = Callable[[str], list[bytes] | None]  # control id → frames to send; None: close the connection
 

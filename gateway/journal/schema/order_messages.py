@@ -17,7 +17,7 @@ CREATE TABLE order_messages (
     state         TEXT NOT NULL CHECK (state IN ('received', 'taken', 'refused')),
     code          TEXT NOT NULL DEFAULT '',   -- AA, AE or AR
     answer        BLOB,               -- the acknowledgement, the same for every repetition
-    faults        TEXT NOT NULL DEFAULT '[]', -- gateway.hl7.faults.Fault as JSON; of a taken message: what was left out
+    faults        TEXT NOT NULL DEFAULT '[]', -- storage.hl7.faults.Fault as JSON; of a taken message: what was left out
     order_ids     TEXT NOT NULL DEFAULT '[]',
     decided_at    TEXT,
     decided_by    TEXT NOT NULL DEFAULT ''    -- who had it tried again or dismissed it

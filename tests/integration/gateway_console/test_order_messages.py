@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.his_orders.intake import build_intake
-from gateway.hl7.message import parse_message
 from gateway.journal.order_messages import list_messages
 from gateway.journal.orders import list_orders
+from storage.hl7.message import parse_message
 from tests.integration.gateway_console.conftest import Browser, Clinic, enrol
 from tests.integration.gateway_orders.sending import EXAMPLE, changed, message
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import utc_now
-from gateway.hl7.message import parse_message
 from gateway.journal import deliveries
 from gateway.targets import FOLDER_MARKER
 from storage.contract.identifiers import new_id
 from storage.contract.wire import DocumentKind
+from storage.hl7.message import parse_message
 from tests.integration.gateway_link.conftest import Clinic
 from tests.integration.gateway_link.documents import PDF, publish_signed
 from tests.integration.gateway_link.hub_stand_in import HubStandIn

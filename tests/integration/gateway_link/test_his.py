@@ -14,8 +14,6 @@ import hl7.mllp
 import pytest
 
 from gateway.clock import utc_now
-from gateway.hl7.message import parse_message
-from gateway.hl7.mllp import frame
 from gateway.journal import deliveries
 from gateway.journal.hub_news import add_hub_events
 from gateway.journal.order_messages import name_by_placer
@@ -25,6 +23,8 @@ from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 from storage.contract.orders import Order
 from storage.contract.wire import DocumentKind, HubEvent, ReceiptStep
+from storage.hl7.framing import frame
+from storage.hl7.message import parse_message
 from tests.integration.gateway_link.conftest import Clinic
 from tests.integration.gateway_link.documents import PDF, Published, publish, publish_signed
 from tests.integration.gateway_link.hub_stand_in import SITE_ID, HubStandIn

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.hl7.message import parse_message
 from gateway.status import problems_of, read_status
 from storage.contract.wire import DocumentKind
+from storage.hl7.message import parse_message
 from tests.integration.gateway_link.conftest import Clinic
 from tests.integration.gateway_link.documents import Published, publish_signed
 from tests.integration.gateway_link.hub_stand_in import HubStandIn

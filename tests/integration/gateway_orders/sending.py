@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from gateway.his_orders.listener import OrderListener
-from gateway.hl7.message import Message, parse_message
-from gateway.hl7.mllp import Frames, frame
 from gateway.journal.database import Journal
 from gateway.journal.identity import save_identity
 from gateway.settings import GatewaySettings
 from storage.contract.signing import GatewayKey
 from storage.contract.wire import EnrolmentAnswer
+from storage.hl7.framing import Frames, frame
+from storage.hl7.message import Message, parse_message
 from tests.support.clock import SteerableClock
 from tests.support.waiting import eventually
 

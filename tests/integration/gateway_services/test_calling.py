@@ -12,7 +12,7 @@ from pynetdicom import AE
 
 from gateway.peers import CallBack
 from gateway.scu import Destination, PeerUnavailable, echo
-from gateway.tls import Credentials, server_context
+from storage.tls import Credentials, server_context
 from tests.support.certificates import Authority
 from tests.support.commitment_peer import free_port
 

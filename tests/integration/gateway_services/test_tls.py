@@ -12,8 +12,8 @@ import pytest
 
 from gateway.journal.instances import find_instance
 from gateway.peers import Peer
-from gateway.tls import Credentials, server_context
 from storage.contract.identifiers import Uid
+from storage.tls import Credentials, server_context
 from tests.integration.gateway_receive.instances import instance_uid, write_slice
 from tests.integration.gateway_receive.modality import dcmtk, send
 from tests.integration.gateway_receive.receiving import ReceivingGateway, with_settings

@@ -13,7 +13,6 @@ import pytest
 
 from gateway.clock import utc_now
 from gateway.console.attention import Matter, list_matters, settle
-from gateway.hl7.message import Message, composite, encode, escape, header, parse_message, segment
 from gateway.hl7.mllp import MllpConnection, PeerClosed
 from gateway.hub import HubClient
 from gateway.identity import enrol, load_signing_identity
@@ -25,12 +24,13 @@ from gateway.settings import GatewaySettings
 from gateway.spool.durable import RealFiles
 from gateway.spool.spool import Spool
 from gateway.status import problems_of, read_status
-from gateway.tls import Credentials, receiver_context
 from reading_queue.db.tables import Draft
 from reading_queue.services import reading
 from reading_queue.services.enrolment import issue_reader_code
 from reading_queue.services.hub import Hub
 from reading_queue.services.visibility import Viewer
+from storage.hl7.message import Message, composite, encode, escape, header, parse_message, segment
+from storage.tls import Credentials, receiver_context
 from tests.integration.hub_intake.http_server import HubServer
 from tests.integration.hub_reading.world import CITY, TEXT, World
 from tests.support.certificates import Authority

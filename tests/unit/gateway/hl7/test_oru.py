@@ -10,11 +10,11 @@ import pytest
 from hl7apy.parser import parse_message as parse_with_hl7apy
 from hl7apy.validation import VALIDATION_LEVEL
 
-from gateway.hl7.message import Message, parse_message
 from gateway.hl7.oru import build_oru, control_id, is_national_id
 from gateway.targets import MessageSettings
 from storage.contract.orders import Order
 from storage.contract.signed_report import PatientIdentity, SignedReport
+from storage.hl7.message import Message, parse_message
 from tests.support.reports import report_content, report_with_evidence, report_with_opinion, reported_study
 
 ID_NUMBER = "11010519491231002X"  # the example of GB 11643

@@ -10,12 +10,10 @@ import ssl
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-
-from gateway.settings import TlsSettings
 
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL"
 HANDSHAKE_S_MAX: Final = 5.0
@@ -26,16 +24,32 @@ class CertificateUnusable(Exception):
     """A certificate, key or CA file cannot be used; the message says why in words."""
 
 
+class CredentialFiles(Protocol):
+    """A section of the settings that names the files."""
+
+    @property
+    def certificate_file(self) -> Path:
+        """Our certificate, with its chain."""
+
+    @property
+    def key_file(self) -> Path:
+        """Its key."""
+
+    @property
+    def ca_file(self) -> Path | None:
+        """The CA that signs the others' certificates."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """PEM files: this gateway's certificate (with its chain) and key, and the CA that signs the devices' ones."""
+    """PEM files: our own certificate (with its chain) and key, and the CA that signs the others' ones."""
 
     certificate_file: Path
     key_file: Path
     ca_file: Path | None = None
 
     @classmethod
-    def of(cls, settings: TlsSettings) -> Credentials:
+    def of(cls, settings: CredentialFiles) -> Credentials:
         """Return the configured files."""
         return cls(settings.certificate_file, settings.key_file, settings.ca_file)
 

@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
-from gateway.hl7.faults import NAMES, ErrorCode, Fault, MessageRejected
-from gateway.hl7.message import (
+from storage.hl7.faults import NAMES, ErrorCode, Fault, MessageRejected
+from storage.hl7.message import (
     CHARACTER_SETS,
     CONTROL_ID_CHARACTERS_MAX,
     Message,

@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import date
 from typing import Any, Final
 
-from gateway.hl7.faults import ErrorCode, Fault
-from gateway.hl7.message import Message
 from storage.contract.national_id import OLD_RESIDENT_ID_CHARACTERS, IdentityKind
 from storage.contract.orders import UNNAMED_PATIENT
+from storage.hl7.faults import ErrorCode, Fault
+from storage.hl7.message import Message
 
 NULL: Final = '""'
 _NUMBER_TYPES: Final = ("MR", "PI", "PT", "PN", "")  # the first that is there is the patient's number

@@ -13,11 +13,11 @@ from enum import StrEnum
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from gateway.hl7.faults import ErrorCode, Fault, OrderFaulty
-from gateway.hl7.message import Message
-from gateway.hl7.order_patient import NULL, parse_day, read_patient
 from storage.contract.lanes import Lane
 from storage.contract.orders import MODALITIES
+from storage.hl7.faults import ErrorCode, Fault, OrderFaulty
+from storage.hl7.message import Message
+from storage.hl7.order_patient import NULL, parse_day, read_patient
 
 KINDS: Final = {("OMI", "O23"): "ORI^O24^ORI_O24", ("ORM", "O01"): "ORR^O02^ORR_O02"}  # and what answers each
 ORDERS_MAX: Final = 50  # of one message

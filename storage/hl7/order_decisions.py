@@ -1,33 +1,18 @@
-"""What an order message does to the clinic's orders. Every function works within its caller's transaction.
+"""What an order message does to a site's orders, whoever keeps them: gateway and hub decide alike.
 
-So a message is done as a whole or not at all, together with the record of it. Done twice it changes nothing more.
+Nothing is durable here: an `OrderBook` works within its caller's transaction, so that a message is done as a whole or
+not at all, together with the record of it. Done twice it changes nothing more.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
-from gateway.hl7.faults import ErrorCode, Fault, OrderFaulty
-from gateway.hl7.order_message import Control, OrderRequest
-from gateway.journal.actions import record_action
-from gateway.journal.database import Journal
-from gateway.journal.identity import Identity
-from gateway.journal.order_messages import find_order_of_placer, name_by_placer
-from gateway.journal.orders import (
-    OPEN_STATES,
-    add_order,
-    change_order,
-    find_by_accession,
-    find_by_study_uid,
-    find_order,
-    next_accession_number,
-)
 from storage.contract.accession_numbers import is_form_of_site
 from storage.contract.identifiers import Uid, new_id, new_uid
 from storage.contract.lanes import Lane
@@ -38,8 +23,11 @@ from storage.contract.national_id import (
     parse_resident_id,
 )
 from storage.contract.orders import Order, OrderOrigin, OrderState, explain_faults
+from storage.hl7.faults import ErrorCode, Fault, OrderFaulty
+from storage.hl7.order_message import Control, OrderRequest
 
-ACTOR: Final = "hl7"
+OPEN_STATES: Final = (OrderState.SCHEDULED, OrderState.IN_PROGRESS)
+ACTOR: Final = "hl7"  # whose orders these are
 _EMERGENCIES: Final = frozenset({Lane.STAT, Lane.URGENT})
 _OF_IDENTITY: Final = frozenset({"birth_date_differs", "sex_differs", "identity_missing"})
 _RESIDENTS: Final = {IdentityKind.RESIDENT: parse_resident_id, IdentityKind.OLD_RESIDENT: parse_old_resident_id}
@@ -73,14 +61,40 @@ _PLACES: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Where orders are entered, and when."""
+class OrderBook(Protocol):
+    """Where orders of one site are kept; every method works within the caller's transaction.
 
-    journal: Journal
-    connection: sqlite3.Connection
-    identity: Identity
-    now: datetime
+    `add`, `replace` and `next_accession_number` write, and raise OrderFaulty where the book cannot take it.
+    """
+
+    @property
+    def site_id(self) -> str:
+        """Whose orders these are."""
+
+    @property
+    def now(self) -> datetime:
+        """When the message is decided on."""
+
+    def find_by_placer(self, namespace: str, placer_number: str) -> Order | None:
+        """Return the order that a placer calls so."""
+
+    def find_by_accession(self, accession_number: str) -> Order | None:
+        """Return the order with this accession number."""
+
+    def find_by_study_uid(self, study_uid: Uid) -> Order | None:
+        """Return the order for which this Study Instance UID was given out."""
+
+    def has_study(self, order: Order) -> bool:
+        """Return whether images of the order have come: under its accession number or its Study Instance UID."""
+
+    def next_accession_number(self) -> str:
+        """Return an accession number that nobody at this site has or will get."""
+
+    def add(self, order: Order, request: OrderRequest) -> None:
+        """Add the first version of an order, and by which number its placer knows it."""
+
+    def replace(self, order: Order, request: OrderRequest, verb: str) -> None:
+        """Put the next version of an order in the place of the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +106,11 @@ class Done:
     left_out: tuple[Fault, ...] = ()
 
 
-def apply_request(site: Site, request: OrderRequest) -> Done:
+def apply_request(book: OrderBook, request: OrderRequest) -> Done:
     """Do what one ORC asks. Raises OrderFaulty, after which the transaction must be rolled back."""
-    held = _find_held(site, request)
+    held = _find_held(book, request)
     if request.control is Control.NEW:
-        return _enter(site, request, held)
+        return _enter(book, request, held)
     if held is None:
         words = "no order is known here by this number: send it as a new one (NW) first"
         raise _fault(request, "ORC-2", ErrorCode.UNKNOWN_KEY_IDENTIFIER, words)
@@ -105,34 +119,26 @@ def apply_request(site: Site, request: OrderRequest) -> Done:
         raise _fault(request, "PID-3", ErrorCode.UNKNOWN_KEY_IDENTIFIER, words)
     is_status = request.control is Control.STATUS
     if request.control is Control.CANCEL or (is_status and request.status in _CANCELLED):
-        return _cancel(site, request, held)
+        return _cancel(book, request, held)
     if is_status and request.status in _STATES:
-        return _set_state(site, request, held)
-    return _change(site, request, held)
+        return _set_state(book, request, held)
+    return _change(book, request, held)
 
 
-def has_study(journal: Journal, order: Order) -> bool:
-    """Return whether images of an order have come: under its accession number or its Study Instance UID."""
-    query = "SELECT 1 FROM studies WHERE accession_number = ? OR study_uid = ? LIMIT 1"
-    return bool(journal.read(query, (order.accession_number, order.study_uid)))
-
-
-def _find_held(site: Site, request: OrderRequest) -> Order | None:
+def _find_held(book: OrderBook, request: OrderRequest) -> Order | None:
     """Return the order that is meant: by the placer's number, else by the accession number."""
     if request.placer_number:
-        order_id = find_order_of_placer(site.journal, request.placer_namespace, request.placer_number)
-        row = find_order(site.journal, order_id) if order_id else None
-        if row is not None:
-            return row.order
+        known = book.find_by_placer(request.placer_namespace, request.placer_number)
+        if known is not None:
+            return known
         if request.control is Control.NEW:
             return None  # another order's accession number is a contradiction
-    row = find_by_accession(site.journal, request.accession_number) if request.accession_number else None
-    return row.order if row is not None else None
+    return book.find_by_accession(request.accession_number) if request.accession_number else None
 
 
-def _enter(site: Site, request: OrderRequest, held: Order | None) -> Done:
+def _enter(book: OrderBook, request: OrderRequest, held: Order | None) -> Done:
     if held is not None:
-        order, left_out = _validate(request, held.model_dump() | _typed(site, request, held))
+        order, left_out = _validate(request, held.model_dump() | _typed(book, request, held))
         if _is_same(held, order):
             return Done(request, held, left_out)
         words = "an order of this number is here already and says something else: change it by XO"
@@ -140,65 +146,60 @@ def _enter(site: Site, request: OrderRequest, held: Order | None) -> Done:
     own = {
         "order_id": new_id(),
         "version": 1,
-        "site_id": site.identity.site_id,
+        "site_id": book.site_id,
         "origin": OrderOrigin.HL7,
         "entered_by": ACTOR,
-        "entered_at": site.now,
-        "changed_at": site.now,
+        "entered_at": book.now,
+        "changed_at": book.now,
     }
     values = (
-        {"scheduled_at": site.now, "study_uid": new_uid(), "accession_number": "0"} | _typed(site, request, None) | own
+        {"scheduled_at": book.now, "study_uid": new_uid(), "accession_number": "0"} | _typed(book, request, None) | own
     )
-    _require_free(site, request)
+    _require_free(book, request)
     order, left_out = _validate(request, values)
     if not request.accession_number:  # no number is spent on what is refused
-        number = next_accession_number(site.connection, site.identity.site_id, site.identity.gateway_id)
-        order = order.model_copy(update={"accession_number": number})
-    add_order(site.connection, order)
-    if request.placer_number:
-        name_by_placer(site.connection, request.placer_namespace, request.placer_number, order.order_id)
-    record_action(site.connection, site.now, ACTOR, "order_entered", order.order_id, version=order.version)
+        order = order.model_copy(update={"accession_number": book.next_accession_number()})
+    book.add(order, request)
     return Done(request, order, left_out)
 
 
-def _change(site: Site, request: OrderRequest, held: Order) -> Done:
+def _change(book: OrderBook, request: OrderRequest, held: Order) -> Done:
     _require_open(request, held)
     if request.accession_number and request.accession_number != held.accession_number:
-        if has_study(site.journal, held):
+        if book.has_study(held):
             words = "images have come under the order's accession number: it cannot get another"
             raise _fault(request, "", ErrorCode.RECORD_LOCKED, words, of="accession_number")
-        _require_free(site, request, held)
-    order, left_out = _validate(request, held.model_dump() | _typed(site, request, held))
+        _require_free(book, request, held)
+    order, left_out = _validate(request, held.model_dump() | _typed(book, request, held))
     if _is_same(held, order):
         return Done(request, held, left_out)
-    return Done(request, _replace(site, held, order.model_dump(), "order_changed"), left_out)
+    return Done(request, _replace(book, request, held, order.model_dump(), "order_changed"), left_out)
 
 
-def _cancel(site: Site, request: OrderRequest, held: Order) -> Done:
+def _cancel(book: OrderBook, request: OrderRequest, held: Order) -> Done:
     if held.state is OrderState.CANCELLED:
         return Done(request, held)
-    if has_study(site.journal, held):
-        words = "images of this order have come: it cannot be cancelled; withdraw the study at the clinic's console"
+    if book.has_study(held):
+        words = "images of this order have come: it cannot be cancelled; withdraw the study itself"
         raise _fault(request, "ORC-1", ErrorCode.RECORD_LOCKED, words)
     _require_open(request, held)
     changes = {"state": OrderState.CANCELLED, "state_reason": request.reason or "cancelled by the HIS"}
     order, _ = _validate(request, held.model_dump() | changes)
-    return Done(request, _replace(site, held, order.model_dump(), "order_cancelled"))
+    return Done(request, _replace(book, request, held, order.model_dump(), "order_cancelled"))
 
 
-def _set_state(site: Site, request: OrderRequest, held: Order) -> Done:
+def _set_state(book: OrderBook, request: OrderRequest, held: Order) -> Done:
     """Note what the RIS says of the examination; what is known to be further already stays."""
     state = _STATES[request.status]
     if held.state not in OPEN_STATES or held.state is state:
         return Done(request, held)
     order, _ = _validate(request, held.model_dump() | {"state": state, "state_reason": request.reason})
-    return Done(request, _replace(site, held, order.model_dump(), "order_changed"))
+    return Done(request, _replace(book, request, held, order.model_dump(), "order_changed"))
 
 
-def _replace(site: Site, held: Order, values: dict[str, Any], verb: str) -> Order:
-    order = Order.model_validate(values | {"version": held.version + 1, "changed_at": site.now})
-    change_order(site.connection, order)
-    record_action(site.connection, site.now, ACTOR, verb, order.order_id, version=order.version)
+def _replace(book: OrderBook, request: OrderRequest, held: Order, values: dict[str, Any], verb: str) -> Order:
+    order = Order.model_validate(values | {"version": held.version + 1, "changed_at": book.now})
+    book.replace(order, request, verb)
     return order
 
 
@@ -208,31 +209,27 @@ def _require_open(request: OrderRequest, held: Order) -> None:
         raise _fault(request, "ORC-1", ErrorCode.RECORD_LOCKED, words)
 
 
-def _require_free(site: Site, request: OrderRequest, held: Order | None = None) -> None:
+def _require_free(book: OrderBook, request: OrderRequest, held: Order | None = None) -> None:
     """Let pass numbers that no other order has or will get."""
     number, own_id = request.accession_number, held.order_id if held is not None else ""
-    holder = find_by_accession(site.journal, number) if number else None
-    if holder is not None and holder.order.order_id != own_id:
-        is_same_patient = holder.order.patient_number == request.fields.get("patient_number")
+    holder = book.find_by_accession(number) if number else None
+    if holder is not None and holder.order_id != own_id:
+        is_same_patient = holder.patient_number == request.fields.get("patient_number")
         same = "another order of this patient has this accession number already"
         other = "the order of this accession number is another patient's"
         words = same if is_same_patient else other
         raise _fault(request, "", ErrorCode.DUPLICATE_KEY_IDENTIFIER, words, of="accession_number")
-    if number and holder is None and is_form_of_site(site.identity.site_id, number):
-        words = "this accession number has the form of those that this gateway gives: leave it empty or use another"
+    if number and holder is None and is_form_of_site(book.site_id, number):
+        words = "this accession number has the form of those that are given here: leave it empty or use another"
         raise _fault(request, "", ErrorCode.DUPLICATE_KEY_IDENTIFIER, words, of="accession_number")
     uid = request.fields.get("study_uid")
-    row = find_by_study_uid(site.journal, Uid(uid)) if uid else None
-    if (
-        row is not None
-        and row.order.order_id != own_id
-        and row.order.patient_number != request.fields["patient_number"]
-    ):
+    row = book.find_by_study_uid(Uid(uid)) if uid else None
+    if row is not None and row.order_id != own_id and row.patient_number != request.fields["patient_number"]:
         words = "another patient's order has this Study Instance UID"
         raise _fault(request, "", ErrorCode.DUPLICATE_KEY_IDENTIFIER, words, of="study_uid")
 
 
-def _typed(site: Site, request: OrderRequest, held: Order | None) -> dict[str, Any]:
+def _typed(book: OrderBook, request: OrderRequest, held: Order | None) -> dict[str, Any]:
     """Return the fields that were sent, with what a resident's number says where that was left out."""
     fields = dict(request.fields)
     if request.accession_number:
@@ -242,7 +239,7 @@ def _typed(site: Site, request: OrderRequest, held: Order | None) -> dict[str, A
     parse = _RESIDENTS.get(fields.get("identity_kind", IdentityKind.NONE))
     if parse is not None:
         try:
-            resident = parse(fields["identity_number"], today=site.now.date() + timedelta(days=1))
+            resident = parse(fields["identity_number"], today=book.now.date() + timedelta(days=1))
         except NationalIdProblem:
             return fields  # the order's own check tells it
         if fields["identity_kind"] is IdentityKind.RESIDENT:

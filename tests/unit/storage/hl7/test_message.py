@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.hl7.message import MessageUnreadable, composite, encode, escape, header, parse_message, segment
-from gateway.hl7.mllp import Frames, FrameTooLong, frame
+from storage.hl7.framing import Frames, FrameTooLong, frame
+from storage.hl7.message import MessageUnreadable, composite, encode, escape, header, parse_message, segment
 
 MSH = header({3: "A", 9: "ACK", 10: "1", 11: "P", 12: "2.5.1"})
 TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\x7f", min_codepoint=32), max_size=40)

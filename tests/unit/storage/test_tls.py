@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.tls import CertificateUnusable, Credentials, client_context, explain_credentials, server_context
+from storage.tls import CertificateUnusable, Credentials, client_context, explain_credentials, server_context
 from tests.support.certificates import Authority
 
 NOW = datetime.now(UTC)
