@@ -20,8 +20,8 @@ from reading_queue.embedded.directories import make_socket_directory, run_direct
 from reading_queue.embedded.postgres import EmbeddedPostgres, find_postgres_url
 from reading_queue.embedded.redis import EmbeddedRedis, find_redis_url
 from reading_queue.heartbeat import Heartbeat
+from reading_queue.services.access.keys import KeyFile
 from reading_queue.services.hub import Hub
-from reading_queue.services.keys import KeyFile
 from reading_queue.settings import HubSettings, runtime_dir
 from storage.configuration import ConfigurationError
 from storage.objects.protocol import ObjectStore

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from reading_queue.diagnosis import Finding
-    from reading_queue.services.custody import CustodyLine
+    from reading_queue.services.arrival.custody import CustodyLine
     from reading_queue.services.hub import Hub
 
 HELP = """The hub of a Counterpart network: takes studies from gateways, brings them to the right expert, and returns
@@ -149,7 +149,7 @@ def custody(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Show a study's ledger: where it was, when, and who had it."""
-    from reading_queue.services.custody import ledger_of
+    from reading_queue.services.arrival.custody import ledger_of
 
     lines = ledger_of(_hub(context), study_uid)
     if as_json:
@@ -168,7 +168,7 @@ def site_enrol(
     name: CommandAsOption = None,
 ) -> None:
     """Print a one-time code with which the site's gateway enrols: `counterpart-gateway enrol --code CODE`."""
-    from reading_queue.services.enrolment import issue_enrolment_code
+    from reading_queue.services.access.enrolment import issue_enrolment_code
 
     typer.echo(issue_enrolment_code(_hub(context), site_id, command_author(name).command_as))
 
@@ -180,7 +180,7 @@ def site_enrol_reader(
     name: CommandAsOption = None,
 ) -> None:
     """Print a one-time code for a gateway in reader mode, at a hospital whose physicians read on their workstations."""
-    from reading_queue.services.enrolment import issue_reader_code
+    from reading_queue.services.access.enrolment import issue_reader_code
 
     typer.echo(issue_reader_code(_hub(context), organisation_id, command_author(name).command_as))
 
@@ -196,7 +196,7 @@ def account_create(
     by: CommandAsOption = None,
 ) -> None:
     """Make an account; the password is asked for and not shown, or read as a line from a pipe."""
-    from reading_queue.services.accounts import NewAccount, create_account
+    from reading_queue.services.access.accounts import NewAccount, create_account
 
     hub, author = _hub(context), command_author(by)
     if sys.stdin.isatty():
@@ -212,7 +212,7 @@ def account_create(
 @jobs_app.command("dead")
 def jobs_dead(context: typer.Context) -> None:
     """Show the jobs that failed for good: number, when, what, about what, and why."""
-    from reading_queue.services.dead_jobs import find_dead_jobs
+    from reading_queue.services.motion.dead_jobs import find_dead_jobs
 
     dead = find_dead_jobs(_hub(context))
     for one in dead:
@@ -227,7 +227,7 @@ def jobs_retry(
     context: typer.Context, numbers: Annotated[list[int], typer.Argument(help="As `jobs dead` shows them.")]
 ) -> None:
     """Launch jobs again that failed for good, with all their attempts before them."""
-    from reading_queue.services.dead_jobs import retry
+    from reading_queue.services.motion.dead_jobs import retry
 
     hub = _hub(context)
     for number in numbers:
@@ -260,7 +260,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from reading_queue.db.schema import SchemaOutdated
     from reading_queue.embedded import EmbeddedServerError
     from reading_queue.errors import HubError
-    from reading_queue.services.keys import KeyFileDamaged
+    from reading_queue.services.access.keys import KeyFileDamaged
     from storage.objects.protocol import ObjectStoreError
 
     own = (Refused, HubNotRunning, EmbeddedServerError, HubError, KeyFileDamaged, SchemaOutdated, ObjectStoreError)

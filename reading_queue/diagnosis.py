@@ -15,9 +15,9 @@ from reading_queue.embedded import EmbeddedServerError
 from reading_queue.embedded.launch import find_method
 from reading_queue.embedded.programs import find_postgres_program, find_redis_program
 from reading_queue.errors import HubError
+from reading_queue.services.access.keys import KeyFileDamaged
 from reading_queue.services.health import Unhealthy, check_stored_bytes, count_dead_jobs
 from reading_queue.services.hub import Hub
-from reading_queue.services.keys import KeyFileDamaged
 from reading_queue.settings import HubSettings
 from reading_queue.worker.broker import BrokerUnavailable
 from storage.objects.protocol import ObjectStoreError

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 if TYPE_CHECKING:
+    from reading_queue.services.access.visibility import Viewer
     from reading_queue.services.hub import Hub
-    from reading_queue.services.network_versions import Author
-    from reading_queue.services.visibility import Viewer
+    from reading_queue.services.network.network_versions import Author
 
 AsOption = Annotated[str, typer.Option("--as", help="The login of who does this: a coordinator or administrator.")]
 
@@ -36,7 +36,7 @@ NAME_MAX: Final = 120
 def command_author(name: str | None) -> Author:
     """Return who runs this command: the name that was given, or the user of the system. Raises Invalid."""
     from reading_queue.errors import Invalid
-    from reading_queue.services.network_versions import Author
+    from reading_queue.services.network.network_versions import Author
 
     said = (_system_user() if name is None else name).strip()
     if not said or len(said) > NAME_MAX or not said.isprintable():
@@ -57,7 +57,7 @@ def acting_person(context: typer.Context, login: str) -> tuple[Hub, Viewer]:
     """Return the hub, and the person whose password was given."""
     from reading_queue.bootstrap import build_hub
     from reading_queue.errors import NotAuthenticated
-    from reading_queue.services import accounts
+    from reading_queue.services.access import accounts
 
     hub = build_hub(context.obj.settings)
     if sys.stdin.isatty():

@@ -24,7 +24,7 @@ def merge(
     login: AsOption,
 ) -> None:
     """Let all studies under one Patient ID, those to come too, belong to another one (HL7 A40); prints the id."""
-    from reading_queue.services import amendments
+    from reading_queue.services.corrections import amendments
 
     hub, viewer = acting_person(context, login)
     typer.echo(amendments.merge_patients(hub, viewer, site, from_number, into_number, reason))
@@ -40,7 +40,7 @@ def move(
     login: AsOption,
 ) -> None:
     """Let a study belong to another patient of its site; prints the id."""
-    from reading_queue.services import amendments
+    from reading_queue.services.corrections import amendments
 
     hub, viewer = acting_person(context, login)
     typer.echo(amendments.move_study(hub, viewer, site, study, to_number, reason))
@@ -65,7 +65,7 @@ def reject(
     ] = None,
 ) -> None:
     """Hide a study, a series or instances from readers by a rejection note (IHE IOCM); prints the id."""
-    from reading_queue.services import rejecting
+    from reading_queue.services.corrections import rejecting
 
     hub, viewer = acting_person(context, login)
     done = rejecting.reject(
@@ -84,7 +84,7 @@ def settle(
     login: AsOption,
 ) -> None:
     """Say which birth date and sex of a contradicted patient are right; prints the id."""
-    from reading_queue.services import amendments
+    from reading_queue.services.corrections import amendments
 
     hub, viewer = acting_person(context, login)
     typer.echo(amendments.settle_identity(hub, viewer, site, patient_number, keep, reason))
@@ -98,7 +98,7 @@ def withdraw(
     login: AsOption,
 ) -> None:
     """Take a merge, a move or a rejection back; prints the withdrawal's id."""
-    from reading_queue.services import amendments
+    from reading_queue.services.corrections import amendments
 
     hub, viewer = acting_person(context, login)
     typer.echo(amendments.withdraw(hub, viewer, amendment_id, reason))
@@ -112,7 +112,7 @@ def list_amendments(
     study: Annotated[str | None, typer.Option("--study", help="One study only.")] = None,
 ) -> None:
     """Show the corrections of a site or of a study, the newest first."""
-    from reading_queue.services import amendments
+    from reading_queue.services.corrections import amendments
 
     hub, viewer = acting_person(context, login)
     for one in amendments.list_amendments(hub, viewer, site, study):

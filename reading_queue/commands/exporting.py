@@ -46,8 +46,8 @@ def export(  # noqa: PLR0913, PLR0917 -- typer makes the command's options of th
     unless --names asks for it. Who exported what and why stands in the audit trail.
     """
     from reading_queue.errors import Invalid
-    from reading_queue.services import exporting
-    from reading_queue.services.export_contents import Form
+    from reading_queue.services.holdings import exporting
+    from reading_queue.services.holdings.export_contents import Form
 
     try:
         form = Form(transfer_syntax)

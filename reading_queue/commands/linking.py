@@ -13,7 +13,7 @@ from reading_queue.commands.acting import AsOption, acting_person
 from reading_queue.domain.links import LinkAct, LinkState
 
 if TYPE_CHECKING:
-    from reading_queue.services.link_desk import LinkView
+    from reading_queue.services.patients.link_desk import LinkView
 
 links_app = typer.Typer(help="Patients who came to two sites: suggested, linked, refused.", no_args_is_help=True)
 
@@ -29,7 +29,7 @@ def list_links(
     page: Annotated[int, typer.Option("--page", min=1, help="Which page of them.")] = 1,
 ) -> None:
     """Show links with both sides' facts; national IDs are compared and never shown. The look is in the audit trail."""
-    from reading_queue.services import link_desk
+    from reading_queue.services.patients import link_desk
 
     hub, viewer = acting_person(context, login)
     shown = link_desk.list_links(hub, viewer, state, page)
@@ -61,7 +61,7 @@ def undo(context: typer.Context, link_id: LinkArgument, reason: ReasonOption, lo
 def recompute(context: typer.Context) -> None:
     """Look at all records anew, in the background: after the key file was replaced, whose key the matching uses."""
     from reading_queue.bootstrap import build_hub
-    from reading_queue.services.identity_keys import forget_keys
+    from reading_queue.services.patients.identity_keys import forget_keys
 
     hub = build_hub(context.obj.settings)
     with hub.transaction() as session:
@@ -70,7 +70,7 @@ def recompute(context: typer.Context) -> None:
 
 
 def _decide(context: typer.Context, login: str, link_id: str, act: LinkAct, reason: str) -> None:
-    from reading_queue.services import link_desk
+    from reading_queue.services.patients import link_desk
 
     hub, viewer = acting_person(context, login)
     typer.echo(link_desk.decide(hub, viewer, link_id, act, reason))

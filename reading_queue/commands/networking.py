@@ -19,8 +19,8 @@ from reading_queue.commands.acting import CommandAsOption, command_author
 if TYPE_CHECKING:
     from reading_queue.domain.network_faults import Fault, Places
     from reading_queue.services.hub import Hub
-    from reading_queue.services.network import ImportPlan
-    from reading_queue.services.network_versions import Author
+    from reading_queue.services.network.network import ImportPlan
+    from reading_queue.services.network.network_versions import Author
 
 network_app = typer.Typer(help="The network: organisations, agreements, people, duty.", no_args_is_help=True)
 
@@ -71,7 +71,7 @@ def import_file(
     changes nothing.
     """
     from reading_queue.bootstrap import build_hub
-    from reading_queue.services.network_document import NetworkInvalid
+    from reading_queue.services.network.network_document import NetworkInvalid
 
     author = command_author(name)
     try:
@@ -112,10 +112,10 @@ def export(
     """Write the network as files that, imported again, change nothing. They hold no passwords."""
     from reading_queue.bootstrap import build_hub
     from reading_queue.errors import Invalid
-    from reading_queue.services.network import export_network
-    from reading_queue.services.network_csv import write_csv_set
-    from reading_queue.services.network_parts import ZONE_DEFAULT
-    from reading_queue.services.network_yaml import write_yaml
+    from reading_queue.services.network.network import export_network
+    from reading_queue.services.network.network_csv import write_csv_set
+    from reading_queue.services.network.network_parts import ZONE_DEFAULT
+    from reading_queue.services.network.network_yaml import write_yaml
 
     chosen = format_ or (Format.CSV if target.is_dir() or not target.suffix else Format.YAML)
     moment = as_of and (as_of + timedelta(days=1)).replace(tzinfo=ZoneInfo(ZONE_DEFAULT))
@@ -140,9 +140,9 @@ def read_network(file: Path) -> tuple[dict[str, Any], Places, list[Fault]]:
         NetworkInvalid: nothing can be understood of it.
     """
     from reading_queue.domain.network_faults import Fault, Place
-    from reading_queue.services.network_csv import FILES, read_csv_set
-    from reading_queue.services.network_document import NetworkInvalid
-    from reading_queue.services.network_yaml import read_yaml
+    from reading_queue.services.network.network_csv import FILES, read_csv_set
+    from reading_queue.services.network.network_document import NetworkInvalid
+    from reading_queue.services.network.network_yaml import read_yaml
 
     try:
         if file.is_dir():
@@ -160,7 +160,7 @@ def read_network(file: Path) -> tuple[dict[str, Any], Places, list[Fault]]:
 
 
 def _plan(hub: Hub, read: tuple[dict[str, Any], Places, list[Fault]], *, whole: bool) -> ImportPlan:
-    from reading_queue.services.network import plan_import
+    from reading_queue.services.network.network import plan_import
 
     return plan_import(hub, *read, whole=whole)
 
@@ -176,7 +176,7 @@ def _tell(plan: ImportPlan, language: str, lines_max: int | None) -> None:
 
 
 def _do(hub: Hub, document: dict[str, Any], places: Places, plan: ImportPlan, author: Author, *, whole: bool) -> None:
-    from reading_queue.services.network import load_network
+    from reading_queue.services.network.network import load_network
 
     loaded = load_network(hub, document, places, whole=whole, told=plan, author=author)
     typer.echo(

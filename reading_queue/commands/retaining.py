@@ -21,7 +21,7 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in words that 
 @retention_app.command("list")
 def list_studies(context: typer.Context, login: AsOption) -> None:
     """Show the open requests, and the studies whose time is over."""
-    from reading_queue.services import retention
+    from reading_queue.services.holdings import retention
 
     hub, viewer = acting_person(context, login)
     for one in retention.list_requests(hub, viewer):
@@ -35,7 +35,7 @@ def hold(
     context: typer.Context, site: SiteArgument, study: StudyArgument, reason: ReasonOption, login: AsOption
 ) -> None:
     """Keep a study from being deleted, whatever its age, until the hold is released; prints the hold's id."""
-    from reading_queue.services import retention
+    from reading_queue.services.holdings import retention
 
     hub, viewer = acting_person(context, login)
     typer.echo(retention.place_hold(hub, viewer, site, study, reason))
@@ -46,7 +46,7 @@ def release(
     context: typer.Context, hold_id: Annotated[str, typer.Argument(help="As `hold` printed it.")], login: AsOption
 ) -> None:
     """End a hold."""
-    from reading_queue.services import retention
+    from reading_queue.services.holdings import retention
 
     hub, viewer = acting_person(context, login)
     retention.release_hold(hub, viewer, hold_id)
@@ -58,7 +58,7 @@ def request(
     context: typer.Context, site: SiteArgument, study: StudyArgument, reason: ReasonOption, login: AsOption
 ) -> None:
     """Ask for a study to be deleted whose time is over; another person decides. Prints the request's id."""
-    from reading_queue.services import retention
+    from reading_queue.services.holdings import retention
 
     hub, viewer = acting_person(context, login)
     typer.echo(retention.request_deletion(hub, viewer, site, study, reason))
@@ -69,7 +69,7 @@ def approve(
     context: typer.Context, request_id: Annotated[str, typer.Argument(help="As `list` shows it.")], login: AsOption
 ) -> None:
     """Delete for good what another person has asked to delete."""
-    from reading_queue.services import retention
+    from reading_queue.services.holdings import retention
 
     hub, viewer = acting_person(context, login)
     retention.decide_deletion(hub, viewer, request_id, approve=True)
@@ -81,7 +81,7 @@ def refuse(
     context: typer.Context, request_id: Annotated[str, typer.Argument(help="As `list` shows it.")], login: AsOption
 ) -> None:
     """Keep what another person has asked to delete."""
-    from reading_queue.services import retention
+    from reading_queue.services.holdings import retention
 
     hub, viewer = acting_person(context, login)
     retention.decide_deletion(hub, viewer, request_id, approve=False)

@@ -10,14 +10,14 @@ from reading_queue.domain.routing import POINTS_OF_ONE_RVU, AgreementFacts, Phys
 from reading_queue.simulation import Hospital, Network, RosteredPhysician, TimedAgreement
 
 if TYPE_CHECKING:
-    from reading_queue.services.network_parts import AgreementPart, NetworkDocument, PhysicianPart
+    from reading_queue.services.network.network_parts import AgreementPart, NetworkDocument, PhysicianPart
 
 WORKLOAD_DAYS: Final = 7  # over which the hub counts workload
 
 
 def network_of(document: Mapping[str, Any], begin: datetime, days: int) -> Network:
     """Return the network of the document, as parsed from YAML. Raises NetworkInvalid with every mistake."""
-    from reading_queue.services.network_document import parse_network
+    from reading_queue.services.network.network_document import parse_network
 
     return to_simulate(parse_network(document), begin, days)
 
@@ -38,7 +38,7 @@ def to_simulate(network: NetworkDocument, begin: datetime, days: int) -> Network
 
 
 def _physician(part: PhysicianPart, time_zone: str, begin: datetime, days: int) -> RosteredPhysician:
-    from reading_queue.services.network_parts import RosterPart
+    from reading_queue.services.network.network_parts import RosterPart
 
     if part.duty == "always":
         duty: tuple[tuple[datetime, datetime], ...] = ((begin - timedelta(days=1), begin + timedelta(days=days + 1)),)

@@ -34,7 +34,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each fault, for machines.")] = False,
 ) -> None:
     """Compare the catalogue with the object store, both ways; exit 1 when anything is missing, changed or unknown."""
-    from reading_queue.services.checking import Checked, check_stored
+    from reading_queue.services.holdings.checking import Checked, check_stored
 
     checked, faults = Checked(), 0
     for fault in check_stored(_hub(context), checked, study_uid=study, deep=deep):
@@ -75,7 +75,7 @@ def rebuild(
     reports are no part of it: they come from the database's own backup. Links between patients that persons decided are
     part of it; those that follow from facts are looked for again once the hub runs, in headers and the orders it has.
     """
-    from reading_queue.services import rebuilding
+    from reading_queue.services.holdings import rebuilding
 
     hub = _hub(context)
     rebuilt = rebuilding.rebuild(hub, from_bytes=from_bytes)

@@ -445,4 +445,4 @@ class ClinicOrder(Base):
     received_at: Mapped[datetime]
     change_number: Mapped[int] = mapped_column(unique=True)
     differs: Mapped[list[str] | None] = mapped_column(JSONB(none_as_null=True))
-    consent: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))  # services.order_entry.Consent
+    consent: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))  # orders.order_entry.Consent

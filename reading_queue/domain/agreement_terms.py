@@ -10,7 +10,7 @@ from typing import Any, Final
 ONE_DAY: Final = timedelta(days=1)
 _GENERATION: Final = re.compile(r"-v[0-9]+$")
 
-Terms = Mapping[str, Any]  # by the names of services.agreements.TERMS
+Terms = Mapping[str, Any]  # by the names of services.network.agreements.TERMS
 
 
 def find_overlapping(terms: Terms, others: Iterable[tuple[str, Terms]]) -> str | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import func, select, text
 
+from reading_queue.services.holdings.scrubbing import report
 from reading_queue.services.hub import Hub
-from reading_queue.services.scrubbing import report
 from storage.ledger.tables import OPEN_DEAD_JOB, DeadJob, OutboxMessage
 
 OUTBOX_LATE_S = 30.0  # a launch that waits longer than this shows that the relay or the broker stands still

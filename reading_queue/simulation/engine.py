@@ -165,7 +165,7 @@ class Run:
     # The clock
 
     def _watch(self, case: SimulatedCase) -> None:
-        """Look at the case when its limit reaches the next third, as `services.escalating.escalate_due` does."""
+        """Look at the case when its limit reaches the next third, as `escalating.escalate_due` does."""
         look_at = next_look(case.clock(self._begin), self._now)
         if look_at is not None:
             self._at((look_at - self._begin).total_seconds(), OTHER, self._look_at_clock, case, case.due_s)
@@ -182,7 +182,7 @@ class Run:
     # Offers
 
     def _route(self, task: SimulatedTask) -> None:
-        """Offer the task to those the ranking puts first, as `services.routing.route` does."""
+        """Offer the task to those the ranking puts first, as `services.routing.routing.route` does."""
         if task.state is not ReadingTaskState.SCHEDULED:
             return
         case, study = task.case, task.case.study
@@ -433,7 +433,7 @@ class Run:
         self._knows.setdefault((study.organisation_id, study.patient), set()).add(reader.physician_id)
 
     def _end_claim(self, reader: Reader, task: SimulatedTask) -> None:
-        """Give a claim back; it counts as a no, as `services.routing_facts` counts it."""
+        """Give a claim back; it counts as a no, as `services.routing.routing_facts` counts it."""
         interpreting = task.phase is Phase.INTERPRETATION
         task.case.move(CaseEvent.RELEASE if interpreting else CaseEvent.RELEASE_REVIEW, Actor.HOLDER)
         task.move(ReadingTaskEvent.CANCEL, Actor.HOLDER)

@@ -1,7 +1,7 @@
 """The network that is tried out, and how the few who may read a case are found without looking at everybody. Pure.
 
 The way to them: the requesting organisation and those above it, their agreements, the assisting organisations, the
-physicians there. `services.routing_facts` goes the same way in the database.
+physicians there. `services.routing.routing_facts` goes the same way in the database.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from functools import wraps
 from aiohttp import web
 
 from reading_queue.domain.roles import Role
-from reading_queue.services import accounts
-from reading_queue.services.visibility import Viewer, require
+from reading_queue.services.access import accounts
+from reading_queue.services.access.visibility import Viewer, require
 from reading_queue.web.keys import HUB, TOKEN, get_viewer, in_thread
 
 ViewerHandler = Callable[[web.Request, Viewer], Awaitable[web.StreamResponse]]

@@ -8,8 +8,8 @@ from functools import partial
 from aiohttp import web
 
 from reading_queue.domain.roles import Role
+from reading_queue.services.access.visibility import Viewer, require
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer, require
 from reading_queue.web.keys import HUB, get_viewer
 from storage.dicomweb.store_answer import Outcome, ReceivedFile
 from storage.dicomweb.stow import Deposit
@@ -26,6 +26,6 @@ class DepositAccess:
 
 
 def _deposit(hub: Hub, viewer: Viewer, files: Sequence[ReceivedFile], study_uid: str | None) -> Outcome:
-    from reading_queue.services.deposits import deposit  # reads images: loaded when somebody stores one
+    from reading_queue.services.arrival.deposits import deposit  # reads images: loaded when somebody stores one
 
     return deposit(hub, viewer, files, study_uid)

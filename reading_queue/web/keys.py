@@ -9,9 +9,9 @@ import jinja2
 from aiohttp import web
 
 from reading_queue.errors import NotAuthenticated
-from reading_queue.services.accounts import LiveSession
+from reading_queue.services.access.accounts import LiveSession
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
 from storage.screens.offload import Offload
 
 P = ParamSpec("P")

@@ -19,10 +19,11 @@ from aiohttp import web
 from sqlalchemy.exc import OperationalError
 
 from reading_queue.errors import TooManyAttempts
-from reading_queue.services import accounts, desk_events
-from reading_queue.services.desk_events import Audience, Cursor, Told
+from reading_queue.services.access import accounts
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.worklists import desk_events
+from reading_queue.services.worklists.desk_events import Audience, Cursor, Told
 from reading_queue.web.keys import HUB, TOKEN, in_thread
 from reading_queue.web.wakeups import Wakeups
 from storage.screens.offload import Offload

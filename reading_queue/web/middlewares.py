@@ -12,7 +12,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from reading_queue.errors import HubError
-from reading_queue.services import accounts
+from reading_queue.services.access import accounts
 from reading_queue.web.keys import HUB, SESSION, TOKEN, in_thread
 from reading_queue.web.language import choose_language
 from reading_queue.web.problems import FOR_PROGRAMS, error_page, is_mounted, problem, refusal

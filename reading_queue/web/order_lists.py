@@ -7,8 +7,8 @@ from typing import Final
 from aiohttp import web
 
 from reading_queue.errors import HubError, Invalid
-from reading_queue.services import order_entry, order_matching
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.orders import order_entry, order_matching
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field, whole_number
 from reading_queue.web.problems import words_of

@@ -13,8 +13,8 @@ from multidict import MultiMapping
 
 from reading_queue.domain.routing import Phase
 from reading_queue.errors import Invalid, NotFound
-from reading_queue.services.study_list import Progress, StudyFilter
-from reading_queue.services.worklist import WorklistFilter
+from reading_queue.services.holdings.study_list import Progress, StudyFilter
+from reading_queue.services.reading.worklist import WorklistFilter
 from storage.contract.identifiers import InvalidIdentifier, SiteId, Uid, parse_site_id, parse_uid
 from storage.contract.lanes import Lane
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from reading_queue.errors import ConfirmationNeeded, HubError, NotAuthenticated, TextNotAcceptable
-from reading_queue.services.order_entry import OrderGapsUnconfirmed, OrderNotAcceptable
+from reading_queue.services.orders.order_entry import OrderGapsUnconfirmed, OrderNotAcceptable
 from reading_queue.web.keys import MOUNTS
 from reading_queue.web.language import translate_or
 from reading_queue.web.rendering import page

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from reading_queue.errors import Invalid
-from reading_queue.services import voiding
+from reading_queue.services.corrections import voiding
 from reading_queue.web.parsing import field
 
 

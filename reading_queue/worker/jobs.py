@@ -45,76 +45,80 @@ class Job:
 
 def verify_pack(runtime: Runtime, *, granted_pack_id: str) -> None:
     """Prove one uploaded pack and catalogue it."""
-    from reading_queue.services import verification
+    from reading_queue.services.arrival import verification
 
     verification.verify_pack(runtime.hub, granted_pack_id)
 
 
 def verify_large_pack(runtime: Runtime, *, granted_pack_id: str) -> None:
     """Compose, prove and catalogue one pack that came in parts."""
-    from reading_queue.services import verification
+    from reading_queue.services.arrival import verification
 
     verification.verify_large_pack(runtime.hub, granted_pack_id)
 
 
 def route_case(runtime: Runtime, *, reading_task_id: str) -> None:
     """Offer one reading task to the physicians who may take it."""
-    from reading_queue.services import routing
+    from reading_queue.services.routing import routing
 
     routing.route(runtime.hub, reading_task_id)
 
 
 def route_cases(runtime: Runtime, reading_task_ids: Sequence[str]) -> None:
     """Offer several reading tasks."""
-    from reading_queue.services import routing
+    from reading_queue.services.routing import routing
 
     routing.route_together(runtime.hub, reading_task_ids)
 
 
 def render_report(runtime: Runtime, *, report_id: str) -> None:
     """Make and store the documents of one signed report."""
-    from reading_queue.services import reports
+    from reading_queue.services.reports import reports
 
     reports.render(runtime.hub, report_id, runtime.fonts_dir)
 
 
 def prepare_metadata(runtime: Runtime, *, study_id: str) -> None:
     """Put the headers of one study into one object."""
-    from reading_queue.services import prepared_metadata
+    from reading_queue.services.holdings import prepared_metadata
 
     prepared_metadata.prepare(runtime.hub, study_id)
 
 
 def link_patient(runtime: Runtime, *, patient_id: str) -> None:
     """Look for the records of one patient at other sites."""
-    from reading_queue.services import linking
+    from reading_queue.services.patients import linking
 
     linking.link(runtime.hub, patient_id)
 
 
 def scrub_pack(runtime: Runtime, *, pack_id: str) -> None:
     """Read one stored pack again and compare it with its digests."""
-    from reading_queue.services import scrubbing
+    from reading_queue.services.holdings import scrubbing
 
     scrubbing.scrub(runtime.hub, pack_id)
 
 
 def erase_study(runtime: Runtime, *, request_id: str) -> None:
     """Delete one study that two persons let go."""
-    from reading_queue.services import erasing
+    from reading_queue.services.holdings import erasing
 
     erasing.erase(runtime.hub, request_id)
 
 
 def answer_probe(runtime: Runtime, *, queue: str) -> None:
     """Say that a worker has come to what waits in this queue."""
-    from reading_queue.services import queue_probes
+    from reading_queue.services.motion import queue_probes
 
     queue_probes.answer(runtime.hub, queue)
 
 
-PRELOADED: Final = tuple(
-    f"reading_queue.services.{name}" for name in ("routing", "verification", "reports", "prepared_metadata", "linking")
+PRELOADED: Final = (
+    "reading_queue.services.routing.routing",
+    "reading_queue.services.arrival.verification",
+    "reading_queue.services.reports.reports",
+    "reading_queue.services.holdings.prepared_metadata",
+    "reading_queue.services.patients.linking",
 )
 
 

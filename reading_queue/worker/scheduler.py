@@ -11,25 +11,16 @@ from typing import Final
 
 import structlog
 
-from reading_queue.services import (
-    amending,
-    consults,
-    deposit_leftovers,
-    desk_events,
-    duty,
-    erasing,
-    escalating,
-    link_desk,
-    linking,
-    queue_probes,
-    recording,
-    retention,
-    scrubbing,
-    staging,
-    sweeps,
-    workitem_events,
-)
+from reading_queue.services.arrival import deposit_leftovers, staging
+from reading_queue.services.corrections import amending
+from reading_queue.services.holdings import erasing, recording, retention, scrubbing
 from reading_queue.services.hub import Hub
+from reading_queue.services.motion import queue_probes, sweeps
+from reading_queue.services.network import duty
+from reading_queue.services.patients import link_desk, linking
+from reading_queue.services.reading import consults
+from reading_queue.services.routing import escalating
+from reading_queue.services.worklists import desk_events, workitem_events
 from reading_queue.worker.broker import BrokerUnavailable
 from reading_queue.worker.dead_letters import DeadLetters
 from reading_queue.worker.jobs import PROBES

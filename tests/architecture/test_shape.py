@@ -8,6 +8,7 @@ import importlib.util
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ PACKAGES = ("gateway", "reading_queue", "storage")
 TOP_LEVEL = {*PACKAGES, "deploy", "tests", ".ci"}
 FUNCTION_LINES_MAX = 65
 FILE_LINES_MAX = 450
+FOLDER_MODULES_MAX = 36
 
 
 def committed_files() -> list[Path]:
@@ -47,6 +49,13 @@ def test_functions_and_files_can_be_read_in_one_sitting():
                 if lines > FUNCTION_LINES_MAX:
                     long.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name} has {lines} lines")
     assert long == []
+
+
+def test_a_folder_can_be_seen_at_a_glance():
+    """What grows beyond it wants rooms, each named by what it is about."""
+    modules = Counter(path.parent.relative_to(ROOT).as_posix() for path in python_files(*PACKAGES))
+    modules.pop("reading_queue/db/migrations/versions")
+    assert {folder: count for folder, count in modules.items() if count > FOLDER_MODULES_MAX} == {}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

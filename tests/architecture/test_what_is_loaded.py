@@ -20,7 +20,7 @@ try:
 except SystemExit:
     pass
 """
-HUB_OF_A_COMMAND = "import reading_queue.bootstrap, reading_queue.services.enrolment"
+HUB_OF_A_COMMAND = "import reading_queue.bootstrap, reading_queue.services.access.enrolment"
 WEB = """
 from reading_queue import bootstrap
 import reading_queue.services.health, reading_queue.web.app, reading_queue.web.gateway_api, reading_queue.web.objects
@@ -31,7 +31,7 @@ import reading_queue.bootstrap, reading_queue.worker.celery_app
 from reading_queue.worker.jobs import preload
 preload()
 """
-SCHEDULER = "import reading_queue.bootstrap, reading_queue.worker.scheduler, reading_queue.services.sweeps"
+SCHEDULER = "import reading_queue.bootstrap, reading_queue.worker.scheduler, reading_queue.services.motion.sweeps"
 
 
 @pytest.mark.parametrize(

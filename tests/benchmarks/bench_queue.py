@@ -18,8 +18,8 @@ from sqlalchemy import select
 
 from reading_queue.db.tables import Case, ReadingTask
 from reading_queue.errors import AlreadyClaimed, NotOffered
-from reading_queue.services import claims
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.reading import claims
 from tests.benchmarks.harness import Bench, Goal, benchmark
 from tests.benchmarks.reading_pool import ReadingHub, add_physicians, fill_pool, running_reading_hub
 from tests.support.waiting import eventually

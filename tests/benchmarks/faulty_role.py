@@ -19,7 +19,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
 from reading_queue import bootstrap, cli
-from reading_queue.services.casework import ROUTE_JOB
+from reading_queue.services.cases.casework import ROUTE_JOB
 
 AFTER_COMMIT = "commit"
 

@@ -16,9 +16,9 @@ from gateway.clock import utc_now
 from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.domain.roles import Role, Title
 from reading_queue.embedded.postgres import find_postgres_url
-from reading_queue.services import cases
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases import cases
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
 from storage.catalogue.tables import Patient, Study, Transfer
 from storage.contract.identifiers import new_id
 from storage.contract.lanes import Lane

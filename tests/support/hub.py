@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from reading_queue.services.access.keys import KeyFile
 from reading_queue.services.hub import Hub
-from reading_queue.services.keys import KeyFile
 from reading_queue.services.policy import Policy
 from storage.objects.protocol import ObjectStore
 

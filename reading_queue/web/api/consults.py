@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import consults
-from reading_queue.services.consult_rows import ConsultView
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.reading import consults
+from reading_queue.services.reading.consult_rows import ConsultView
 from reading_queue.web.api.handlers import answer, body_of, nothing, task_id
 from reading_queue.web.api.models import Answer, Body, ReasonWords, Words
 from reading_queue.web.keys import HUB, in_thread

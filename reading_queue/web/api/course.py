@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import (
-    assigning,
-    escalating,
-    holds,
-    joining,
-    reading,
-    separating,
-    site_returns,
-    voiding,
-    withdrawals,
-)
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases import holds, joining, separating, site_returns, withdrawals
+from reading_queue.services.corrections import voiding
+from reading_queue.services.reading import reading
+from reading_queue.services.routing import assigning, escalating
 from reading_queue.web.api import models, site_models
 from reading_queue.web.api.handlers import answer, body_of, nothing, task_id
 from reading_queue.web.keys import HUB, in_thread

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import explaining
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.routing import explaining
 from reading_queue.web.api.handlers import answer, body_of
 from reading_queue.web.api.models import Answer, Body
 from reading_queue.web.keys import HUB, in_thread

@@ -9,9 +9,13 @@ from pydantic import BaseModel, ValidationError
 
 from reading_queue.domain.links import LinkState
 from reading_queue.errors import Invalid, NotFound
-from reading_queue.services import accounts, attention, clinic, link_desk, reading, statistics, study_list
-from reading_queue.services.study_list import StudyFilter
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access import accounts
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases import attention, clinic, statistics
+from reading_queue.services.holdings import study_list
+from reading_queue.services.holdings.study_list import StudyFilter
+from reading_queue.services.patients import link_desk
+from reading_queue.services.reading import reading
 from reading_queue.web.api import models
 from reading_queue.web.keys import HUB, TOKEN, in_thread
 from reading_queue.web.parsing import study_of, wanted_offers, wanted_studies, whole_number, word_of

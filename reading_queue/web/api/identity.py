@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import identity_settling
-from reading_queue.services.identity_settling import PersonOfOrder
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.patients import identity_settling
+from reading_queue.services.patients.identity_settling import PersonOfOrder
 from reading_queue.web.api import models, site_models
 from reading_queue.web.api.handlers import body_of, nothing
 from reading_queue.web.keys import HUB, in_thread

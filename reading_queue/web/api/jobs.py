@@ -8,9 +8,9 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from reading_queue.services import dead_jobs, queue_probes
-from reading_queue.services.dead_jobs import DeadJobFilter
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.motion import dead_jobs, queue_probes
+from reading_queue.services.motion.dead_jobs import DeadJobFilter
 from reading_queue.web.api import models
 from reading_queue.web.api.handlers import body_of, nothing
 from reading_queue.web.keys import HUB, in_thread

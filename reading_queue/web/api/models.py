@@ -11,12 +11,14 @@ from reading_queue.domain.information import Wanted
 from reading_queue.domain.links import LinkAct, LinkState
 from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Phase
-from reading_queue.services import attention, link_desk, reading, statistics
-from reading_queue.services.assigning import CandidatesView
-from reading_queue.services.custody import CustodyLine
-from reading_queue.services.escalating import EscalationView
-from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyLine
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.arrival.custody import CustodyLine
+from reading_queue.services.cases import attention, statistics
+from reading_queue.services.holdings.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyLine
+from reading_queue.services.patients import link_desk
+from reading_queue.services.reading import reading
+from reading_queue.services.routing.assigning import CandidatesView
+from reading_queue.services.routing.escalating import EscalationView
 from storage.contract.lanes import Lane
 from storage.contract.signed_report import AmendmentKind
 

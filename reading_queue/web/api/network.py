@@ -12,9 +12,9 @@ from typing import Concatenate, ParamSpec, TypeVar
 from aiohttp import web
 
 from reading_queue.errors import Invalid
-from reading_queue.services import network_editing, network_views
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.network import network_editing, network_views
 from reading_queue.web.api import network_models as models
 from reading_queue.web.api.handlers import answer, body_of, nothing
 from reading_queue.web.keys import HUB, in_thread

@@ -7,14 +7,14 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
-from reading_queue.services.network_views import (
+from reading_queue.services.network.network_views import (
     AgreementView,
     DutyView,
     OrganisationLine,
     OrganisationView,
     PhysicianView,
 )
-from reading_queue.services.presence import AbsenceView
+from reading_queue.services.network.presence import AbsenceView
 from reading_queue.web.api.models import Answer, Body
 
 

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field
 
-from reading_queue.services.order_entry import Consent, OrderSheet, SiteOfOrders, Wanted
-from reading_queue.services.order_matching import Unmatched
+from reading_queue.services.orders.order_entry import Consent, OrderSheet, SiteOfOrders, Wanted
+from reading_queue.services.orders.order_matching import Unmatched
 from reading_queue.web.api.models import Answer, Body
 from storage.contract.orders import Order, OrderGap
 

@@ -9,9 +9,10 @@ from functools import partial
 from aiohttp import web
 
 from reading_queue.errors import HubError, Invalid
-from reading_queue.services import clinic, holds, identity_settling, joining, separating, site_returns, withdrawals
-from reading_queue.services.identity_settling import PersonOfOrder
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases import clinic, holds, joining, separating, site_returns, withdrawals
+from reading_queue.services.patients import identity_settling
+from reading_queue.services.patients.identity_settling import PersonOfOrder
 from reading_queue.web.clinic.views import show_study
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import Form, field, word_of

@@ -14,16 +14,16 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 
 from reading_queue.errors import HubError, Invalid
-from reading_queue.services import order_entry, order_matching
-from reading_queue.services.order_entry import (
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.orders import order_entry, order_matching
+from reading_queue.services.orders.order_entry import (
     Consent,
     OrderGapsUnconfirmed,
     OrderNotAcceptable,
     SiteOfOrders,
     Wanted,
 )
-from reading_queue.services.order_matching import WaitingStudy
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.orders.order_matching import WaitingStudy
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.order_lists import DONE, decide, show_lists
 from reading_queue.web.parsing import SCREEN_ZONE, Form, field, whole_number

@@ -8,9 +8,11 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from reading_queue.errors import HubError, NotFound
-from reading_queue.services import clinic, green_channels, study_list
-from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyFilter
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases import clinic
+from reading_queue.services.holdings import study_list
+from reading_queue.services.holdings.study_list import SEARCH_CHARACTERS_MAX, Progress, StudyFilter
+from reading_queue.services.routing import green_channels
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import Form, field, site_of, study_of, wanted_studies
 from reading_queue.web.problems import words_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from reading_queue.errors import HubError
-from reading_queue.services import assigning, explaining
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.routing import assigning, explaining
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field
 from reading_queue.web.problems import words_of

@@ -7,9 +7,9 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from reading_queue.errors import HubError, Invalid, Unavailable
-from reading_queue.services import exporting
-from reading_queue.services.export_contents import Form as ExportForm
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.holdings import exporting
+from reading_queue.services.holdings.export_contents import Form as ExportForm
 from reading_queue.web.coordinator.keeping import show_study
 from reading_queue.web.keys import HUB, RUN, in_thread
 from reading_queue.web.parsing import Form, field, site_of, study_of

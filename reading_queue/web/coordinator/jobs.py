@@ -9,9 +9,10 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from reading_queue.errors import HubError
-from reading_queue.services import dead_jobs, queue_probes, retention
-from reading_queue.services.dead_jobs import DeadJobFilter
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.holdings import retention
+from reading_queue.services.motion import dead_jobs, queue_probes
+from reading_queue.services.motion.dead_jobs import DeadJobFilter
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import Form, field, whole_number
 from reading_queue.web.problems import words_of

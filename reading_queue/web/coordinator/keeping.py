@@ -11,9 +11,10 @@ from typing import Any, Final
 from aiohttp import web
 
 from reading_queue.errors import HubError, Invalid
-from reading_queue.services import quarantine, retention, retention_views, stored_bytes
-from reading_queue.services.export_contents import Form as ExportForm
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.arrival import quarantine
+from reading_queue.services.holdings import retention, retention_views, stored_bytes
+from reading_queue.services.holdings.export_contents import Form as ExportForm
 from reading_queue.web.access import proved_again
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import Form, field, site_of, study_of

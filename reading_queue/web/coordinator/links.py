@@ -11,8 +11,8 @@ from aiohttp import web
 
 from reading_queue.domain.links import LinkAct, LinkState
 from reading_queue.errors import HubError
-from reading_queue.services import link_desk
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.patients import link_desk
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field, whole_number, word_of
 from reading_queue.web.problems import words_of

@@ -13,10 +13,10 @@ from typing import Any, Final
 from aiohttp import web
 
 from reading_queue.errors import HubError
-from reading_queue.services import network_editing, network_views
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.network_editing import FieldsInvalid
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.network import network_editing, network_views
+from reading_queue.services.network.network_editing import FieldsInvalid
 from reading_queue.web.coordinator import network_forms as forms
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import Form, whole_number

@@ -12,8 +12,8 @@ from typing import Any, Final
 from reading_queue.domain.roles import Title
 from reading_queue.domain.routing import Service
 from reading_queue.errors import HubError
-from reading_queue.services.network_editing import AgreementOverlaps, FieldsInvalid
-from reading_queue.services.network_parts import WEEKDAYS
+from reading_queue.services.network.network_editing import AgreementOverlaps, FieldsInvalid
+from reading_queue.services.network.network_parts import WEEKDAYS
 from reading_queue.web.language import translate, translate_or
 from reading_queue.web.parsing import Form, field, fields
 from reading_queue.web.problems import words_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from reading_queue.errors import HubError
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.web.order_lists import decide, show_lists
 from storage.screens.requests import redirect
 

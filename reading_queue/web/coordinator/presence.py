@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import presence
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.network import presence
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field, local_moment
 from storage.screens.requests import redirect

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import attention, escalating, green_channels, link_desk, presence, statistics
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases import attention, statistics
+from reading_queue.services.network import presence
+from reading_queue.services.patients import link_desk
+from reading_queue.services.routing import escalating, green_channels
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.rendering import page
 from storage.screens.requests import is_refresh, redirect

@@ -11,9 +11,9 @@ from aiohttp import web
 
 from reading_queue.domain.fhir_content import VERSION, Resource, bundle
 from reading_queue.errors import Invalid
-from reading_queue.services import fhir_views
-from reading_queue.services.fhir_views import KINDS, PREFIXES, FhirQuery
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.worklists import fhir_views
+from reading_queue.services.worklists.fhir_views import KINDS, PREFIXES, FhirQuery
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import whole_number
 

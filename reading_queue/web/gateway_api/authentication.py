@@ -13,7 +13,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from reading_queue.errors import Forbidden, HubError, Unavailable
-from reading_queue.services.gateway_auth import GatewayIdentity, authenticate, fresh_nonce
+from reading_queue.services.access.gateway_auth import GatewayIdentity, authenticate, fresh_nonce
 from reading_queue.services.hub import Hub
 from reading_queue.web.gateway_api.problems import (
     problem_of_body,

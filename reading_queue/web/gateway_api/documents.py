@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from reading_queue.services import returns
+from reading_queue.services.reports import returns
 from reading_queue.web.gateway_api.authentication import GATEWAY, HUB, RUN
 from reading_queue.web.gateway_api.handlers import query_number
 from reading_queue.web.gateway_api.streaming import stream_object

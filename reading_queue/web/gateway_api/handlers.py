@@ -7,9 +7,13 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from reading_queue.errors import Invalid
-from reading_queue.services import custody, enrolment, intake, priors, returns, site_course, site_news
-from reading_queue.services import orders as order_services
-from reading_queue.services.gateway_auth import fresh_nonce
+from reading_queue.services.access import enrolment
+from reading_queue.services.access.gateway_auth import fresh_nonce
+from reading_queue.services.arrival import custody, intake
+from reading_queue.services.cases import site_course, site_news
+from reading_queue.services.orders import orders as order_services
+from reading_queue.services.reading import priors
+from reading_queue.services.reports import returns
 from reading_queue.web.gateway_api.authentication import BODY, GATEWAY, HUB, RUN, unsigned
 from storage.contract.course import SiteActs
 from storage.contract.manifest import Manifest, WireModel

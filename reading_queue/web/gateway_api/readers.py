@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from reading_queue.services import readers
+from reading_queue.services.reading import readers
 from reading_queue.web.gateway_api.authentication import BODY, GATEWAY, HUB, RUN, for_readers
 from reading_queue.web.gateway_api.streaming import stream_object
 from storage.contract.wire import ReaderReceipt, ReaderReport

@@ -7,8 +7,8 @@ from typing import Final
 from aiohttp import web
 
 from reading_queue.domain.roles import Role
-from reading_queue.services import accounts
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access import accounts
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.web.keys import HUB, TOKEN, find_viewer, in_thread
 from reading_queue.web.language import translate
 from reading_queue.web.middlewares import cookie_name, is_secure

@@ -11,8 +11,8 @@ from typing import Final
 from aiohttp import web
 
 from reading_queue.errors import HubError, Invalid
-from reading_queue.services import reading
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.reading import reading
 from reading_queue.web.access import proved_again
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import Form, field

@@ -11,8 +11,8 @@ from functools import partial
 from aiohttp import web
 
 from reading_queue.errors import HubError, Invalid
-from reading_queue.services import consults, reading
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.reading import consults, reading
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field, fields, word_of
 from reading_queue.web.radiologist.views import Attempt, case_page

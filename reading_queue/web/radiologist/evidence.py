@@ -7,8 +7,8 @@ from typing import Any
 from aiohttp import web
 
 from reading_queue.errors import HubError
-from reading_queue.services import case_evidence, reading
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.reading import case_evidence, reading
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field
 from reading_queue.web.problems import words_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reading_queue.documents.words import rounded, shown_unit
-from reading_queue.services.case_evidence import ShownFinding
+from reading_queue.services.reading.case_evidence import ShownFinding
 from reading_queue.web.language import translate, translate_or
 
 

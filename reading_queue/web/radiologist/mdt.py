@@ -7,8 +7,8 @@ from datetime import date
 from aiohttp import web
 
 from reading_queue.errors import Invalid
-from reading_queue.services import mdt
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.reading import mdt
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field
 from reading_queue.web.rendering import page

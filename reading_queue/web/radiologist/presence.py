@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from reading_queue.errors import HubError
-from reading_queue.services import presence
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.network import presence
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field, local_moment
 from reading_queue.web.radiologist.views import DESK, refused_desk

@@ -13,15 +13,15 @@ from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.information import Wanted
 from reading_queue.domain.routing import Phase
 from reading_queue.errors import ConfirmationNeeded, HubError, ReauthenticationNeeded, TextNotAcceptable
-from reading_queue.services import reading
-from reading_queue.services.accounts import LoginRefused
-from reading_queue.services.case_evidence import ShownFinding
-from reading_queue.services.consults import consults_of
-from reading_queue.services.explaining import why_not_me
-from reading_queue.services.green_channels import list_green_cases
-from reading_queue.services.presence import find_absence
-from reading_queue.services.study_list import SEARCH_CHARACTERS_MAX
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.accounts import LoginRefused
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.holdings.study_list import SEARCH_CHARACTERS_MAX
+from reading_queue.services.network.presence import find_absence
+from reading_queue.services.reading import reading
+from reading_queue.services.reading.case_evidence import ShownFinding
+from reading_queue.services.reading.consults import consults_of
+from reading_queue.services.routing.explaining import why_not_me
+from reading_queue.services.routing.green_channels import list_green_cases
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import Form, wanted_offers
 from reading_queue.web.parsing import field as field_of

@@ -21,11 +21,12 @@ from sqlalchemy.exc import OperationalError
 from reading_queue.domain.workitem_content import DicomJson
 from reading_queue.domain.workitem_reports import MESSAGE_ID_MAX, ScpStatus, numbered, status_report
 from reading_queue.errors import Forbidden, TooManyAttempts
-from reading_queue.services import accounts, desk_events, subscriptions, workitem_events
-from reading_queue.services.desk_events import Cursor
+from reading_queue.services.access import accounts
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
-from reading_queue.services.workitem_events import Happened
+from reading_queue.services.worklists import desk_events, subscriptions, workitem_events
+from reading_queue.services.worklists.desk_events import Cursor
+from reading_queue.services.worklists.workitem_events import Happened
 from reading_queue.web.keys import HUB, TOKEN, in_thread
 from reading_queue.web.live import LIVE
 from storage.screens.offload import Offload

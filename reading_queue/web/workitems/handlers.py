@@ -22,9 +22,9 @@ from reading_queue.domain.workitem_content import (
 )
 from reading_queue.domain.workitem_states import WARNINGS, WORDS, Operation, Status
 from reading_queue.errors import Invalid, NotFound
-from reading_queue.services import workitem_views, workitems
-from reading_queue.services.visibility import Viewer
-from reading_queue.services.workitem_search import parse_workitem_query
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.worklists import workitem_views, workitems
+from reading_queue.services.worklists.workitem_search import parse_workitem_query
 from reading_queue.web.keys import HUB, in_thread
 from storage.contract.identifiers import InvalidIdentifier, Uid, parse_uid
 from storage.dicomweb.errors import BadQuery

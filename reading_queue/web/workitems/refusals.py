@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from reading_queue.domain.workitem_states import Status
-from reading_queue.services.workitems import TransactionUidWrong, WorkitemConflict
+from reading_queue.services.worklists.workitems import TransactionUidWrong, WorkitemConflict
 from reading_queue.web.problems import problem
 from storage.dicomweb.service import warning_of
 from storage.screens.requests import Handler

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from reading_queue.domain.workitem_reports import FILTERED_WORKITEMS
 from reading_queue.errors import Invalid
-from reading_queue.services import subscriptions
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.worklists import subscriptions
 from reading_queue.web.keys import HUB, in_thread
 from storage.dicomweb.addresses import ROOT
 from storage.dicomweb.errors import BadQuery

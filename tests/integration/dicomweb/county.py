@@ -14,15 +14,17 @@ import pydicom
 from argon2 import PasswordHasher
 from sqlalchemy import select
 
-from reading_queue.services import accounts, intake, routing
-from reading_queue.services.gateway_auth import GatewayIdentity
+from reading_queue.services.access import accounts
+from reading_queue.services.access.gateway_auth import GatewayIdentity
+from reading_queue.services.arrival import intake
+from reading_queue.services.arrival.settling import VERIFY_JOB
+from reading_queue.services.arrival.verification import verify_pack
+from reading_queue.services.holdings.prepared_metadata import PREPARE_JOB, prepare
 from reading_queue.services.hub import Hub
-from reading_queue.services.link_asking import LINK_JOB
-from reading_queue.services.linking import link
-from reading_queue.services.network import load_network
-from reading_queue.services.prepared_metadata import PREPARE_JOB, prepare
-from reading_queue.services.settling import VERIFY_JOB
-from reading_queue.services.verification import verify_pack
+from reading_queue.services.network.network import load_network
+from reading_queue.services.patients.link_asking import LINK_JOB
+from reading_queue.services.patients.linking import link
+from reading_queue.services.routing import routing
 from storage.contract.identifiers import Sha256Hex, SiteId, Uid
 from storage.contract.manifest import InstanceEntry, Manifest, Purpose
 from storage.contract.wire import CommitRequest, GrantRequest, PackDeclaration

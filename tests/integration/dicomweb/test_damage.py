@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from sqlalchemy import select
 
-from reading_queue.services.scrubbing import scrub
+from reading_queue.services.holdings.scrubbing import scrub
 from storage.catalogue.tables import Instance
 from tests.integration.dicomweb.county import OTHER_SITE, County
 from tests.integration.dicomweb.phantom import noise_study

@@ -12,10 +12,11 @@ from sqlalchemy import select
 from reading_queue.db.tables import CaseStudy, ReadingTask
 from reading_queue.domain.links import LinkAct
 from reading_queue.domain.report import ReportText
-from reading_queue.services import link_desk, reading
-from reading_queue.services.accounts import find_viewer
-from reading_queue.services.desk_views import case_view
-from reading_queue.services.visibility import Viewer, may_add_to, may_see, select_seen
+from reading_queue.services.access.accounts import find_viewer
+from reading_queue.services.access.visibility import Viewer, may_add_to, may_see, select_seen
+from reading_queue.services.patients import link_desk
+from reading_queue.services.reading import reading
+from reading_queue.services.reading.desk_views import case_view
 from storage.catalogue.link_tables import PatientLink
 from storage.catalogue.tables import Patient, Study
 from storage.contract.manifest import Purpose

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import pytest
 from sqlalchemy import delete, select, update
 
-from reading_queue.services import sweeps
-from reading_queue.services.prepared_metadata import INSTANCES_MAX, PREPARE_JOB, ask, prepare
+from reading_queue.services.holdings.prepared_metadata import INSTANCES_MAX, PREPARE_JOB, ask, prepare
+from reading_queue.services.motion import sweeps
 from storage.catalogue.indexing import find_study_locked
 from storage.catalogue.tables import PreparedMetadata, Study
 from storage.ledger.tables import OutboxMessage

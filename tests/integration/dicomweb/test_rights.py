@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import select
 
-from reading_queue.services.accounts import find_viewer
-from reading_queue.services.visibility import may_see, select_seen
+from reading_queue.services.access.accounts import find_viewer
+from reading_queue.services.access.visibility import may_see, select_seen
 from storage.catalogue.tables import Study
 from storage.contract.manifest import Purpose
 from storage.ledger.tables import AuditEvent

@@ -15,8 +15,8 @@ from gateway.journal.actions import record_action
 from gateway.orders import enter_order
 from gateway.settings import GatewaySettings
 from reading_queue.db.tables import ClinicOrder
-from reading_queue.services.casework import find_case_of
-from reading_queue.services.orders import orders_of_case
+from reading_queue.services.cases.casework import find_case_of
+from reading_queue.services.orders.orders import orders_of_case
 from storage.catalogue.tables import Transfer
 from storage.contract.identifiers import new_uid
 from storage.contract.orders import OrderOrigin

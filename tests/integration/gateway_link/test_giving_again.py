@@ -12,8 +12,8 @@ from sqlalchemy import select
 from gateway.bootstrap import Gateway
 from gateway.hub import news
 from gateway.settings import GatewaySettings
-from reading_queue.services import custody
-from reading_queue.services.scrubbing import scrub
+from reading_queue.services.arrival import custody
+from reading_queue.services.holdings.scrubbing import scrub
 from storage.catalogue.tables import Pack
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Uid

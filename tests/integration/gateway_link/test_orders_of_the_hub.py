@@ -12,9 +12,9 @@ from gateway.journal.actions import record_action
 from gateway.journal.database import Journal
 from gateway.settings import GatewaySettings
 from reading_queue.domain.roles import Role
-from reading_queue.services import order_entry
-from reading_queue.services.order_entry import Consent, Wanted
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.orders import order_entry
+from reading_queue.services.orders.order_entry import Consent, Wanted
 from tests.integration.gateway_link.test_examination import TYPED
 from tests.integration.gateway_link.test_order_commands import worklist
 from tests.integration.gateway_link.test_real_hub import PATIENCE_S, SITE, RealHub, dicom_port, enrolled, real

@@ -18,8 +18,8 @@ from gateway.journal.actions import record_action
 from gateway.journal.priors import list_problems
 from gateway.settings import GatewaySettings
 from reading_queue.db.tables import Case, CaseStudy, PriorRequest
-from reading_queue.services.casework import find_case_of
-from reading_queue.services.priors import list_priors
+from reading_queue.services.cases.casework import find_case_of
+from reading_queue.services.reading.priors import list_priors
 from storage.catalogue.tables import Patient, Study, Transfer
 from storage.contract.identifiers import Uid
 from storage.ledger.tables import Gateway as EnrolledGateway

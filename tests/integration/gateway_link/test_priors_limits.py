@@ -13,7 +13,7 @@ from pydicom import dcmread
 from gateway.bootstrap import open_journal
 from gateway.clock import utc_now
 from gateway.journal.database import to_text
-from reading_queue.services.priors import list_priors
+from reading_queue.services.reading.priors import list_priors
 from storage.contract.identifiers import Uid
 from tests.integration.gateway_link.test_priors import EARLIER, OTHER, Clinic
 from tests.integration.gateway_link.test_priors import clinic as clinic  # noqa: PLC0414 -- a fixture

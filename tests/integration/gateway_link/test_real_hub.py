@@ -27,11 +27,11 @@ from gateway.operations import Asker, change_study_lane
 from gateway.settings import GatewaySettings
 from gateway.status import read_status
 from reading_queue.db.tables import Case, Organisation
-from reading_queue.services import custody
-from reading_queue.services.enrolment import issue_enrolment_code
+from reading_queue.services.access.enrolment import issue_enrolment_code
+from reading_queue.services.arrival import custody
+from reading_queue.services.arrival.settling import VERIFY_JOB, VERIFY_LARGE_JOB
+from reading_queue.services.arrival.verification import verify_large_pack, verify_pack
 from reading_queue.services.hub import Hub
-from reading_queue.services.settling import VERIFY_JOB, VERIFY_LARGE_JOB
-from reading_queue.services.verification import verify_large_pack, verify_pack
 from storage.catalogue.tables import Grant, GrantedPack, Instance, Transfer
 from storage.contract.identifiers import Uid, new_id
 from storage.contract.lanes import Lane

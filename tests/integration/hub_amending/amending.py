@@ -12,10 +12,10 @@ from sqlalchemy import select
 from reading_queue.documents.rejection_note import build_rejection_note
 from reading_queue.documents.structured_report import EvidenceInstance
 from reading_queue.domain.roles import Role
-from reading_queue.services.amending import record_amendments
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.corrections.amending import record_amendments
+from reading_queue.services.holdings.rebuilding import Rebuilt, rebuild
 from reading_queue.services.hub import Hub
-from reading_queue.services.rebuilding import Rebuilt, rebuild
-from reading_queue.services.visibility import Viewer
 from storage.catalogue.indexing import PatientFacts
 from storage.catalogue.snapshot import differences
 from storage.catalogue.tables import Instance as InstanceRow

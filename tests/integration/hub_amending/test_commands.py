@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reading_queue.domain.roles import Role
-from reading_queue.services.accounts import NewAccount, create_account
+from reading_queue.services.access.accounts import NewAccount, create_account
 from tests.integration.hub_amending.amending import FANG, NA, World, facts
 from tests.integration.hub_intake.conftest import SITE
 from tests.integration.hub_keeping.test_commands import Storage, storage

@@ -6,10 +6,10 @@ import pytest
 import sqlalchemy as sa
 
 from reading_queue.db.tables import Case
-from reading_queue.services.amendments import merge_patients, move_study
-from reading_queue.services.erasing import erase
-from reading_queue.services.rejecting import reject
-from reading_queue.services.retention import decide_deletion, request_deletion
+from reading_queue.services.corrections.amendments import merge_patients, move_study
+from reading_queue.services.corrections.rejecting import reject
+from reading_queue.services.holdings.erasing import erase
+from reading_queue.services.holdings.retention import decide_deletion, request_deletion
 from storage.catalogue.amendment_tables import Amendment, Refiling, RejectedInstance
 from storage.catalogue.tables import Patient
 from tests.integration.hub_amending.amending import FANG, NA, QIANG, WHY, World, facts, person

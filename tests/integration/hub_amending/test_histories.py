@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from reading_queue.errors import HubError
-from reading_queue.services.amendments import (
+from reading_queue.services.corrections.amendments import (
     list_amendments,
     merge_patients,
     move_study,
     settle_identity,
     withdraw,
 )
+from reading_queue.services.corrections.rejecting import reject
 from reading_queue.services.hub import Hub
-from reading_queue.services.rejecting import reject
 from storage.catalogue.rejection_codes import REJECTIONS
 from storage.catalogue.snapshot import take_snapshot
 from tests.integration.hub_amending.amending import FANG, NA, QIANG, WHY, World, rebuilt_differs, study_uid

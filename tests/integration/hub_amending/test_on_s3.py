@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from reading_queue.services.amendments import merge_patients, move_study, withdraw
+from reading_queue.services.corrections.amendments import merge_patients, move_study, withdraw
+from reading_queue.services.corrections.rejecting import reject
 from reading_queue.services.hub import Hub
-from reading_queue.services.rejecting import reject
 from storage.contract.identifiers import new_id
 from storage.objects.protocol import ObjectStore
 from storage.objects.s3 import S3Store

@@ -10,10 +10,11 @@ from sqlalchemy import select
 
 from reading_queue.db.tables import Case, Offer, ReadingTask
 from reading_queue.errors import Invalid, NotFound
-from reading_queue.services import cataloguing, prepared_metadata
-from reading_queue.services.amendments import withdraw
+from reading_queue.services.arrival import cataloguing
+from reading_queue.services.corrections.amendments import withdraw
+from reading_queue.services.corrections.rejecting import reject
+from reading_queue.services.holdings import prepared_metadata
 from reading_queue.services.hub import Hub
-from reading_queue.services.rejecting import reject
 from storage.catalogue.amendment_tables import Amendment
 from storage.catalogue.tables import PreparedMetadata
 from storage.contract.identifiers import Uid

@@ -11,10 +11,16 @@ from sqlalchemy import select, update
 from reading_queue.db.tables import Case, ReadingTask
 from reading_queue.domain.roles import Role
 from reading_queue.errors import Conflict, Forbidden, Invalid, NotFound, ReauthenticationNeeded
-from reading_queue.services import amending, amendments
-from reading_queue.services.amendments import list_amendments, merge_patients, move_study, settle_identity, withdraw
+from reading_queue.services.corrections import amending, amendments
+from reading_queue.services.corrections.amendments import (
+    list_amendments,
+    merge_patients,
+    move_study,
+    settle_identity,
+    withdraw,
+)
 from reading_queue.services.hub import Hub
-from reading_queue.services.notices import load_notices
+from reading_queue.services.reading.notices import load_notices
 from storage.catalogue.amendment_records import parse_amendment
 from storage.catalogue.amendment_tables import Amendment
 from storage.contract.hops import Hop

@@ -13,10 +13,10 @@ from sqlalchemy import select
 
 from reading_queue.db.tables import Document
 from reading_queue.domain.roles import Role
-from reading_queue.services import exporting
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.holdings import exporting
 from reading_queue.services.hub import Hub
-from reading_queue.services.reports import render
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reports.reports import render
 from tests.integration.hub_documents.conftest import SignedCase
 
 pytestmark = pytest.mark.postgres

@@ -20,10 +20,10 @@ from sqlalchemy import select
 
 from reading_queue.db.tables import Document, Report
 from reading_queue.errors import NotFound
+from reading_queue.services.access.keys import hub_key
 from reading_queue.services.hub import Hub
-from reading_queue.services.keys import hub_key
-from reading_queue.services.report_documents import find_pdf, report_document
-from reading_queue.services.reports import DOCUMENTS_CHANNEL, render
+from reading_queue.services.reports.report_documents import find_pdf, report_document
+from reading_queue.services.reports.reports import DOCUMENTS_CHANNEL, render
 from storage.catalogue.tables import Instance, Series, Study
 from storage.contract.wire import DocumentDescriptor, DocumentKind
 from storage.ledger.tables import CustodyEvent

@@ -13,9 +13,9 @@ from sqlalchemy import select
 from reading_queue.db.tables import Case, DocumentReceipt
 from reading_queue.errors import NotFound
 from reading_queue.services.hub import Hub
-from reading_queue.services.report_documents import report_document
-from reading_queue.services.reports import render
-from reading_queue.services.returns import documents_for_site, open_document, record_receipt
+from reading_queue.services.reports.report_documents import report_document
+from reading_queue.services.reports.reports import render
+from reading_queue.services.reports.returns import documents_for_site, open_document, record_receipt
 from storage.contract.wire import DocumentDescriptor, DocumentKind, Receipt, ReceiptStep
 from storage.ledger.tables import CustodyEvent
 from tests.integration.hub_documents.conftest import SignedCase

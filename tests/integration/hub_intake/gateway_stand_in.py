@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import urllib3
 from pydantic import BaseModel
 
-from reading_queue.services.enrolment import issue_enrolment_code
+from reading_queue.services.access.enrolment import issue_enrolment_code
 from reading_queue.services.hub import Hub
 from storage.contract.signing import GatewayKey, sign_request
 from storage.contract.wire import (

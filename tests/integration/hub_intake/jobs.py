@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
+from reading_queue.services.arrival.settling import VERIFY_JOB
+from reading_queue.services.arrival.verification import verify_pack
 from reading_queue.services.hub import Hub
-from reading_queue.services.settling import VERIFY_JOB
-from reading_queue.services.verification import verify_pack
 from storage.ledger.tables import OutboxMessage
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select
 
-from reading_queue.services import custody
+from reading_queue.services.arrival import custody
+from reading_queue.services.arrival.verification import verify_pack
 from reading_queue.services.hub import Hub
-from reading_queue.services.verification import verify_pack
 from storage.catalogue.tables import GrantedPack, Instance, Study
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Uid

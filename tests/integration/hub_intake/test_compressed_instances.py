@@ -12,8 +12,8 @@ import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 from sqlalchemy import select
 
+from reading_queue.services.arrival.verification import verify_pack
 from reading_queue.services.hub import Hub
-from reading_queue.services.verification import verify_pack
 from storage.catalogue.tables import GrantedPack
 from storage.catalogue.tables import Instance as CatalogueRow
 from storage.contract.identifiers import Uid

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from reading_queue.services import custody
+from reading_queue.services.arrival import custody
 from reading_queue.services.hub import Hub
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Uid

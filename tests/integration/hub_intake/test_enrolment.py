@@ -13,9 +13,9 @@ from sqlalchemy import select
 
 from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.errors import NotFound
-from reading_queue.services.enrolment import issue_enrolment_code, issue_reader_code
+from reading_queue.services.access.enrolment import issue_enrolment_code, issue_reader_code
+from reading_queue.services.access.keys import hub_key
 from reading_queue.services.hub import Hub
-from reading_queue.services.keys import hub_key
 from storage.contract.accession_numbers import mark_of
 from storage.contract.signing import GatewayKey, key_id_of
 from storage.contract.wire import EnrolmentAnswer, EnrolmentRequest, ReaderCases

@@ -7,8 +7,8 @@ from sqlalchemy import select
 
 from reading_queue.db.tables import Case, ReadingTask
 from reading_queue.domain.transitions import Actor, CaseEvent, CaseState
-from reading_queue.services import custody
-from reading_queue.services.casework import ROUTE_JOB, move_case
+from reading_queue.services.arrival import custody
+from reading_queue.services.cases.casework import ROUTE_JOB, move_case
 from reading_queue.services.hub import Hub
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from reading_queue.services import custody
+from reading_queue.services.arrival import custody
 from reading_queue.services.hub import Hub
 from storage.contract.hops import Hop
 from storage.contract.wire import (

@@ -10,12 +10,12 @@ from sqlalchemy import select
 
 from reading_queue.db.tables import Case
 from reading_queue.domain.roles import Role
-from reading_queue.services.attention import Stuck, StuckKind, stuck
-from reading_queue.services.casework import find_case_of
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases.attention import Stuck, StuckKind, stuck
+from reading_queue.services.cases.casework import find_case_of
 from reading_queue.services.hub import Hub
-from reading_queue.services.priors import list_priors
-from reading_queue.services.signed_facts import load_subject
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading.priors import list_priors
+from reading_queue.services.reports.signed_facts import load_subject
 from storage.catalogue.tables import Patient, Study
 from storage.contract.identifiers import Uid
 from storage.contract.manifest import Purpose

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from reading_queue.db.tables import SigningKey
+from reading_queue.services.access.keys import KeyFile, KeyFileDamaged, hub_key, public_key_text, sign_as, sign_as_hub
 from reading_queue.services.hub import Hub
-from reading_queue.services.keys import KeyFile, KeyFileDamaged, hub_key, public_key_text, sign_as, sign_as_hub
 from storage.contract.signing import verify_bytes
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from reading_queue.services import staging, verification
+from reading_queue.services.arrival import staging, verification
+from reading_queue.services.arrival.settling import VERIFY_LARGE_JOB
+from reading_queue.services.arrival.verification import verify_large_pack
 from reading_queue.services.hub import Hub
-from reading_queue.services.settling import VERIFY_LARGE_JOB
-from reading_queue.services.sweeps import relaunch_lost
-from reading_queue.services.turns import alone_if_free
-from reading_queue.services.verification import verify_large_pack
+from reading_queue.services.motion.sweeps import relaunch_lost
+from reading_queue.services.motion.turns import alone_if_free
 from reading_queue.worker.jobs import JOBS
 from storage.catalogue.tables import GrantedPack, Instance, Pack
 from storage.contract.wire import (

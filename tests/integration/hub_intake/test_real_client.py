@@ -7,7 +7,7 @@ import io
 import pytest
 
 from gateway.hub import HubClient, SigningIdentity
-from reading_queue.services.enrolment import issue_enrolment_code
+from reading_queue.services.access.enrolment import issue_enrolment_code
 from reading_queue.services.hub import Hub
 from storage.contract.signing import GatewayKey
 from storage.contract.wire import CommitRequest, EnrolmentRequest, GrantRequest, TransferState

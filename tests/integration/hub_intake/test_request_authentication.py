@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text, update
 
-from reading_queue.services.gateway_auth import SEEN_EVERY
+from reading_queue.services.access.gateway_auth import SEEN_EVERY
 from reading_queue.services.hub import Hub
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Uid

@@ -13,9 +13,9 @@ import pytest
 import urllib3
 from sqlalchemy import select
 
+from reading_queue.services.arrival.settling import VERIFY_JOB
+from reading_queue.services.arrival.verification import verify_pack
 from reading_queue.services.hub import Hub
-from reading_queue.services.settling import VERIFY_JOB
-from reading_queue.services.verification import verify_pack
 from reading_queue.worker.failures import TRANSIENT, record_failure
 from storage.catalogue.tables import GrantedPack, Instance, Pack
 from storage.contract.identifiers import new_id

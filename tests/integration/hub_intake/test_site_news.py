@@ -11,10 +11,10 @@ from sqlalchemy import update
 
 from reading_queue.db.tables import Account
 from reading_queue.domain.roles import Role
-from reading_queue.services import custody
-from reading_queue.services.accounts import NewAccount, account_row
+from reading_queue.services.access.accounts import NewAccount, account_row
+from reading_queue.services.arrival import custody
+from reading_queue.services.cases.site_news import TRANSACTION_MAX_S
 from reading_queue.services.hub import Hub
-from reading_queue.services.site_news import TRANSACTION_MAX_S
 from storage.contract.hops import Hop
 from storage.contract.wire import AccountsAnswer, HubEventsAnswer
 from tests.integration.hub_intake.conftest import OTHER_SITE, SITE

@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import select
 
 from reading_queue.db.tables import Case
-from reading_queue.services import custody
+from reading_queue.services.arrival import custody
+from reading_queue.services.arrival.verification import verify_pack
 from reading_queue.services.hub import Hub
-from reading_queue.services.verification import verify_pack
 from storage.catalogue.tables import GrantedPack, Instance, Pack, Patient, Series, Study, Transfer
 from storage.contract.hops import Hop
 from storage.contract.wire import ManifestAnswer, TransferAnswer, TransferState

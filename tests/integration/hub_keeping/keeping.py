@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from reading_queue.services import recording
+from reading_queue.services.holdings import recording
 from reading_queue.services.hub import Hub
 from storage.catalogue.snapshot import Line, dump
 from storage.catalogue.tables import Pack

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from reading_queue.db.schema import upgrade
 from reading_queue.domain.roles import Role
-from reading_queue.services.accounts import NewAccount, create_account
+from reading_queue.services.access.accounts import NewAccount, create_account
 from reading_queue.services.hub import Hub
 from storage.catalogue.tables import Instance
 from tests.integration.hub_intake.conftest import SITE

@@ -21,11 +21,11 @@ from sqlalchemy import select
 
 from reading_queue.domain.roles import Role
 from reading_queue.errors import Forbidden, Invalid, NotFound
-from reading_queue.services import exporting
-from reading_queue.services.export_contents import Form
-from reading_queue.services.exporting import DestinationTaken, Export, NoRoom, Wish
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.holdings import exporting
+from reading_queue.services.holdings.export_contents import Form
+from reading_queue.services.holdings.exporting import DestinationTaken, Export, NoRoom, Wish
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
 from storage.catalogue.tables import Instance as CatalogueRow
 from storage.catalogue.tables import Pack
 from storage.contract.identifiers import Uid

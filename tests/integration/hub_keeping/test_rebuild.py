@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy import update
 
 from reading_queue.db.schema import upgrade
-from reading_queue.services import rebuilding
+from reading_queue.services.holdings import rebuilding
+from reading_queue.services.holdings.rebuilding import CatalogueNotEmpty, rebuild
 from reading_queue.services.hub import Hub
-from reading_queue.services.rebuilding import CatalogueNotEmpty, rebuild
 from storage.catalogue.snapshot import differences, take_snapshot
 from storage.catalogue.tables import Pack, RebuildStep
 from storage.contract.identifiers import Uid

@@ -7,9 +7,9 @@ import json
 import pytest
 from sqlalchemy import update
 
-from reading_queue.services import recording
+from reading_queue.services.arrival.verification import verify_pack
+from reading_queue.services.holdings import recording
 from reading_queue.services.hub import Hub
-from reading_queue.services.verification import verify_pack
 from storage.catalogue.pack_records import (
     PackRecord,
     RecordUnreadable,
@@ -87,7 +87,7 @@ def test_record_of_a_try_that_was_cut_off_is_replaced_by_the_one_that_counts(
         raise PowerCut
 
     with monkeypatch.context() as patched:
-        patched.setattr("reading_queue.services.cataloguing.write_step", cut)
+        patched.setattr("reading_queue.services.arrival.cataloguing.write_step", cut)
         with pytest.raises(PowerCut):
             run_jobs(network)
     [key] = [key for key in network.objects.list_keys("studies/") if key.endswith(".record.json")]

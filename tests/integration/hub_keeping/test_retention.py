@@ -13,14 +13,21 @@ from reading_queue.db.schema import upgrade
 from reading_queue.db.tables import Case, ClinicOrder
 from reading_queue.domain.roles import Role
 from reading_queue.errors import Conflict, Forbidden, Invalid, NotFound, ReauthenticationNeeded
-from reading_queue.services import deposits, retention
-from reading_queue.services.custody import ledger_of
-from reading_queue.services.deposit_leftovers import quarantine_prefix
-from reading_queue.services.erasing import erase, relaunch_erasures
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.arrival import deposits
+from reading_queue.services.arrival.custody import ledger_of
+from reading_queue.services.arrival.deposit_leftovers import quarantine_prefix
+from reading_queue.services.holdings import retention
+from reading_queue.services.holdings.erasing import erase, relaunch_erasures
+from reading_queue.services.holdings.rebuilding import rebuild
+from reading_queue.services.holdings.retention import (
+    MustBeKept,
+    SamePerson,
+    decide_deletion,
+    list_due,
+    request_deletion,
+)
 from reading_queue.services.hub import Hub
-from reading_queue.services.rebuilding import rebuild
-from reading_queue.services.retention import MustBeKept, SamePerson, decide_deletion, list_due, request_deletion
-from reading_queue.services.visibility import Viewer
 from storage.catalogue.keeping_tables import Deletion, DeletionRequest, Hold
 from storage.catalogue.snapshot import differences
 from storage.catalogue.tables import Instance, Pack, Patient, Series, Study

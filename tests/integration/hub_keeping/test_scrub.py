@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import select
 
 from reading_queue.domain.roles import Role
-from reading_queue.services import scrubbing
-from reading_queue.services.attention import Stuck, StuckKind, stuck
-from reading_queue.services.custody import ledger_of
-from reading_queue.services.deposits import _sort_out
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.arrival.custody import ledger_of
+from reading_queue.services.arrival.deposits import _sort_out
+from reading_queue.services.cases.attention import Stuck, StuckKind, stuck
 from reading_queue.services.health import Unhealthy, check_stored_bytes
+from reading_queue.services.holdings import scrubbing
+from reading_queue.services.holdings.scrubbing import plan, quarantine_key, scrub
 from reading_queue.services.hub import Hub
-from reading_queue.services.scrubbing import plan, quarantine_key, scrub
-from reading_queue.services.visibility import Viewer
 from storage.catalogue.holdings import find_digests
 from storage.catalogue.tables import Instance, Pack, Study
 from storage.contract.hops import Hop

@@ -13,11 +13,11 @@ from minio import Minio
 
 from reading_queue.db.tables import Case
 from reading_queue.domain.roles import Role
-from reading_queue.services import retention
-from reading_queue.services.deposit_leftovers import quarantine_prefix, remove_staged, staging_prefix
-from reading_queue.services.erasing import erase
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.arrival.deposit_leftovers import quarantine_prefix, remove_staged, staging_prefix
+from reading_queue.services.holdings import retention
+from reading_queue.services.holdings.erasing import erase
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
 from storage.catalogue.tables import Deposit, DepositState, PreparedMetadata
 from storage.contract.identifiers import new_id
 from storage.objects.s3 import S3Store

@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import select
 
 from reading_queue.domain.roles import Role
-from reading_queue.services import linking, orders
-from reading_queue.services.gateway_auth import GatewayIdentity
+from reading_queue.services.access.gateway_auth import GatewayIdentity
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.link_asking import LINK_JOB
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.orders import orders
+from reading_queue.services.patients import linking
+from reading_queue.services.patients.link_asking import LINK_JOB
 from storage.catalogue.link_tables import PatientLink
 from storage.catalogue.tables import Patient
 from storage.contract.identifiers import Uid

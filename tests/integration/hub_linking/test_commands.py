@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from reading_queue.db.tables import Organisation
 from reading_queue.domain.roles import Role
-from reading_queue.services.accounts import NewAccount, create_account
+from reading_queue.services.access.accounts import NewAccount, create_account
 from reading_queue.services.hub import Hub
 from storage.catalogue.link_tables import PatientMatching
 from tests.integration.hub_linking.patients import Clinic, links_of, resident_id, states_of

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Select, event
 
-from reading_queue.services import link_desk, linking
 from reading_queue.services.hub import Hub
-from reading_queue.services.link_asking import ask_for_number
+from reading_queue.services.patients import link_desk, linking
+from reading_queue.services.patients.link_asking import ask_for_number
 from tests.integration.hub_intake.conftest import OTHER_SITE, SITE
 from tests.integration.hub_linking.patients import Clinic, links_of, record_of, resident_id
 from tests.support.plans import read_whole

@@ -15,11 +15,12 @@ from reading_queue.db.tables import Organisation
 from reading_queue.domain.links import LinkAct, LinkState
 from reading_queue.domain.roles import Role
 from reading_queue.errors import Forbidden, Invalid, NotFound
-from reading_queue.services import erasing, link_desk, linking
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.holdings import erasing
+from reading_queue.services.holdings.rebuilding import rebuild
 from reading_queue.services.hub import Hub
-from reading_queue.services.link_desk import DECISIONS_MAX, LinkChanged, TooManyDecisions, decide, list_links
-from reading_queue.services.rebuilding import rebuild
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.patients import link_desk, linking
+from reading_queue.services.patients.link_desk import DECISIONS_MAX, LinkChanged, TooManyDecisions, decide, list_links
 from storage.catalogue.keeping_tables import DeletionRequest
 from storage.catalogue.link_records import LINKS, parse_link
 from storage.catalogue.link_tables import PatientLink

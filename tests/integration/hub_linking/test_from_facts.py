@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import select, text
 
-from reading_queue.services import identity_keys, linking
 from reading_queue.services.hub import Hub
-from reading_queue.services.link_asking import LINK_JOB, ask_for_all
+from reading_queue.services.patients import identity_keys, linking
+from reading_queue.services.patients.link_asking import LINK_JOB, ask_for_all
 from storage.catalogue.link_tables import PatientLink, PatientMatchKey, StudyIdentity
 from storage.catalogue.tables import Study
 from storage.ledger.tables import AuditEvent, OutboxMessage

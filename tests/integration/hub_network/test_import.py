@@ -17,14 +17,14 @@ from reading_queue.db.network_tables import DutyPeriod
 from reading_queue.db.tables import Account, Agreement, Physician
 from reading_queue.domain.network_changes import Kind
 from reading_queue.domain.network_telling import tell_changes
-from reading_queue.services import network_editing, network_views
-from reading_queue.services.accounts import login
+from reading_queue.services.access.accounts import login
 from reading_queue.services.hub import Hub
-from reading_queue.services.network import NetworkChanged, export_network, load_network, plan_import
-from reading_queue.services.network_csv import read_csv_set, write_csv_set
-from reading_queue.services.network_document import NetworkInvalid
-from reading_queue.services.network_versions import network_as_of
-from reading_queue.services.network_yaml import read_yaml, write_yaml
+from reading_queue.services.network import network_editing, network_views
+from reading_queue.services.network.network import NetworkChanged, export_network, load_network, plan_import
+from reading_queue.services.network.network_csv import read_csv_set, write_csv_set
+from reading_queue.services.network.network_document import NetworkInvalid
+from reading_queue.services.network.network_versions import network_as_of
+from reading_queue.services.network.network_yaml import read_yaml, write_yaml
 from storage.ledger.tables import AuditEvent
 from tests.integration.hub_network.conftest import Command
 from tests.integration.hub_web.county import CHEAP, PASSWORD, County, read_document

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from reading_queue.db import schema
 from reading_queue.db.network_tables import NetworkVersion
 from reading_queue.services.hub import Hub
-from reading_queue.services.network import export_network, load_network, plan_import
+from reading_queue.services.network.network import export_network, load_network, plan_import
 from tests.integration.hub_web.county import CHEAP, read_document
 
 pytestmark = pytest.mark.postgres

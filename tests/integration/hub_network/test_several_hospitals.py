@@ -11,9 +11,9 @@ from sqlalchemy import func, select
 from reading_queue.db.network_tables import DutyPeriod
 from reading_queue.db.tables import Account, Physician, Report
 from reading_queue.domain.report import ReportContent
-from reading_queue.services.duty import EXTENDED_AT_ONCE, KNOWN_AHEAD_DAYS, extend_duty
 from reading_queue.services.hub import Hub
-from reading_queue.services.network import load_network
+from reading_queue.services.network.duty import EXTENDED_AT_ONCE, KNOWN_AHEAD_DAYS, extend_duty
+from reading_queue.services.network.network import load_network
 from tests.integration.hub_web.county import CHEAP, County, read_document
 from tests.support.clock import SteerableClock
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from sqlalchemy import select
 
-from reading_queue.services import network_views
 from reading_queue.services.hub import Hub
-from reading_queue.services.network import load_network
+from reading_queue.services.network import network_views
+from reading_queue.services.network.network import load_network
 from storage.ledger.tables import AuditEvent, Enrolment
 from tests.integration.hub_network.conftest import Command
 from tests.integration.hub_web.county import ADMINISTRATOR, CHEAP, County, read_document

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from reading_queue.domain.roles import Title
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
 from tests.integration.hub_reading.world import World
 
 

@@ -24,9 +24,9 @@ from reading_queue.errors import (
     ReauthenticationNeeded,
     TextNotAcceptable,
 )
-from reading_queue.services import reading
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading import reading
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from storage.ledger.tables import AuditEvent, OutboxMessage

@@ -10,9 +10,10 @@ from reading_queue.domain.report import ReportContent, ReportText, SubmissionCon
 from reading_queue.domain.roles import Title
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import AuthorMayNotVerify, Forbidden, ImagesUnacknowledged, Invalid, NotFound, WrongState
-from reading_queue.services import reading, sweeps
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.motion import sweeps
+from reading_queue.services.reading import reading
 from storage.contract.hops import Hop
 from storage.contract.signed_report import AmendmentKind
 from tests.integration.hub_reading.test_course import signed

@@ -11,10 +11,10 @@ from sqlalchemy import func, select, text
 from reading_queue.db.tables import Case, ReadingTask, Report
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import ImagesUnacknowledged
-from reading_queue.services import reading
-from reading_queue.services.casework import ROUTE_JOB
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases.casework import ROUTE_JOB
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading import reading
 from storage.catalogue.tables import Study
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane

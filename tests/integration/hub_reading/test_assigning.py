@@ -14,10 +14,11 @@ from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Reason
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import Forbidden, Invalid, NotFound, NotOffered, WrongState
-from reading_queue.services import assigning, escalating, reading, routing
-from reading_queue.services.assigning import MayNotBeAssigned
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading import reading
+from reading_queue.services.routing import assigning, escalating, routing
+from reading_queue.services.routing.assigning import MayNotBeAssigned
 from storage.contract.lanes import Lane
 from tests.integration.hub_reading.test_course import person
 from tests.integration.hub_reading.world import COUNTY, World

@@ -21,9 +21,11 @@ from reading_queue.domain.report import ReportContent
 from reading_queue.domain.roles import Role, Title
 from reading_queue.domain.transitions import AMENDED, CASE_TRANSITIONS, SIGNED, CaseState
 from reading_queue.errors import Conflict, Forbidden, Invalid, NotFound
-from reading_queue.services import holds, reading, site_returns, sweeps, withdrawals
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases import holds, site_returns, withdrawals
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.motion import sweeps
+from reading_queue.services.reading import reading
 from storage.contract.signed_report import AmendmentKind
 from tests.integration.hub_reading.test_course import person
 from tests.integration.hub_reading.world import SITE, TEXT, World

@@ -22,9 +22,9 @@ from gateway.reader.copies import CopiedInstance
 from gateway.spool.inspection import inspect
 from gateway.spool.rebuild import rebuild
 from gateway.status import problems_of, read_status
-from reading_queue.services import reading
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading import reading
 from storage.catalogue.tables import Pack, Study
 from storage.contract.identifiers import Sha256Hex, SiteId, Uid, new_id
 from storage.objects.directory import DirectoryStore

@@ -14,9 +14,9 @@ from pydicom.dataset import Dataset
 from gateway.bootstrap import Gateway
 from gateway.journal.associations import latest_refusals
 from gateway.settings import GatewaySettings
-from reading_queue.services import reading
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading import reading
 from tests.integration.gateway_receive.instances import instance_uid, write_slice
 from tests.integration.gateway_receive.modality import association, dataset_sha256, dcmtk
 from tests.integration.hub_intake.http_server import HubServer

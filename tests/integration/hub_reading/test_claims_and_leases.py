@@ -26,9 +26,10 @@ from reading_queue.errors import (
     TextNotAcceptable,
     WorkInProgressFull,
 )
-from reading_queue.services import reading, sweeps
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.motion import sweeps
+from reading_queue.services.reading import reading
 from storage.contract.hops import Hop
 from tests.integration.hub_reading.world import COUNTY, SITE, TEXT, World
 from tests.support.clock import SteerableClock

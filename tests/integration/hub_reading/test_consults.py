@@ -13,10 +13,10 @@ from reading_queue.db.tables import Agreement
 from reading_queue.domain.consults import ConsultState
 from reading_queue.domain.roles import Title
 from reading_queue.errors import NotFound, NotHolder, WrongState
-from reading_queue.services import consults, desk_views, reading
-from reading_queue.services.consult_rows import ConsultView
+from reading_queue.services.access.visibility import Viewer, may_see
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer, may_see
+from reading_queue.services.reading import consults, desk_views, reading
+from reading_queue.services.reading.consult_rows import ConsultView
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from tests.integration.hub_reading.world import CITY, COUNTY, SITE, TEXT, World

@@ -16,11 +16,13 @@ from reading_queue.domain.information import Outcome, Wanted
 from reading_queue.domain.roles import Role, Title
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import Forbidden, Invalid, NotFound, NotHolder, WrongState
-from reading_queue.services import holds, reading, site_returns, sweeps, takeovers, withdrawals
-from reading_queue.services.attention import StuckKind, stuck
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases import holds, site_returns, withdrawals
+from reading_queue.services.cases.attention import StuckKind, stuck
+from reading_queue.services.cases.information_requests import list_requests
 from reading_queue.services.hub import Hub
-from reading_queue.services.information_requests import list_requests
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.motion import sweeps
+from reading_queue.services.reading import reading, takeovers
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from tests.integration.hub_reading.world import COUNTY, SITE, TEXT, World

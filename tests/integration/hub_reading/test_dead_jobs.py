@@ -9,10 +9,11 @@ from sqlalchemy import select
 
 from reading_queue.domain.roles import Role
 from reading_queue.errors import NotFound, WrongState
-from reading_queue.services import dead_jobs, reading, sweeps
-from reading_queue.services.attention import Stuck, StuckKind, stuck
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases.attention import Stuck, StuckKind, stuck
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.motion import dead_jobs, sweeps
+from reading_queue.services.reading import reading
 from reading_queue.worker.failures import OTHER_ATTEMPTS_MAX, record_failure
 from storage.ledger.tables import DeadJob, OutboxMessage
 from tests.integration.hub_reading.world import COUNTY, SITE, World

@@ -13,9 +13,10 @@ from reading_queue.domain.escalation import Escalation
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import Forbidden, NotFound
-from reading_queue.services import escalating, reading
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading import reading
+from reading_queue.services.routing import escalating
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from tests.integration.hub_reading.test_course import person

@@ -10,9 +10,10 @@ import pytest
 from reading_queue.domain.lateness import Span
 from reading_queue.domain.roles import Role
 from reading_queue.errors import Forbidden, NotFound
-from reading_queue.services import explaining, reading
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading import reading
+from reading_queue.services.routing import explaining
 from storage.contract.lanes import Lane
 from tests.integration.hub_reading.test_course import person
 from tests.integration.hub_reading.world import COUNTY, World

@@ -12,9 +12,10 @@ from reading_queue.db.course_tables import EscalationRow
 from reading_queue.db.tables import Agreement
 from reading_queue.domain.escalation import Escalation
 from reading_queue.domain.roles import Role
-from reading_queue.services import escalating, green_channels, reading
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading import reading
+from reading_queue.services.routing import escalating, green_channels
 from storage.catalogue.tables import Study
 from storage.contract.lanes import Lane
 from storage.contract.orders import GreenChannel

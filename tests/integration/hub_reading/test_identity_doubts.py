@@ -14,11 +14,16 @@ from reading_queue.domain.identity import Mismatch, Settlement
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import IdentityInDoubt, IdentityUnconfirmed, Invalid, NotFound, NotOffered, WrongState
-from reading_queue.services import assigning, clinic, desk_views, identity_settling, orders, reading, sweeps
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases import clinic
 from reading_queue.services.hub import Hub
-from reading_queue.services.identity_settling import PersonOfOrder
-from reading_queue.services.identity_views import DoubtView
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.motion import sweeps
+from reading_queue.services.orders import orders
+from reading_queue.services.patients import identity_settling
+from reading_queue.services.patients.identity_settling import PersonOfOrder
+from reading_queue.services.patients.identity_views import DoubtView
+from reading_queue.services.reading import desk_views, reading
+from reading_queue.services.routing import assigning
 from storage.catalogue.tables import Patient
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane

@@ -12,11 +12,13 @@ from reading_queue.db.tables import Agreement, CaseStudy, Physician, Report
 from reading_queue.domain.report import ReportContent
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import HubError, Invalid, NotFound, WrongState
-from reading_queue.services import attention, cases, clinic, desk_views, escalating, reading
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases import attention, cases, clinic
+from reading_queue.services.cases.joining import MayNotBeJoined, join_cases
+from reading_queue.services.cases.separating import separate_study
 from reading_queue.services.hub import Hub
-from reading_queue.services.joining import MayNotBeJoined, join_cases
-from reading_queue.services.separating import separate_study
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading import desk_views, reading
+from reading_queue.services.routing import escalating
 from storage.catalogue.tables import Patient
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, func, select, text
 
-from reading_queue.services import sweeps
 from reading_queue.services.hub import Hub, launch
+from reading_queue.services.motion import sweeps
 from storage.ledger.tables import OutboxMessage
 from tests.support.clock import SteerableClock
 

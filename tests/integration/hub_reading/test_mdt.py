@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from reading_queue.errors import Invalid, NotFound, WrongState
-from reading_queue.services import mdt
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading import mdt
 from tests.integration.hub_reading.world import COUNTY, World
 
 pytestmark = pytest.mark.postgres

@@ -9,10 +9,11 @@ import pytest
 
 from reading_queue.db.tables import ClinicOrder
 from reading_queue.domain.transitions import CaseState
-from reading_queue.services import desk_views, orders
-from reading_queue.services.gateway_auth import GatewayIdentity
+from reading_queue.services.access.gateway_auth import GatewayIdentity
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.orders import orders
+from reading_queue.services.reading import desk_views
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from storage.contract.orders import Order

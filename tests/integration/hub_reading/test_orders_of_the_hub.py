@@ -14,11 +14,13 @@ from reading_queue.db.tables import ClinicOrder
 from reading_queue.domain.order_matching import SamePatient
 from reading_queue.domain.roles import Role
 from reading_queue.errors import NotFound
-from reading_queue.services import desk_views, order_entry, order_matching, orders, withdrawals
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases import withdrawals
 from reading_queue.services.hub import Hub
-from reading_queue.services.order_entry import Consent, Wanted
-from reading_queue.services.order_matching import NextStep
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.orders import order_entry, order_matching, orders
+from reading_queue.services.orders.order_entry import Consent, Wanted
+from reading_queue.services.orders.order_matching import NextStep
+from reading_queue.services.reading import desk_views
 from storage.catalogue.tables import Study
 from storage.contract.hops import Hop
 from storage.contract.orders import Order, OrderOrigin, OrderState

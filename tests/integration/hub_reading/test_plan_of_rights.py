@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
+from reading_queue.services.access.visibility import Viewer, may_see, select_seen
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer, may_see, select_seen
 from tests.integration.hub_reading.world import SITE, World
 from tests.support.plans import read_whole
 

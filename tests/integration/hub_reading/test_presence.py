@@ -12,10 +12,13 @@ from reading_queue.db.network_tables import Absence
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import Forbidden, Invalid, NotFound, NotOffered
-from reading_queue.services import assigning, desk_events, presence, reading
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.presence import AbsenceTooLong
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.network import presence
+from reading_queue.services.network.presence import AbsenceTooLong
+from reading_queue.services.reading import reading
+from reading_queue.services.routing import assigning
+from reading_queue.services.worklists import desk_events
 from storage.contract.lanes import Lane
 from storage.ledger.tables import AuditEvent
 from tests.integration.hub_reading.test_course import person

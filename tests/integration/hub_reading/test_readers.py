@@ -9,9 +9,10 @@ from sqlalchemy import select, update
 
 from reading_queue.db.tables import Draft
 from reading_queue.errors import NotFound
-from reading_queue.services import reading
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.readers import (
+from reading_queue.services.reading import reading
+from reading_queue.services.reading.readers import (
     DraftAtDesk,
     NotTheClaimer,
     claimed_cases,
@@ -19,7 +20,6 @@ from reading_queue.services.readers import (
     record_reader_receipt,
     take_report,
 )
-from reading_queue.services.visibility import Viewer
 from storage.catalogue.tables import Pack, Study
 from storage.contract.identifiers import new_id
 from storage.contract.wire import ReaderReceipt, ReaderReport

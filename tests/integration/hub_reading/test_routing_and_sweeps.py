@@ -13,12 +13,14 @@ from reading_queue.db.tables import Offer, RoutingDecision
 from reading_queue.db.tables import Session as LoginSession
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.transitions import CaseState
-from reading_queue.services import reading, routing, sweeps
-from reading_queue.services.casework import find_tasks_locked, get_case_locked
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases.casework import find_tasks_locked, get_case_locked
 from reading_queue.services.hub import Hub
-from reading_queue.services.routing import RETRY_UNROUTABLE
-from reading_queue.services.routing_facts import SharedFacts, load_facts
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.motion import sweeps
+from reading_queue.services.reading import reading
+from reading_queue.services.routing import routing
+from reading_queue.services.routing.routing import RETRY_UNROUTABLE
+from reading_queue.services.routing.routing_facts import SharedFacts, load_facts
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from storage.ledger.tables import OutboxMessage, Redelivery, UsedNonce

@@ -18,10 +18,11 @@ from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.information import Outcome, Wanted
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseState
-from reading_queue.services import holds, reading, site_returns
-from reading_queue.services.enrolment import issue_enrolment_code
+from reading_queue.services.access.enrolment import issue_enrolment_code
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases import holds, site_returns
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading import reading
 from storage.contract.course import SiteAct, SiteActKind, SiteActs
 from storage.contract.identifiers import Uid, new_id
 from storage.contract.signing import GatewayKey

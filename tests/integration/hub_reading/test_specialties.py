@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import update
 
 from reading_queue.db.tables import Physician
-from reading_queue.services import reading
 from reading_queue.services.hub import Hub
+from reading_queue.services.reading import reading
 from storage.catalogue.tables import Study
 from tests.integration.hub_reading.world import World
 

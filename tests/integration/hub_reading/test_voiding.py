@@ -9,11 +9,11 @@ from reading_queue.db.tables import Report
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import Forbidden, Invalid, NotFound, WrongState
-from reading_queue.services import reading
-from reading_queue.services.clinic import study_view
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases.clinic import study_view
+from reading_queue.services.corrections.voiding import SecondPersonNeeded, ask_to_void, decide_voiding
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
-from reading_queue.services.voiding import SecondPersonNeeded, ask_to_void, decide_voiding
+from reading_queue.services.reading import reading
 from storage.contract.hops import Hop
 from storage.contract.signed_report import AmendmentKind
 from tests.integration.hub_reading.test_course import person, signed

@@ -7,10 +7,10 @@ import sqlalchemy as sa
 
 from reading_queue.db.tables import Case
 from reading_queue.domain.routing import Phase
-from reading_queue.services import reading
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.reading import Worklist, WorklistFilter
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading import reading
+from reading_queue.services.reading.reading import Worklist, WorklistFilter
 from storage.catalogue.name_keys import keys_of_name
 from storage.catalogue.pinyin import readings
 from storage.catalogue.tables import Study

@@ -25,10 +25,10 @@ from gateway.spool.durable import RealFiles
 from gateway.spool.spool import Spool
 from gateway.status import problems_of, read_status
 from reading_queue.db.tables import Draft
-from reading_queue.services import reading
-from reading_queue.services.enrolment import issue_reader_code
+from reading_queue.services.access.enrolment import issue_reader_code
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading import reading
 from storage.hl7.message import Message, composite, encode, escape, header, parse_message, segment
 from storage.tls import Credentials, receiver_context
 from tests.integration.hub_intake.http_server import HubServer

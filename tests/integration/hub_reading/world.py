@@ -19,9 +19,11 @@ from reading_queue.db.tables import (
 )
 from reading_queue.domain.report import ReportText
 from reading_queue.domain.roles import Role, Title
-from reading_queue.services import cases, reading, routing
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases import cases
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading import reading
+from reading_queue.services.routing import routing
 from storage.catalogue.tables import Grant, GrantedPack, Patient, Study, Transfer
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id

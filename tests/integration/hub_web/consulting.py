@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import select, update
 
 from reading_queue.db.tables import Agreement
-from reading_queue.services import consults, reading
+from reading_queue.services.reading import consults, reading
 from tests.integration.hub_web.county import AUTHOR, County
 
 HOSPITAL: Final = "linlan-diyi"  # 临澜市第一人民医院

@@ -14,9 +14,12 @@ from sqlalchemy import select
 from reading_queue.db.tables import Account, Organisation, Physician, ReadingTask
 from reading_queue.domain.report import ReportText
 from reading_queue.domain.roles import Role
-from reading_queue.services import cases, network, reading, routing
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases import cases
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.network import network
+from reading_queue.services.reading import reading
+from reading_queue.services.routing import routing
 from storage.catalogue.name_keys import keys_of_name
 from storage.catalogue.pinyin import readings
 from storage.catalogue.tables import Patient, Study, Transfer

@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from reading_queue.services import linking, orders
-from reading_queue.services.gateway_auth import GatewayIdentity
+from reading_queue.services.access.gateway_auth import GatewayIdentity
+from reading_queue.services.orders import orders
+from reading_queue.services.patients import linking
 from storage.catalogue.link_tables import PatientLink
 from storage.catalogue.tables import Patient, Study
 from storage.contract.national_id import check_character

@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 
 from reading_queue.db.network_tables import DutyPeriod
 from reading_queue.db.tables import Case
-from reading_queue.services.attention import FORGET_AFTER, STALLED_AFTER, Stuck, StuckKind, stuck
+from reading_queue.services.cases.attention import FORGET_AFTER, STALLED_AFTER, Stuck, StuckKind, stuck
 from reading_queue.services.hub import Hub
 from storage.catalogue.tables import Grant, GrantedPack, Instance, Pack, Series, Study, Transfer
 from storage.contract.hops import Hop

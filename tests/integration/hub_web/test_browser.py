@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from reading_queue.services import reading
+from reading_queue.services.reading import reading
 from tests.integration.hub_web.county import (
     AUTHOR,
     COORDINATOR,

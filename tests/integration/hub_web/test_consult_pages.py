@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from reading_queue.db.tables import Report
 from reading_queue.domain.report import ReportContent
-from reading_queue.services import reading
 from reading_queue.services.hub import Hub
+from reading_queue.services.reading import reading
 from tests.integration.hub_web import consulting
 from tests.integration.hub_web.consulting import OPINION, QUESTION
 from tests.integration.hub_web.county import AUTHOR, FIRST_SITE, TECHNICIAN, TEXT, County

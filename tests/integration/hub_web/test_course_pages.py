@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from reading_queue.domain.transitions import CaseState
-from reading_queue.services import assigning, reading
+from reading_queue.services.reading import reading
+from reading_queue.services.routing import assigning
 from tests.integration.hub_web.county import AUTHOR, COORDINATOR, FIRST_SITE, TECHNICIAN, TEXT, VERIFIER, County
 from tests.integration.hub_web.serving import Visitor
 

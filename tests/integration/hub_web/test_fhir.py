@@ -13,8 +13,8 @@ from sqlalchemy import select
 
 from reading_queue.domain.fhir_content import ORDER_STATUS, TASK_STATUS
 from reading_queue.domain.transitions import CaseState
-from reading_queue.services.fhir_views import KINDS, FhirQuery, search_resources
 from reading_queue.services.hub import Hub
+from reading_queue.services.worklists.fhir_views import KINDS, FhirQuery, search_resources
 from reading_queue.web.fhir import handlers
 from storage.contract.orders import OrderState
 from storage.ledger.tables import AuditEvent

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from reading_queue.domain.transitions import CaseState
-from reading_queue.services import orders, reading
-from reading_queue.services.gateway_auth import GatewayIdentity
+from reading_queue.services.access.gateway_auth import GatewayIdentity
 from reading_queue.services.hub import Hub
+from reading_queue.services.orders import orders
+from reading_queue.services.reading import reading
 from storage.contract.orders import Order
 from storage.contract.wire import OrderBatch
 from tests.integration.hub_web.county import (

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select
 
-from reading_queue.services.dead_jobs import find_dead_jobs
 from reading_queue.services.hub import Hub
+from reading_queue.services.motion.dead_jobs import find_dead_jobs
 from reading_queue.worker.failures import OTHER_ATTEMPTS_MAX, lay_down, record_failure
 from storage.ledger.tables import AuditEvent, DeadJob, OutboxMessage
 from tests.integration.hub_web.county import ADMINISTRATOR, COORDINATOR

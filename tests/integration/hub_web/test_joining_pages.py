@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select, update
 
-from reading_queue.services import reading
 from reading_queue.services.hub import Hub
+from reading_queue.services.reading import reading
 from storage.catalogue.tables import Study
 from tests.integration.hub_web.county import AUTHOR, COORDINATOR, FIRST_SITE, OTHER_TECHNICIAN, TECHNICIAN, County
 from tests.integration.hub_web.serving import Visitor

@@ -10,9 +10,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from reading_queue.domain.roles import Role
-from reading_queue.services import accounts, retention, scrubbing
+from reading_queue.services.access import accounts
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.holdings import retention, scrubbing
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
 from tests.integration.hub_intake.conftest import SITE, gateway, network, server
 from tests.integration.hub_intake.studies import STUDY
 from tests.integration.hub_keeping.keeping import packs_of

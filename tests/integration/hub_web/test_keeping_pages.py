@@ -12,11 +12,12 @@ from sqlalchemy import select, update
 
 from reading_queue.db.tables import Case
 from reading_queue.domain.roles import Role
-from reading_queue.services import accounts, erasing, scrubbing
-from reading_queue.services.attention import StuckKind, stuck
-from reading_queue.services.casework import PATIENT_RECORD
+from reading_queue.services.access import accounts
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases.attention import StuckKind, stuck
+from reading_queue.services.cases.casework import PATIENT_RECORD
+from reading_queue.services.holdings import erasing, scrubbing
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
 from storage.catalogue.keeping_tables import Deletion, DeletionRequest, Hold
 from storage.ledger.tables import AuditEvent, CustodyEvent, OutboxMessage
 from tests.integration.hub_intake.conftest import OTHER_SITE, SITE, gateway, network, server

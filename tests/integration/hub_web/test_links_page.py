@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from reading_queue.domain.links import LinkAct
-from reading_queue.services import link_desk, reading
+from reading_queue.services.patients import link_desk
+from reading_queue.services.reading import reading
 from tests.integration.hub_web.county import AUTHOR, COORDINATOR, FIRST_SITE, PASSWORD, SECOND_SITE, County
 from tests.integration.hub_web.linked import born, come_twice, look, only_link, order, resident_id
 from tests.integration.hub_web.serving import Visitor

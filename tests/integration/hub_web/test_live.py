@@ -17,9 +17,10 @@ from sqlalchemy import delete, func, select, text, update
 
 from reading_queue.db.event_tables import DeskEvent
 from reading_queue.db.tables import Session as LoginSession
-from reading_queue.services import desk_events, reading
-from reading_queue.services.desk_events import Audience, Cursor, Told
 from reading_queue.services.hub import Hub
+from reading_queue.services.reading import reading
+from reading_queue.services.worklists import desk_events
+from reading_queue.services.worklists.desk_events import Audience, Cursor, Told
 from reading_queue.web import live
 from tests.integration.hub_web.county import (
     AUTHOR,

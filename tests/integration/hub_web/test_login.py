@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select
 
-from reading_queue.services import accounts
+from reading_queue.services.access import accounts
 from reading_queue.services.hub import Hub
 from storage.ledger.tables import AuditEvent
 from tests.integration.hub_web.county import COORDINATOR, PASSWORD, TECHNICIAN, County

@@ -11,13 +11,13 @@ from sqlalchemy import func, select
 from reading_queue.db.network_tables import AgreementVersion, DutyPeriod
 from reading_queue.db.tables import Account, Agreement, Organisation, Physician
 from reading_queue.domain.network_changes import Kind
-from reading_queue.services.accounts import login
-from reading_queue.services.agreements import agreements_as_of
+from reading_queue.services.access.accounts import login
 from reading_queue.services.hub import Hub
-from reading_queue.services.network import load_network
-from reading_queue.services.network_document import NetworkInvalid
-from reading_queue.services.network_versions import network_as_of
-from reading_queue.services.routing_facts import SharedFacts
+from reading_queue.services.network.agreements import agreements_as_of
+from reading_queue.services.network.network import load_network
+from reading_queue.services.network.network_document import NetworkInvalid
+from reading_queue.services.network.network_versions import network_as_of
+from reading_queue.services.routing.routing_facts import SharedFacts
 from storage.ledger.tables import AuditEvent, Site
 from tests.integration.hub_web.county import CHEAP, PASSWORD, read_document
 from tests.support.clock import SteerableClock

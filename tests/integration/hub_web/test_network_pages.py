@@ -11,10 +11,11 @@ from sqlalchemy import select
 
 from reading_queue.db.tables import Account, Agreement, Organisation, Physician
 from reading_queue.domain.network_changes import Kind
-from reading_queue.services import network_editing, network_views, presence
-from reading_queue.services.agreements import agreements_as_of
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.network_editing import (
+from reading_queue.services.network import network_editing, network_views, presence
+from reading_queue.services.network.agreements import agreements_as_of
+from reading_queue.services.network.network_editing import (
     AgreementOverlaps,
     BelowItself,
     FieldsInvalid,
@@ -22,8 +23,7 @@ from reading_queue.services.network_editing import (
     NotYours,
     StaleVersion,
 )
-from reading_queue.services.network_versions import network_as_of
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.network.network_versions import network_as_of
 from storage.ledger.tables import AuditEvent, Site
 from tests.integration.hub_web.county import ADMINISTRATOR, AUTHOR, COORDINATOR, County
 from tests.integration.hub_web.serving import Visitor

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import update
 
 from reading_queue.db.tables import Account
-from reading_queue.services import orders
-from reading_queue.services.gateway_auth import GatewayIdentity
+from reading_queue.services.access.gateway_auth import GatewayIdentity
 from reading_queue.services.hub import Hub
+from reading_queue.services.orders import orders
 from storage.contract.orders import Order
 from storage.contract.wire import OrderBatch
 from tests.integration.hub_web.county import AUTHOR, FIRST_SITE, County

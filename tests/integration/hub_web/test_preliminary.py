@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from reading_queue.services import clinic, reading
+from reading_queue.services.cases import clinic
 from reading_queue.services.hub import Hub
+from reading_queue.services.reading import reading
 from storage.contract.lanes import Lane
 from tests.integration.hub_web.county import FIRST_SITE, TECHNICIAN, TEXT, VERIFIER, County
 from tests.integration.hub_web.serving import Visitor

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select
 
-from reading_queue.services import queue_probes
 from reading_queue.services.hub import Hub
-from reading_queue.services.queue_probes import ASK_AGAIN, ASK_EVERY, FORGOTTEN_AFTER, SILENT_AFTER, STANDS_AFTER
+from reading_queue.services.motion import queue_probes
+from reading_queue.services.motion.queue_probes import ASK_AGAIN, ASK_EVERY, FORGOTTEN_AFTER, SILENT_AFTER, STANDS_AFTER
 from reading_queue.worker.jobs import JOBS, PROBES
 from storage.ledger.tables import OutboxMessage
 from tests.integration.hub_web.county import ADMINISTRATOR, COORDINATOR

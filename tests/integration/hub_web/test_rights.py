@@ -14,8 +14,8 @@ from sqlalchemy import func, select, update
 
 from reading_queue.db.tables import Agreement
 from reading_queue.domain.roles import Role
+from reading_queue.services.access.visibility import may_follow_study, visible_sites
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import may_follow_study, visible_sites
 from reading_queue.web.app import build_app
 from storage.ledger.tables import AuditEvent
 from tests.integration.hub_web.county import (

@@ -12,9 +12,7 @@ from sqlalchemy import update
 from reading_queue.db.tables import Case
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import Invalid
-from reading_queue.services.hub import Hub
-from reading_queue.services.signed_facts import load_subject
-from reading_queue.services.study_list import (
+from reading_queue.services.holdings.study_list import (
     SEARCH_CHARACTERS_MAX,
     STATES_OF,
     Progress,
@@ -24,6 +22,8 @@ from reading_queue.services.study_list import (
     counts_of,
     studies_of,
 )
+from reading_queue.services.hub import Hub
+from reading_queue.services.reports.signed_facts import load_subject
 from reading_queue.web.parsing import wanted_studies
 from storage.catalogue.patient_numbers import invent_number
 from storage.catalogue.tables import Patient

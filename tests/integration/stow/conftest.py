@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reading_queue.services.accounts import find_session
+from reading_queue.services.access.accounts import find_session
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
 from tests.integration.dicomweb.county import County
 from tests.integration.stow.serving import Storing, StowServer
 

@@ -10,10 +10,10 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from reading_queue.services import reading
-from reading_queue.services.claims import ReadingTaskView
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.reading import reading
+from reading_queue.services.reading.claims import ReadingTaskView
 from storage.contract.identifiers import new_uid
 from tests.integration.dicomweb.county import bundled, header_of, with_header, with_own_uids
 

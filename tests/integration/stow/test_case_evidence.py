@@ -12,13 +12,14 @@ from sqlalchemy import func, select
 from reading_queue.db.tables import CaseEvidence, Report
 from reading_queue.domain.report import ReportContent
 from reading_queue.errors import NotFound, NotHolder
-from reading_queue.services import reading, reports
-from reading_queue.services.case_evidence import EvidenceView, list_evidence, remove_evidence
-from reading_queue.services.claims import ReadingTaskView
-from reading_queue.services.evidence import references_of
-from reading_queue.services.network import load_network
-from reading_queue.services.report_documents import report_document
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.network.network import load_network
+from reading_queue.services.reading import reading
+from reading_queue.services.reading.case_evidence import EvidenceView, list_evidence, remove_evidence
+from reading_queue.services.reading.claims import ReadingTaskView
+from reading_queue.services.reading.evidence import references_of
+from reading_queue.services.reports import reports
+from reading_queue.services.reports.report_documents import report_document
 from storage.catalogue.tables import Deposit, Instance
 from storage.contract.wire import DocumentKind
 from storage.dicom.json_model import instance_json

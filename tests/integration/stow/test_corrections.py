@@ -10,9 +10,9 @@ from dataclasses import replace
 import pydicom
 import pytest
 
-from reading_queue.services.amendments import merge_patients, move_study
-from reading_queue.services.rejecting import reject
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.corrections.amendments import merge_patients, move_study
+from reading_queue.services.corrections.rejecting import reject
 from tests.integration.dicomweb.county import SITE, County, with_header
 from tests.integration.stow.made import claim_offered, evidence, images, study_of, uid_of
 from tests.integration.stow.serving import STUDIES, Storing

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import select, update
 
 from reading_queue.db.tables import Case
-from reading_queue.services import intake
-from reading_queue.services.attention import StuckKind, stuck
-from reading_queue.services.gateway_auth import GatewayIdentity
-from reading_queue.services.intake import NotForGateways
-from reading_queue.services.visibility import Viewer
+from reading_queue.services.access.gateway_auth import GatewayIdentity
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.arrival import intake
+from reading_queue.services.arrival.intake import NotForGateways
+from reading_queue.services.cases.attention import StuckKind, stuck
 from storage.catalogue.tables import Patient, Study
 from storage.contract.hops import Hop
 from storage.ledger.tables import AuditEvent, CustodyEvent

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy import func, select
 
 from reading_queue.db.tables import Case
-from reading_queue.services.deposit_leftovers import ABANDONED_AFTER, sweep_deposits
+from reading_queue.services.arrival.deposit_leftovers import ABANDONED_AFTER, sweep_deposits
 from reading_queue.services.hub import Hub
-from reading_queue.services.sweeps import GRACE, relaunch_lost
+from reading_queue.services.motion.sweeps import GRACE, relaunch_lost
 from storage.catalogue.tables import Deposit, Instance, Pack, Study
 from storage.objects.directory import DirectoryStore
 from tests.integration.dicomweb.county import County

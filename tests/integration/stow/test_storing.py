@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from reading_queue.db.tables import Case, CaseStudy, ReadingTask
-from reading_queue.services.attention import StuckKind, stuck
+from reading_queue.services.cases.attention import StuckKind, stuck
 from storage.catalogue.tables import Deposit, Instance, Pack, Study, Transfer
 from storage.contract.hops import Hop
 from storage.ledger.tables import AuditEvent, CustodyEvent

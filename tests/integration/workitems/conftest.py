@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reading_queue.services.hub import Hub
-from reading_queue.services.network import load_network
+from reading_queue.services.network.network import load_network
 from tests.integration.dicomweb.county import CHEAP_HASHES, NETWORK, SITE, County
 from tests.integration.stow.made import images
 from tests.integration.stow.serving import Storing, StowServer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reading_queue.domain.workitem_content import PRIORITIES, WORKITEM_CODES
 from reading_queue.domain.workitem_reports import EventType
-from reading_queue.services.workitem_search import WORKITEM_KEYS
+from reading_queue.services.worklists.workitem_search import WORKITEM_KEYS
 from reading_queue.web.workitems import build_workitems, routes
 
 STATEMENT = (Path(routes.__file__).parent / "CONFORMANCE.md").read_text(encoding="utf-8")

@@ -15,7 +15,8 @@ from sqlalchemy import func, select, text, update
 
 from reading_queue.db.subscription_tables import WorkitemEvent, WorkitemSubscriber
 from reading_queue.db.tables import Account, Offer, ReadingTask
-from reading_queue.services import accounts, workitem_events
+from reading_queue.services.access import accounts
+from reading_queue.services.worklists import workitem_events
 from reading_queue.web.workitems import channels
 from tests.integration.dicomweb.county import SITE, County
 from tests.integration.stow.made import images

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reading_queue.services.returns import is_home
+from reading_queue.services.reports.returns import is_home
 
 PACS = frozenset({"sr", "pdf"})
 MESSAGE = frozenset({"report_json"})

@@ -143,7 +143,7 @@ def test_a_refusal_of_the_typesetter_quotes_nothing_of_the_report(
 RENDER_IN_A_FORKED_CHILD = """
 import os, sys
 from pathlib import Path
-from reading_queue.services import reports
+from reading_queue.services.reports import reports
 from tests.support.reports import SIGNED_AT, report_content
 
 child = os.fork()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from reading_queue.services.network_csv import FILES
-from reading_queue.services.network_document import PARTS, parse_network
-from reading_queue.services.network_yaml import read_yaml
+from reading_queue.services.network.network_csv import FILES
+from reading_queue.services.network.network_document import PARTS, parse_network
+from reading_queue.services.network.network_yaml import read_yaml
 
 EXAMPLE = Path(__file__).parents[4] / "deploy" / "hub" / "network.example.yaml"
 

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from reading_queue.domain.network_changes import Kind, State, compare, merged
 from reading_queue.domain.network_checks import Proposal, check
 from reading_queue.domain.network_faults import tell
-from reading_queue.services.network_csv import FILES, read_csv_set, write_csv_set
-from reading_queue.services.network_document import NOTHING, NetworkInvalid, parse, parse_network
-from reading_queue.services.network_facts import document_of, facts_of
-from reading_queue.services.network_yaml import read_yaml, write_yaml
+from reading_queue.services.network.network_csv import FILES, read_csv_set, write_csv_set
+from reading_queue.services.network.network_document import NOTHING, NetworkInvalid, parse, parse_network
+from reading_queue.services.network.network_facts import document_of, facts_of
+from reading_queue.services.network.network_yaml import read_yaml, write_yaml
 from tests.support.networks import networks
 
 TODAY = date(2026, 3, 2)

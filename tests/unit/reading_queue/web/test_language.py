@@ -19,11 +19,11 @@ from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import HubError
-from reading_queue.services import pack_proof, verification
-from reading_queue.services.accounts import LANGUAGES
-from reading_queue.services.attention import StuckKind
-from reading_queue.services.statistics import Connection
-from reading_queue.services.study_list import Progress
+from reading_queue.services.access.accounts import LANGUAGES
+from reading_queue.services.arrival import pack_proof, verification
+from reading_queue.services.cases.attention import StuckKind
+from reading_queue.services.cases.statistics import Connection
+from reading_queue.services.holdings.study_list import Progress
 from reading_queue.web import language, middlewares
 from reading_queue.web.radiologist.views import DONE
 from reading_queue.web.rendering import FOLDER

@@ -1,0 +1,1 @@
+"""Who somebody is to the hub, and what they may see and do."""

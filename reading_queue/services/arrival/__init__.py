@@ -1,0 +1,1 @@
+"""How studies come: asked for, uploaded or deposited, proved, catalogued, told onwards."""

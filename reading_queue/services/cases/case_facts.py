@@ -1,0 +1,36 @@
+"""What a case says of its studies as a whole: as what it is read, of which regions, since when.
+
+Runs inside the caller's transaction; the case is locked.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from reading_queue.db.tables import Case, CaseStudy
+from reading_queue.domain.modality import join_regions, most_telling
+from reading_queue.services.hub import Hub
+from reading_queue.services.routing.lanes import count_limit
+from storage.catalogue.tables import Study
+
+
+def copy_facts(session: Session, hub: Hub, case: Case) -> None:
+    """Let the case say what its studies say, the earliest start of an examination among them, and count its limit."""
+    session.flush()
+    studies = session.scalars(_select_studies(case.case_id)).all()
+    case.modality = most_telling(modality for study in studies for modality in study.modalities)
+    case.body_region = join_regions(study.body_part for study in studies)
+    starts = [study.exam_started_at for study in studies if study.exam_started_at is not None]
+    case.exam_started_at = min(starts, default=case.exam_started_at)
+    count_limit(hub, case)  # an implausible start of the exam falls back on the first instance
+
+
+def list_studies(session: Session, case_id: str) -> list[Study]:
+    """Return the whole studies of a case, by UID."""
+    return list(session.scalars(_select_studies(case_id).where(Study.revision > 0)))
+
+
+def _select_studies(case_id: str) -> Select[Study]:
+    of_case = (CaseStudy.site_id == Study.site_id) & (CaseStudy.study_uid == Study.study_uid)
+    return select(Study).join(CaseStudy, of_case).where(CaseStudy.case_id == case_id).order_by(Study.study_uid)

@@ -1,0 +1,1 @@
+"""What was wrong and is put right: patients, studies, rejected images, reports about the wrong person."""

@@ -1,0 +1,1 @@
+"""What is kept: listed, handed out, read again, repaired, rebuilt from object storage, and let go."""

@@ -1,0 +1,144 @@
+"""The changes of a network written down: rows, versions and audit, in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from reading_queue.db.tables import Account, Organisation, Physician
+from reading_queue.domain.network_changes import Change, Facts, Kind
+from reading_queue.domain.roles import Role
+from reading_queue.services.access.accounts import NewAccount, account_row
+from reading_queue.services.network.agreements import TERMS, record_agreement
+from reading_queue.services.network.duty import write_duty
+from reading_queue.services.network.network_facts import DAYS, NAMES
+from reading_queue.services.network.network_versions import (
+    NOBODY_KNOWN,
+    PHYSICIAN_TERMS,
+    Author,
+    record_organisation,
+    record_person,
+    record_physician,
+)
+from storage.contract.identifiers import new_id
+from storage.ledger.tables import Site
+
+
+def record_changes(
+    session: Session,
+    changes: Iterable[Change],
+    hashes: Mapping[str, str],
+    now: datetime,
+    author: Author = NOBODY_KNOWN,
+) -> None:
+    """Make the changes; `hashes` holds the password hashes of new accounts by login, `author` who does it."""
+    by_kind: dict[Kind, dict[str, Facts]] = {kind: {} for kind in Kind}
+    for change in changes:
+        by_kind[change.kind][change.subject] = change.facts
+    _record_organisations(session, by_kind[Kind.ORGANISATION], now, author)
+    for agreement_id, facts in by_kind[Kind.AGREEMENT].items():
+        terms = {name: _column(NAMES.get(name, name), facts) for name in TERMS}
+        record_agreement(session, agreement_id, terms, now, author)
+    accounts = _record_people(session, by_kind[Kind.PERSON], hashes, now, author)
+    _record_physicians(session, by_kind, accounts, now, author)
+
+
+def _column(name: str, facts: Facts) -> object:
+    return date.fromisoformat(facts[name]) if name in DAYS else facts[name]
+
+
+def _record_organisations(session: Session, changed: Mapping[str, Facts], now: datetime, author: Author) -> None:
+    for facts in changed.values():
+        if facts["site"] is not None:
+            site = session.get(Site, facts["site"]) or Site(site_id=facts["site"], created_at=now)
+            site.name, site.time_zone = facts["name"], facts["time_zone"]
+            session.add(site)
+    rows: dict[str, Organisation] = {}
+    for code, facts in changed.items():
+        row = session.get(Organisation, code) or Organisation(organisation_id=code, parent_id=None)
+        row.kind, row.name, row.name_en, row.time_zone = (
+            facts[name] for name in ("kind", "name", "name_en", "time_zone")
+        )
+        row.site_id = row.site_id if row.site_id == facts["site"] else None  # given back before another takes it
+        session.add(row)
+        rows[code] = row
+    session.flush()  # every parent exists before a child points to it
+    for code, row in rows.items():
+        row.parent_id, row.site_id = changed[code]["parent"], changed[code]["site"]
+    session.flush()
+    for row in rows.values():
+        record_organisation(session, row, now, author)
+
+
+def _record_people(
+    session: Session, changed: Mapping[str, Facts], hashes: Mapping[str, str], now: datetime, author: Author
+) -> dict[str, Account]:
+    """Write the accounts and return those that were changed, by login."""
+    accounts = {row.login: row for row in session.scalars(select(Account).where(Account.login.in_(list(changed))))}
+    for login, facts in changed.items():
+        row = accounts.get(login)
+        if row is None:
+            role, organisation = Role(facts["role"]), facts["organisation"]
+            new = NewAccount(login, facts["name"], "", role, organisation, facts["language"])
+            row = accounts[login] = account_row(new, hashes[login], now)
+            session.add(row)
+        row.display_name, row.role, row.organisation_id = facts["name"], facts["role"], facts["organisation"]
+        row.language = facts["language"]
+        if facts["disabled"] != (row.disabled_at is not None):
+            row.disabled_at = now if facts["disabled"] else None
+    session.flush()
+    for row in accounts.values():
+        record_person(session, row, now, author)
+    return accounts
+
+
+def _record_physicians(
+    session: Session,
+    by_kind: Mapping[Kind, Mapping[str, Facts]],
+    accounts: Mapping[str, Account],
+    now: datetime,
+    author: Author,
+) -> None:
+    """Write terms and duty; a physician belongs to the organisation of their account."""
+    terms, duty = by_kind[Kind.PHYSICIAN], by_kind[Kind.DUTY]
+    logins = [*dict.fromkeys((*terms, *duty, *(login for login in accounts)))]
+    rows = physicians_of(session, logins)
+    for login in logins:
+        row = rows.get(login)
+        if row is None and login in terms:
+            row = Physician(physician_id=new_id(), account_id=accounts[login].account_id, duty=[])
+            session.add(row)
+        if row is None:
+            continue
+        if login in accounts:
+            row.organisation_id = accounts[login].organisation_id
+        for name in PHYSICIAN_TERMS if login in terms else ():
+            setattr(row, name, _column(name, terms[login]))
+        if login in duty:
+            row.duty = duty[login]["duty"]
+        session.flush()
+        write_duty(session, row, _zone(session, row), now)
+        record_physician(session, row, now, author)
+
+
+def extend_duty(session: Session, named: Mapping[str, Facts], now: datetime) -> None:
+    """Let the duty of these physicians, as it is written, reach as far from now as it ever does."""
+    for row in physicians_of(session, list(named)).values():
+        write_duty(session, row, _zone(session, row), now)
+
+
+def physicians_of(session: Session, logins: list[str]) -> dict[str, Physician]:
+    """Return the physicians with these logins, by login."""
+    found = (
+        select(Account.login, Physician)
+        .join(Physician, Physician.account_id == Account.account_id)
+        .where(Account.login.in_(logins))
+    )
+    return dict(session.execute(found).all())
+
+
+def _zone(session: Session, row: Physician) -> str:
+    return session.get_one(Organisation, row.organisation_id).time_zone

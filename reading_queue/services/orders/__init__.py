@@ -1,0 +1,1 @@
+"""Orders (申请单): made, kept, matched to studies."""

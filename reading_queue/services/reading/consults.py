@@ -1,0 +1,266 @@
+"""Asking a named hospital up the line for its opinion (会诊), while the case stays with who holds it.
+
+Durable: each consultation with its question, its own limit, who took it and the opinion, dated; an opinion never
+changes. One is open for a case at most, under an agreement in force with the service consultation. Nobody signs while
+one is open: the opinion belongs to the record of the report. It ends with the claim that asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from reading_queue.db.consult_tables import Consult
+from reading_queue.db.tables import Agreement, Case, Organisation, Physician
+from reading_queue.domain.consults import (
+    CONSULTANT_TITLES,
+    ConsultActor,
+    ConsultEvent,
+    ConsultEventNotAllowed,
+    ConsultState,
+    apply_to_consult,
+)
+from reading_queue.domain.routing import Service
+from reading_queue.errors import Conflict, Forbidden, NotFound, WrongState
+from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.cases.casework import (
+    PROCEDURE_RECORD,
+    audit,
+    get_case_locked,
+    get_task_locked,
+    record_custody,
+)
+from reading_queue.services.cases.holds import parse_words
+from reading_queue.services.hub import Hub
+from reading_queue.services.reading.claims import require_holder, require_licence, require_physician
+from reading_queue.services.reading.consult_rows import ConsultView, find_open_consult, list_consults
+from reading_queue.services.routing.routing_facts import load_lineage, load_local_date
+from storage.contract.hops import Hop
+from storage.contract.identifiers import new_id
+from storage.contract.lanes import Lane
+
+BATCH: Final = 200
+
+
+class MayNotBeConsulted(Forbidden):
+    """No agreement in force lets this hospital be asked for its opinion on this case."""
+
+    code = "may_not_be_consulted"
+
+
+class ConsultOpen(Conflict):
+    """A hospital is being asked for its opinion; wait for it, or withdraw the question before you sign."""
+
+    code = "consult_open"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsultableHospital:
+    """A hospital that may be asked, and under which agreement."""
+
+    organisation_id: str
+    name: str
+    agreement_id: str
+
+
+def hospitals_to_ask(
+    session: Session, case: Case, physician_id: str, language: str, now: datetime
+) -> tuple[ConsultableHospital, ...]:
+    """Return which hospitals the holder may ask: by an agreement of their hospital or the site, or above."""
+    own = session.get_one(Physician, physician_id).organisation_id
+    asking = dict.fromkeys((*load_lineage(session, own), *load_lineage(session, case.organisation_id)))
+    today = load_local_date(session, case.site_id, now)
+    agreed = (
+        select(Agreement, Organisation)
+        .join(Organisation, Organisation.organisation_id == Agreement.assisting_organisation_id)
+        .where(
+            Agreement.requesting_organisation_id.in_(list(asking)),
+            Agreement.assisting_organisation_id != own,
+            Agreement.valid_from <= today,
+            Agreement.valid_until >= today,
+        )
+        .order_by(Agreement.stage, Agreement.agreement_id)
+    )
+    found: dict[str, ConsultableHospital] = {}
+    for agreement, hospital in session.execute(agreed):
+        if _covers(agreement, case):
+            name = (hospital.name_en or hospital.name) if language == "en" else hospital.name
+            one = ConsultableHospital(hospital.organisation_id, name, agreement.agreement_id)
+            found.setdefault(one.organisation_id, one)
+    return tuple(found.values())
+
+
+def ask(hub: Hub, viewer: Viewer, reading_task_id: str, organisation_id: str, question: str) -> str:
+    """Ask a hospital for its opinion; return the consultation's id. The case stays with the viewer.
+
+    Raises:
+        NotHolder: the viewer does not hold the task. MayNotBeConsulted: no agreement allows it.
+        WrongState: a hospital is being asked already. Invalid: nothing is asked.
+    """
+    now = hub.clock()
+    words = parse_words(question, "say in a few words what you want to know")
+    with hub.transaction() as session:
+        task, case = get_task_locked(session, reading_task_id)
+        physician_id = require_holder(viewer, task)
+        hospitals = hospitals_to_ask(session, case, physician_id, viewer.language, now)
+        hospital = next((one for one in hospitals if one.organisation_id == organisation_id), None)
+        if hospital is None:
+            raise MayNotBeConsulted
+        if find_open_consult(session, case.case_id) is not None:
+            raise WrongState("a hospital is being asked already; wait for it or withdraw the question")
+        consult = Consult(
+            consult_id=new_id(),
+            case_id=case.case_id,
+            reading_task_id=task.reading_task_id,
+            asked_by=physician_id,
+            organisation_id=organisation_id,
+            agreement_id=hospital.agreement_id,
+            question=words,
+            asked_at=now,
+            due_at=now + timedelta(minutes=hub.policy.consult_limit_min[Lane(case.lane)]),
+            state=ConsultState.ASKED,
+        )
+        session.add(consult)
+        session.flush()
+        _record(session, case, consult, Hop.CONSULT_ASKED, now, viewer)
+        return consult.consult_id
+
+
+def accept(hub: Hub, viewer: Viewer, consult_id: str) -> None:
+    """Take a consultation that the viewer's hospital is asked for; the first one has it.
+
+    Raises: NotFound, WrongState, LicenceNotValid.
+    """
+    now = hub.clock()
+    with hub.transaction() as session:
+        consult, case, physician_id = _get_locked(session, viewer, consult_id)
+        if consult.state == ConsultState.ACCEPTED and consult.accepted_by == physician_id:
+            return
+        require_licence(session, physician_id, case.site_id, now)
+        _move(session, consult, ConsultEvent.ACCEPT, viewer)
+        consult.accepted_by, consult.accepted_at = physician_id, now
+        session.flush()
+        _record(session, case, consult, Hop.CONSULT_ACCEPTED, now, viewer)
+
+
+def answer(hub: Hub, viewer: Viewer, consult_id: str, opinion: str) -> None:
+    """Write the opinion; it is dated, shown to who asked, and never changes.
+
+    Raises: NotFound, LicenceNotValid, Invalid. WrongState: the viewer has not taken it, or it has ended.
+    """
+    words = parse_words(opinion, "write your opinion")
+    _end(hub, viewer, consult_id, ConsultEvent.ANSWER, Hop.CONSULT_ANSWERED, words)
+
+
+def decline(hub: Hub, viewer: Viewer, consult_id: str, reason: str) -> None:
+    """Say no for the hospital, with a reason; who asked may ask another. Raises NotFound, WrongState, Invalid."""
+    words = parse_words(reason, "say in a few words why")
+    _end(hub, viewer, consult_id, ConsultEvent.DECLINE, Hop.CONSULT_ENDED, words)
+
+
+def withdraw(hub: Hub, viewer: Viewer, consult_id: str) -> None:
+    """Take the question back. Raises NotFound; WrongState when it has ended."""
+    _end(hub, viewer, consult_id, ConsultEvent.WITHDRAW, Hop.CONSULT_ENDED, "")
+
+
+def expire_consults(hub: Hub) -> int:
+    """End the consultations whose time is over; return how many. The case goes on with its reader."""
+    now = hub.clock()
+    overdue = select(Consult.consult_id, Consult.case_id).where(Consult.ended_at.is_(None), Consult.due_at <= now)
+    with hub.transaction() as session:
+        rows = session.execute(overdue.order_by(Consult.due_at).limit(BATCH)).all()
+    ended = 0
+    for consult_id, case_id in rows:
+        with hub.transaction() as session:
+            case = get_case_locked(session, case_id)
+            consult = session.get_one(Consult, consult_id, populate_existing=True)
+            if consult.ended_at is None:
+                consult.state = apply_to_consult(ConsultState(consult.state), ConsultEvent.EXPIRE, ConsultActor.SYSTEM)
+                consult.ended_at = now
+                session.flush()
+                _record(session, case, consult, Hop.CONSULT_ENDED, now, None)
+                ended += 1
+    return ended
+
+
+def consults_of(hub: Hub, viewer: Viewer) -> tuple[ConsultView, ...]:
+    """Return what the viewer's hospital is asked now and the viewer has taken, and what the viewer asks now."""
+    if viewer.physician_id is None:
+        return ()
+    with hub.transaction() as session:
+        physician = session.get_one(Physician, viewer.physician_id)
+        theirs = Consult.asked_by == viewer.physician_id
+        if physician.title in CONSULTANT_TITLES:
+            asked = (Consult.organisation_id.in_((physician.organisation_id, *physician.also_at))) & (
+                Consult.state == ConsultState.ASKED
+            )
+            theirs = theirs | asked | (Consult.accepted_by == viewer.physician_id)
+        return list_consults(session, viewer.language, Consult.ended_at.is_(None), theirs)
+
+
+def require_none_open(session: Session, case: Case) -> None:
+    """Raise ConsultOpen while a hospital is asked about the case."""
+    if find_open_consult(session, case.case_id) is not None:
+        raise ConsultOpen
+
+
+def _end(hub: Hub, viewer: Viewer, consult_id: str, event: ConsultEvent, hop: Hop, words: str) -> None:
+    now = hub.clock()
+    with hub.transaction() as session:
+        consult, case, physician_id = _get_locked(session, viewer, consult_id)
+        if event is ConsultEvent.ANSWER:
+            require_licence(session, physician_id, case.site_id, now)
+        _move(session, consult, event, viewer)
+        consult.ended_at, consult.words = now, words
+        session.flush()
+        _record(session, case, consult, hop, now, viewer)
+
+
+def _get_locked(session: Session, viewer: Viewer, consult_id: str) -> tuple[Consult, Case, str]:
+    """Return the consultation, its case, locked, and the viewer's physician id; raises NotFound for who has no part."""
+    physician_id = require_physician(viewer)
+    case_id = session.scalar(select(Consult.case_id).where(Consult.consult_id == consult_id))
+    if case_id is None:
+        raise NotFound("there is no such consultation")
+    case = get_case_locked(session, case_id)
+    consult = session.get_one(Consult, consult_id, populate_existing=True)
+    if not _actors(session, consult, physician_id):
+        raise NotFound("there is no such consultation")
+    return consult, case, physician_id
+
+
+def _move(session: Session, consult: Consult, event: ConsultEvent, viewer: Viewer) -> None:
+    actors = _actors(session, consult, require_physician(viewer))
+    try:
+        consult.state = apply_to_consult(ConsultState(consult.state), event, *actors)
+    except ConsultEventNotAllowed as exc:
+        raise WrongState(str(exc)) from exc
+
+
+def _actors(session: Session, consult: Consult, physician_id: str) -> tuple[ConsultActor, ...]:
+    """Return as whom a physician may act on a consultation; nobody answers what they ask."""
+    if physician_id == consult.asked_by:
+        return (ConsultActor.ASKER,)
+    physician = session.get_one(Physician, physician_id)
+    at_hospital = consult.organisation_id in (physician.organisation_id, *physician.also_at)
+    consults = at_hospital and physician.title in CONSULTANT_TITLES
+    has_taken = consult.accepted_by == physician_id
+    return (ConsultActor.CONSULTANT,) * consults + (ConsultActor.ACCEPTED_BY,) * has_taken
+
+
+def _covers(agreement: Agreement, case: Case) -> bool:
+    of_modality = not agreement.modalities or case.modality in agreement.modalities
+    of_region = not agreement.body_regions or case.body_region in agreement.body_regions
+    return Service.CONSULTATION in agreement.services and of_modality and of_region
+
+
+def _record(session: Session, case: Case, consult: Consult, hop: Hop, now: datetime, viewer: Viewer | None) -> None:
+    about = {"consult_id": consult.consult_id, "organisation_id": consult.organisation_id, "outcome": consult.state}
+    actor = viewer.account_id if viewer is not None else None
+    record_custody(session, case, hop, f"{hop}:{consult.consult_id}", now, actor=actor, detail=about)
+    if viewer is not None:
+        audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event=hop.value, **about)

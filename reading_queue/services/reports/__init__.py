@@ -1,0 +1,1 @@
+"""Signatures, the documents made of them, additions, and the way home."""

@@ -1,0 +1,60 @@
+"""Whether one physician may be given one reading task, by the ranking's own conditions; a person may set some aside.
+
+Reads only; the caller has locked the case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from reading_queue.db.tables import Case, ReadingTask
+from reading_queue.domain.routing import Reason, find_agreement, rank
+from reading_queue.services.hub import Hub
+from reading_queue.services.routing.routing_facts import SharedFacts, load_facts
+
+# What a person may set aside with a reason: never the agreement, the licence, the title or the second physician.
+MAY_BE_SET_ASIDE: Final = frozenset(
+    {
+        Reason.OFF_DUTY,
+        Reason.AWAY,
+        Reason.WORK_IN_PROGRESS_FULL,
+        Reason.WEEKLY_WORKLOAD_FULL,
+        Reason.AGREEMENT_DAY_FULL,
+        Reason.DECLINED,
+    }
+)
+
+
+def find_eligible_agreement(
+    session: Session,
+    hub: Hub,
+    case: Case,
+    task: ReadingTask,
+    physician_id: str,
+    now: datetime,
+    set_aside: Collection[Reason] = MAY_BE_SET_ASIDE,
+) -> tuple[str | None, tuple[Reason, ...]]:
+    """Return the agreement under which the physician may take the task and what had to be set aside for it.
+
+    None with all reasons when they may not.
+    """
+    facts = load_facts(session, case, task, SharedFacts(session, now, hub.policy.workload_points))
+    own = [one for one in facts.physicians if one.physician_id == physician_id]
+    if not own:
+        return None, (Reason.NO_AGREEMENT,)
+    agreements = facts.agreements
+    agreement, _ = find_agreement(facts.case, own[0], agreements)
+    lifted: tuple[Reason, ...] = ()
+    if agreement is None and Reason.AGREEMENT_DAY_FULL in set_aside:
+        agreements = [replace(one, cases_per_day_max={}) for one in agreements]
+        agreement, _ = find_agreement(facts.case, own[0], agreements)
+        lifted = (Reason.AGREEMENT_DAY_FULL,) if agreement is not None else ()
+    reasons = (*lifted, *rank(facts.case, own, agreements, now).excluded.get(physician_id, ()))
+    if agreement is None or not set(reasons) <= set(set_aside):
+        return None, reasons
+    return agreement.agreement_id, reasons

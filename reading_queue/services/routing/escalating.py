@@ -1,0 +1,220 @@
+"""Acting on the running clock of cases: asking more stages, telling people, and taking it back when it is settled.
+
+Durable: each escalation, from when it was raised until it ended, and who acknowledged it. There is no countdown: a
+case says when it is to be looked at again (`look_again_at`, empty after every change), and a sweep looks. Any number of
+sweeps may run at once; a case has one open escalation of each kind.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+from sqlalchemy import exists, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from reading_queue.db.course_tables import EscalationRow
+from reading_queue.db.tables import Account, Case, CaseStudy
+from reading_queue.domain.escalation import (
+    TELLS_A_PERSON,
+    THIRDS,
+    UNTIL_TAKEN,
+    WHILE_UNTAKEN,
+    Clock,
+    Escalation,
+    next_look,
+    steps_reached,
+)
+from reading_queue.domain.transitions import BEING_READ, CaseState
+from reading_queue.errors import NotFound
+from reading_queue.services.access.visibility import Viewer, require, require_case, visible_sites
+from reading_queue.services.cases.casework import (
+    PROCEDURE_RECORD,
+    audit,
+    find_open_task,
+    get_case_locked,
+    is_first_study,
+    launch_route,
+    record_custody,
+)
+from reading_queue.services.cases.statistics import WITH_OVERSIGHT
+from reading_queue.services.hub import Hub
+from reading_queue.services.local_words import site_name, why_nobody
+from storage.contract.hops import Hop
+from storage.contract.identifiers import new_id
+from storage.contract.lanes import Lane
+from storage.ledger.tables import Site
+
+log = structlog.get_logger(__name__)
+
+BATCH: Final = 200
+LISTED_MAX: Final = 200
+NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
+UNSIGNED: Final = BEING_READ | {CaseState.RECEIVING, CaseState.READY, CaseState.OFFERED}
+
+
+@dataclass(frozen=True, slots=True)
+class EscalationView:
+    """One open escalation, for who oversees the case's site."""
+
+    escalation_id: str
+    kind: Escalation
+    raised_at: datetime
+    acknowledged_at: datetime | None
+    acknowledged_by: str  # a name
+    case_id: str
+    site_id: str
+    site_name: str
+    study_uid: str
+    state: CaseState
+    lane: Lane
+    green_channel: str | None
+    modality: str
+    due_at: datetime | None
+    reason: str  # why nobody can be asked
+
+
+def escalate_due(hub: Hub) -> int:
+    """Look at the cases whose next step is reached or whose course has changed; return how many were looked at."""
+    now = hub.clock()
+    due = (
+        select(Case)
+        .where(Case.state.in_(UNSIGNED), or_(Case.look_again_at.is_(None), Case.look_again_at <= now))
+        .order_by(Case.look_again_at.nulls_first())
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    with hub.transaction() as session:
+        cases = session.scalars(due).all()
+        open_kinds = _load_open_kinds(session, cases)
+        for case in cases:
+            _look_at(session, case, open_kinds[case.case_id], now)
+    _end_settled(hub, now)
+    return len(cases)
+
+
+def clock_of(case: Case) -> Clock | None:
+    """Return how the case stands in time, None without a limit."""
+    if case.due_at is None:
+        return None
+    began_at = min(case.exam_started_at or case.first_instance_at, case.due_at)
+    return Clock(began_at, case.due_at, taken=case.state in BEING_READ)
+
+
+def raise_escalation(session: Session, case: Case, kind: Escalation, now: datetime) -> bool:
+    """Write that people are to look at the case, unless they are told already; return whether it is new."""
+    row = insert(EscalationRow).values(escalation_id=new_id(), case_id=case.case_id, kind=kind, raised_at=now)
+    row = row.on_conflict_do_nothing(index_elements=["case_id", "kind"], index_where=EscalationRow.ended_at.is_(None))
+    escalation_id = session.scalar(row.returning(EscalationRow.escalation_id))
+    if escalation_id is None:
+        return False
+    record_custody(session, case, Hop.ESCALATED, f"escalated:{escalation_id}", now, detail={"step": kind.value})
+    log.warning("case_escalated", case_id=case.case_id, kind=kind.value, lane=case.lane)
+    return True
+
+
+def end_escalations(session: Session, case_id: str, kinds: frozenset[Escalation], now: datetime) -> None:
+    """Take back what is settled."""
+    still_open = (EscalationRow.case_id == case_id, EscalationRow.ended_at.is_(None), EscalationRow.kind.in_(kinds))
+    session.execute(update(EscalationRow).where(*still_open).values(ended_at=now))
+
+
+def list_escalations(hub: Hub, viewer: Viewer) -> tuple[EscalationView, ...]:
+    """Return what is open at the sites that the viewer oversees and tells a person, the oldest unacknowledged first."""
+    require(viewer, *WITH_OVERSIGHT)
+    now = hub.clock()
+    with hub.transaction() as session:
+        rows = session.execute(
+            select(EscalationRow, Case, site_name(viewer.language), CaseStudy.study_uid, Account.display_name)
+            .join(Case, Case.case_id == EscalationRow.case_id)
+            .join(Site, Site.site_id == Case.site_id)
+            .join(CaseStudy, CaseStudy.case_id == Case.case_id)
+            .outerjoin(Account, Account.account_id == EscalationRow.acknowledged_by)
+            .where(
+                EscalationRow.ended_at.is_(None),
+                EscalationRow.kind.in_(TELLS_A_PERSON),
+                is_first_study(),
+                Case.site_id.in_(visible_sites(session, viewer, now)),
+            )
+            .order_by(EscalationRow.acknowledged_at.is_not(None), Case.green_channel.is_(None), EscalationRow.raised_at)
+            .limit(LISTED_MAX)
+        ).all()
+        reasons = why_nobody(session, [row[1] for row in rows], viewer.language)
+    return tuple(_view(*row, reason=reasons.get(row[1].case_id, "")) for row in rows)
+
+
+def acknowledge(hub: Hub, viewer: Viewer, escalation_id: str) -> None:
+    """Write that the viewer has seen it and acts; the first one counts. Raises NotFound."""
+    require(viewer, *WITH_OVERSIGHT)
+    now = hub.clock()
+    with hub.transaction() as session:
+        found = session.get(EscalationRow, escalation_id)
+        if found is None:
+            raise NotFound("there is no such escalation")
+        require_case(session, viewer, found.case_id, now)
+        case = get_case_locked(session, found.case_id)
+        row = session.get_one(EscalationRow, escalation_id, populate_existing=True)
+        if row.acknowledged_at is None:
+            row.acknowledged_at = now
+            row.acknowledged_by = viewer.account_id
+            audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event="escalation_acknowledged")
+
+
+def _load_open_kinds(session: Session, cases: Sequence[Case]) -> defaultdict[str, set[Escalation]]:
+    found: defaultdict[str, set[Escalation]] = defaultdict(set)
+    of_cases = EscalationRow.case_id.in_([case.case_id for case in cases])
+    rows = select(EscalationRow.case_id, EscalationRow.kind).where(of_cases, EscalationRow.ended_at.is_(None))
+    for case_id, kind in session.execute(rows):
+        found[case_id].add(Escalation(kind))
+    return found
+
+
+def _look_at(session: Session, case: Case, open_kinds: set[Escalation], now: datetime) -> None:
+    """Do what the clock of a locked case asks for, and say when to look again."""
+    clock = clock_of(case)
+    if clock is None:
+        case.look_again_at = NEVER
+        return
+    reached = set(steps_reached(clock, now))
+    raised = {step for step in THIRDS if step in reached - open_kinds and raise_escalation(session, case, step, now)}
+    if WHILE_UNTAKEN & raised:
+        task = find_open_task(session, case.case_id)
+        if task is not None:
+            launch_route(session, now, task.reading_task_id)
+    settled = open_kinds - reached - (UNTIL_TAKEN if not clock.taken else set())
+    if settled:
+        end_escalations(session, case.case_id, frozenset(settled), now)
+    case.look_again_at = next_look(clock, now) or NEVER
+
+
+def _end_settled(hub: Hub, now: datetime) -> None:
+    over = exists().where(Case.case_id == EscalationRow.case_id, Case.state.not_in(UNSIGNED))
+    with hub.transaction() as session:
+        session.execute(update(EscalationRow).where(EscalationRow.ended_at.is_(None), over).values(ended_at=now))
+
+
+def _view(
+    row: EscalationRow, case: Case, site: str, study_uid: str, acknowledged_by: str | None, *, reason: str
+) -> EscalationView:
+    return EscalationView(
+        escalation_id=row.escalation_id,
+        kind=Escalation(row.kind),
+        raised_at=row.raised_at,
+        acknowledged_at=row.acknowledged_at,
+        acknowledged_by=acknowledged_by or "",
+        case_id=case.case_id,
+        site_id=case.site_id,
+        site_name=site,
+        study_uid=study_uid,
+        state=CaseState(case.state),
+        lane=Lane(case.lane),
+        green_channel=case.green_channel,
+        modality=case.modality,
+        due_at=case.due_at,
+        reason=reason,
+    )

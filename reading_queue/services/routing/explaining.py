@@ -1,0 +1,213 @@
+"""Why not me, for a physician; why late, for a coordinator: from decisions, offers and clocks as they were kept.
+
+Reads only. A physician is told of cases of the sites that their hospitals read for, and nothing of the patient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import exists, func, or_, select
+from sqlalchemy.orm import Session
+
+from reading_queue.db.tables import Agreement, Case, CaseStudy, Offer, Physician, ReadingTask, RoutingDecision
+from reading_queue.domain.lateness import Spent, spans_of
+from reading_queue.domain.routing import REASONS, Phase, rank
+from reading_queue.domain.transitions import ROUTABLE, CaseState, ReadingTaskState
+from reading_queue.services.access.visibility import Viewer, require, require_case
+from reading_queue.services.cases.casework import find_open_task
+from reading_queue.services.cases.statistics import WITH_OVERSIGHT
+from reading_queue.services.hub import Hub
+from reading_queue.services.local_words import site_name
+from reading_queue.services.reading.claims import require_physician
+from reading_queue.services.routing.routing_facts import SharedFacts, load_facts, load_lineage, load_local_date
+from storage.catalogue.tables import Study
+from storage.contract.lanes import Lane
+from storage.ledger.tables import CustodyEvent, Site
+
+NUMBER_MAX: Final = 64
+CASES_MAX: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class WhyNot:
+    """Why a case is not with the viewer. `decided_at`: its newest run of the ranking, None when there was none.
+
+    `own_offer` is the state of an offer to the viewer; `place` and `words` are as of now, while it waits for a taker.
+    """
+
+    case_id: str
+    site_name: str
+    modality: str
+    lane: Lane
+    state: CaseState
+    phase: Phase | None  # what is to be done now
+    held_by_viewer: bool
+    own_offer: str | None
+    decided_at: datetime | None
+    offered: int  # to how many it was offered then
+    considered: int
+    place: int | None
+    of: int
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """Where the time of a case went, and what happened to it on the way."""
+
+    case_id: str
+    site_id: str
+    site_name: str
+    study_uid: str
+    state: CaseState
+    lane: Lane
+    due_at: datetime | None
+    late_by: timedelta | None  # None while it is in time
+    spans: tuple[Spent, ...]
+    longest: Spent | None
+    waited_for_site: timedelta  # how long a reader's questions stopped it
+    declined: int
+    let_pass: int  # offers that ran out unanswered
+    given_back: int  # claims that ended without their work
+    nobody: int  # how often nobody could be asked
+
+
+def why_not_me(hub: Hub, viewer: Viewer, number: str) -> tuple[WhyNot, ...]:
+    """Return why the cases with this accession number are not with the viewer, the newest first.
+
+    Nothing for a number of a site that none of the viewer's hospitals reads for.
+    """
+    physician_id, wanted = require_physician(viewer), number.strip()[:NUMBER_MAX]
+    now = hub.clock()
+    if not wanted:
+        return ()
+    of_study = (Study.site_id == CaseStudy.site_id) & (Study.study_uid == CaseStudy.study_uid)
+    query = (
+        select(Case, site_name(viewer.language))
+        .join(Site, Site.site_id == Case.site_id)
+        .where(
+            exists()
+            .where(CaseStudy.case_id == Case.case_id, of_study, Study.accession_number == wanted)
+            .correlate(Case)
+        )
+        .order_by(Case.created_at.desc())
+        .limit(CASES_MAX)
+    )
+    with hub.transaction() as session:
+        shared = SharedFacts(session, now, hub.policy.workload_points)
+        physician = session.get_one(Physician, physician_id)
+        return tuple(
+            _explain(session, case, name, physician, viewer.language, shared, now)
+            for case, name in session.execute(query).all()
+            if _is_read_by(session, case, physician, now)
+        )
+
+
+def why_late(hub: Hub, viewer: Viewer, case_id: str) -> Lateness:
+    """Return where the time of the case went. Raises NotFound for who does not oversee it."""
+    require(viewer, *WITH_OVERSIGHT)
+    now = hub.clock()
+    with hub.transaction() as session:
+        require_case(session, viewer, case_id, now)
+        case = session.get_one(Case, case_id)
+        moments = (
+            case.exam_started_at,
+            case.first_instance_at,
+            case.ready_at,
+            case.offered_at,
+            case.claimed_at,
+            case.submitted_at,
+            case.signed_at,
+        )
+        spans = tuple(spans_of(moments, now))
+        end = case.signed_at or now
+        offers = _count_offers(session, case_id)
+        hops = _count_hops(session, case_id)
+        name = session.scalars(select(site_name(viewer.language)).where(Site.site_id == case.site_id)).one()
+        study_uid = session.scalars(select(CaseStudy.study_uid).where(CaseStudy.case_id == case_id).limit(1)).one()
+        return Lateness(
+            case_id=case_id,
+            site_id=case.site_id,
+            site_name=name,
+            study_uid=study_uid,
+            state=CaseState(case.state),
+            lane=Lane(case.lane),
+            due_at=case.due_at,
+            late_by=end - case.due_at if case.due_at is not None and end > case.due_at else None,
+            spans=spans,
+            longest=max(spans, key=lambda one: one.lasted, default=None),
+            waited_for_site=timedelta(seconds=case.paused_s),
+            declined=offers.get("declined", 0),
+            let_pass=offers.get("expired", 0),
+            given_back=hops.get("released", 0),
+            nobody=hops.get("unroutable", 0),
+        )
+
+
+def _is_read_by(session: Session, case: Case, physician: Physician, now: datetime) -> bool:
+    today = load_local_date(session, case.site_id, now)
+    agreed = select(Agreement.agreement_id).where(
+        Agreement.requesting_organisation_id.in_(load_lineage(session, case.organisation_id)),
+        Agreement.assisting_organisation_id.in_((physician.organisation_id, *physician.also_at)),
+        Agreement.valid_from <= today,
+        Agreement.valid_until >= today,
+    )
+    return session.scalar(agreed.limit(1)) is not None
+
+
+def _explain(
+    session: Session,
+    case: Case,
+    site: str,
+    physician: Physician,
+    language: str,
+    shared: SharedFacts,
+    now: datetime,
+) -> WhyNot:
+    task, own = find_open_task(session, case.case_id), physician.physician_id
+    place: int | None = None
+    of, words = 0, tuple[str, ...]()
+    if task is not None and task.state == ReadingTaskState.SCHEDULED and case.state in ROUTABLE:
+        facts = load_facts(session, case, task, shared)
+        ranking = rank(facts.case, facts.physicians, facts.agreements, now)
+        order = [candidate.physician_id for candidate in ranking.candidates]
+        place, of = order.index(own) + 1 if own in order else None, len(order)
+        words = tuple(REASONS[language][reason] for reason in ranking.excluded.get(own, ()))
+    of_case = select(ReadingTask.reading_task_id).where(ReadingTask.case_id == case.case_id)
+    decided = select(RoutingDecision).where(RoutingDecision.reading_task_id.in_(of_case))
+    decision = session.scalars(decided.order_by(RoutingDecision.decision_id.desc()).limit(1)).one_or_none()
+    offer = select(Offer.state).where(Offer.reading_task_id.in_(of_case), Offer.physician_id == own)
+    return WhyNot(
+        case_id=case.case_id,
+        site_name=site,
+        modality=case.modality,
+        lane=Lane(case.lane),
+        state=CaseState(case.state),
+        phase=Phase(task.phase) if task is not None else None,
+        held_by_viewer=task is not None and task.holder_id == own,
+        own_offer=session.scalar(offer.order_by(Offer.offered_at.desc()).limit(1)),
+        decided_at=decision.decided_at if decision is not None else None,
+        offered=len(decision.offered_physician_ids) if decision is not None else 0,
+        considered=int(decision.inputs.get("physicians_considered", 0)) if decision is not None else 0,
+        place=place,
+        of=of,
+        words=words,
+    )
+
+
+def _count_offers(session: Session, case_id: str) -> dict[str, int]:
+    of_case = select(ReadingTask.reading_task_id).where(ReadingTask.case_id == case_id)
+    counted = select(Offer.state, func.count()).where(Offer.reading_task_id.in_(of_case)).group_by(Offer.state)
+    return dict(session.execute(counted).all())
+
+
+def _count_hops(session: Session, case_id: str) -> dict[str, int]:
+    counted = (
+        select(CustodyEvent.hop, func.count(func.distinct(CustodyEvent.event_key)))
+        .where(CustodyEvent.case_id == case_id, or_(CustodyEvent.hop == "released", CustodyEvent.hop == "unroutable"))
+        .group_by(CustodyEvent.hop)
+    )
+    return dict(session.execute(counted).all())

@@ -1,0 +1,287 @@
+"""Offering a reading task: facts in, the pure ranking, offers out.
+
+Idempotent by the reading task's id: what is offered already stays, and a task that has moved on is left alone. A task
+for which nobody is eligible is marked on its case in words and tried again; it is never forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from reading_queue.db.network_tables import AgreementVersion
+from reading_queue.db.tables import Agreement, Case, Offer, ReadingTask, RoutingDecision
+from reading_queue.domain.escalation import Escalation, stages_widened
+from reading_queue.domain.routing import (
+    Candidate,
+    Phase,
+    Ranking,
+    choose,
+    describe_nobody,
+    limit_of,
+    rank,
+    still_to_ask,
+)
+from reading_queue.domain.transitions import ROUTABLE, Actor, CaseEvent, CaseState, ReadingTaskState
+from reading_queue.domain.workitem_reports import EventType
+from reading_queue.services.cases.casework import (
+    find_task_locked,
+    find_tasks_locked,
+    launch_route,
+    move_case,
+    record_custody,
+)
+from reading_queue.services.hub import Hub
+from reading_queue.services.patients.identity_doubts import is_held
+from reading_queue.services.routing.escalating import clock_of, end_escalations, raise_escalation
+from reading_queue.services.routing.routing_facts import RoutingFacts, SharedFacts, load_facts
+from reading_queue.services.worklists.workitem_events import report_event
+from storage.contract.hops import Hop
+from storage.contract.identifiers import new_id
+from storage.contract.lanes import Lane
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run of the ranking: what it looked at, what came out, and the offers of the task so far by physician."""
+
+    facts: RoutingFacts
+    ranking: Ranking
+    offers: Mapping[str, Offer]
+
+
+RETRY_UNROUTABLE: Final = timedelta(seconds=60)
+
+
+def route(hub: Hub, reading_task_id: str) -> None:
+    """Offer the reading task to those the ranking puts first. Safe to run any number of times."""
+    now = hub.clock()
+    with hub.transaction() as session:
+        found = find_task_locked(session, reading_task_id)
+        if found is None:
+            log.warning("routing_of_unknown_task", reading_task_id=reading_task_id)
+            return
+        task, case = found
+        _route(session, hub, task, case, SharedFacts(session, now, hub.policy.workload_points, deciding=True), now)
+
+
+def route_together(hub: Hub, reading_task_ids: Sequence[str]) -> None:
+    """Route each of the reading tasks, in one transaction those whose cases nobody else has at the moment.
+
+    What they have in common is read once: a crowd costs much less than its number. Raises what the routing of any of
+    them raises, and then none is routed.
+    """
+    now = hub.clock()
+    with hub.transaction() as session:
+        found = find_tasks_locked(session, reading_task_ids)
+        shared = SharedFacts(session, now, hub.policy.workload_points, deciding=True)
+        for task, case in found:
+            _route(session, hub, task, case, shared, now)
+    routed = {task.reading_task_id for task, _ in found}
+    for reading_task_id in reading_task_ids:
+        if reading_task_id not in routed:
+            route(hub, reading_task_id)
+
+
+def _route(session: Session, hub: Hub, task: ReadingTask, case: Case, shared: SharedFacts, now: datetime) -> None:
+    if task.state != ReadingTaskState.SCHEDULED or case.state not in ROUTABLE or is_held(case, task):
+        return
+    offers = _load_offers(session, task)
+    _expire(offers.values(), now)
+    session.flush()
+    facts = load_facts(session, case, task, shared)
+    ranking = rank(facts.case, facts.physicians, facts.agreements, now)
+    widened = _widened(case, task, now)
+    chosen = choose(ranking, facts.case.lane, hub.policy.offer_width, widened)
+    _hand_on(offers.values(), facts, now)
+    asked = {physician_id for physician_id, offer in offers.items() if offer.state == "open"}
+    if any("assigned_by" in offers[physician_id].why for physician_id in asked):
+        return  # a coordinator has chosen who is asked
+    fresh = still_to_ask(chosen, asked, hub.policy.offer_width * (1 + widened))
+    if fresh:
+        _offer(session, hub, case, task, fresh, _Run(facts, ranking, offers), now)
+    elif not asked:
+        _mark_unroutable(session, case, task, _Run(facts, ranking, offers), now)
+
+
+def _widened(case: Case, task: ReadingTask, now: datetime) -> int:
+    """Return how many further stages the clock of an interpretation asks."""
+    clock = clock_of(case)
+    return stages_widened(clock, now) if clock is not None and task.phase == Phase.INTERPRETATION else 0
+
+
+def expire_offers_of(session: Session, task: ReadingTask, now: datetime) -> int:
+    """Close the task's offers whose time has run out; return how many."""
+    expired = _expire(_load_offers(session, task).values(), now)
+    session.flush()
+    return expired
+
+
+def _load_offers(session: Session, task: ReadingTask) -> dict[str, Offer]:
+    """Return every offer of the task by its physician: there is one at most."""
+    of_task = session.scalars(select(Offer).where(Offer.reading_task_id == task.reading_task_id))
+    return {offer.physician_id: offer for offer in of_task}
+
+
+def _expire(offers: Iterable[Offer], now: datetime) -> int:
+    overdue = [offer for offer in offers if offer.state == "open" and offer.expires_at <= now]
+    for offer in overdue:
+        offer.state = "expired"
+        offer.answered_at = now
+    return len(overdue)
+
+
+def _hand_on(offers: Iterable[Offer], facts: RoutingFacts, now: datetime) -> None:
+    """End the offers to those who have gone away: others are asked in their place."""
+    away = {one.physician_id for one in facts.physicians if one.away}
+    for offer in offers:
+        if offer.state == "open" and offer.physician_id in away:
+            offer.state = "withdrawn"
+            offer.answered_at = now
+
+
+def give_offer(
+    session: Session, hub: Hub, task: ReadingTask, candidate: Candidate, now: datetime, *, why: Mapping[str, Any]
+) -> None:
+    """Show the task to one physician, again where an earlier offer of it has ended."""
+    earlier = _load_offers(session, task).get(candidate.physician_id)
+    _give_offer(session, hub, task, earlier, candidate, now, why)
+
+
+def _give_offer(
+    session: Session,
+    hub: Hub,
+    task: ReadingTask,
+    earlier: Offer | None,
+    candidate: Candidate,
+    now: datetime,
+    why: Mapping[str, Any],
+) -> None:
+    offer = earlier or Offer(
+        offer_id=new_id(), reading_task_id=task.reading_task_id, physician_id=candidate.physician_id
+    )
+    offer.agreement_id = candidate.agreement_id
+    offer.state = "open"
+    offer.offered_at = now
+    offer.expires_at = now + timedelta(seconds=hub.policy.offer_ttl_s)
+    offer.answered_at = None
+    offer.why = dict(why)
+    session.add(offer)
+    report_event(session, task, EventType.STATE_REPORT)  # it stands in the worklist of one more physician
+    report_event(session, task, EventType.ASSIGNED)
+
+
+def _offer(
+    session: Session,
+    hub: Hub,
+    case: Case,
+    task: ReadingTask,
+    candidates: Sequence[Candidate],
+    run: _Run,
+    now: datetime,
+) -> None:
+    ranking = run.ranking
+    decision = _keep_decision(session, task, candidates, run, now)
+    places = {one.physician_id: place for place, one in enumerate(ranking.candidates, start=1)}
+    for candidate in candidates:
+        why = {**candidate.why(), "place": places[candidate.physician_id], "of": len(ranking.candidates)}
+        _give_offer(session, hub, task, run.offers.get(candidate.physician_id), candidate, now, why)
+    move_case(case, CaseEvent.OFFER, Actor.SYSTEM)
+    case.unroutable_reason = None
+    end_escalations(session, case.case_id, frozenset({Escalation.NOBODY}), now)
+    if task.phase == Phase.INTERPRETATION:
+        case.offered_at = case.offered_at or now
+        _tighten_due(session, case, {candidates[0].agreement_id})
+    hop = Hop.REVIEW_OFFERED if task.phase == Phase.VERIFICATION else Hop.OFFERED
+    record_custody(
+        session,
+        case,
+        hop,
+        f"offered:{decision.decision_id}",
+        now,
+        detail={"reading_task_id": task.reading_task_id, "physician_ids": decision.offered_physician_ids},
+    )
+    log.info("reading_task_offered", reading_task_id=task.reading_task_id, case_id=case.case_id, offers=len(candidates))
+
+
+def tighten_due_by_offers(session: Session, case: Case, task: ReadingTask) -> None:
+    """Set when the report is due by the agreements under which the task is offered now: the earliest counts."""
+    offered = select(Offer.agreement_id).where(Offer.reading_task_id == task.reading_task_id, Offer.state == "open")
+    _tighten_due(session, case, set(session.scalars(offered)))
+
+
+def _tighten_due(session: Session, case: Case, agreement_ids: Collection[str]) -> None:
+    """Set when the report is due by the agreements' own limits, where they have one for this lane."""
+    limits = session.scalars(select(Agreement.time_limits_min).where(Agreement.agreement_id.in_(agreement_ids)))
+    minutes = limit_of(limits, Lane(case.lane))
+    if minutes is not None:
+        due_at = (case.exam_started_at or case.first_instance_at) + timedelta(minutes=minutes)
+        of_channel = case.due_at if case.green_channel is not None else None  # an agreement never makes it longer
+        case.due_at = due_at if of_channel is None else min(due_at, of_channel)
+        case.look_again_at = None
+
+
+def _mark_unroutable(session: Session, case: Case, task: ReadingTask, run: _Run, now: datetime) -> None:
+    """Say on the case why nobody can be asked, go back to READY, and try again later."""
+    ranking = run.ranking
+    reason = describe_nobody(ranking.counts())
+    if case.state == CaseState.OFFERED:
+        move_case(case, CaseEvent.OFFERS_EXHAUSTED, Actor.SYSTEM)
+    raise_escalation(session, case, Escalation.NOBODY, now)
+    if case.unroutable_reason != reason:
+        case.unroutable_reason = reason
+        decision = _keep_decision(session, task, [], run, now)
+        record_custody(
+            session,
+            case,
+            Hop.UNROUTABLE,
+            f"unroutable:{decision.decision_id}",
+            now,
+            detail={"reading_task_id": task.reading_task_id, "excluded": ranking.counts()},
+        )
+        log.warning("reading_task_unroutable", reading_task_id=task.reading_task_id, excluded=ranking.counts())
+    launch_route(session, now, task.reading_task_id, due_at=now + RETRY_UNROUTABLE)
+
+
+def _keep_decision(
+    session: Session,
+    task: ReadingTask,
+    offered: Sequence[Candidate],
+    run: _Run,
+    now: datetime,
+) -> RoutingDecision:
+    """Keep what explains this run: whom it offered, the counts by reason, and what it looked at."""
+    facts, ranking = run.facts, run.ranking
+    agreement_ids = sorted(agreement.agreement_id for agreement in facts.agreements)
+    present = select(AgreementVersion.agreement_id, AgreementVersion.number).where(
+        AgreementVersion.agreement_id.in_(agreement_ids), AgreementVersion.replaced_at.is_(None)
+    )
+    decision = RoutingDecision(
+        reading_task_id=task.reading_task_id,
+        decided_at=now,
+        offered_physician_ids=[candidate.physician_id for candidate in offered],
+        excluded_counts=ranking.counts(),
+        inputs={
+            "lane": Lane(facts.case.lane).value,
+            "phase": facts.case.phase.value,
+            "modality": facts.case.modality,
+            "body_region": facts.case.body_region,
+            "organisation_ids": list(facts.case.organisation_ids),
+            "local_date": facts.case.local_date.isoformat(),
+            "agreement_ids": agreement_ids,
+            "agreement_versions": dict(session.execute(present).all()),
+            "physicians_considered": len(facts.physicians),
+            "task_version": task.version,
+        },
+    )
+    session.add(decision)
+    session.flush()
+    return decision

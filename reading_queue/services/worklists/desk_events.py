@@ -1,0 +1,150 @@
+"""Telling open desks that something has changed: `tell` where it changes, `read_events` for who passes it on.
+
+Durable for an hour: a row for each change, in the transaction of the change; NOTIFY only wakes. A reader follows a
+cursor of transaction and number, and sees a transaction's rows only when no older one is open any more: nothing slips
+through that commits late. What is told are ids; whoever is told asks for the rest with their own right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import BigInteger, Text, cast, delete, func, literal, select, tuple_
+from sqlalchemy.orm import Session
+
+from reading_queue.db.event_tables import DeskEvent
+from reading_queue.db.tables import Offer, ReadingTask
+from reading_queue.domain.roles import Role
+from reading_queue.services.access.visibility import Viewer, visible_sites
+from reading_queue.services.hub import Hub
+
+CHANNEL: Final = "desk_events"
+KEPT: Final = timedelta(hours=1)
+BATCH: Final = 500
+ROAD: Final = "road"
+PRESENCE: Final = "presence"
+_TOLD: Final = "desk_events_told"
+
+
+class Cursor(NamedTuple):
+    """How far somebody has been told."""
+
+    transaction_id: int
+    event_id: int
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor | None:
+        """Return the cursor that `str` wrote, None for anything else."""
+        transaction, _, number = text.partition("-")
+        if not (transaction.isdecimal() and number.isdecimal() and len(text) <= 40 and text.isascii()):
+            return None
+        return cls(int(transaction), int(number))
+
+    def __str__(self) -> str:
+        return f"{self.transaction_id}-{self.event_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One change, and whom it concerns beside those who follow the site."""
+
+    cursor: Cursor
+    kind: str
+    site_id: str
+    case_id: str | None
+    physician_ids: frozenset[str]  # to whom a task of the case is or was offered
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """What concerns one person."""
+
+    sites: frozenset[str]
+    physician_id: str | None
+    oversees: bool = False
+
+    def includes(self, told: Told) -> bool:
+        """Return whether they are told of it."""
+        if told.kind == PRESENCE:
+            return self.oversees
+        return told.site_id in self.sites or self.physician_id in told.physician_ids
+
+
+def tell(session: Session, kind: str, site_id: str, case_id: str | None = None) -> None:
+    """Write that something has changed; a case of which one transaction has told already is not told of again."""
+    told: set[Any] = session.info.setdefault(_TOLD, set())
+    if (site_id, case_id) in told:
+        return
+    if not told:
+        session.execute(select(func.pg_notify(CHANNEL, "")))
+    told.add((site_id, case_id))
+    session.add(DeskEvent(kind=kind, site_id=site_id, case_id=case_id))
+
+
+def tell_overseers(session: Session) -> None:
+    """Write that who is there has changed, which concerns all who oversee."""
+    tell(session, PRESENCE, "")
+
+
+def find_audience(hub: Hub, viewer: Viewer) -> Audience:
+    """Return what concerns the viewer now."""
+    with hub.transaction() as session:
+        sites = visible_sites(session, viewer, hub.clock())
+    physician_id = viewer.physician_id if viewer.role is Role.PHYSICIAN else None
+    return Audience(sites, physician_id, viewer.role in (Role.COORDINATOR, Role.ADMINISTRATOR))
+
+
+def find_end(hub: Hub) -> Cursor:
+    """Return the cursor after which everything is new that commits from now on."""
+    with hub.transaction() as session:
+        return Cursor(session.scalar(select(oldest_open())) or 0, 0)
+
+
+def is_kept(hub: Hub, cursor: Cursor) -> bool:
+    """Return whether everything after the cursor can still be told: nothing that came later is forgotten yet."""
+    with hub.transaction() as session:
+        oldest = session.scalar(select(func.min(DeskEvent.transaction_id)))
+        newest_forgotten = session.scalar(select(oldest_open())) if oldest is None else oldest
+    return newest_forgotten is None or cursor.transaction_id >= newest_forgotten
+
+
+def read_events(hub: Hub, after: Cursor, limit: int = BATCH) -> Sequence[Told]:
+    """Return what came after the cursor, in the order in which everybody is told of it, at most `limit`."""
+    asked = (
+        select(Offer.physician_id)
+        .join(ReadingTask, ReadingTask.reading_task_id == Offer.reading_task_id)
+        .where(ReadingTask.case_id == DeskEvent.case_id)
+        .correlate(DeskEvent)
+    )
+    found = (
+        select(DeskEvent, func.array(asked.scalar_subquery()))
+        .where(
+            tuple_(DeskEvent.transaction_id, DeskEvent.event_id)
+            > tuple_(literal(after.transaction_id, BigInteger), literal(after.event_id, BigInteger)),
+            DeskEvent.transaction_id < oldest_open(),
+        )
+        .order_by(DeskEvent.transaction_id, DeskEvent.event_id)
+        .limit(limit)
+    )
+    with hub.transaction() as session:
+        rows = session.execute(found).all()
+    return [
+        Told(Cursor(row.transaction_id, row.event_id), row.kind, row.site_id, row.case_id, frozenset(asked))
+        for row, asked in rows
+    ]
+
+
+def prune_events(hub: Hub) -> int:
+    """Forget what is older than anybody's connection; return how many rows."""
+    old = select(DeskEvent.event_id).where(DeskEvent.at < func.now() - KEPT).order_by(DeskEvent.at).limit(BATCH)
+    with hub.transaction() as session:
+        gone = delete(DeskEvent).where(DeskEvent.event_id.in_(old)).returning(DeskEvent.event_id)
+        return len(session.execute(gone).all())
+
+
+def oldest_open() -> Any:
+    """Return the oldest transaction that is still open: what is told of later ones is not whole yet."""
+    return cast(cast(func.pg_snapshot_xmin(func.pg_current_snapshot()), Text), BigInteger)
