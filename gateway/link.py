@@ -17,6 +17,7 @@ from gateway.forwarder.giving_again import GivingAgain
 from gateway.forwarder.steps import TransferSteps
 from gateway.hub import HubClient, SigningIdentity
 from gateway.hub.course import CourseSync
+from gateway.hub.identity_doubts import IdentitySync
 from gateway.hub.news import HubNews
 from gateway.hub.orders import OrderSync
 from gateway.hub.reach import Reach
@@ -107,6 +108,7 @@ class HubLink:
             Loop("line", self._watch_line),
             Loop("orders", OrderSync(journal, self._client, retry_delay_max_s=self._retry_s).step),
             Loop("courses", CourseSync(journal, self._client, retry_delay_max_s=self._retry_s).step),
+            Loop("identity-doubts", IdentitySync(journal, self._client, retry_delay_max_s=self._retry_s).step),
             Loop("hub-news", self._build_news(spool).step),
             *self._build_priors(expect),
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -14,9 +14,11 @@ from gateway.console.keys import DESK, Desk, get_viewer, in_thread
 from gateway.console.language import in_words
 from gateway.console.parsing import Form, field, id_of, study_of
 from gateway.console.rights import EVERYBODYS, LIMITS_MBIT_S, OPERATORS
+from gateway.identity_settling import settle_identity
 from gateway.journal.database import Journal
 from gateway.operations import Asker, NotPossible
 from storage.contract.identifiers import Uid
+from storage.contract.identity_doubts import CorrectedPerson, SettlementKind
 from storage.contract.lanes import Lane
 from storage.screens.requests import redirect
 
@@ -37,13 +39,14 @@ CASE_OPERATIONS: Final[dict[str, Callable[[Form], StudyOperation]]] = {
     ),
     "withdraw": lambda form: partial(site_acts.withdraw_study, words=field(form, "words")),
     "resubmit": lambda form: partial(site_acts.resubmit_study, words=field(form, "words")),
+    "identity": lambda form: partial(settle_identity, **_settlement(form)),
 }
 
 
 async def act_on_study(request: web.Request) -> web.StreamResponse:
     """Do what the address names with the study: pause, resume, cancel, requeue, complete, lane.
 
-    Or with its case at the hub: answer, withdraw, resubmit.
+    Or with its case at the hub: answer, withdraw, resubmit, identity.
     """
     verb, study_uid = request.match_info["verb"], study_of(request)
     form: Form = await request.post()
@@ -133,6 +136,24 @@ async def ask(request: web.Request, operation: Callable[..., object], *args: obj
         return await in_thread(request, operation, *args)
     except NotPossible as exc:
         raise ActionNotPossible(in_words(str(exc))) from exc
+
+
+def _settlement(form: Form) -> dict[str, Any]:
+    """Return how a form settles whose the case is. Raises Invalid."""
+    try:
+        kind = SettlementKind(field(form, "kind"))
+        person = _person(form) if kind is SettlementKind.CORRECT else None
+    except ValueError as exc:
+        raise Invalid from exc
+    named = {name: field(form, name) for name in ("conflict_id", "facts_sha256", "reason")}
+    return {"kind": kind, "person": person, **named}
+
+
+def _person(form: Form) -> CorrectedPerson:
+    """Return who the order shall name. Raises ValueError."""
+    birth_date, kind = field(form, "birth_date"), field(form, "identity_kind")
+    typed = {name: field(form, name) for name in ("patient_name", "sex", "identity_number")}
+    return CorrectedPerson.model_validate({**typed, "birth_date": birth_date or None, "identity_kind": kind or None})
 
 
 def _change_lane(lane: str, journal: Journal, asker: Asker, study_uid: Uid) -> None:

@@ -15,10 +15,11 @@ from gateway.completeness import Because
 from gateway.importing.joining import WORDS as JOIN_WORDS
 from gateway.importing.joining import Joined
 from gateway.journal.actions import record_action
-from gateway.journal.course import list_waiting, refused_acts
+from gateway.journal.course import ActRow, list_waiting, refused_acts
 from gateway.journal.database import Journal, from_text, to_text
 from gateway.journal.hub_news import HubContact, load_contact
 from gateway.journal.identity import find_identity
+from gateway.journal.identity_doubts import SettlementRow, list_unsettled, refused_settlements
 from gateway.journal.line import read_line
 from gateway.journal.order_messages import list_messages
 from gateway.journal.orders import refused_orders
@@ -77,6 +78,7 @@ def list_matters(
         *_health(journal, spool, contact, now, disk_floor_bytes, accounts_offline),
         *_void(journal),
         *_asked(journal),
+        *_doubted(journal),
         *_stuck_transfers(journal),
         *_given_up(journal, now),
         *_undelivered(journal),
@@ -100,6 +102,14 @@ def _asked(journal: Journal) -> list[Matter]:
     ]
 
 
+def _doubted(journal: Journal) -> list[Matter]:
+    """Return the studies whose order and images do not seem to be of one person, until somebody here has decided."""
+    return [
+        Matter("identity_doubted" if one.holds else "identity_doubted_urgent", one.found_at, one.study_uid)
+        for one in list_unsettled(journal, ROWS_MAX)
+    ]
+
+
 def _void(journal: Journal) -> list[Matter]:
     """Return the reports that the hub has declared void, until somebody here has taken them out of the record."""
     rows = journal.read(
@@ -117,9 +127,11 @@ def _void(journal: Journal) -> list[Matter]:
 def _refused_acts(journal: Journal) -> list[Matter]:
     """Return what people here did about cases and the hub did not do, until somebody has seen it."""
     settled = {row["subject"] for row in journal.read("SELECT subject FROM actions WHERE verb = ?", (SETTLED,))}
+    refused: list[ActRow | SettlementRow] = [*refused_acts(journal, ROWS_MAX)]
+    refused += refused_settlements(journal, ROWS_MAX)
     return [
         Matter("act_refused", row.act.at, row.act.study_uid, row.problem, settles=f"act-{row.act.act_id}")
-        for row in refused_acts(journal, ROWS_MAX)
+        for row in refused
         if f"act-{row.act.act_id}" not in settled
     ]
 

@@ -25,6 +25,7 @@ from gateway.console.studies import (
 from gateway.console.study_view import load_study
 from gateway.journal.actions import record_action
 from storage.contract.lanes import Lane
+from storage.contract.national_id import IdentityKind
 from storage.screens.requests import is_refresh, redirect
 
 LIST = "/studies"
@@ -77,6 +78,7 @@ async def study(request: web.Request) -> web.StreamResponse:
         lanes=tuple(Lane),
         operators=OPERATORS,
         may_withdraw=line.stage in MAY_WITHDRAW,
+        identity_kinds=tuple(IdentityKind),
         now=desk.clock(),
         done=field(request.query, "done"),
     )

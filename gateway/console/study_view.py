@@ -14,10 +14,12 @@ from gateway.journal.course import ActRow, acts_of, find_course
 from gateway.journal.custody import custody_of
 from gateway.journal.database import Journal, from_text
 from gateway.journal.hub_news import hub_events_of
-from gateway.journal.orders import OrderRow, find_for_study
+from gateway.journal.identity_doubts import SettlementRow, doubts_of, settlements_of
+from gateway.journal.orders import OrderRow, find_for_study, find_order
 from storage.contract.course import CaseCourse
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Uid
+from storage.contract.identity_doubts import IdentityDoubt
 
 _ORDER: Final = {hop: number for number, hop in enumerate(Hop)}
 QUARANTINED_MAX: Final = 50
@@ -61,16 +63,26 @@ class StudyView:
     images_kept: int  # the rest has left this gateway after its keep period
     course: CaseCourse | None  # what its case waits for, as the hub last said
     acts: tuple[ActRow, ...]  # what people here did about it, newest first
+    doubts: tuple[IdentityDoubt, ...]  # whose it is, as the hub last said, newest first
+    settlements: tuple[SettlementRow, ...]  # how people here settled such doubts, newest first
+    settled_by: str  # the name of who made the newest
+    written_names: Mapping[str, str]  # by order in doubt: the patient's name as the order has it
 
     @property
     def is_acting(self) -> bool:
         """Return whether something that was done here is still on its way to the hub."""
         return any(row.state == "due" for row in self.acts)
 
+    @property
+    def settling(self) -> frozenset[str]:
+        """Return the doubts of which a settlement is on its way to the hub."""
+        return frozenset(row.act.conflict_id for row in self.settlements if row.state == "due")
+
 
 def load_study(journal: Journal, line: StudyLine) -> StudyView:
     """Return what the journal knows of a study."""
     study_uid = line.study_uid
+    doubts, settlements = tuple(doubts_of(journal, study_uid)), tuple(settlements_of(journal, study_uid))
     senders = journal.read(
         "SELECT DISTINCT calling_ae_title FROM instances WHERE study_uid = ? ORDER BY 1", (study_uid,)
     )
@@ -91,7 +103,16 @@ def load_study(journal: Journal, line: StudyLine) -> StudyView:
         images_kept=kept,
         course=find_course(journal, study_uid),
         acts=tuple(acts_of(journal, study_uid)),
+        doubts=doubts,
+        settlements=settlements,
+        settled_by=names_of(journal).get(settlements[0].act.account_id, "") if settlements else "",
+        written_names=_written_names(journal, doubts),
     )
+
+
+def _written_names(journal: Journal, doubts: Sequence[IdentityDoubt]) -> dict[str, str]:
+    rows = (find_order(journal, doubt.order_id) for doubt in doubts)
+    return {row.order.order_id: row.order.patient_name for row in rows if row is not None}
 
 
 def _differences(ledger: Sequence[LedgerLine], order: OrderRow | None) -> tuple[str, ...]:

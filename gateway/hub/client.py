@@ -23,6 +23,7 @@ from gateway.hub.errors import HubError, HubRefused, HubUnreachable
 from gateway.hub.nonces import NonceStore
 from gateway.hub.reach import Reach
 from storage.contract.course import CoursesAnswer, SiteActs, SiteActsAnswer
+from storage.contract.identity_doubts import IdentityDoubtsAnswer, IdentitySettlements
 from storage.contract.manifest import Manifest, WireModel
 from storage.contract.priors import PriorOutcome, PriorRequestPage
 from storage.contract.signing import RequestSigner, sign_request
@@ -55,6 +56,7 @@ from storage.contract.wire import (
 
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 COURSES_PATH: Final = "/gateway/v1/courses"
+DOUBTS_PATH: Final = "/gateway/v1/identity-doubts"
 ALREADY_THERE: Final = 412  # a signed If-None-Match: * says that this very pack was put before
 
 
@@ -203,6 +205,15 @@ class HubClient:
     def report_site_acts(self, batch: SiteActs) -> SiteActsAnswer:
         """Hand over what people at the clinic did with cases, in order."""
         return parse_answer(SiteActsAnswer, self._exchange("POST", "/gateway/v1/site-acts", _to_json(batch)).body)
+
+    def fetch_doubts(self) -> IdentityDoubtsAnswer:
+        """Return what nobody has settled of the question whose the site's cases are."""
+        return parse_answer(IdentityDoubtsAnswer, self._exchange("GET", DOUBTS_PATH).body)
+
+    def report_settlements(self, batch: IdentitySettlements) -> SiteActsAnswer:
+        """Hand over how people at the clinic settled such doubts, in order."""
+        answer = self._exchange("POST", "/gateway/v1/identity-settlements", _to_json(batch))
+        return parse_answer(SiteActsAnswer, answer.body)
 
     def fetch_events(self, since: datetime | None) -> HubEventsAnswer:
         """Return the hub's own events about the site's studies since a time of the hub's clock."""

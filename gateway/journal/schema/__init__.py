@@ -17,6 +17,7 @@ from gateway.journal.schema import (
     control,
     course,
     first,
+    identity_doubts,
     import_orders,
     imports,
     line,
@@ -60,6 +61,7 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
     (step_devices.STATEMENTS,),
     (course.STATEMENTS,),
     (order_messages.STATEMENTS,),
+    (identity_doubts.STATEMENTS,),
 )
 SCHEMA_VERSION: Final = len(VERSIONS)
 

@@ -6,6 +6,7 @@ Acts may come again after a lost answer and then change nothing. A site learns o
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -85,7 +86,7 @@ def accept_acts(hub: Hub, gateway: GatewayIdentity, batch: SiteActs) -> SiteActs
 
 def _do(hub: Hub, gateway: GatewayIdentity, act: SiteAct) -> None:
     with hub.transaction() as session:
-        viewer = _load_viewer(session, gateway.site_id, act)
+        viewer = load_actor(session, gateway.site_id, act.account_id, act.at)
         case_id = find_case_of(session, gateway.site_id, act.study_uid)
         if case_id is None:
             raise NotFound("the hub has no case of this study")
@@ -106,12 +107,16 @@ def _require_request(session: Session, request_id: str, case_id: str) -> None:
         raise NotFound("there is no such question")
 
 
-def _load_viewer(session: Session, site_id: str, act: SiteAct) -> Viewer:
-    """Return the account as whom the act is done: the gateway has checked the password, the hub checks the right."""
+def load_actor(session: Session, site_id: str, account_id: str, at: datetime) -> Viewer:
+    """Return the account as whom an act is done: the gateway has checked the password, the hub checks the right.
+
+    Raises:
+        NotOfThisSite: it is no account of the site. Forbidden: its role does not act for the site.
+    """
     row = session.execute(
         select(Account, Organisation)
         .join(Organisation, Organisation.organisation_id == Account.organisation_id)
-        .where(Account.account_id == act.account_id)
+        .where(Account.account_id == account_id)
     ).one_or_none()
     if row is None or row[1].site_id != site_id or row[0].disabled_at is not None:
         raise NotOfThisSite
@@ -127,7 +132,7 @@ def _load_viewer(session: Session, site_id: str, act: SiteAct) -> Viewer:
         site_id=site_id,
         physician_id=None,
         language=account.language,
-        authenticated_at=act.at,
+        authenticated_at=at,
     )
 
 

@@ -1,7 +1,8 @@
 """What a person does about a doubt whose a case is: confirms it, takes the order from the study, or corrects the order.
 
 Durable: how each doubt ended, by whom and why. Doing the same again changes nothing. Whoever may follow the case at its
-site or oversees it may do it; the case is offered as soon as no doubt is open.
+site or oversees it may do it; the case is offered as soon as no doubt is open. What is told by a gateway's console was
+seen there some time ago: it is not done where order or images have changed since.
 """
 
 from __future__ import annotations
@@ -29,8 +30,23 @@ from reading_queue.services.patients.identity_doubts import SettledBy, check_ide
 from storage.contract.national_id import IdentityKind
 from storage.contract.orders import Order, explain_faults
 
+_OF_VERSION: Final = {"version", "changed_at"}
 OTHERWISE: Final = "say in a few words how you know"
 _Do = Callable[[Session, Case, IdentityConflict, SettledBy, datetime], None]
+
+
+class IdentityChanged(WrongState):
+    """Order or images have changed since this was decided; look at both sides again."""
+
+    code = "identity_changed"
+
+
+@dataclass(frozen=True, slots=True)
+class AtConsole:
+    """An act of a gateway's console: which it is, and the digest of what was seen there (IdentityConflict)."""
+
+    act_id: str
+    facts_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +67,26 @@ class PersonOfOrder:
         return said
 
 
-def confirm_identity(hub: Hub, viewer: Viewer, conflict_id: str, reason: str) -> None:
+def confirm_identity(
+    hub: Hub, viewer: Viewer, conflict_id: str, reason: str, *, console: AtConsole | None = None
+) -> None:
     """Say that order and images are of the same patient all the same.
 
     Raises:
         NotFound: there is no such doubt, or the viewer may not see its case.
         WrongState: somebody has settled it in another way. Invalid: no reason is given.
+        IdentityChanged: what the console had seen is not so any more.
     """
 
     def do(session: Session, case: Case, doubt: IdentityConflict, by: SettledBy, now: datetime) -> None:
+        _require_seen(doubt, console)
         end_doubt(session, case, doubt, by.settlement, now, by.account_id, by.reason)
         follow_doubts(session, case, now)
 
-    _settle(hub, viewer, conflict_id, Settlement.CONFIRMED, reason, do)
+    _settle(hub, viewer, conflict_id, Settlement.CONFIRMED, reason, do, console)
 
 
-def unlink_order(hub: Hub, viewer: Viewer, conflict_id: str, reason: str) -> None:
+def unlink_order(hub: Hub, viewer: Viewer, conflict_id: str, reason: str, *, console: AtConsole | None = None) -> None:
     """Take the order from the study: it is of another examination. The study is read without it.
 
     Raises:
@@ -74,6 +94,7 @@ def unlink_order(hub: Hub, viewer: Viewer, conflict_id: str, reason: str) -> Non
     """
 
     def do(session: Session, case: Case, doubt: IdentityConflict, by: SettledBy, now: datetime) -> None:
+        _require_seen(doubt, console)
         order = _get_order(session, doubt)
         session.add(
             UnlinkedOrder(
@@ -88,10 +109,18 @@ def unlink_order(hub: Hub, viewer: Viewer, conflict_id: str, reason: str) -> Non
         order.differs = None
         check_identity(session, case, now, by)
 
-    _settle(hub, viewer, conflict_id, Settlement.UNLINKED, reason, do)
+    _settle(hub, viewer, conflict_id, Settlement.UNLINKED, reason, do, console)
 
 
-def correct_order(hub: Hub, viewer: Viewer, conflict_id: str, person: PersonOfOrder, reason: str) -> None:
+def correct_order(
+    hub: Hub,
+    viewer: Viewer,
+    conflict_id: str,
+    person: PersonOfOrder,
+    reason: str,
+    *,
+    console: AtConsole | None = None,
+) -> None:
     """Write a version of the order that says who the patient is; every gateway of the site is told of it.
 
     The doubt stays open when the order contradicts the images still.
@@ -108,13 +137,34 @@ def correct_order(hub: Hub, viewer: Viewer, conflict_id: str, person: PersonOfOr
             order = Order.model_validate(held.model_dump() | changed)
         except ValidationError as error:
             raise Invalid("; ".join(fault.words for fault in explain_faults(error))) from None
+        if not _is_seen(doubt, console):
+            if order.model_dump(exclude=_OF_VERSION) == held.model_dump(exclude=_OF_VERSION):
+                return  # told again after a lost answer, and the images contradict it still
+            raise IdentityChanged
         audit(session, now, PATIENT_RECORD, "U", viewer.account_id, case, event="order_corrected", id=row.order_id)
         put_version(session, hub, row, order, now, by)
 
-    _settle(hub, viewer, conflict_id, Settlement.CORRECTED, reason, do)
+    _settle(hub, viewer, conflict_id, Settlement.CORRECTED, reason, do, console)
 
 
-def _settle(hub: Hub, viewer: Viewer, conflict_id: str, settlement: Settlement, reason: str, do: _Do) -> None:
+def _is_seen(doubt: IdentityConflict, console: AtConsole | None) -> bool:
+    return console is None or console.facts_sha256 == doubt.facts_sha256
+
+
+def _require_seen(doubt: IdentityConflict, console: AtConsole | None) -> None:
+    if not _is_seen(doubt, console):
+        raise IdentityChanged
+
+
+def _settle(
+    hub: Hub,
+    viewer: Viewer,
+    conflict_id: str,
+    settlement: Settlement,
+    reason: str,
+    do: _Do,
+    console: AtConsole | None,
+) -> None:
     now = hub.clock()
     require(viewer, *AT_THE_SITE)
     words = parse_words(reason, OTHERWISE)
@@ -128,6 +178,9 @@ def _settle(hub: Hub, viewer: Viewer, conflict_id: str, settlement: Settlement, 
         doubt = session.get_one(IdentityConflict, conflict_id, populate_existing=True)
         if doubt.ended_at is None:
             do(session, case, doubt, SettledBy(viewer.account_id, settlement, words), now)
+            if console is not None:
+                act = {"act_id": console.act_id, "conflict_id": conflict_id, "settlement": settlement.value}
+                audit(session, now, PATIENT_RECORD, "U", viewer.account_id, case, event="settled_at_console", **act)
         elif doubt.settlement != settlement:
             raise WrongState("somebody has settled this in another way; look again")
 

@@ -12,10 +12,12 @@ from reading_queue.services.access.gateway_auth import fresh_nonce
 from reading_queue.services.arrival import custody, intake
 from reading_queue.services.cases import site_course, site_news
 from reading_queue.services.orders import orders as order_services
+from reading_queue.services.patients import site_identity
 from reading_queue.services.reading import priors
 from reading_queue.services.reports import returns
 from reading_queue.web.gateway_api.authentication import BODY, GATEWAY, HUB, RUN, unsigned
 from storage.contract.course import SiteActs
+from storage.contract.identity_doubts import IdentitySettlements
 from storage.contract.manifest import Manifest, WireModel
 from storage.contract.priors import PriorOutcome
 from storage.contract.wire import (
@@ -133,6 +135,17 @@ async def accept_site_acts(request: web.Request) -> web.Response:
     """POST /site-acts."""
     batch = SiteActs.model_validate_json(request[BODY])
     return _answer(await request.app[RUN](site_course.accept_acts, request.app[HUB], request[GATEWAY], batch))
+
+
+async def identity_doubts(request: web.Request) -> web.Response:
+    """GET /identity-doubts."""
+    return _answer(await request.app[RUN](site_identity.doubts_for_site, request.app[HUB], request[GATEWAY].site_id))
+
+
+async def accept_settlements(request: web.Request) -> web.Response:
+    """POST /identity-settlements."""
+    batch = IdentitySettlements.model_validate_json(request[BODY])
+    return _answer(await request.app[RUN](site_identity.accept_settlements, request.app[HUB], request[GATEWAY], batch))
 
 
 def query_number(request: web.Request, name: str) -> int:

@@ -39,6 +39,8 @@ ROUTES: Final = (
     web.get("/orders", handlers.orders),
     web.get("/courses", handlers.courses),
     web.post("/site-acts", handlers.accept_site_acts),
+    web.get("/identity-doubts", handlers.identity_doubts),
+    web.post("/identity-settlements", handlers.accept_settlements),
 )
 
 

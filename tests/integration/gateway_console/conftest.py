@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
+import playwright.sync_api as playwright
 import pytest
 import urllib3
 
@@ -22,10 +23,13 @@ from gateway.spool.durable import RealFiles
 from gateway.spool.spool import Spool
 from storage.contract.signing import GatewayKey
 from storage.contract.wire import AccountRecord, EnrolmentAnswer
+from tests.support.chromium import running_chromium
 from tests.support.clock import SteerableClock
 from tests.support.waiting import eventually
 
 PASSWORD = "a good password"
+WIDE = playwright.ViewportSize(width=1440, height=900)
+NARROW = playwright.ViewportSize(width=390, height=844)
 TOKEN = re.compile(r'<meta name="csrf-token" content="([^"]*)"')
 
 
@@ -163,3 +167,27 @@ def enrol(journal: Journal, clock: SteerableClock) -> None:
         hub_time=clock(),
     )
     save_identity(journal, answer, clock())
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[playwright.Browser]:
+    with running_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(clinic: Clinic, chromium: playwright.Browser) -> Iterator[playwright.Page]:
+    """A page of somebody who is logged in; what the browser complains of fails the test."""
+    context = chromium.new_context(viewport=WIDE)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{clinic.url}/login")
+    page.fill("input[name=login]", "tech")
+    page.fill("input[name=password]", PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/studies")
+    yield page
+    context.close()
+    assert complaints == []

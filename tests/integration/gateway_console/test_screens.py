@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from gateway.importing.joining import Joined
 from gateway.journal.imports import Progress, add_import, begin_import, list_imports, note_joined, note_progress
@@ -15,13 +14,11 @@ from gateway.journal.orders import list_orders, note_order_refused
 from gateway.orders import enter_order
 from gateway.settings import GatewaySettings
 from storage.contract.orders import OrderOrigin, OrderState
-from tests.integration.gateway_console.conftest import PASSWORD, Clinic, enrol
+from tests.integration.gateway_console.conftest import NARROW, PASSWORD, WIDE, Clinic, enrol
 from tests.integration.gateway_console.day import Day, whole_day
-from tests.support.chromium import running_chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("console_screens")]
 
-WIDE, NARROW = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
 TOUCH_MIN_PX = 40
 ORDER = {
     "patient_number": "ZY-2026-0000012345",
@@ -36,12 +33,6 @@ ORDER = {
     "requesting_physician": "李^明",
     "contact_phone": "13800000000",
 }
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with running_chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -75,24 +66,6 @@ def day(clinic: Clinic) -> Day:
 def association_of(clinic: Clinic, day: Day) -> str:
     rows = clinic.journal.read("SELECT association_id FROM instances WHERE study_uid = ?", (day.studies[0],))
     return str(rows[0]["association_id"])
-
-
-@pytest.fixture
-def page(clinic: Clinic, chromium: Browser) -> Iterator[Page]:
-    """A page of somebody who is logged in; what the browser complains of fails the test."""
-    context = chromium.new_context(viewport=WIDE)
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(f"{clinic.url}/login")
-    page.fill("input[name=login]", "tech")
-    page.fill("input[name=password]", PASSWORD)
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/studies")
-    yield page
-    context.close()
-    assert complaints == []
 
 
 def addresses(day: Day) -> dict[str, str]:
