@@ -21,7 +21,14 @@ from zoneinfo import ZoneInfo
 
 from gateway.targets import MessageSettings
 from storage.contract.orders import Order
-from storage.contract.signed_report import ReportedFinding, ReportedOpinion, ReportedStudy, Signatory, SignedReport
+from storage.contract.signed_report import (
+    SINGLE_PHYSICIAN_WORDS,
+    ReportedFinding,
+    ReportedOpinion,
+    ReportedStudy,
+    Signatory,
+    SignedReport,
+)
 from storage.hl7.message import CONTROL_ID_CHARACTERS_MAX, composite, encode, escape, header, segment
 
 # LOINC codes of imaging reports by modality, as in the SR (DICOM CID 7000).
@@ -170,6 +177,13 @@ def _visit(report: SignedReport, settings: MessageSettings, orders: Mapping[str,
         yield segment("PV1", {1: "1", 2: str(order.visit_kind), 19: visit})
 
 
+def _single(report: SignedReport) -> list[_Result]:
+    """Return that one physician alone signed it, nothing where two did."""
+    if report.single_physician is None:
+        return []
+    return [_Result("FT", composite("48767-8", "Annotation comment", "LN"), escape(SINGLE_PHYSICIAN_WORDS))]
+
+
 def _order(
     report: SignedReport,
     settings: MessageSettings,
@@ -213,6 +227,7 @@ def _order(
     ]
     if report.recommendation:
         results.append(_Result("FT", composite("18783-1", "Recommendations", "LN"), escape(report.recommendation)))
+    results += _single(report)
     if number == 1:  # what is about all of its studies is told once
         results += map(_measurement, report.measurements)
         results += (_opinion(one, report) for one in report.opinions)

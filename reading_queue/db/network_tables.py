@@ -36,6 +36,7 @@ class AgreementVersion(Base):
     valid_from: Mapped[date] = mapped_column(Date)
     valid_until: Mapped[date] = mapped_column(Date)
     cases_per_day_max: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    single_physician: Mapped[bool] = mapped_column(server_default="false")
     recorded_at: Mapped[datetime]
     recorded_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))  # nobody: a command on the hub
     recorded_as: Mapped[str] = mapped_column(server_default="")  # who ran the command

@@ -46,6 +46,7 @@ class Agreement(Base):
     valid_from: Mapped[date] = mapped_column(Date)
     valid_until: Mapped[date] = mapped_column(Date)
     cases_per_day_max: Mapped[dict[str, Any]] = mapped_column(server_default="{}")  # by modality, "all" for together
+    single_physician: Mapped[bool] = mapped_column(server_default="false")  # plain films may be signed by one alone
     recorded_at: Mapped[datetime]
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reading_queue.documents.fonts import FontSet, FontsUnusable, load_fonts
-from reading_queue.documents.words import amendment_line, finding_line, opinion_line
+from reading_queue.documents.words import amendment_line, finding_line, opinion_line, single_line
 from reading_queue.domain.report import ReportContent, Signatory
 from reading_queue.domain.roles import Title
 from storage.contract.lanes import Lane
@@ -104,19 +104,29 @@ def _page(content: ReportContent, content_sha256: str, created_at: datetime) -> 
                 ("影像诊断", content.impression),
                 ("建议", content.recommendation),
                 ("版本说明", amendment_line(content)),
+                ("签发说明", single_line(content)),
                 ("测量", "\n".join(map(finding_line, content.measurements))),
                 ("关键图像", "；".join(map(finding_line, content.key_images))),
                 ("会诊意见", "\n".join(opinion_line(one, created_at.tzinfo) for one in content.opinions)),
             )
             if text.strip()
         ],
-        "signatures": [
-            _signature("报告医师", "报告时间", content.author, content.submitted_at.astimezone(created_at.tzinfo)),
-            _signature("审核医师", "审核时间", content.verifier, local),
-        ],
+        "signatures": _signatures(content, created_at),
+        "single": content.single_physician is not None,
         "report_number": content.report_id,
         "digest": content_sha256,
     }
+
+
+def _signatures(content: ReportContent, created_at: datetime) -> list[dict[str, str]]:
+    submitted = content.submitted_at.astimezone(created_at.tzinfo)
+    signed = content.signed_at.astimezone(created_at.tzinfo)
+    if content.single_physician is not None:
+        return [_signature("签发医师", "签发时间", content.verifier, signed)]
+    return [
+        _signature("报告医师", "报告时间", content.author, submitted),
+        _signature("审核医师", "审核时间", content.verifier, signed),
+    ]
 
 
 def _signature(role: str, when: str, physician: Signatory, at: datetime) -> dict[str, str]:

@@ -25,7 +25,7 @@ from reading_queue.documents.headers import (
     person_name,
     to_part10,
 )
-from reading_queue.documents.words import amendment_line, finding_line
+from reading_queue.documents.words import amendment_line, finding_line, single_line
 from reading_queue.domain.report import ReportContent, ReportedStudy, Signatory
 from storage.contract.identifiers import Uid
 from storage.contract.signed_report import ReportedFinding, ReportedOpinion
@@ -214,6 +214,7 @@ def _sections(content: ReportContent, created_at: datetime) -> list[Dataset]:
         (("19005-8", "LN", "Impressions"), ("121073", "DCM", "Impression"), content.impression),
         (("18783-1", "LN", "Recommendations"), ("121075", "DCM", "Recommendation"), content.recommendation),
         (("55107-7", "LN", "Addendum"), ("121071", "DCM", "Finding"), amendment_line(content)),
+        (("48767-8", "LN", "Annotation comment"), ("121106", "DCM", "Comment"), single_line(content)),
     ]
     written = [_section(heading, concept, text) for heading, concept, text in sections if text.strip()]
     return [

@@ -10,7 +10,13 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Final
 
 from reading_queue.domain.roles import Title
-from storage.contract.signed_report import AmendmentKind, ReportedFinding, ReportedOpinion, SignedReport
+from storage.contract.signed_report import (
+    SINGLE_PHYSICIAN_WORDS,
+    AmendmentKind,
+    ReportedFinding,
+    ReportedOpinion,
+    SignedReport,
+)
 from storage.dicom.person_name import display_name
 
 MINUTE: Final = "%Y-%m-%d %H:%M"
@@ -63,6 +69,11 @@ def opinion_line(opinion: ReportedOpinion, zone: tzinfo | None) -> str:
     who = f"{consultant.organisation_name} {display_name(consultant.name)} {title}"
     question = f"［{display_name(opinion.asked_by)} {asked} 问：{opinion.question.strip()}］"
     return f"{who}（{answered}）：{opinion.opinion.strip()}\n{question}"
+
+
+def single_line(report: SignedReport) -> str:
+    """Return that one physician alone signed it; empty where two did."""
+    return "" if report.single_physician is None else SINGLE_PHYSICIAN_WORDS
 
 
 def _place(finding: ReportedFinding) -> str:

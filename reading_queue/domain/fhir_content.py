@@ -170,7 +170,7 @@ def diagnostic_report(
     report: SignedReport, state: CaseState, *, study_ids: Sequence[str], order_ids: Sequence[str], pdf_url: str
 ) -> Resource:
     """Return a case's newest signed report as a DiagnosticReport; its text stands whole in every version."""
-    readers = (report.author, report.verifier)
+    readers = (report.author,) if report.single_physician is not None else (report.author, report.verifier)
     found = _resource("DiagnosticReport", report.report_id, report.signed_at) | {
         "identifier": [{"system": f"{SYSTEM}:report", "value": report.report_id}],
         "basedOn": [{"reference": f"ServiceRequest/{order_id}"} for order_id in order_ids],

@@ -151,6 +151,7 @@ FIELDS_ZH: Final[Mapping[str, str]] = {
     "stage": "级",
     "time_limits_min": "时限（分钟）",
     "cases_per_day_max": "每日例数上限",
+    "single_physician": "允许单医师报告",
     "valid_from": "开始日期",
     "valid_until": "结束日期",
     "role": "角色",

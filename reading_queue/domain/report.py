@@ -37,11 +37,13 @@ __all__ = [
 
 SINCE_FORMAT_3: Final = frozenset({"evidence", "predecessor_id", "amendment_kind", "amendment_reason"})
 SINCE_FORMAT_4: Final = frozenset({"opinions"})
+SINCE_FORMAT_5: Final = frozenset({"single_physician"})
 NOT_YET: Final[dict[ReportFormat, frozenset[str]]] = {  # fields that a format does not have
-    "counterpart-report/1": SINCE_FORMAT_3 | SINCE_FORMAT_4,
-    "counterpart-report/2": SINCE_FORMAT_3 | SINCE_FORMAT_4,
-    "counterpart-report/3": SINCE_FORMAT_4,
-    "counterpart-report/4": frozenset(),
+    "counterpart-report/1": SINCE_FORMAT_3 | SINCE_FORMAT_4 | SINCE_FORMAT_5,
+    "counterpart-report/2": SINCE_FORMAT_3 | SINCE_FORMAT_4 | SINCE_FORMAT_5,
+    "counterpart-report/3": SINCE_FORMAT_4 | SINCE_FORMAT_5,
+    "counterpart-report/4": SINCE_FORMAT_5,
+    "counterpart-report/5": frozenset(),
 }
 
 
@@ -107,11 +109,14 @@ class ReportContent(SignedReport, SignedContent):
         return ReportText(findings=self.findings, impression=self.impression, recommendation=self.recommendation)
 
 
-def report_format(*, says_more: bool, has_opinions: bool = False) -> ReportFormat:
+def report_format(*, says_more: bool, has_opinions: bool = False, is_single: bool = False) -> ReportFormat:
     """Return the oldest format that can say everything: gateways of every age read it.
 
     `says_more`: it has evidence, or amends a report before it. `has_opinions`: another hospital was asked and answered.
+    `is_single`: one physician signs it alone.
     """
+    if is_single:
+        return "counterpart-report/5"
     if has_opinions:
         return "counterpart-report/4"
     return "counterpart-report/3" if says_more else "counterpart-report/2"

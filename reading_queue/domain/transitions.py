@@ -40,7 +40,7 @@ class CaseState(StrEnum):
     ON_HOLD = "on_hold"  # its holder has asked the site for something, and waits
     PENDING_REVIEW = "pending_review"  # the author signed; waits for a second physician
     REVIEWING = "reviewing"  # a second physician holds the verification
-    FINAL = "final"  # both signed; the report never changes
+    FINAL = "final"  # both signed, or one alone where that is agreed; the report never changes
     DELIVERED = "delivered"  # the clinic's own systems hold the documents
     ACKNOWLEDGED = "acknowledged"  # the clinic confirmed
     AMENDING = "amending"  # signed; an addendum or correction is being written, or waits for who writes it
@@ -68,6 +68,7 @@ class CaseEvent(StrEnum):
     REVIEW_LEASE_EXPIRED = "review_lease_expired"
     RETURN_TO_AUTHOR = "return_to_author"
     SIGN = "sign"
+    SIGN_ALONE = "sign_alone"  # one physician stands for the report; the agreement allows it (single_physician.py)
     DELIVER = "deliver"
     ACKNOWLEDGE = "acknowledge"
     RETURN_TO_SITE = "return_to_site"
@@ -155,6 +156,7 @@ CASE_TRANSITIONS: Final[Mapping[tuple[CaseState, CaseEvent], Transition[CaseStat
     (_S.OFFERED, _E.WITHDRAW): _to(_S.CANCELLED, _A.TECHNICIAN, _A.COORDINATOR),
     (_S.OFFERED, _E.JOIN): _to(_S.CANCELLED, _A.SYSTEM, _A.TECHNICIAN, _A.COORDINATOR),
     (_S.READING, _E.SUBMIT): _to(_S.PENDING_REVIEW, _A.HOLDER),
+    (_S.READING, _E.SIGN_ALONE): _to(_S.FINAL, _A.HOLDER),
     (_S.READING, _E.RELEASE): _to(_S.READY, _A.HOLDER, _A.COORDINATOR),
     (_S.READING, _E.LEASE_EXPIRED): _to(_S.READY, _A.SYSTEM),
     (_S.READING, _E.RETURN_TO_SITE): _to(_S.RETURNED, _A.HOLDER, _A.COORDINATOR),

@@ -10,8 +10,9 @@ from aiohttp import web
 
 from reading_queue.errors import ConfirmationNeeded, HubError, NotAuthenticated, TextNotAcceptable
 from reading_queue.services.orders.order_entry import OrderGapsUnconfirmed, OrderNotAcceptable
+from reading_queue.services.reports.single_signing import SecondPhysicianNeeded
 from reading_queue.web.keys import MOUNTS
-from reading_queue.web.language import translate_or
+from reading_queue.web.language import translate, translate_or
 from reading_queue.web.rendering import page
 from storage.screens.order_form import FieldFault
 from storage.screens.requests import REQUEST_ID, is_refresh, redirect
@@ -47,6 +48,9 @@ def words_of(error: HubError) -> str:
             return " ".join(translate_or(f"wording.{sentence}", sentence) for sentence in error.problems)
         case OrderNotAcceptable():
             return " ".join(dict.fromkeys(fault_words(fault) for fault in error.faults))
+        case SecondPhysicianNeeded():
+            reasons = (translate(f"alone.{one}") for one in error.obstacles)
+            return translate("alone.refused", reasons=translate("order.and").join(reasons))
         case _:
             return translate_or(f"error.{error.code}", error.detail)
 
@@ -81,6 +85,8 @@ def _extras(error: HubError) -> dict[str, Any]:
             return {
                 "faults": [{"field": one.field, "code": one.code, "words": fault_words(one)} for one in error.faults]
             }
+        case SecondPhysicianNeeded():
+            return {"obstacles": list(error.obstacles)}
         case OrderGapsUnconfirmed():
             return {"gaps": list(error.gaps)}
         case ConfirmationNeeded():

@@ -21,7 +21,15 @@ from storage.contract.lanes import Lane
 from storage.contract.manifest import WireModel
 
 ENVELOPE_FORMAT: Final = "counterpart-signed-report/1"
-ReportFormat = Literal["counterpart-report/1", "counterpart-report/2", "counterpart-report/3", "counterpart-report/4"]
+ReportFormat = Literal[
+    "counterpart-report/1",
+    "counterpart-report/2",
+    "counterpart-report/3",
+    "counterpart-report/4",
+    "counterpart-report/5",
+]
+# As it stands on the documents of a report with `single_physician`.
+SINGLE_PHYSICIAN_WORDS: Final = "本报告依结对协议由一位医师单独签发（单医师报告），未经第二位医师审核。"
 
 
 class ReportUnreadable(ValueError):
@@ -108,6 +116,14 @@ class ReportedOpinion(WireModel):
     opinion: str
 
 
+class SinglePhysician(WireModel):
+    """That one physician alone answers for the report, which they declared: under which version of which agreement."""
+
+    agreement_id: str
+    agreement_version: int  # 0: of an agreement without versions
+    declared_at: AwareDatetime
+
+
 class SignedReport(WireModel):
     """The final text, who stands for it, and the digest of the submission, as the verifier has signed it.
 
@@ -115,7 +131,8 @@ class SignedReport(WireModel):
     flagged a critical value (危急值), None where nobody was asked. Since format 3: `evidence`, the key images and
     measurements that were signed with the text; and of a later version, whose text stands whole, how and why it differs
     from the one before. Since format 4: `opinions`, what other hospitals were asked about the case and said before it
-    was signed. A report is written in the oldest format that can say everything, which older gateways read.
+    was signed. Since format 5: `single_physician`, of a report that its author signed alone; `verifier` is the author
+    then. A report is written in the oldest format that can say everything, which older gateways read.
     """
 
     format: ReportFormat = "counterpart-report/2"
@@ -147,6 +164,7 @@ class SignedReport(WireModel):
     amendment_kind: AmendmentKind | None = None
     amendment_reason: str = ""
     opinions: tuple[ReportedOpinion, ...] = ()
+    single_physician: SinglePhysician | None = None
 
     @property
     def key_images(self) -> list[ReportedFinding]:

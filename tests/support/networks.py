@@ -91,6 +91,8 @@ def _agreements(draw: st.DrawFn, prefix: str, codes: list[str]) -> list[dict[str
         own["body_regions"] = draw(st.lists(ITEMS, max_size=2))
         own["time_limits_min"] = draw(st.dictionaries(st.sampled_from(["stat", "routine"]), st.integers(1, 99)))
         own["cases_per_day_max"] = draw(st.dictionaries(st.sampled_from(["all", "CT"]), st.integers(1, 99)))
+        if draw(st.booleans()):
+            own["single_physician"] = draw(st.booleans())
         own["services"] = draw(
             st.sampled_from([["interpretation"], ["verification", "interpretation"], ["consultation"]])
         )

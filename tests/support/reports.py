@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reading_queue.domain.report import PatientIdentity, ReportContent, ReportedStudy, Signatory
-from storage.contract.signed_report import ReportedEvidence, ReportedFinding, ReportedOpinion
+from storage.contract.signed_report import ReportedEvidence, ReportedFinding, ReportedOpinion, SinglePhysician
 
 SHANGHAI = timezone(timedelta(hours=8))
 SIGNED_AT = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
@@ -127,3 +127,12 @@ def report_with_opinion() -> ReportContent:
         opinion="建议增强扫描。\n警惕早期肺癌。",
     )
     return report_content(format="counterpart-report/4", opinions=(opinion,))
+
+
+def report_of_one() -> ReportContent:
+    """Return a report that its author signed alone."""
+    alone = SinglePhysician(agreement_id="renmin-first:qinghe-01", agreement_version=3, declared_at=SIGNED_AT)
+    author = signatory("王芳", "chief", "河北省第一人民医院")
+    return report_content(
+        format="counterpart-report/5", author=author, verifier=author, single_physician=alone, submitted_at=SIGNED_AT
+    )

@@ -29,6 +29,7 @@ TERMS: Final = (
     "valid_from",
     "valid_until",
     "cases_per_day_max",
+    "single_physician",
 )
 
 

@@ -95,6 +95,7 @@ FILES: Final[Mapping[str, Mapping[str, tuple[ParseCell, WriteCell]]]] = {
         "services": LIST,
         **dict.fromkeys(LIMITS, NUMBER),
         "cases_per_day_max": COUNTS,
+        "single_physician": YES,
         "valid_from": DAY,
         "valid_until": DAY,
     },

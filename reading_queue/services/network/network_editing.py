@@ -51,6 +51,7 @@ AGREEMENT_TERMS: Final = (
     "body_regions",
     "services",
     "cases_per_day_max",
+    "single_physician",
     "time_limits_min",
     "valid_from",
     "valid_until",
@@ -325,6 +326,7 @@ def _terms(part: AgreementPart, requesting: str) -> dict[str, Any]:
         "valid_from": part.valid_from,
         "valid_until": part.valid_until,
         "cases_per_day_max": dict(part.cases_per_day_max),
+        "single_physician": part.single_physician,
     }
 
 

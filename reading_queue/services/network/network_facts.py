@@ -45,7 +45,14 @@ GROUPS: Final[Mapping[Role, str]] = {
 }
 PERSON_FACTS: Final = ("name", "organisation", "language", "disabled")
 SETS: Final = frozenset({"modalities", "body_regions", "services", "specialties", "also_at"})
-DEFAULTS: Final[Facts] = {"name_en": "", "parent": None, "site": None, "disabled": False, "weekly_rvu_max": None}
+DEFAULTS: Final[Facts] = {
+    "name_en": "",
+    "parent": None,
+    "site": None,
+    "disabled": False,
+    "weekly_rvu_max": None,
+    "single_physician": False,
+}
 ORDER: Final = tuple(
     dict.fromkeys(name for part in (OrganisationPart, AgreementPart, PhysicianPart) for name in part.model_fields)
 )

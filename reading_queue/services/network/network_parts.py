@@ -139,6 +139,7 @@ class AgreementPart(Part):
     body_regions: Items = ()
     services: Services = Field(default=(Service.INTERPRETATION, Service.VERIFICATION), min_length=1)
     cases_per_day_max: dict[ModalityOrAll, Annotated[int, Field(ge=1, le=CASES_PER_DAY_MAX)]] = {}
+    single_physician: YesOrNo = False  # an attending physician may sign a plain film alone
     time_limits_min: dict[Lane, Annotated[int, Field(ge=1, le=TIME_LIMIT_MIN_MAX)]] = {}
     valid_from: Day
     valid_until: Day

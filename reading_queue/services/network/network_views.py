@@ -59,6 +59,7 @@ class AgreementView:
     services: tuple[str, ...]
     time_limits_min: Mapping[str, int]
     cases_per_day_max: Mapping[str, int]
+    single_physician: bool
     valid_from: date
     valid_until: date
     is_over: bool
@@ -296,6 +297,7 @@ def _view_agreement(
         services=tuple(row.services),
         time_limits_min=row.time_limits_min,
         cases_per_day_max=row.cases_per_day_max,
+        single_physician=row.single_physician,
         valid_from=row.valid_from,
         valid_until=row.valid_until,
         is_over=row.valid_until < now.astimezone(zone).date(),

@@ -55,6 +55,7 @@ from reading_queue.services.reading.priors import list_priors
 from reading_queue.services.reading.takeovers import leads_holder
 from reading_queue.services.reading.worklist import most_urgent_first, select_open_offers, view_offer
 from reading_queue.services.reports.addenda import find_open_addendum
+from reading_queue.services.reports.single_signing import may_sign_alone
 from storage.contract.orders import Order
 from storage.contract.signed_report import AmendmentKind
 
@@ -120,7 +121,7 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
             holder_name=_load_name(session, task.holder_id) if task is not None and task.holder_id else None,
             held_by_viewer=held,
             offer=offer,
-            events=_open_events(found, actors),
+            events=_open_events(session, viewer, found, task if held else None, actors, now),
             draft=_load_draft(session, case_id, task if held else None) if reads else None,
             submissions=_load_submissions(session, case_id) if reads else (),
             report=_load_report(session, case_id),
@@ -154,10 +155,20 @@ def _actors(viewer: Viewer, *, held: bool, offered: bool, leads: bool) -> tuple[
     return (Actor.HOLDER,) * held + (Actor.PHYSICIAN,) * offered + (Actor.LEAD,) * leads
 
 
-def _open_events(found: Case, actors: tuple[Actor, ...]) -> frozenset[CaseEvent]:
-    """Return what may be done now; nobody can let go what the site does not ask for."""
+def _open_events(
+    session: Session, viewer: Viewer, found: Case, held: ReadingTask | None, actors: tuple[Actor, ...], now: datetime
+) -> frozenset[CaseEvent]:
+    """Return what may be done now; nobody can let go what the site does not ask for, or sign alone what needs two."""
     events = events_open_to(CaseState(found.state), *actors)
-    return events if found.withdrawal_asked_at is not None else events - {CaseEvent.ACCEPT_WITHDRAWAL}
+    if found.withdrawal_asked_at is None:
+        events -= {CaseEvent.ACCEPT_WITHDRAWAL}
+    if CaseEvent.SIGN_ALONE in events and (
+        held is None
+        or viewer.physician_id is None
+        or not may_sign_alone(session, found, held, viewer.physician_id, now)
+    ):
+        events -= {CaseEvent.SIGN_ALONE}
+    return events
 
 
 def _has_signed(session: Session, viewer: Viewer, case_id: str) -> bool:

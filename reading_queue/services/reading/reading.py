@@ -25,6 +25,7 @@ from reading_queue.services.reading.takeovers import take_over
 from reading_queue.services.reading.worklist import Worklist, WorklistFilter, offers_of, worklist_of
 from reading_queue.services.reports.addenda import nothing_to_amend, open_addendum
 from reading_queue.services.reports.signing import return_to_author, sign, submit
+from reading_queue.services.reports.single_signing import sign_alone
 
 __all__ = [
     "CaseSummary",
@@ -55,6 +56,7 @@ __all__ = [
     "return_to_site",
     "save_draft",
     "sign",
+    "sign_alone",
     "submit",
     "summarise",
     "take_over",

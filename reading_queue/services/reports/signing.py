@@ -1,11 +1,14 @@
 """The two signatures: the author submits, a second physician verifies and signs, or returns the text.
 
+Where an agreement lets one physician sign alone, `single_signing` writes both with the same functions.
+
 What is signed is canonical JSON, stored as signed. Both functions may be repeated after a lost answer and then return
 what the first call made; a signed report is never written again.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -54,13 +57,26 @@ from reading_queue.services.reports.signed_facts import load_signatory, load_sub
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 from storage.contract.lanes import Lane
-from storage.contract.signed_report import AmendmentKind
+from storage.contract.signed_report import AmendmentKind, SinglePhysician
 from storage.ledger.tables import Site
 
 log = structlog.get_logger(__name__)
 
 AUTH_METHOD: Final = "password"
 RETURN_REASON_CHARACTERS_MAX: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Who signs a report, and, where they do so alone, what allows it."""
+
+    physician_id: str
+    alone: SinglePhysician | None = None
+
+    @property
+    def role(self) -> str:
+        """The role of the signature over the report."""
+        return "verifier" if self.alone is None else "single_physician"
 
 
 def submit(
@@ -86,18 +102,18 @@ def submit(
         done = _find_own_submission(session, viewer, task)
         if done is not None:
             return done
-        author_id = _require_may_sign(session, hub, viewer, task, case, now)
+        author_id = require_may_sign(session, hub, viewer, task, case, now)
         _require_phase(task, Phase.INTERPRETATION, Phase.ADDENDUM)
-        _require_signable(text, confirm=confirm)
+        require_signable(text, confirm=confirm)
         require_settled(session, viewer, case, now, is_final=False, confirmed=confirm_identity)
-        submission = _sign_submission(session, hub, case, task, author_id, text, now)
+        submission = sign_submission(session, hub, case, task, author_id, text, now)
         write_draft(session, case.case_id, author_id, text, now)
         move_task(task, ReadingTaskEvent.COMPLETE, Actor.HOLDER, now)
         move_case(case, CaseEvent.SUBMIT, Actor.HOLDER)
         case.submitted_at = case.submitted_at if task.phase == Phase.ADDENDUM else now
         verification = open_reading_task(session, case, Phase.VERIFICATION, now)
         launch_route(session, now, verification.reading_task_id)
-        _record(session, viewer, case, Hop.SUBMITTED, submission.submission_id, now)
+        record_step(session, viewer, case, Hop.SUBMITTED, submission.submission_id, now)
         return submission.submission_id
 
 
@@ -123,15 +139,15 @@ def sign(
         done = _find_own_report(session, viewer, task)
         if done is not None:
             return done
-        verifier_id = _require_may_sign(session, hub, viewer, task, case, now)
+        verifier_id = require_may_sign(session, hub, viewer, task, case, now)
         _require_phase(task, Phase.VERIFICATION)
         submission = get_standing_submission(session, case.case_id)
         if submission.author_id == verifier_id:
             raise AuthorMayNotVerify
         final = text or SubmissionContent.from_json(submission.content).text()
-        _require_signable(final, confirm=confirm or text is None)
+        require_signable(final, confirm=confirm or text is None)
         require_settled(session, viewer, case, now, is_final=True, confirmed=confirm_identity)
-        report = _sign_report(session, hub, case, task, submission, verifier_id, final, now)
+        report = sign_report(session, hub, case, task, submission, Signer(verifier_id), final, now)
         sign_evidence(session, case.case_id, report.report_id)
         join_report(session, case.case_id, report.report_id)
         move_task(task, ReadingTaskEvent.COMPLETE, Actor.HOLDER, now)
@@ -141,7 +157,7 @@ def sign(
         else:
             case.amended_at = now
         launch(session, now, RENDER_JOB, report_id=report.report_id)
-        _record(session, viewer, case, Hop.SIGNED, report.report_id, now)
+        record_step(session, viewer, case, Hop.SIGNED, report.report_id, now)
         return report.report_id
 
 
@@ -171,7 +187,7 @@ def return_to_author(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str
         written = session.get_one(ReadingTask, submission.reading_task_id)
         again = open_reading_task(session, case, Phase(written.phase), now, replaces=task)
         _offer_to_author(session, hub, again, submission, now)
-        _record(session, viewer, case, Hop.RETURNED_TO_AUTHOR, task.reading_task_id, now)
+        record_step(session, viewer, case, Hop.RETURNED_TO_AUTHOR, task.reading_task_id, now)
 
 
 def get_standing_submission(session: Session, case_id: str) -> Submission:
@@ -184,8 +200,8 @@ def get_standing_submission(session: Session, case_id: str) -> Submission:
     return submission
 
 
-def _require_may_sign(session: Session, hub: Hub, viewer: Viewer, task: ReadingTask, case: Case, now: datetime) -> str:
-    """Return the physician id of a viewer who holds the task and may sign at this moment."""
+def require_may_sign(session: Session, hub: Hub, viewer: Viewer, task: ReadingTask, case: Case, now: datetime) -> str:
+    """Return the physician id of a viewer who holds the task and may sign at this moment; raises as `submit` else."""
     physician_id = require_holder(viewer, task)
     if viewer.authenticated_at < now - timedelta(seconds=hub.policy.reauthentication_s):
         raise ReauthenticationNeeded
@@ -201,16 +217,18 @@ def _require_phase(task: ReadingTask, *phases: Phase) -> None:
         raise WrongState(f"this cannot be done with a task of {task.phase}")
 
 
-def _require_signable(text: ReportText, *, confirm: bool) -> None:
+def require_signable(text: ReportText, *, confirm: bool) -> None:
+    """Raise TextNotAcceptable or ConfirmationNeeded where the text cannot be signed as it stands."""
     if problems := find_problems(text):
         raise TextNotAcceptable(problems)
     if not confirm and (warnings := find_warnings(text)):
         raise ConfirmationNeeded(warnings)
 
 
-def _sign_submission(
+def sign_submission(
     session: Session, hub: Hub, case: Case, task: ReadingTask, author_id: str, text: ReportText, now: datetime
 ) -> Submission:
+    """Write what the author signs, with their signature."""
     patient, studies = load_subject(session, case)
     amends = _load_amendment(session, case)
     content = SubmissionContent(
@@ -244,22 +262,25 @@ def _sign_submission(
     return submission
 
 
-def _sign_report(
+def sign_report(
     session: Session,
     hub: Hub,
     case: Case,
     task: ReadingTask,
     submission: Submission,
-    verifier_id: str,
+    signer: Signer,
     text: ReportText,
     now: datetime,
 ) -> Report:
+    """Write the next version of the case's report with both signatures, of two physicians or of one."""
     patient, studies = load_subject(session, case)
     site = session.get_one(Site, case.site_id)
     evidence, amends = load_reported(session, case.case_id), _load_amendment(session, case)
     opinions = load_opinions(session, case.case_id)
     content = ReportContent(
-        format=report_format(says_more=bool(evidence or amends), has_opinions=bool(opinions)),
+        format=report_format(
+            says_more=bool(evidence or amends), has_opinions=bool(opinions), is_single=signer.alone is not None
+        ),
         report_id=new_id(),
         case_id=case.case_id,
         report_version=_next_version(session, case.case_id),
@@ -274,7 +295,7 @@ def _sign_report(
         patient=patient,
         studies=studies,
         author=SubmissionContent.from_json(submission.content).author,
-        verifier=load_signatory(session, verifier_id, task.reading_task_id),
+        verifier=load_signatory(session, signer.physician_id, task.reading_task_id),
         findings=text.findings,
         impression=text.impression,
         recommendation=text.recommendation,
@@ -284,6 +305,7 @@ def _sign_report(
         submission_sha256=submission.content_sha256,
         evidence=evidence,
         opinions=opinions,
+        single_physician=signer.alone,
         **amends,
     )
     data = content.canonical()
@@ -292,10 +314,10 @@ def _sign_report(
         case_id=case.case_id,
         report_version=content.report_version,
         submission_id=submission.submission_id,
-        verifier_id=verifier_id,
+        verifier_id=signer.physician_id,
         content=data,
         content_sha256=sha256_hex(data),
-        signatures=[submission.signature, _signature(session, hub, "verifier", verifier_id, data, now)],
+        signatures=[submission.signature, _signature(session, hub, signer.role, signer.physician_id, data, now)],
         signed_at=now,
         rendered_at=None,
     )
@@ -384,7 +406,11 @@ def _find_own_report(session: Session, viewer: Viewer, task: ReadingTask) -> str
     return session.scalar(signed.where(Report.signed_at == task.completed_at))
 
 
-def _record(session: Session, viewer: Viewer, case: Case, hop: Hop, about_id: str, now: datetime) -> None:
-    record_custody(session, case, hop, f"{hop}:{about_id}", now, actor=viewer.account_id, detail={"id": about_id})
-    audit(session, now, PATIENT_RECORD, "U", viewer.account_id, case, event=hop.value, id=about_id)
+def record_step(
+    session: Session, viewer: Viewer, case: Case, hop: Hop, about_id: str, now: datetime, **more: str | int | bool
+) -> None:
+    """Write the step into ledger and audit trail; `more` holds codes and numbers only."""
+    detail = {"id": about_id, **more}
+    record_custody(session, case, hop, f"{hop}:{about_id}", now, actor=viewer.account_id, detail=detail)
+    audit(session, now, PATIENT_RECORD, "U", viewer.account_id, case, event=hop.value, **detail)
     log.info("report_step_taken", hop=hop.value, case_id=case.case_id, id=about_id)

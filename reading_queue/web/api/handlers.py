@@ -118,6 +118,15 @@ async def sign(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     return answer(models.Signed(report_id=made))
 
 
+async def sign_alone(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Sign as the only physician of the report, where the agreement allows it."""
+    given = await body_of(request, models.SoleText)
+    hub, text = request.config_dict[HUB], given.report_text()
+    said = {"declared": given.declared, "confirm": given.confirm}
+    made = await in_thread(request, reading.sign_alone, hub, viewer, task_id(request), text, **said)
+    return answer(models.Signed(report_id=made))
+
+
 async def return_to_author(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Give the text back to its author."""
     given = await body_of(request, models.ReasonWords)

@@ -78,6 +78,13 @@ class SubmittedText(Text):
     confirm_identity: bool = False
 
 
+class SoleText(Text):
+    """The text that one physician signs alone; `declared`: they say that they alone answer for it."""
+
+    declared: bool = False
+    confirm: bool = False
+
+
 class FinalText(Body):
     """The text to sign as verifier; without any part the author's text is signed as it is."""
 

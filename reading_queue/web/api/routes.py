@@ -71,6 +71,7 @@ OPERATIONS: Final = (
     Operation("PUT", f"{TASK}/draft", handlers.save_draft, PHYSICIAN, models.DraftText, models.Draft),
     Operation("POST", f"{TASK}/submit", handlers.submit, PHYSICIAN, models.SubmittedText, models.Submitted),
     Operation("POST", f"{TASK}/sign", handlers.sign, PHYSICIAN, models.FinalText, models.Signed),
+    Operation("POST", f"{TASK}/sign-alone", handlers.sign_alone, PHYSICIAN, models.SoleText, models.Signed),
     Operation("POST", f"{TASK}/return", handlers.return_to_author, PHYSICIAN, models.ReasonWords),
     Operation("POST", f"{TASK}/release", handlers.release, (Role.PHYSICIAN, Role.COORDINATOR), models.ReasonCode),
     Operation("POST", f"{TASK}/decline", handlers.decline, PHYSICIAN, models.ReasonCode),

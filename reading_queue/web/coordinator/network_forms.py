@@ -38,6 +38,7 @@ def agreement_given(form: Form) -> dict[str, Any]:
         **{name: _items(field(form, name)) for name in ("modalities", "body_regions")},
         "services": list(fields(form, "services")),
         "cases_per_day_max": dict(_pair(item) for item in _items(field(form, "cases_per_day_max"))),
+        "single_physician": field(form, "single_physician") == "yes",
         "time_limits_min": {lane: minutes for lane, minutes in limits.items() if minutes},
     }
 
@@ -73,6 +74,7 @@ def agreement_values(terms: Mapping[str, Any]) -> dict[str, str]:
     values = {name: str(terms.get(name, "")) for name in ("assisting", "stage", "valid_from", "valid_until")}
     values |= {name: ", ".join(terms.get(name, ())) for name in ("modalities", "body_regions", "services")}
     values["cases_per_day_max"] = ", ".join(f"{name}={most}" for name, most in terms["cases_per_day_max"].items())
+    values["single_physician"] = "yes" if terms.get("single_physician") else ""
     return values | {f"limit_{lane}": str(terms["time_limits_min"].get(lane, "")) for lane in Lane}
 
 
@@ -104,6 +106,8 @@ def typed(form: Form) -> dict[str, str]:
 
 def say(name: str, value: Any) -> str:
     """Return a fact in the reader's words."""
+    if isinstance(value, bool):
+        return translate("network.yes" if value else "network.no")
     if value is None or (not value and not isinstance(value, int)):
         return translate(f"network.none.{name}") if name in ("modalities", "body_regions") else "—"
     if name == "duty":

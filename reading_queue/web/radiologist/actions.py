@@ -73,6 +73,13 @@ async def submit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     return await _act(request, viewer, form, "submitted", reading.submit, _task_id(request), _text(form), **_said(form))
 
 
+async def sign_alone(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Sign as the only physician, who declares it."""
+    form = await request.post()
+    said = {name: field(form, name) == "yes" for name in ("declared", "confirm")}
+    return await _act(request, viewer, form, "signed", reading.sign_alone, _task_id(request), _text(form), **said)
+
+
 async def sign(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Sign as verifier, with the text as it now stands in the editor."""
     form = await request.post()

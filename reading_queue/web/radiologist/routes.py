@@ -30,6 +30,7 @@ ROUTES = (
     web.post(f"{TASK}/images", for_roles(actions.acknowledge_images, Role.PHYSICIAN), name="radiologist.images"),
     web.post(f"{TASK}/submit", for_roles(actions.submit, Role.PHYSICIAN), name="radiologist.submit"),
     web.post(f"{TASK}/sign", for_roles(actions.sign, Role.PHYSICIAN), name="radiologist.sign"),
+    web.post(f"{TASK}/sign-alone", for_roles(actions.sign_alone, Role.PHYSICIAN), name="radiologist.sign_alone"),
     web.post(
         f"{TASK}/return", for_roles(actions.return_to_author, Role.PHYSICIAN), name="radiologist.return_to_author"
     ),

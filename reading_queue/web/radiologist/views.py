@@ -209,7 +209,7 @@ def _editor(view: reading.CaseView, attempt: Attempt, *, needs_password: bool) -
         case None:
             return Editor(text, version, needs_password)
         case _:
-            return Editor(text, version, needs_password, refusal=refused.code, refusal_words=refused.detail)
+            return Editor(text, version, needs_password, refusal=refused.code, refusal_words=words_of(refused))
 
 
 def _start(view: reading.CaseView) -> tuple[reading.ReportText, str]:

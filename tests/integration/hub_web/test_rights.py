@@ -87,7 +87,7 @@ RIGHTS: dict[str, set[Role]] = {
     "GET /radiologist/cases/{case_id}": {P},
     "GET /radiologist/cases/{case_id}/evidence": {P},
     **{f"POST {TASK}/{verb}": {P} for verb in ("claim", "decline", "heartbeat", "draft", "images", "submit")},
-    **{f"POST {TASK}/{verb}": {P} for verb in ("sign", "return", "release")},
+    **{f"POST {TASK}/{verb}": {P} for verb in ("sign", "sign-alone", "return", "release")},
     **{f"POST {TASK}/{verb}": {P} for verb in ("hold", "resume", "withdrawal", "return-to-site", "take-over")},
     f"POST {TASK}/nothing-to-amend": {P},
     "POST /radiologist/cases/{case_id}/amend": {P},
@@ -168,7 +168,10 @@ RIGHTS: dict[str, set[Role]] = {
     "GET /api/v1/offers": {P},
     "POST /api/v1/offers/search": {P},
     "GET /api/v1/held": {P},
-    **{f"POST {API_TASK}/{verb}": {P} for verb in ("claim", "heartbeat", "acknowledge-images", "submit", "sign")},
+    **{
+        f"POST {API_TASK}/{verb}": {P}
+        for verb in ("claim", "heartbeat", "acknowledge-images", "submit", "sign", "sign-alone")
+    },
     **{f"POST {API_TASK}/{verb}": {P} for verb in ("return", "decline")},
     f"POST {API_TASK}/release": {P, C},
     f"PUT {API_TASK}/draft": {P},

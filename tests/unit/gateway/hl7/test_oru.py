@@ -13,9 +13,15 @@ from hl7apy.validation import VALIDATION_LEVEL
 from gateway.hl7.oru import build_oru, control_id, is_national_id
 from gateway.targets import MessageSettings
 from storage.contract.orders import Order
-from storage.contract.signed_report import PatientIdentity, SignedReport
+from storage.contract.signed_report import SINGLE_PHYSICIAN_WORDS, PatientIdentity, SignedReport
 from storage.hl7.message import Message, parse_message
-from tests.support.reports import report_content, report_with_evidence, report_with_opinion, reported_study
+from tests.support.reports import (
+    report_content,
+    report_of_one,
+    report_with_evidence,
+    report_with_opinion,
+    reported_study,
+)
 
 ID_NUMBER = "11010519491231002X"  # the example of GB 11643
 NOW = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)
@@ -213,3 +219,10 @@ def test_opinion_of_another_hospital_goes_with_who_gave_it() -> None:
     told = read(build_oru(report_with_opinion(), SETTINGS, "id1", None))
     (place,) = [place for place in told.named("OBX") if told.at(place, 3) == "11488-4"]
     assert told.at(place, 5).startswith("省肿瘤医院 林静 2026-03-02 08:50: 建议增强扫描。")
+
+
+def test_a_report_that_one_physician_signed_says_so() -> None:
+    alone = SignedReport.model_validate(report_of_one().model_dump())
+    told = read(build_oru(alone, SETTINGS, "id1", None))
+    assert told.at(observations(told)["Annotation comment"], 5) == SINGLE_PHYSICIAN_WORDS
+    assert "Annotation comment" not in observations(read(build_oru(report(), SETTINGS, "id1", None)))

@@ -12,6 +12,7 @@ import pytest
 from reading_queue.documents.fonts import FontSet, FontsUnusable, code_points
 from reading_queue.documents.pdf import MISSING_MARK, RenderedPdf, ReportNotTypeset, age_text, render_pdf
 from reading_queue.domain.report import ReportContent
+from storage.contract.signed_report import SINGLE_PHYSICIAN_WORDS
 from tests.support.reports import (
     FINDINGS,
     SHANGHAI,
@@ -19,6 +20,7 @@ from tests.support.reports import (
     SITE_NAME,
     find_fonts,
     report_content,
+    report_of_one,
     report_with_evidence,
     report_with_opinion,
     reported_study,
@@ -213,3 +215,15 @@ def test_opinion_is_printed_with_who_gave_it_when_and_what_was_asked(fonts_dir: 
     assert "会诊意见省肿瘤医院林静主任医师（2026-03-0208:50）：建议增强扫描。警惕早期肺癌。" in text
     assert "李明2026-03-0208:40问：结节是否需要增强扫描？" in text
     assert "会诊意见" not in text_of(render(report_content(), fonts_dir), tmp_path)
+
+
+def test_a_report_that_one_physician_signed_says_so_and_names_nobody_twice(fonts_dir: Path, tmp_path: Path) -> None:
+    text = text_of(render(report_of_one(), fonts_dir), tmp_path)
+    assert "单医师报告" in text
+    assert SINGLE_PHYSICIAN_WORDS in text
+    assert "二维码为一位医师所签" in text
+    assert text.count("王芳") == 1
+    assert "审核医师" not in text
+    of_two = text_of(render(report_content(), fonts_dir), tmp_path)
+    assert "单医师" not in of_two
+    assert "二维码为两位医师所签" in of_two

@@ -14,12 +14,14 @@ from pydicom.uid import ExplicitVRLittleEndian
 from reading_queue.documents.structured_report import EvidenceInstance, build_basic_text_sr
 from reading_queue.domain.report import ReportContent
 from storage.contract.identifiers import Uid
+from storage.contract.signed_report import SINGLE_PHYSICIAN_WORDS
 from tests.support.reports import (
     FINDINGS,
     SHANGHAI,
     SIGNED_AT,
     STUDY_UID,
     report_content,
+    report_of_one,
     report_with_evidence,
     report_with_opinion,
     reported_study,
@@ -226,3 +228,9 @@ def test_opinion_is_a_section_observed_by_who_gave_it(tmp_path: Path) -> None:
     dump = subprocess.run(["dsrdump", "+Pl", "+Pc", str(path)], capture_output=True, check=True, text=True)
     assert "Error" not in dump.stderr
     assert "Consult note" in dump.stdout
+
+
+def test_a_report_that_one_physician_signed_says_so() -> None:
+    (said,) = section(read(build(report_of_one())), "48767-8").ContentSequence
+    assert said.TextValue == SINGLE_PHYSICIAN_WORDS
+    assert "48767-8" not in headings(read(build(report_content())))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime
 
 import pytest
 from pydantic import ValidationError
 
 from reading_queue.domain.canonical import NotCanonical, canonical_bytes
-from reading_queue.domain.report import PatientIdentity, ReportedStudy, ReportText, Signatory, SubmissionContent
+from reading_queue.domain.report import (
+    PatientIdentity,
+    ReportContent,
+    ReportedStudy,
+    ReportText,
+    Signatory,
+    SubmissionContent,
+    report_format,
+)
 from reading_queue.domain.wording import (
     CHARACTERS_MAX,
     CONTROL_CHARACTERS,
@@ -21,6 +30,7 @@ from reading_queue.domain.wording import (
     find_unstorable,
     find_warnings,
 )
+from tests.support.reports import report_content, report_of_one, report_with_evidence, report_with_opinion
 
 CONTENT = SubmissionContent(
     submission_id="s",
@@ -123,3 +133,13 @@ def test_a_draft_may_be_empty():
 def test_a_side_that_only_the_impression_names_is_pointed_out(findings, impression, warned):
     warnings = find_warnings(ReportText(findings=findings, impression=impression))
     assert warnings == ((SIDES_DIFFER,) if warned else ())
+
+
+def test_only_a_report_that_one_physician_signed_alone_has_the_field_of_its_format():
+    alone = report_of_one()
+    assert ReportContent.from_json(alone.canonical()) == alone
+    assert json.loads(alone.canonical())["single_physician"]["agreement_version"] == 3
+    for older in (report_content(), report_with_evidence(), report_with_opinion()):
+        assert "single_physician" not in json.loads(older.canonical())
+    assert report_format(says_more=True, has_opinions=True, is_single=True) == "counterpart-report/5"
+    assert report_format(says_more=True) == "counterpart-report/3"

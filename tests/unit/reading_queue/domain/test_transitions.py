@@ -48,6 +48,7 @@ offered         join                  cancelled       system technician coordina
 reading         release               ready           holder coordinator
 reading         lease_expired         ready           system
 reading         submit                pending_review  holder
+reading         sign_alone            final           holder
 reading         return_to_site        returned        holder coordinator
 reading         hold                  on_hold         holder
 reading         take_over             reading         lead
@@ -192,7 +193,7 @@ class LifeOfACase(RuleBasedStateMachine):
             CaseEvent.HOLD_EXPIRED,
         }
     )
-    COMPLETES = frozenset({CaseEvent.SUBMIT, CaseEvent.SIGN})
+    COMPLETES = frozenset({CaseEvent.SUBMIT, CaseEvent.SIGN, CaseEvent.SIGN_ALONE})
     STOPS = frozenset(
         {
             CaseEvent.WITHDRAW,
@@ -210,7 +211,7 @@ class LifeOfACase(RuleBasedStateMachine):
         self.tasks: list[ReadingTaskState] = []
         self.signatures: list[str] = []
 
-    @precondition(lambda self: self.state is not CaseState.CANCELLED)
+    @precondition(lambda self: self.state not in (CaseState.CANCELLED, CaseState.ENTERED_IN_ERROR))
     @rule(data=st.data())
     def something_legal_happens(self, data: st.DataObject) -> None:
         steps = sorted(
@@ -222,7 +223,7 @@ class LifeOfACase(RuleBasedStateMachine):
         event, actor = data.draw(st.sampled_from(steps))
         self.state = apply(self.state, event, actor)
         self._move_tasks(event, actor)
-        if event is CaseEvent.SIGN:
+        if event in (CaseEvent.SIGN, CaseEvent.SIGN_ALONE):
             self.signatures.append("signed")
 
     @rule(event=st.sampled_from(CaseEvent), actor=st.sampled_from(Actor))
