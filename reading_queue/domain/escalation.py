@@ -21,13 +21,16 @@ class Escalation(StrEnum):
     BREACHED = "breached"  # it is not signed in time: the duty director and the administrator
     GREEN_CHANNEL = "green_channel"  # a stroke, say, was ordered: at once, until it is taken
     NOBODY = "nobody"  # nobody can be asked at any stage: at once, and the site
+    CONSULT_WAITS = "consult_waits"  # another hospital has not answered in two thirds of the time that it has
+    CONSULT_EXPIRED = "consult_expired"  # nor in all of it; the reader may ask another
 
 
 # At which part of the limit, in thirds; the last one is the limit itself. Those in WHILE_UNTAKEN end with a claim.
 THIRDS: Final = {Escalation.WIDENED: 1, Escalation.TWO_THIRDS: 2, Escalation.BREACHED: 3}
 WHILE_UNTAKEN: Final = frozenset({Escalation.WIDENED, Escalation.TWO_THIRDS})
 UNTIL_TAKEN: Final = frozenset({Escalation.GREEN_CHANNEL, Escalation.NOBODY})  # raised at once, ended by a claim
-TELLS_A_PERSON: Final = frozenset({Escalation.TWO_THIRDS, Escalation.BREACHED}) | UNTIL_TAKEN
+OF_CONSULTS: Final = frozenset({Escalation.CONSULT_WAITS, Escalation.CONSULT_EXPIRED})  # by the consultation's clock
+TELLS_A_PERSON: Final = frozenset({Escalation.TWO_THIRDS, Escalation.BREACHED}) | UNTIL_TAKEN | OF_CONSULTS
 
 
 @dataclass(frozen=True, slots=True)

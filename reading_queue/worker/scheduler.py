@@ -36,6 +36,7 @@ SWEEPS: Final[Mapping[str, Sweep]] = {
     "expire_offers": sweeps.expire_offers,
     "escalate_due": escalating.escalate_due,
     "expire_consults": consults.expire_consults,
+    "hurry_consults": consults.hurry_consults,
     "extend_duty": duty.extend_duty,
     "relaunch_lost": sweeps.relaunch_lost,
     "probe_queues": lambda hub: queue_probes.ask(hub, PROBES),

@@ -179,6 +179,24 @@ class OrderView:
 
 
 @dataclass(frozen=True, slots=True)
+class CaseKey:
+    """Which case."""
+
+    case_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConsultsOfCase:
+    """What was asked up the line about a case: the part of a CaseView that changes while somebody waits."""
+
+    summary: CaseKey
+    task: ReadingTaskView | None
+    held_by_viewer: bool
+    consults: tuple[ConsultView, ...]  # newest first
+    hospitals_to_ask: tuple[ConsultableHospital, ...]  # for the holder
+
+
+@dataclass(frozen=True, slots=True)
 class CaseView:
     """Everything the reading desk shows of a case.
 

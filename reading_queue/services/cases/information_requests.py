@@ -52,7 +52,7 @@ def end_request(case: Case, request: InformationRequest, outcome: Outcome, now: 
 
 def end_question(session: Session, case: Case, now: datetime) -> None:
     """End what is asked of the site or of another hospital, because the claim that asked ends; the case is locked."""
-    end_consult_of(session, case.case_id, now)
+    end_consult_of(session, case, now)
     request = find_open_request(session, case.case_id)
     if request is not None:
         end_request(case, request, Outcome.LEFT, now)

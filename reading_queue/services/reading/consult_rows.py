@@ -12,9 +12,13 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session, aliased
 
 from reading_queue.db.consult_tables import Consult
-from reading_queue.db.tables import Account, Organisation, Physician
+from reading_queue.db.tables import Account, Case, Organisation, Physician
 from reading_queue.domain.consults import ConsultState
+from reading_queue.domain.escalation import OF_CONSULTS, Escalation
 from reading_queue.domain.roles import Title
+from reading_queue.services.cases.casework import record_custody
+from reading_queue.services.routing.escalating import end_escalations
+from storage.contract.hops import Hop
 from storage.contract.signed_report import ReportedOpinion, Signatory
 
 
@@ -48,10 +52,26 @@ def find_open_consult(session: Session, case_id: str) -> Consult | None:
     return session.scalars(select(Consult).where(Consult.case_id == case_id, Consult.ended_at.is_(None))).one_or_none()
 
 
-def end_consult_of(session: Session, case_id: str, now: datetime) -> None:
-    """End what was asked, because the claim that asked ends."""
-    asked = update(Consult).where(Consult.case_id == case_id, Consult.ended_at.is_(None))
-    session.execute(asked.values(state=ConsultState.WITHDRAWN, ended_at=now))
+def end_consult_of(session: Session, case: Case, now: datetime) -> None:
+    """End what was asked, because the claim that asked ends; the case is locked."""
+    end_escalations(session, case.case_id, OF_CONSULTS, now)
+    consult = find_open_consult(session, case.case_id)
+    if consult is None:
+        return
+    consult.state, consult.ended_at = ConsultState.WITHDRAWN, now
+    session.flush()
+    record_consult(session, case, consult, Hop.CONSULT_ENDED, now)
+
+
+def record_consult(
+    session: Session, case: Case, consult: Consult, hop: Hop, now: datetime, actor: str | None = None
+) -> dict[str, str]:
+    """Write into the ledger what became of a consultation, and return it; nobody waits for one that has ended."""
+    about = {"consult_id": consult.consult_id, "organisation_id": consult.organisation_id, "outcome": consult.state}
+    record_custody(session, case, hop, f"{hop}:{consult.consult_id}", now, actor=actor, detail=about)
+    if consult.ended_at is not None:
+        end_escalations(session, case.case_id, frozenset({Escalation.CONSULT_WAITS}), now)
+    return about
 
 
 def join_report(session: Session, case_id: str, report_id: str) -> None:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import exists, extract, literal, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.consult_tables import Consult
-from reading_queue.db.tables import Agreement, Case, Organisation, Physician
+from reading_queue.db.course_tables import EscalationRow
+from reading_queue.db.tables import Agreement, Case, Organisation, Physician, ReadingTask
 from reading_queue.domain.consults import (
     CONSULTANT_TITLES,
     ConsultActor,
@@ -24,7 +25,9 @@ from reading_queue.domain.consults import (
     ConsultState,
     apply_to_consult,
 )
+from reading_queue.domain.escalation import Escalation
 from reading_queue.domain.routing import Service
+from reading_queue.domain.transitions import ReadingTaskState
 from reading_queue.errors import Conflict, Forbidden, NotFound, WrongState
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases.casework import (
@@ -32,12 +35,12 @@ from reading_queue.services.cases.casework import (
     audit,
     get_case_locked,
     get_task_locked,
-    record_custody,
 )
 from reading_queue.services.cases.holds import parse_words
 from reading_queue.services.hub import Hub
 from reading_queue.services.reading.claims import require_holder, require_licence, require_physician
-from reading_queue.services.reading.consult_rows import ConsultView, find_open_consult, list_consults
+from reading_queue.services.reading.consult_rows import ConsultView, find_open_consult, list_consults, record_consult
+from reading_queue.services.routing.escalating import end_escalations, raise_escalation
 from reading_queue.services.routing.routing_facts import load_lineage, load_local_date
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
@@ -126,6 +129,7 @@ def ask(hub: Hub, viewer: Viewer, reading_task_id: str, organisation_id: str, qu
         )
         session.add(consult)
         session.flush()
+        end_escalations(session, case.case_id, frozenset({Escalation.CONSULT_EXPIRED}), now)
         _record(session, case, consult, Hop.CONSULT_ASKED, now, viewer)
         return consult.consult_id
 
@@ -183,23 +187,57 @@ def expire_consults(hub: Hub) -> int:
                 consult.ended_at = now
                 session.flush()
                 _record(session, case, consult, Hop.CONSULT_ENDED, now, None)
+                raise_escalation(session, case, Escalation.CONSULT_EXPIRED, now)
                 ended += 1
     return ended
 
 
+def hurry_consults(hub: Hub) -> int:
+    """Tell the coordinators of those that are unanswered after two thirds of their time; return how many are new."""
+    now = hub.clock()
+    told = exists().where(
+        EscalationRow.case_id == Consult.case_id,
+        EscalationRow.kind == Escalation.CONSULT_WAITS,
+        EscalationRow.ended_at.is_(None),
+    )
+    waited_s = extract("epoch", literal(now) - Consult.asked_at)
+    limit_s = extract("epoch", Consult.due_at - Consult.asked_at)
+    in_time = Consult.ended_at.is_(None), Consult.due_at > now
+    late = select(Consult.case_id).where(*in_time, waited_s * 3 >= limit_s * 2, ~told)
+    with hub.transaction() as session:
+        cases = session.scalars(late.order_by(Consult.due_at).limit(BATCH)).all()
+    raised = 0
+    for case_id in cases:
+        with hub.transaction() as session:
+            case = get_case_locked(session, case_id)
+            if find_open_consult(session, case_id) is not None:
+                raised += raise_escalation(session, case, Escalation.CONSULT_WAITS, now)
+    return raised
+
+
 def consults_of(hub: Hub, viewer: Viewer) -> tuple[ConsultView, ...]:
-    """Return what the viewer's hospital is asked now and the viewer has taken, and what the viewer asks now."""
+    """Return what the viewer's hospital is asked now and the viewer has taken, and what the viewer has asked.
+
+    What has ended stays with who asked as long as they hold the case, so that they see that the answer is here.
+    """
     if viewer.physician_id is None:
         return ()
     with hub.transaction() as session:
         physician = session.get_one(Physician, viewer.physician_id)
-        theirs = Consult.asked_by == viewer.physician_id
+        holds = exists().where(
+            ReadingTask.case_id == Consult.case_id,
+            ReadingTask.holder_id == viewer.physician_id,
+            ReadingTask.state == ReadingTaskState.IN_PROGRESS,
+        )
+        told = Consult.ended_at.is_(None) | ((Consult.state != ConsultState.WITHDRAWN) & holds)
+        theirs = (Consult.asked_by == viewer.physician_id) & told
         if physician.title in CONSULTANT_TITLES:
-            asked = (Consult.organisation_id.in_((physician.organisation_id, *physician.also_at))) & (
-                Consult.state == ConsultState.ASKED
+            hospitals = physician.organisation_id, *physician.also_at
+            asked = Consult.organisation_id.in_(hospitals) & (Consult.state == ConsultState.ASKED)
+            theirs = (
+                theirs | asked | (Consult.state == ConsultState.ACCEPTED) & (Consult.accepted_by == viewer.physician_id)
             )
-            theirs = theirs | asked | (Consult.accepted_by == viewer.physician_id)
-        return list_consults(session, viewer.language, Consult.ended_at.is_(None), theirs)
+        return list_consults(session, viewer.language, theirs)
 
 
 def require_none_open(session: Session, case: Case) -> None:
@@ -259,8 +297,6 @@ def _covers(agreement: Agreement, case: Case) -> bool:
 
 
 def _record(session: Session, case: Case, consult: Consult, hop: Hop, now: datetime, viewer: Viewer | None) -> None:
-    about = {"consult_id": consult.consult_id, "organisation_id": consult.organisation_id, "outcome": consult.state}
-    actor = viewer.account_id if viewer is not None else None
-    record_custody(session, case, hop, f"{hop}:{consult.consult_id}", now, actor=actor, detail=about)
+    about = record_consult(session, case, consult, hop, now, viewer.account_id if viewer is not None else None)
     if viewer is not None:
         audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event=hop.value, **about)

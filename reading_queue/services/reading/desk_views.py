@@ -25,11 +25,13 @@ from reading_queue.domain.report import ReportContent, SubmissionContent
 from reading_queue.domain.roles import LEAD_TITLES, Role
 from reading_queue.domain.transitions import Actor, CaseEvent, CaseState, ReadingTaskState, events_open_to
 from reading_queue.errors import NotFound
-from reading_queue.services.access.visibility import Viewer, require_case
+from reading_queue.services.access.visibility import Viewer, may_follow_case, require_case
 from reading_queue.services.cases.case_summaries import summarise, summarise_all
 from reading_queue.services.cases.case_views import (
     AddendumView,
+    CaseKey,
     CaseView,
+    ConsultsOfCase,
     HeldView,
     LedView,
     OfferView,
@@ -140,6 +142,29 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
             else (),
             evidence=list_evidence(session, case_id) if reads else (),
             priors=list_priors(session, case_id).with_linked(list_linked_priors(session, viewer, case_id, now)),
+        )
+
+
+def consults_of_case(hub: Hub, viewer: Viewer, case_id: str) -> ConsultsOfCase | None:
+    """Return what was asked up the line about a case, for the open page of a physician who has looked at it already.
+
+    None once the viewer may not see the case any more: another physician of their hospital has declined, say.
+    """
+    now = hub.clock()
+    with hub.transaction() as session:
+        case = session.get(Case, case_id)
+        if case is None or not session.scalar(select(may_follow_case(viewer, case_id, case.site_id, now))):
+            return None
+        task = find_open_task(session, case_id)
+        held = task is not None and task.holder_id is not None and task.holder_id == viewer.physician_id
+        return ConsultsOfCase(
+            summary=CaseKey(case_id),
+            task=view_task(task) if task is not None else None,
+            held_by_viewer=held,
+            consults=list_consults(session, viewer.language, Consult.case_id == case_id),
+            hospitals_to_ask=hospitals_to_ask(session, case, viewer.physician_id, viewer.language, now)
+            if held and viewer.physician_id is not None
+            else (),
         )
 
 

@@ -7,24 +7,28 @@ through that commits late. What is told are ids; whoever is told asks for the re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, Text, cast, delete, func, literal, select, tuple_
+from sqlalchemy import BigInteger, Select, Text, cast, delete, func, literal, or_, select, tuple_, union_all
 from sqlalchemy.orm import Session
 
+from reading_queue.db.consult_tables import Consult
 from reading_queue.db.event_tables import DeskEvent
-from reading_queue.db.tables import Offer, ReadingTask
+from reading_queue.db.tables import Offer, Physician, ReadingTask
+from reading_queue.domain.consults import CONSULTANT_TITLES
 from reading_queue.domain.roles import Role
 from reading_queue.services.access.visibility import Viewer, visible_sites
 from reading_queue.services.hub import Hub
+from storage.contract.hops import Hop
 
 CHANNEL: Final = "desk_events"
 KEPT: Final = timedelta(hours=1)
 BATCH: Final = 500
 ROAD: Final = "road"
+OF_CONSULTS: Final = frozenset({Hop.CONSULT_ASKED, Hop.CONSULT_ACCEPTED, Hop.CONSULT_ANSWERED, Hop.CONSULT_ENDED})
 PRESENCE: Final = "presence"
 _TOLD: Final = "desk_events_told"
 
@@ -55,7 +59,7 @@ class Told:
     kind: str
     site_id: str
     case_id: str | None
-    physician_ids: frozenset[str]  # to whom a task of the case is or was offered
+    physician_ids: frozenset[str]  # to whom a task of the case is or was offered, and who is asked for an opinion
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +80,12 @@ class Audience:
 def tell(session: Session, kind: str, site_id: str, case_id: str | None = None) -> None:
     """Write that something has changed; a case of which one transaction has told already is not told of again."""
     told: set[Any] = session.info.setdefault(_TOLD, set())
-    if (site_id, case_id) in told:
+    change = site_id, case_id, kind in OF_CONSULTS  # which tell others than what else happens to the case
+    if change in told:
         return
     if not told:
         session.execute(select(func.pg_notify(CHANNEL, "")))
-    told.add((site_id, case_id))
+    told.add(change)
     session.add(DeskEvent(kind=kind, site_id=site_id, case_id=case_id))
 
 
@@ -113,12 +118,7 @@ def is_kept(hub: Hub, cursor: Cursor) -> bool:
 
 def read_events(hub: Hub, after: Cursor, limit: int = BATCH) -> Sequence[Told]:
     """Return what came after the cursor, in the order in which everybody is told of it, at most `limit`."""
-    asked = (
-        select(Offer.physician_id)
-        .join(ReadingTask, ReadingTask.reading_task_id == Offer.reading_task_id)
-        .where(ReadingTask.case_id == DeskEvent.case_id)
-        .correlate(DeskEvent)
-    )
+    asked = union_all(*_physicians_concerned())
     found = (
         select(DeskEvent, func.array(asked.scalar_subquery()))
         .where(
@@ -135,6 +135,25 @@ def read_events(hub: Hub, after: Cursor, limit: int = BATCH) -> Sequence[Told]:
         Told(Cursor(row.transaction_id, row.event_id), row.kind, row.site_id, row.case_id, frozenset(asked))
         for row, asked in rows
     ]
+
+
+def _physicians_concerned() -> Iterator[Select[Any]]:
+    """Yield who is told of an event's case: who is offered it, and both ends of what another hospital is asked.
+
+    All who may answer for that hospital hear of each change while it is open, and of its end.
+    """
+    offered = select(Offer.physician_id).join(ReadingTask, ReadingTask.reading_task_id == Offer.reading_task_id)
+    yield offered.where(ReadingTask.case_id == DeskEvent.case_id).correlate(DeskEvent)
+    of_case = Consult.case_id == DeskEvent.case_id
+    yield select(Consult.asked_by).where(of_case).correlate(DeskEvent)
+    yield select(Consult.accepted_by).where(of_case, Consult.accepted_by.is_not(None)).correlate(DeskEvent)
+    at_hospital = or_(
+        Physician.organisation_id == Consult.organisation_id,
+        Physician.also_at.contains(func.to_jsonb(Consult.organisation_id)),
+    )
+    consultants = select(Physician.physician_id).join(Consult, at_hospital)
+    told = Consult.ended_at.is_(None) | DeskEvent.kind.in_(OF_CONSULTS)
+    yield consultants.where(of_case, told, Physician.title.in_(CONSULTANT_TITLES)).correlate(DeskEvent)
 
 
 def prune_events(hub: Hub) -> int:

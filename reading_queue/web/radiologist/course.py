@@ -12,10 +12,11 @@ from aiohttp import web
 
 from reading_queue.errors import HubError, Invalid
 from reading_queue.services.access.visibility import Viewer
-from reading_queue.services.reading import consults, reading
+from reading_queue.services.reading import consults, desk_views, reading
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field, fields, word_of
 from reading_queue.web.radiologist.views import Attempt, case_page
+from reading_queue.web.rendering import page
 from reading_queue.web.voiding import voiding_of
 from storage.contract.signed_report import AmendmentKind
 from storage.screens.requests import redirect
@@ -77,6 +78,13 @@ async def ask_consult(request: web.Request, viewer: Viewer) -> web.StreamRespons
     form = await request.post()
     what = field(form, "hospital"), field(form, "question")
     return await _act(request, viewer, consults.ask, _task_id(request), *what)
+
+
+async def consults_part(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Answer the part of the case's page with the opinions up the line, as they are now."""
+    hub, case_id = request.config_dict[HUB], request.match_info["case_id"]
+    view = await in_thread(request, desk_views.consults_of_case, hub, viewer, case_id)
+    return page(request, "radiologist/consults_part.html", view=view)
 
 
 async def act_on_consult(request: web.Request, viewer: Viewer) -> web.StreamResponse:

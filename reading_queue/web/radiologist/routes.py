@@ -36,6 +36,7 @@ ROUTES = (
     ),
     web.post("/cases/{case_id}/amend", for_roles(course.amend, Role.PHYSICIAN), name="radiologist.amend"),
     web.post(f"{TASK}/consult", for_roles(course.ask_consult, Role.PHYSICIAN), name="radiologist.ask_consult"),
+    web.get("/cases/{case_id}/consults", for_roles(course.consults_part, Role.PHYSICIAN), name="radiologist.consults"),
     web.post(
         "/cases/{case_id}/consults/{consult_id}",
         for_roles(course.act_on_consult, Role.PHYSICIAN),

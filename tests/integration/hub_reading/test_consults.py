@@ -9,14 +9,18 @@ import pytest
 from sqlalchemy import select, update
 
 from reading_queue.db.consult_tables import Consult
+from reading_queue.db.course_tables import EscalationRow
 from reading_queue.db.tables import Agreement
 from reading_queue.domain.consults import ConsultState
+from reading_queue.domain.escalation import Escalation
 from reading_queue.domain.roles import Title
 from reading_queue.errors import NotFound, NotHolder, WrongState
 from reading_queue.services.access.visibility import Viewer, may_see
 from reading_queue.services.hub import Hub
 from reading_queue.services.reading import consults, desk_views, reading
 from reading_queue.services.reading.consult_rows import ConsultView
+from reading_queue.services.routing import escalating
+from reading_queue.services.worklists import desk_events
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from tests.integration.hub_reading.world import CITY, COUNTY, SITE, TEXT, World
@@ -126,6 +130,52 @@ def test_it_expires_by_its_own_clock_and_another_may_be_asked(
     assert consults.ask(hub, gao, task_id, CITY, "again") != consult_id
 
 
+def escalations(world: World, case_id: str) -> list[str]:
+    with world.hub.transaction() as session:
+        is_open = EscalationRow.case_id == case_id, EscalationRow.ended_at.is_(None)
+        return list(session.scalars(select(EscalationRow.kind).where(*is_open).order_by(EscalationRow.raised_at)))
+
+
+def test_who_oversees_is_told_when_two_thirds_and_all_of_its_time_have_passed(
+    world: World, hub: Hub, hub_clock: SteerableClock, gao: Viewer, lin: Viewer
+):
+    case_id, task_id = taken(world, gao)
+    consult_id = consults.ask(hub, gao, task_id, CITY, "?")
+    limit_s = hub.policy.consult_limit_min["routine"] * 60
+    lease = timedelta(seconds=hub.policy.lease_s)
+    assert consults.hurry_consults(hub) == 0
+    until = hub.clock() + timedelta(seconds=limit_s * 2 / 3)
+    while hub.clock() < until:
+        hub_clock.advance(min(lease, until - hub.clock()).total_seconds())
+        reading.heartbeat(hub, gao, task_id)
+    assert (consults.hurry_consults(hub), consults.hurry_consults(hub)) == (1, 0)
+    escalating.escalate_due(hub)
+    assert Escalation.CONSULT_WAITS in escalations(world, case_id), "the case's own clock does not settle it"
+    hub_clock.advance(limit_s / 3)
+    assert consults.expire_consults(hub) == 1
+    assert Escalation.CONSULT_WAITS not in escalations(world, case_id)
+    assert Escalation.CONSULT_EXPIRED in escalations(world, case_id)
+    assert [one.state for one in consults.consults_of(hub, gao)] == [ConsultState.EXPIRED], "who asked sees it"
+    reading.heartbeat(hub, gao, task_id)
+    assert consults.ask(hub, gao, task_id, CITY, "again") != consult_id
+    assert Escalation.CONSULT_EXPIRED not in escalations(world, case_id)
+
+
+def test_answer_stays_on_the_desk_of_who_asked_while_they_hold_the_case(
+    world: World, hub: Hub, gao: Viewer, lin: Viewer
+):
+    _, task_id = taken(world, gao)
+    consult_id = consults.ask(hub, gao, task_id, CITY, "?")
+    consults.accept(hub, lin, consult_id)
+    assert [one.consult_id for one in consults.consults_of(hub, lin)] == [consult_id]
+    consults.answer(hub, lin, consult_id, "同意。")
+    assert consults.consults_of(hub, lin) == ()
+    (shown,) = consults.consults_of(hub, gao)
+    assert (shown.state, shown.words) == (ConsultState.ANSWERED, "同意。")
+    reading.submit(hub, gao, task_id, TEXT)
+    assert consults.consults_of(hub, gao) == ()
+
+
 def test_a_hospital_says_no_and_who_asked_may_take_the_question_back(world: World, hub: Hub, gao: Viewer, lin: Viewer):
     case_id, task_id = taken(world, gao)
     first = consults.ask(hub, gao, task_id, CITY, "?")
@@ -144,9 +194,13 @@ def test_a_hospital_says_no_and_who_asked_may_take_the_question_back(world: Worl
 
 
 def test_giving_the_case_back_ends_the_question(world: World, hub: Hub, gao: Viewer, lin: Viewer):
-    _, task_id = taken(world, gao)
+    case_id, task_id = taken(world, gao)
     consult_id = consults.ask(hub, gao, task_id, CITY, "?")
+    start = desk_events.find_end(hub)
     reading.release(hub, gao, task_id, "110526")
+    assert world.hops(case_id).count(Hop.CONSULT_ENDED) == 1
+    ended = [told for told in desk_events.read_events(hub, start) if told.kind == Hop.CONSULT_ENDED]
+    assert [lin.physician_id in told.physician_ids for told in ended] == [True], "it leaves the desk that was asked"
     with hub.transaction() as session:
         assert session.get_one(Consult, consult_id).state == ConsultState.WITHDRAWN
     assert consults.consults_of(hub, lin) == ()

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import delete, func, select, text, update
 
 from reading_queue.db.event_tables import DeskEvent
 from reading_queue.db.tables import Session as LoginSession
 from reading_queue.services.hub import Hub
-from reading_queue.services.reading import reading
+from reading_queue.services.reading import consults, reading
 from reading_queue.services.worklists import desk_events
 from reading_queue.services.worklists.desk_events import Audience, Cursor, Told
 from reading_queue.web import live
+from tests.integration.hub_web import consulting
 from tests.integration.hub_web.county import (
     AUTHOR,
     COORDINATOR,
@@ -121,6 +122,30 @@ def test_everybody_hears_of_their_own_and_of_nothing_else(url: str, county: Coun
             assert case_id in listener.hear()[1]["cases"]
         with pytest.raises(TimeoutError):
             stranger.hear(SILENCE_S)
+
+
+def test_who_is_asked_for_an_opinion_and_who_asked_hear_of_it_at_any_process_and_nobody_else_does(
+    hub: Hub, url: str, county: County, browser_of: BrowserOf
+) -> None:
+    case_id = county.arrive("1.2.3.1")
+    consulting.allow_consults(county)
+    task_id, author = county.task(case_id), county.viewer(AUTHOR)
+    reading.claim(hub, author, task_id)
+    with serving_hub(hub) as other, listening(url, browser_of("shen.yi")) as elsewhere:
+        with listening(other, browser_of(consulting.CONSULTANT)) as consultant:
+            began = time.monotonic()
+            consult_id = consults.ask(hub, author, task_id, consulting.HOSPITAL, consulting.QUESTION)
+            assert consultant.hear()[1]["kinds"] == ["consult_asked"]
+            assert time.monotonic() - began < WITHIN_S
+        with listening(url, browser_of(AUTHOR)) as asker:
+            consults.accept(hub, county.viewer(consulting.CONSULTANT), consult_id)
+            assert asker.hear()[1]["kinds"] == ["consult_accepted"]
+            began = time.monotonic()
+            consults.answer(hub, county.viewer(consulting.CONSULTANT), consult_id, consulting.OPINION)
+            assert asker.hear()[1] == {"kinds": ["consult_answered"], "cases": [case_id], "sites": [FIRST_SITE]}
+            assert time.monotonic() - began < WITHIN_S
+        with pytest.raises(TimeoutError):
+            elsewhere.hear(SILENCE_S)
 
 
 def test_who_was_offered_a_case_hears_that_another_has_taken_it(
@@ -252,15 +277,7 @@ def chromium() -> Iterator[Browser]:
 def test_desks_of_two_people_show_what_a_third_does_within_a_second_and_keep_what_is_typed(
     chromium: Browser, url: str, county: County
 ) -> None:
-    pages = {}
-    for login in (AUTHOR, TECHNICIAN):
-        page = chromium.new_context(locale="zh-CN").new_page()
-        page.goto(f"{url}/login")
-        page.fill("[name=login]", login)
-        page.fill("[name=password]", PASSWORD)
-        page.click("main button")
-        expect(page.locator("body[data-listens]")).to_have_count(1)
-        pages[login] = page
+    pages = {login: desk_of(chromium, url, login) for login in (AUTHOR, TECHNICIAN)}
     pages[TECHNICIAN].fill("[name=text]", "王")
     case_id = county.arrive("1.2.3.1")
     for page in pages.values():
@@ -269,4 +286,48 @@ def test_desks_of_two_people_show_what_a_third_does_within_a_second_and_keep_wha
     county.submit(case_id, "lin.shu")
     expect(pages[AUTHOR].get_by_text("现在没有派给您的检查")).to_be_visible(timeout=WITHIN_S * 1000)
     for page in pages.values():
+        page.context.close()
+
+
+def desk_of(chromium: Browser, url: str, login: str) -> Page:
+    page = chromium.new_context(locale="zh-CN").new_page()
+    page.goto(f"{url}/login")
+    page.fill("[name=login]", login)
+    page.fill("[name=password]", PASSWORD)
+    page.click("main button")
+    expect(page.locator("body[data-listens]")).to_have_count(1)
+    return page
+
+
+@pytest.mark.browser
+@pytest.mark.xdist_group("desks in Chromium")
+def test_opinion_appears_beside_what_its_asker_writes_and_the_question_on_the_desk_that_is_asked(
+    chromium: Browser, url: str, county: County
+) -> None:
+    case_id = county.arrive("1.2.3.1")
+    consulting.allow_consults(county)
+    task_id, author = county.task(case_id), county.viewer(AUTHOR)
+    reading.claim(county.hub, author, task_id)
+    asker, consultant = (desk_of(chromium, url, login) for login in (AUTHOR, consulting.CONSULTANT))
+    asker.goto(f"{url}/radiologist/cases/{case_id}")
+    expect(asker.locator("body[data-listens]")).to_have_count(1)
+    asker.fill("#editor [name=findings]", "右肺上叶结节")
+    consult_id = consults.ask(county.hub, author, task_id, consulting.HOSPITAL, consulting.QUESTION)
+    expect(consultant.get_by_text(consulting.QUESTION)).to_be_visible(timeout=WITHIN_S * 1000)
+    expect(asker.locator("#consults").get_by_text(consulting.QUESTION)).to_be_visible(timeout=WITHIN_S * 1000)
+    consults.accept(county.hub, county.viewer(consulting.CONSULTANT), consult_id)
+    consultant.goto(f"{url}/radiologist/cases/{case_id}")
+    expect(consultant.locator("body[data-listens]")).to_have_count(1)
+    consultant.fill("#consults [name=words] >> nth=0", "建议增强")
+    consultant.locator("h1").click()  # the field has not the focus any more, and keeps its words all the same
+    with county.hub.transaction() as session:
+        desk_events.tell(session, "consult_accepted", FIRST_SITE, case_id)
+    asked_again = consultant.expect_response(lambda answer: answer.url.endswith("/consults"))
+    with asked_again, county.hub.transaction() as session:
+        desk_events.tell(session, "consult_accepted", FIRST_SITE, case_id)
+    expect(consultant.locator("#consults [name=words] >> nth=0")).to_have_value("建议增强")
+    consults.answer(county.hub, county.viewer(consulting.CONSULTANT), consult_id, consulting.OPINION)
+    expect(asker.get_by_text(consulting.OPINION)).to_be_visible(timeout=WITHIN_S * 1000)
+    expect(asker.locator("#editor [name=findings]")).to_have_value("右肺上叶结节")
+    for page in (asker, consultant):
         page.context.close()
