@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -208,6 +209,25 @@ async def build_web(settings: HubSettings, hub: Hub) -> web.Application:
 
     app.on_cleanup.append(close)
     return app
+
+
+def run_worker_role(settings: HubSettings) -> int:
+    """Run the jobs of the queues that the settings name until SIGTERM, and return the exit status."""
+    from reading_queue.worker.celery_app import run_crew
+    from reading_queue.worker.crews import Member, SharedHeartbeat, run_members
+    from reading_queue.worker.jobs import preload
+    from reading_queue.worker.presence import tell_of
+
+    celery, process = build_celery(settings)
+    preload()
+    heard = {crew: SharedHeartbeat() for crew in settings.worker.crews}
+    members = [
+        Member(crew.name, partial(run_crew, celery, process, crew, beat=heard_from.beat), heard_from)
+        for crew, heard_from in heard.items()
+    ]
+    own = SharedHeartbeat()
+    members.append(Member("presence", partial(tell_of, process, heard, own.beat), own))
+    return run_members(members, beat=heartbeat(settings, "worker").beat)
 
 
 def run_scheduler_role(settings: HubSettings, stop: threading.Event) -> None:

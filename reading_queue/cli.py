@@ -22,7 +22,7 @@ from reading_queue.commands.simulating import simulate
 from reading_queue.commands.storing import storage_app
 from reading_queue.domain.roles import Role
 from reading_queue.log import configure_logging
-from reading_queue.settings import HubSettings, load_settings
+from reading_queue.settings import HubSettings, load_settings, serving
 from storage.configuration import ConfigurationError
 
 if TYPE_CHECKING:
@@ -91,12 +91,19 @@ def begin(context: typer.Context, config: ConfigOption = None) -> None:
 def serve(
     context: typer.Context,
     role: Annotated[RoleName | None, typer.Argument(help="One role alone, for machines that share the work.")] = None,
+    queues: Annotated[
+        str, typer.Option(help="What a worker serves, as in routing,transfers; else [worker] queues says it.")
+    ] = "",
 ) -> None:
     """Run the hub until Ctrl-C: the embedded servers where no others are configured, and every role."""
     from storage.open_files import allow_many_open_files
 
     invocation: Invocation = context.obj
     settings = invocation.settings
+    if queues:
+        if role is not RoleName.WORKER:
+            raise typer.BadParameter("only `serve worker` serves queues", param_hint="--queues")
+        settings = serving(settings, queues)
     allow_many_open_files()  # and those of the processes it starts
     if role is None:
         _serve_everything(invocation)
@@ -309,11 +316,8 @@ def _serve_web(settings: HubSettings) -> None:
 
 def _serve_worker(settings: HubSettings) -> None:
     from reading_queue import bootstrap
-    from reading_queue.worker.celery_app import run_worker
 
-    celery, process = bootstrap.build_celery(settings)
-    beat = bootstrap.heartbeat(settings, RoleName.WORKER).beat
-    raise typer.Exit(run_worker(celery, process, concurrency=settings.worker.concurrency, beat=beat))
+    raise typer.Exit(bootstrap.run_worker_role(settings))
 
 
 def _serve_scheduler(settings: HubSettings) -> None:

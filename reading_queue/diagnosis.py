@@ -16,7 +16,7 @@ from reading_queue.embedded.launch import find_method
 from reading_queue.embedded.programs import find_postgres_program, find_redis_program
 from reading_queue.errors import HubError
 from reading_queue.services.access.keys import KeyFileDamaged
-from reading_queue.services.health import Unhealthy, check_stored_bytes, count_dead_jobs
+from reading_queue.services.health import Unhealthy, check_queues, check_stored_bytes, count_dead_jobs
 from reading_queue.services.hub import Hub
 from reading_queue.settings import HubSettings
 from reading_queue.worker.broker import BrokerUnavailable
@@ -73,6 +73,7 @@ def check_running(settings: HubSettings) -> Iterator[Finding]:
         yield _try(name, check)
     yield _try("schema", lambda: _schema(hub))
     yield _try("dead jobs", lambda: _dead_jobs(hub))
+    yield _try("queues", lambda: check_queues(hub))
     yield _try("stored bytes", lambda: check_stored_bytes(hub))
     hub.engine.dispose()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 BEAT_EVERY_S: Final = 2.0
 SILENT_AFTER_S: Final = 30.0  # a role that was heard and is not heard for so long hangs
@@ -34,10 +34,17 @@ class Heartbeat:
             return None
 
 
+class Heard(Protocol):
+    """What can be listened to."""
+
+    def last(self) -> float | None:
+        """Return when it was last heard, in seconds since the epoch; None when it never was."""
+
+
 class Listener:
     """Knows whether a role has fallen silent."""
 
-    def __init__(self, heartbeat: Heartbeat) -> None:
+    def __init__(self, heartbeat: Heard) -> None:
         self._heartbeat = heartbeat
         self.begin()
 

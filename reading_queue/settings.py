@@ -21,7 +21,8 @@ from pydantic_settings import SettingsConfigDict
 from reading_queue.domain.retention import Rules
 from reading_queue.domain.routing import UNNAMED
 from reading_queue.services.policy import Policy
-from storage.configuration import Configuration
+from reading_queue.worker.queues import QUEUES, Crew, crews_of, wrong_queues
+from storage.configuration import Configuration, ConfigurationError
 from storage.contract.lanes import Lane
 from storage.contract.orders import GreenChannel
 
@@ -130,10 +131,32 @@ class NetworkSettings(_Section):
     audience: str = Field(default="counterpart", pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")
 
 
-class WorkerSettings(_Section):
-    """How many jobs one worker runs at once."""
+def _check_queues(named: list[str]) -> list[str]:
+    wrong = wrong_queues(named)
+    if wrong:
+        raise ValueError(wrong)
+    return named
 
+
+class WorkerSettings(_Section):
+    """Which queues a worker serves, and how many jobs it runs at once: each of its crews apart from the others."""
+
+    queues: Annotated[list[str], AfterValidator(_check_queues)] = Field(default_factory=lambda: list(QUEUES))
     concurrency: int = Field(default=2, ge=1, le=64)
+    routing_concurrency: int = Field(default=1, ge=1, le=64)
+    large_concurrency: int = Field(default=1, ge=1, le=64)
+    background_concurrency: int = Field(default=1, ge=1, le=64)
+
+    @property
+    def crews(self) -> tuple[Crew, ...]:
+        """Return the crews of a worker."""
+        children = {
+            "routing": self.routing_concurrency,
+            "ordinary": self.concurrency,
+            "large": self.large_concurrency,
+            "background": self.background_concurrency,
+        }
+        return crews_of(self.queues, children)
 
 
 class LogSettings(_Section):
@@ -226,6 +249,19 @@ class HubSettings(Configuration):
     def objects_dir(self) -> Path:
         """Return where the directory store keeps its objects."""
         return self.data_dir / "objects"
+
+
+def serving(settings: HubSettings, queues: str) -> HubSettings:
+    """Return the settings of a worker that serves these queues, named with commas between them.
+
+    Raises:
+        ConfigurationError: a queue that is not known, or none.
+    """
+    named = [one.strip() for one in queues.split(",") if one.strip()]
+    wrong = wrong_queues(named)
+    if wrong:
+        raise ConfigurationError([f"--queues: {wrong}"])
+    return settings.model_copy(update={"worker": settings.worker.model_copy(update={"queues": named})})
 
 
 def load_settings(path: Path | None) -> HubSettings:

@@ -1,4 +1,4 @@
-"""How the hub's own work goes: probes through its queues, and its schedulers."""
+"""How the hub's own work goes: probes through its queues, and its schedulers and workers."""
 
 from __future__ import annotations
 
@@ -33,5 +33,16 @@ class SchedulerBeat(Base):
     __tablename__ = "scheduler_beats"
 
     place: Mapped[str] = mapped_column(primary_key=True)  # machine and process
+    since: Mapped[datetime]
+    heard_at: Mapped[datetime]
+
+
+class WorkerBeat(Base):
+    """One queue that one process of a worker serves, and when it was last heard."""
+
+    __tablename__ = "worker_beats"
+
+    place: Mapped[str] = mapped_column(primary_key=True)  # machine and process
+    queue: Mapped[str] = mapped_column(primary_key=True)
     since: Mapped[datetime]
     heard_at: Mapped[datetime]

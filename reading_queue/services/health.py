@@ -6,6 +6,7 @@ from sqlalchemy import func, select, text
 
 from reading_queue.services.holdings.scrubbing import report
 from reading_queue.services.hub import Hub
+from reading_queue.services.motion.queue_probes import unserved_queues
 from storage.ledger.tables import OPEN_DEAD_JOB, DeadJob, OutboxMessage
 
 OUTBOX_LATE_S = 30.0  # a launch that waits longer than this shows that the relay or the broker stands still
@@ -47,6 +48,14 @@ def count_dead_jobs(hub: Hub) -> int:
     with hub.transaction() as session:
         dead = select(func.count()).select_from(DeadJob).where(OPEN_DEAD_JOB)
         return session.scalars(dead).one()
+
+
+def check_queues(hub: Hub) -> str:
+    """Return words when every queue has a worker; raises Unhealthy with those that have none."""
+    unserved = ",".join(unserved_queues(hub))
+    if unserved:
+        raise Unhealthy(f"no worker serves {unserved}: start `counterpart-hub serve worker --queues {unserved}`")
+    return "each has a worker"
 
 
 def check_stored_bytes(hub: Hub) -> str:

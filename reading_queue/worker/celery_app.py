@@ -5,6 +5,7 @@ Durable: nothing here. The outbox in the database is the truth; a broker wiped c
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,8 +16,10 @@ from kombu.exceptions import OperationalError
 
 from reading_queue.heartbeat import BEAT_EVERY_S
 from reading_queue.worker.broker import BrokerUnavailable
+from reading_queue.worker.crews import end_with_parent
 from reading_queue.worker.dead_letters import DEAD_QUEUE
-from reading_queue.worker.jobs import JOBS, QUEUES, Job, preload, register_jobs
+from reading_queue.worker.jobs import JOBS, Job, register_jobs
+from reading_queue.worker.queues import QUEUES, Crew
 from reading_queue.worker.runtime import RuntimePerProcess
 
 # A job gets the soft limit as an exception inside it, the hard limit ends its process.
@@ -75,7 +78,7 @@ def make_celery(
     app = Celery("reading_queue", broker=broker_url, set_as_current=False)
     app.conf.update(
         **_delivery(hard_time_limit_s),
-        **_wire(jobs, quorum=not redis),
+        **_wire(jobs, _prefix(broker_url), QUORUM_ARGUMENTS if not redis else None),
         broker_transport_options=_redis_options(visibility_timeout_s) if redis else {"confirm_publish": True},
     )
     register_jobs(app, process, jobs)
@@ -101,9 +104,11 @@ def _delivery(hard_time_limit_s: int) -> dict[str, Any]:
     }
 
 
-def _wire(jobs: Mapping[str, Job], *, quorum: bool) -> dict[str, Any]:
-    arguments = QUORUM_ARGUMENTS if quorum else None
-    prefix = QUORUM_PREFIX if quorum else ""
+def _prefix(broker_url: str) -> str:
+    return "" if is_redis(broker_url) else QUORUM_PREFIX
+
+
+def _wire(jobs: Mapping[str, Job], prefix: str, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
     kinds = [*QUEUES, *sorted({job.queue for job in jobs.values()} - set(QUEUES))]
     names = [prefix + kind for kind in kinds]
     exchange = Exchange("reading_queue", type="direct", durable=True)
@@ -128,25 +133,24 @@ def _redis_options(visibility_timeout_s: int) -> dict[str, Any]:
         "visibility_timeout": visibility_timeout_s,
         "unacked_restore_interval": RESTORE_EVERY_S,
         "unacked_restore_throttle": 1,
-        "queue_order_strategy": "priority",  # the order of QUEUES
+        "queue_order_strategy": "priority",  # the order of the crew's queues
     }
 
 
-def run_worker(
+def run_crew(
     app: Celery,
     process: RuntimePerProcess,
+    crew: Crew,
     *,
-    concurrency: int,
     beat: Callable[[], None],
-    prepare: Callable[[], None] = preload,
 ) -> int:
-    """Run jobs in `concurrency` child processes until SIGTERM, and return the exit status.
+    """Run the jobs of the crew's queues in its child processes until SIGTERM, and return the exit status.
 
     The parent's loop calls `beat` for as long as it turns and has a broker.
     """
-    prepare()
 
     def open_in_child(**_: Any) -> None:
+        end_with_parent()
         process.get()
 
     def beat_from_now_on(sender: Any = None, **_: Any) -> None:
@@ -157,7 +161,9 @@ def run_worker(
     signals.worker_ready.connect(beat_from_now_on, weak=False)
     worker = app.Worker(
         pool="prefork",
-        concurrency=concurrency,
+        concurrency=crew.children,
+        hostname=f"{crew.name}@{socket.gethostname()}",
+        queues=[_prefix(app.conf.broker_url) + queue for queue in crew.queues],
         loglevel="INFO",
         quiet=True,
         without_gossip=True,

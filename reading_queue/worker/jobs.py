@@ -15,10 +15,10 @@ from celery.exceptions import Reject, TimeLimitExceeded
 from sqlalchemy.orm import configure_mappers
 
 from reading_queue.worker.failures import count_delivery, forget_deliveries, launch_each, record_failure
+from reading_queue.worker.queues import LARGE_TIME_LIMIT_S, QUEUES
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
 
 RECORDED_MAX: Final = 100  # ids of messages that were cut off, kept to know a signal that comes twice
-LARGE_TIME_LIMIT_S: Final = 1500  # 8 GiB composed and read twice at 20 MB/s; less than a broker waits
 SOFT_BEFORE_HARD_S: Final = 30
 ROUTED_TOGETHER_MAX: Final = 16  # about a tenth of a second: an urgent case that comes next waits no longer
 REQUEUE_PAUSE_S: Final = 1.0  # before a job is given back because not even its failure could be recorded
@@ -134,9 +134,6 @@ def preload() -> None:
     pinyin.readings("王")  # and with it the whole table
     configure_mappers()
 
-
-# Queues in the order in which a worker looks at them.
-QUEUES: Final = ("routing", "transfers", "documents", "metadata", "large", "background")
 
 PROBES: Final[Mapping[str, str]] = {queue: f"queues.answer_{queue}" for queue in QUEUES}  # the job by its queue
 

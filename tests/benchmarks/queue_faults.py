@@ -86,7 +86,7 @@ class FaultyHub:
 
     def kill_a_child(self, chance: random.Random) -> None:
         """Kill one of the processes in which jobs run; the worker goes on."""
-        children = psutil.Process(self.parts[WORKER].pid).children()
+        children = psutil.Process(self.parts[WORKER].pid).children(recursive=True)
         if children:
             os.kill(chance.choice(children).pid, signal.SIGKILL)
             self.done["child killed"] += 1

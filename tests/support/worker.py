@@ -20,9 +20,9 @@ from reading_queue.worker.relay import Relay
 from reading_queue.worker.runtime import RuntimePerProcess
 from tests.support.processes import ProcessStarter, RunningProcess
 from tests.support.waiting import eventually
-from tests.support.worker_process import HEARTBEAT, PROBES
+from tests.support.worker_process import CREWS, HEARTBEAT, PROBES
 
-READY = "ready."  # Celery says "<host> ready." once it consumes
+READY = "ready."  # Celery says "<crew>@<host> ready." once it consumes
 VISIBILITY_S = 4
 
 
@@ -45,7 +45,7 @@ class WorkerBench:
         words = [self._broker_url, database, self._marks_dir, str(visibility_s)]
         argv = [sys.executable, "-m", "tests.support.worker_process", *words]
         worker = self._processes.start(argv, name=f"worker-{self._count}", cwd=Path(__file__).parents[2])
-        worker.wait_until(lambda: READY in worker.log(), 30)
+        worker.wait_until(lambda: worker.log().count(READY) == len(CREWS), 30)
         return worker
 
     def ask(self, job: str, *names: str) -> None:
@@ -82,9 +82,21 @@ class WorkerBench:
 
         return eventually(marked, within_s)
 
+    def started(self) -> int:
+        """Return how many jobs have said that they run."""
+        return len(list(self._marks_dir.glob("started-*")))
+
+    def await_started(self, count: int) -> None:
+        """Return once so many jobs run."""
+
+        def enough() -> None:
+            assert self.started() == count
+
+        eventually(enough)
+
     def last_beat(self) -> float | None:
-        """Return when the worker was last heard."""
-        return Heartbeat(self._marks_dir / HEARTBEAT).last()
+        """Return when the crew of ordinary queues was last heard."""
+        return Heartbeat(self._marks_dir / f"{HEARTBEAT}-ordinary").last()
 
     def release(self) -> None:
         """Let jobs that hold on go on."""

@@ -17,8 +17,10 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from reading_queue.heartbeat import Heartbeat
-from reading_queue.worker.celery_app import make_celery, run_worker
+from reading_queue.worker.celery_app import make_celery, run_crew
+from reading_queue.worker.crews import Member, SharedHeartbeat, run_members
 from reading_queue.worker.jobs import Job
+from reading_queue.worker.queues import Crew, crews_of
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
 from storage.objects.protocol import ObjectStore, StoreUnavailable
 from tests.support.hub import make_hub
@@ -87,7 +89,13 @@ def _stop_at(name: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+CREWS = crews_of(
+    ("routing", "transfers", "documents", "large"), {"routing": 1, "ordinary": 2, "large": 1, "background": 1}
+)
+
 PROBES = {
+    "probe.offer": Job("routing", note),
+    "probe.large": Job("large", hold),
     "probe.note": Job("transfers", note),
     "probe.hold": Job("transfers", hold),
     "probe.stumble": Job("routing", stumble),
@@ -116,8 +124,16 @@ def main(broker_url: str, database_url: str, folder: str, visibility_s: str) -> 
         broker_url, process, jobs=PROBES, visibility_timeout_s=seconds, hard_time_limit_s=min(seconds - 1, 17)
     )
 
-    beat = Heartbeat(Path(folder) / HEARTBEAT).beat
-    return run_worker(app, process, concurrency=2, beat=beat, prepare=lambda: None)
+    def member(crew: Crew) -> Member:
+        shared, kept = SharedHeartbeat(), Heartbeat(Path(folder) / f"{HEARTBEAT}-{crew.name}")
+
+        def beat() -> None:
+            shared.beat()
+            kept.beat()
+
+        return Member(crew.name, lambda: run_crew(app, process, crew, beat=beat), shared)
+
+    return run_members([member(crew) for crew in CREWS], beat=lambda: None)
 
 
 class _NoStore:

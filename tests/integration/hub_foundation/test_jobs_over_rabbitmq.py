@@ -34,6 +34,8 @@ from tests.support.worker_process import PROBES, note
 
 pytestmark = [pytest.mark.services, pytest.mark.postgres]
 
+OFFERED_WITHIN_S = 2
+LONG_S = 60
 TRANSFERS = f"{QUORUM_PREFIX}transfers"
 
 
@@ -70,6 +72,20 @@ def test_a_job_whose_worker_is_killed_is_done_by_the_next(bench: WorkerBench) ->
     bench.release()
     bench.start_worker()
     bench.await_mark("done-b", 20)
+
+
+def test_an_emergency_is_offered_while_long_jobs_hold_every_other_child(bench: WorkerBench) -> None:
+    bench.start_worker(visibility_s=LONG_S)
+    for_all = ("a", "b", "c", "d", "e", "f")
+    bench.ask("probe.hold", *for_all)
+    bench.ask("probe.large", "g", "h", "i")
+    bench.await_started(3)
+    bench.ask("probe.offer", "stroke")
+    bench.await_mark("done-stroke", OFFERED_WITHIN_S)
+    assert bench.started() == 3, "the children were held all the while"
+    bench.release()
+    for name in for_all:
+        bench.await_mark(f"done-{name}")
 
 
 @pytest.fixture

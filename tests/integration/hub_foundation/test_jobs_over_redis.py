@@ -24,6 +24,7 @@ from tests.support.worker import WorkerBench, kill_tree
 pytestmark = [pytest.mark.services, pytest.mark.postgres]
 
 
+OFFERED_WITHIN_S = 2
 DEATH_IS_SEEN_S = 20  # Celery sees a child's death after at most 5 s, the time limit of a job must be longer
 
 
@@ -158,6 +159,54 @@ def test_one_bad_job_among_several_takes_nobody_with_it(
     ((subject, why),) = eventually(laid_down, 60)
     assert subject == bad
     assert reason in why
+
+
+def test_an_emergency_is_offered_while_long_jobs_hold_every_other_child(bench: WorkerBench) -> None:
+    bench.start_worker(visibility_s=DEATH_IS_SEEN_S)
+    for_all = ("a", "b", "c", "d", "e", "f")
+    bench.ask("probe.hold", *for_all)
+    bench.ask("probe.large", "g", "h", "i")
+    bench.await_started(3)
+    bench.ask("probe.offer", "stroke")
+    bench.await_mark("done-stroke", OFFERED_WITHIN_S)
+    assert bench.started() == 3, "the children were held all the while"
+    bench.release()
+    for name in for_all:
+        bench.await_mark(f"done-{name}")
+
+
+def test_a_crew_that_dies_or_hangs_is_started_again_and_takes_no_other_with_it(bench: WorkerBench) -> None:
+    worker = bench.start_worker(visibility_s=DEATH_IS_SEEN_S)
+    bench.ask("probe.large", "a")
+    (large_child,) = bench.await_mark("started-a")
+    bench.ask("probe.offer", "before")
+    (child,) = bench.await_mark("done-before")
+    os.kill(parent_of(child), signal.SIGKILL)
+    bench.ask("probe.offer", "after")
+    bench.await_mark("done-after", 20)
+    assert not Path(f"/proc/{child}").exists(), "the children of a dead crew end with it"
+    bench.release()
+    assert bench.await_mark("done-a") == [large_child]
+    assert worker.stop() == 0
+
+
+def test_nothing_of_a_worker_outlives_it(bench: WorkerBench) -> None:
+    worker = bench.start_worker(visibility_s=DEATH_IS_SEEN_S)
+    bench.ask("probe.hold", "a")
+    (child,) = bench.await_mark("started-a")
+    crew = parent_of(child)
+    worker.kill()
+    for pid in (child, crew):
+        eventually(lambda pid=pid: assert_ended(pid))
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+def assert_ended(pid: int) -> None:
+    stat = Path(f"/proc/{pid}/stat")
+    assert not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
 def redeliveries(database: sa.Engine) -> list[int]:

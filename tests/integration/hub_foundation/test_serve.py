@@ -19,7 +19,7 @@ import redis
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from reading_queue.db.health_tables import QueueProbe, SchedulerBeat
+from reading_queue.db.health_tables import QueueProbe, SchedulerBeat, WorkerBeat
 from reading_queue.embedded.postgres import find_postgres_url
 from reading_queue.embedded.redis import find_redis_url
 from reading_queue.services.hub import launch
@@ -123,6 +123,7 @@ def test_every_queue_answers_its_probe_and_the_scheduler_is_heard(hub: ServedHub
             probes = session.scalars(sa.select(QueueProbe)).all()
             assert {probe.queue for probe in probes if probe.answered_at is not None} == set(PROBES)
             assert len(session.scalars(sa.select(SchedulerBeat)).all()) == 1
+            assert set(session.scalars(sa.select(WorkerBeat.queue))) == set(PROBES)
 
     eventually(answered, BACK_S, logs=[hub.process])
     engine.dispose()
@@ -242,6 +243,23 @@ def test_wrong_settings_are_said_together_and_nothing_starts(tmp_path: Path) -> 
     assert done.returncode == 2
     assert "web.port" in done.stderr
     assert "broker.url" in done.stderr
+
+
+def test_queues_that_nobody_can_serve_are_refused_in_words(tmp_path: Path) -> None:
+    config = tmp_path / "hub.toml"
+    config.write_text(f'data_dir = "{tmp_path / "hub"}"\n', encoding="utf-8")
+    argv = [sys.executable, "-m", "reading_queue", "--config", str(config), "serve"]
+
+    def refusal(*words: str) -> str:
+        done = subprocess.run([*argv, *words], capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 2
+        return done.stderr
+
+    assert "--queues: there is no queue returns; the queues are routing, transfers" in refusal(
+        "worker", "--queues", "routing,returns"
+    )
+    assert "--queues: large is named twice" in refusal("worker", "--queues", "large,large")
+    assert "only `serve worker` serves queues" in refusal("--queues", "large")
 
 
 HASTY_SERVE = """

@@ -7,9 +7,18 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select
 
+from reading_queue.db.health_tables import WorkerBeat
+from reading_queue.services.health import Unhealthy, check_queues
 from reading_queue.services.hub import Hub
 from reading_queue.services.motion import queue_probes
-from reading_queue.services.motion.queue_probes import ASK_AGAIN, ASK_EVERY, FORGOTTEN_AFTER, SILENT_AFTER, STANDS_AFTER
+from reading_queue.services.motion.queue_probes import (
+    ASK_AGAIN,
+    ASK_EVERY,
+    BUSY_FOR,
+    FORGOTTEN_AFTER,
+    SILENT_AFTER,
+    STANDS_AFTER,
+)
 from reading_queue.worker.jobs import JOBS, PROBES
 from storage.ledger.tables import OutboxMessage
 from tests.integration.hub_web.county import ADMINISTRATOR, COORDINATOR
@@ -63,9 +72,11 @@ def test_the_page_names_a_queue_that_stands_still_and_a_silent_scheduler(
     hub: Hub, hub_clock: SteerableClock, browser_of: Visitors
 ) -> None:
     queue_probes.ask(hub, PROBES)
+    queue_probes.hear_worker(hub, "here/1", PROBES)
     for queue in set(PROBES) - {"routing"}:
         queue_probes.answer(hub, queue)
     hub_clock.advance(max(STANDS_AFTER, SILENT_AFTER).total_seconds() + 1)
+    queue_probes.hear_worker(hub, "here/1", PROBES)
     page = browser_of(ADMINISTRATOR).get("/coordinator/jobs").text
     assert page.count("无应答") == 1
     assert "病例分发" in page
@@ -74,3 +85,45 @@ def test_the_page_names_a_queue_that_stands_still_and_a_silent_scheduler(
     hub_clock.advance(FORGOTTEN_AFTER.total_seconds())
     queue_probes.ask(hub, PROBES)
     assert "无信号" not in browser_of(ADMINISTRATOR).get("/coordinator/jobs").text
+
+
+def test_the_page_says_in_words_which_queue_no_worker_serves(
+    hub: Hub, hub_clock: SteerableClock, browser_of: Visitors, program_of: Visitors
+) -> None:
+    queue_probes.hear_worker(hub, "here/1", set(PROBES) - {"large"})
+    queue_probes.ask(hub, PROBES)
+    assert check_queues(hub) == "each has a worker", "a probe that has just been asked proves nothing"
+    hub_clock.advance(SILENT_AFTER.total_seconds() + 1)
+    queue_probes.hear_worker(hub, "here/1", set(PROBES) - {"large"})
+    page = browser_of(ADMINISTRATOR).get("/coordinator/jobs").text
+    assert page.count("没有工作进程处理此队列") == 1
+    assert "counterpart-hub serve worker --queues large" in page
+    queues = program_of(ADMINISTRATOR).call("GET", "/queues").json()["queues"]
+    assert {one["queue"]: one["workers"] for one in queues} == {queue: int(queue != "large") for queue in PROBES}
+    with pytest.raises(Unhealthy, match="serve worker --queues large"):
+        check_queues(hub)
+    queue_probes.hear_worker(hub, "there/2", {"large"})
+    assert "没有工作进程处理此队列" not in browser_of(ADMINISTRATOR).get("/coordinator/jobs").text
+    assert check_queues(hub) == "each has a worker"
+
+
+def test_a_large_job_that_holds_its_worker_is_no_alarm(
+    hub: Hub, hub_clock: SteerableClock, browser_of: Visitors
+) -> None:
+    queue_probes.ask(hub, {"large": PROBES["large"]})
+    hub_clock.advance(STANDS_AFTER.total_seconds() + 1)
+    queue_probes.hear_worker(hub, "here/1", {"large"})
+    page = browser_of(ADMINISTRATOR).get("/coordinator/jobs").text
+    assert "工作进程忙碌" in page
+    assert "无应答" not in page
+    hub_clock.advance(BUSY_FOR["large"].total_seconds())
+    queue_probes.hear_worker(hub, "here/1", {"large"})
+    assert "无应答" in browser_of(ADMINISTRATOR).get("/coordinator/jobs").text
+
+
+def test_a_worker_that_is_gone_is_forgotten(hub: Hub, hub_clock: SteerableClock) -> None:
+    queue_probes.hear_worker(hub, "here/1", PROBES)
+    hub_clock.advance(FORGOTTEN_AFTER.total_seconds() + 1)
+    queue_probes.hear_worker(hub, "here/2", {"routing"})
+    with hub.transaction() as session:
+        assert [one.place for one in session.scalars(select(WorkerBeat))] == ["here/2"]
