@@ -28,13 +28,18 @@ from storage.configuration import ConfigurationError
 from storage.objects.protocol import ObjectStore
 
 if TYPE_CHECKING:  # each role and command loads only its own part
+    import ssl
+
     from aiohttp import web
     from celery import Celery
 
     from reading_queue.embedded.supervisor import Server, Supervisor
+    from reading_queue.hl7.listener import OrderListener
     from reading_queue.worker.runtime import RuntimePerProcess
+    from storage.screens.offload import Offload
 
 ROLES: Final = ("web", "worker", "scheduler")
+HL7_ROLE: Final = "hl7"  # beside them where [hl7] is enabled
 READY_CHECK_S: Final = 2.0
 
 
@@ -121,12 +126,23 @@ def build_hub(settings: HubSettings, *, public_url: str | None = None) -> Hub:
         audience=settings.network.audience,
         public_url=address,
         clock=utc_now,
+        order_senders=settings.hl7.order_senders(),
     )
 
 
 def port_file(settings: HubSettings) -> Path:
     """Return the file in which the web role writes its port."""
     return run_directory(settings.data_dir) / "web.port"
+
+
+def hl7_port_file(settings: HubSettings) -> Path:
+    """Return the file in which the listener for order messages writes its port."""
+    return run_directory(settings.data_dir) / "hl7.port"
+
+
+def roles_of(settings: HubSettings) -> tuple[str, ...]:
+    """Return the roles that one machine runs."""
+    return (*ROLES, HL7_ROLE) if settings.hl7.enabled else ROLES
 
 
 def heartbeat(settings: HubSettings, role: str) -> Heartbeat:
@@ -230,6 +246,37 @@ def run_worker_role(settings: HubSettings) -> int:
     return run_members(members, beat=heartbeat(settings, "worker").beat)
 
 
+def build_hl7_tls(settings: HubSettings) -> ssl.SSLContext:
+    """Return the context of the listener for order messages, which lets nobody in without a certificate.
+
+    Raises:
+        ConfigurationError: the listener is not enabled.
+        CertificateUnusable: a file cannot be used.
+    """
+    from storage.tls import Credentials, server_context
+
+    hl7 = settings.hl7
+    if not hl7.enabled or hl7.certificate_file is None or hl7.key_file is None or hl7.ca_file is None:
+        raise ConfigurationError(["hl7.enabled: is false; orders are taken over mutual TLS alone, see [hl7]"])
+    files = Credentials(hl7.certificate_file, hl7.key_file, hl7.ca_file)
+    return server_context(files, require_client_certificate=True)
+
+
+def build_hl7(settings: HubSettings, hub: Hub, tls: ssl.SSLContext, run: Offload) -> OrderListener:
+    """Return the listener for order messages."""
+    from reading_queue.hl7.listener import Limits, OrderListener
+
+    hl7 = settings.hl7
+    limits = Limits(
+        message_bytes_max=hl7.message_bytes_max,
+        connections_max=hl7.connections_max,
+        connections_per_sender_max=hl7.connections_per_sender_max,
+        idle_s=hl7.idle_s,
+        message_s=hl7.message_s,
+    )
+    return OrderListener(hub, tls, limits, run)
+
+
 def run_scheduler_role(settings: HubSettings, stop: threading.Event) -> None:
     """Relay and sweep until `stop` is set."""
     from reading_queue.worker.celery_app import Publisher, is_redis
@@ -281,7 +328,9 @@ def build_supervisor(settings: HubSettings, config: Path | None) -> Supervisor:
         run_directory(settings.data_dir),
         servers=build_servers(settings),
         prepare=lambda: prepare(settings),
-        roles=[RoleProcess(role, _role_command(role, config), heartbeat(settings, role)) for role in ROLES],
+        roles=[
+            RoleProcess(role, _role_command(role, config), heartbeat(settings, role)) for role in roles_of(settings)
+        ],
         is_ready=lambda: is_ready(settings),
     )
 

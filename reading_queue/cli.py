@@ -59,6 +59,7 @@ class RoleName(StrEnum):
     WEB = "web"
     WORKER = "worker"
     SCHEDULER = "scheduler"
+    HL7 = "hl7"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +110,13 @@ def serve(
         _serve_everything(invocation)
         return
     configure_logging(settings.log.format, settings.log.level, role=role)
-    {RoleName.WEB: _serve_web, RoleName.WORKER: _serve_worker, RoleName.SCHEDULER: _serve_scheduler}[role](settings)
+    serve_role = {
+        RoleName.WEB: _serve_web,
+        RoleName.WORKER: _serve_worker,
+        RoleName.SCHEDULER: _serve_scheduler,
+        RoleName.HL7: _serve_hl7,
+    }[role]
+    serve_role(settings)
 
 
 @app.command()
@@ -269,9 +276,10 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from reading_queue.errors import HubError
     from reading_queue.services.access.keys import KeyFileDamaged
     from storage.objects.protocol import ObjectStoreError
+    from storage.tls import CertificateUnusable
 
     own = (Refused, HubNotRunning, EmbeddedServerError, HubError, KeyFileDamaged, SchemaOutdated, ObjectStoreError)
-    return (*own, OperationalError)
+    return (*own, CertificateUnusable, OperationalError)
 
 
 def _in_words(exc: Exception) -> str:
@@ -312,6 +320,25 @@ def _serve_web(settings: HubSettings) -> None:
     hub = bootstrap.build_hub(settings, public_url=address_of(listening))
     beat = bootstrap.heartbeat(settings, RoleName.WEB).beat
     asyncio.run(serve(lambda: bootstrap.build_web(settings, hub), listening, beat))
+
+
+def _serve_hl7(settings: HubSettings) -> None:
+    import asyncio
+
+    from reading_queue import bootstrap
+    from reading_queue.web.server import bind
+    from storage.screens.offload import Offload
+
+    tls = bootstrap.build_hl7_tls(settings)
+    hub = bootstrap.build_hub(settings)
+    listening = bind(settings.hl7.host, settings.hl7.port, bootstrap.hl7_port_file(settings))
+    run = Offload(settings.database.connections_max, name="hl7")
+    try:
+        listener = bootstrap.build_hl7(settings, hub, tls, run)
+        asyncio.run(listener.serve(listening, bootstrap.heartbeat(settings, RoleName.HL7).beat))
+    finally:
+        run.close()
+        hub.engine.dispose()
 
 
 def _serve_worker(settings: HubSettings) -> None:

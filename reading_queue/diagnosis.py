@@ -21,6 +21,7 @@ from reading_queue.services.hub import Hub
 from reading_queue.settings import HubSettings
 from reading_queue.worker.broker import BrokerUnavailable
 from storage.objects.protocol import ObjectStoreError
+from storage.tls import CertificateUnusable, Credentials, explain_credentials
 
 FREE_BYTES_MIN = 2 * 1024**3
 _EXPECTED = (
@@ -33,6 +34,7 @@ _EXPECTED = (
     KeyFileDamaged,
     EmbeddedServerError,
     bootstrap.HubNotRunning,
+    CertificateUnusable,
     OSError,
 )
 
@@ -53,6 +55,8 @@ def check_machine(settings: HubSettings) -> Iterator[Finding]:
         yield _try("embedded PostgreSQL", _embedded_postgres)
     if settings.broker.url is None:
         yield _try("embedded Redis", lambda: str(find_redis_program()))
+    if settings.hl7.enabled:
+        yield _try("order messages", lambda: _hl7_certificate(settings))
     for part in ("viewer", "fonts", "vendor"):
         folder = settings.assets_dir / part
         words = (
@@ -110,6 +114,15 @@ def _data_directory(settings: HubSettings) -> str:
     if free < FREE_BYTES_MIN:
         raise Unhealthy(f"{settings.data_dir}: only {free / 1024**3:.1f} GiB are free; make room")
     return f"{settings.data_dir}, {free / 1024**3:.0f} GiB free"
+
+
+def _hl7_certificate(settings: HubSettings) -> str:
+    hl7 = settings.hl7
+    bootstrap.build_hl7_tls(settings)
+    if hl7.certificate_file is None or hl7.key_file is None:
+        return "off"
+    words = explain_credentials(Credentials(hl7.certificate_file, hl7.key_file, hl7.ca_file), bootstrap.utc_now())
+    return f"{len(hl7.senders)} senders on {hl7.host} port {hl7.port}, {words}"
 
 
 def _embedded_postgres() -> str:

@@ -20,6 +20,7 @@ from pydantic_settings import SettingsConfigDict
 
 from reading_queue.domain.retention import Rules
 from reading_queue.domain.routing import UNNAMED
+from reading_queue.hl7.settings import Hl7Settings
 from reading_queue.services.policy import Policy
 from reading_queue.worker.queues import QUEUES, Crew, crews_of, wrong_queues
 from storage.configuration import Configuration, ConfigurationError
@@ -222,6 +223,7 @@ class HubSettings(Configuration):
     network: NetworkSettings = NetworkSettings()
     policy: PolicySettings = Field(default_factory=PolicySettings)
     worker: WorkerSettings = WorkerSettings()
+    hl7: Hl7Settings = Hl7Settings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")

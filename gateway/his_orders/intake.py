@@ -134,7 +134,7 @@ class OrderIntake:
         if identity is None:
             words = "this gateway is not enrolled at a hub yet and takes no orders"
             raise OrderFaulty(Fault("MSH-6", ErrorCode.INTERNAL_ERROR, words))
-        requests = parse_orders(message, zone=self._zone, modalities=self._settings.modalities)
+        requests = parse_orders(message, zone=self._zone, codes=self._settings.codes)
         now = self._clock()
         with self._journal.transaction() as connection:
             current = find_message(self._journal, kept.message_id)

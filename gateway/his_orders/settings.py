@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from pydantic import AfterValidator, Field, IPvAnyNetwork, StringConstraints
+from pydantic import Field, IPvAnyNetwork
 
 from gateway.targets import Section
-from storage.contract.orders import MODALITIES
+from storage.hl7.local_codes import LocalCode, LocalCodes, Modality
 
 MIB: Final = 1024**2
-
-
-def _modality(text: str) -> str:
-    if text not in MODALITIES:
-        raise ValueError("a modality is a code of DICOM such as CT, DX or US")
-    return text
 
 
 class Hl7Settings(Section):
@@ -35,11 +29,13 @@ class Hl7Settings(Section):
     addresses: tuple[IPvAnyNetwork, ...] = ()
     character_set: Literal["UNICODE UTF-8", "GB18030"] = "UNICODE UTF-8"
     message_bytes_max: int = Field(default=MIB, ge=1024, le=16 * MIB)
-    modalities: dict[
-        Annotated[str, StringConstraints(min_length=1, max_length=64, to_upper=True)],
-        Annotated[str, AfterValidator(_modality)],
-    ] = Field(default_factory=dict)
+    modalities: dict[LocalCode, Modality] = Field(default_factory=dict)
     tls: bool = False
+
+    @property
+    def codes(self) -> LocalCodes:
+        """Return what the clinic's own codes mean."""
+        return LocalCodes(modalities=self.modalities)
 
     def admits(self, address: str) -> bool:
         """Return whether whoever calls from this address may connect."""

@@ -37,6 +37,7 @@ _TABLE_MODULES = (
     "reading_queue.db.health_tables",
     "reading_queue.db.subscription_tables",
     "reading_queue.db.identity_tables",
+    "reading_queue.db.message_tables",
 )
 
 

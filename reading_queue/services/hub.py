@@ -6,15 +6,16 @@ call happens inside a transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
+from reading_queue.services.order_messages.senders import OrderSender
 from reading_queue.services.policy import Policy
 from storage.ledger.tables import OutboxMessage
 from storage.objects.protocol import ObjectStore
@@ -45,6 +46,7 @@ class Hub:
     audience: str  # what gateways sign for: one name per network
     public_url: str
     clock: Callable[[], datetime]
+    order_senders: Mapping[str, OrderSender] = field(default_factory=dict)  # by name
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

@@ -38,6 +38,9 @@ def read_message(data: bytes, character_set: str) -> Message:
     Raises:
         MessageRejected: it is no HL7 message, or its character set is unknown or not the one it was written in.
     """
+    if b"\x00" in data:
+        words = "the message holds a NUL character, which no text of HL7 has"
+        raise MessageRejected(Fault("MSH-18", ErrorCode.DATA_TYPE_ERROR, words))
     for name in (character_set, *_TRIED):
         message = try_parse(data, name)
         if message is not None:

@@ -54,11 +54,15 @@ def try_reading(data: bytes, character_set: str) -> Message | None:
 def read_letterhead(data: bytes, character_set: str) -> Letterhead:
     """Return by what the message is known."""
     message = try_reading(data, character_set)
-    get = message.get if message is not None else (lambda *_place: "")
+
+    def get(field: int, component: int = 1) -> str:
+        text = message.get("MSH", field, component) if message is not None else ""
+        return text.replace("\x00", "")[:NAME_CHARACTERS_MAX]  # which no database takes
+
     return Letterhead(
-        sender="|".join(get("MSH", field)[:NAME_CHARACTERS_MAX] for field in (3, 4)).strip("|"),
-        control_id=get("MSH", 10)[:NAME_CHARACTERS_MAX],
-        kind="^".join(filter(None, (get("MSH", 9), get("MSH", 9, 2))))[:NAME_CHARACTERS_MAX],
+        sender="|".join(get(field) for field in (3, 4)).strip("|"),
+        control_id=get(10),
+        kind="^".join(filter(None, (get(9), get(9, 2))))[:NAME_CHARACTERS_MAX],
         digest=hashlib.sha256(data).hexdigest(),
     )
 

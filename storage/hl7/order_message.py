@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from storage.contract.lanes import Lane
 from storage.contract.orders import MODALITIES
 from storage.hl7.faults import ErrorCode, Fault, OrderFaulty
+from storage.hl7.local_codes import LocalCodes
 from storage.hl7.message import Message
 from storage.hl7.order_patient import NULL, parse_day, read_patient
 
@@ -86,11 +87,10 @@ class _Group:
     places: dict[str, list[int]] = field(default_factory=dict)
 
 
-def parse_orders(message: Message, *, zone: ZoneInfo, modalities: Mapping[str, str]) -> tuple[OrderRequest, ...]:
+def parse_orders(message: Message, *, zone: ZoneInfo, codes: LocalCodes) -> tuple[OrderRequest, ...]:
     """Return what the message asks, in its order.
 
-    `zone`: of times without an offset. `modalities`: of codes of procedures (OBR-4) and departments (OBR-24) of this
-    clinic that do not say their modality themselves.
+    `zone`: of times without an offset. `codes`: what this sender's own codes mean.
 
     Raises:
         OrderFaulty: with everything that is wrong.
@@ -103,7 +103,7 @@ def parse_orders(message: Message, *, zone: ZoneInfo, modalities: Mapping[str, s
     if len(groups) > ORDERS_MAX:
         words = f"one message has at most {ORDERS_MAX} orders"
         raise OrderFaulty(Fault("ORC-1", ErrorCode.DATA_TYPE_ERROR, words, order=ORDERS_MAX + 1))
-    requests = [_Reader(message, group, zone, modalities, faults).read(patient) for group in groups]
+    requests = [_Reader(message, group, zone, codes, faults).read(patient) for group in groups]
     if faults:
         raise OrderFaulty(*faults)
     return tuple(request for request in requests if request is not None)
@@ -131,10 +131,10 @@ class _Reader:
         message: Message,
         group: _Group,
         zone: ZoneInfo,
-        modalities: Mapping[str, str],
+        codes: LocalCodes,
         faults: list[Fault],
     ) -> None:
-        self._message, self._group, self._zone, self._modalities = message, group, zone, modalities
+        self._message, self._group, self._zone, self._codes = message, group, zone, codes
         self._faults = faults
         self._fields: dict[str, Any] = {}
         self._sources: dict[str, str] = {}
@@ -201,7 +201,7 @@ class _Reader:
         code = self._value("IPC", 5).upper()
         section, procedure = self._value("OBR", 24).upper(), self._value("OBR", 4)
         for value in (code, procedure, section):
-            known = self._modalities.get(value) or _SECTIONS.get(value) or (value if value in MODALITIES else "")
+            known = self._codes.modalities.get(value) or _SECTIONS.get(value) or (value if value in MODALITIES else "")
             if value and known and value != NULL:
                 self._set("modality", known, "IPC-5" if value == code else "OBR-24")
                 return

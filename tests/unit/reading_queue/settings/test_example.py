@@ -30,7 +30,7 @@ def test_every_key_that_exists_is_in_the_example() -> None:
     shown = tomllib.loads(uncommented())
     assert set(shown) == set(HubSettings.model_fields)
     settings = load_settings(None).model_dump()
-    for section in ("web", "database", "broker", "objects", "keys", "network", "policy", "worker", "log"):
+    for section in ("web", "database", "broker", "objects", "keys", "network", "policy", "worker", "hl7", "log"):
         assert set(shown[section]) == set(settings[section]), section
 
 
