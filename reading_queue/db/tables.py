@@ -64,6 +64,7 @@ class Account(Base):
     language: Mapped[str] = mapped_column(server_default="zh")
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
+    last_day: Mapped[date | None] = mapped_column(Date)  # of the organisation; the account is closed after it
     failed_logins: Mapped[int] = mapped_column(server_default="0")
     locked_until: Mapped[datetime | None]
 

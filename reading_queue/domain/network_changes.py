@@ -38,7 +38,7 @@ class Action(StrEnum):
     END = "end"
 
 
-DEFAULTS: Final[Facts] = {"language": "zh", "disabled": False, "duty": []}  # of somebody new
+DEFAULTS: Final[Facts] = {"language": "zh", "disabled": False, "last_day": None, "duty": []}  # of somebody new
 MAY_BE_LEFT_OUT: Final = frozenset(DEFAULTS)
 
 

@@ -147,6 +147,10 @@ def _people(proposal: Proposal) -> Iterator[Fault]:
             and proposal.after[Kind.ORGANISATION].get(organisation, {"site": ""})["site"] is None
         ):
             yield Fault("no_site", path, {"organisation": organisation})
+        last_day = change.facts["last_day"]
+        if last_day is not None and not change.facts["disabled"] and last_day < proposal.today.isoformat():
+            path = proposal.path(Kind.PERSON, change.subject, "last_day")
+            yield Fault("last_day_over", path, {"login": change.subject, "day": last_day})
         if change.subject in proposal.before[Kind.PHYSICIAN] and role != Role.PHYSICIAN:
             yield Fault(
                 "stays_physician", proposal.path(Kind.PERSON, change.subject, "login"), {"login": change.subject}

@@ -16,7 +16,7 @@ from reading_queue.services.corrections import amending
 from reading_queue.services.holdings import erasing, recording, retention, scrubbing
 from reading_queue.services.hub import Hub
 from reading_queue.services.motion import queue_probes, sweeps
-from reading_queue.services.network import duty
+from reading_queue.services.network import duty, network_people
 from reading_queue.services.patients import link_desk, linking
 from reading_queue.services.reading import consults
 from reading_queue.services.routing import escalating
@@ -38,6 +38,7 @@ SWEEPS: Final[Mapping[str, Sweep]] = {
     "expire_consults": consults.expire_consults,
     "hurry_consults": consults.hurry_consults,
     "extend_duty": duty.extend_duty,
+    "close_leavers": network_people.close_leavers,
     "relaunch_lost": sweeps.relaunch_lost,
     "probe_queues": lambda hub: queue_probes.ask(hub, PROBES),
     "prune_expired": sweeps.prune_expired,

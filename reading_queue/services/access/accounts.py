@@ -103,6 +103,7 @@ def account_row(new: NewAccount, password_hash: str, now: datetime) -> Account:
         language=new.language,
         created_at=now,
         disabled_at=None,
+        last_day=None,
         failed_logins=0,
         locked_until=None,
     )

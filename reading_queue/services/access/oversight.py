@@ -7,6 +7,7 @@ belongs to others.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,6 +15,16 @@ from sqlalchemy.orm import Session
 from reading_queue.db.tables import Agreement, Organisation
 from reading_queue.domain.roles import Role
 from reading_queue.services.access.visibility import Viewer
+
+MANAGED: Final[Mapping[Role, frozenset[Role]]] = {
+    Role.COORDINATOR: frozenset({Role.PHYSICIAN, Role.TECHNICIAN}),
+    Role.ADMINISTRATOR: frozenset(Role),
+}
+
+
+def managed_roles(viewer: Viewer) -> frozenset[Role]:
+    """Return whose accounts the viewer may make and close, within their own organisations."""
+    return MANAGED.get(viewer.role, frozenset())
 
 
 def own_organisations(session: Session, viewer: Viewer) -> frozenset[str]:

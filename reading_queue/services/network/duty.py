@@ -7,15 +7,16 @@ Duty is "always", a weekly roster, or a list of periods (`network_document.DutyP
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter
 from sqlalchemy import and_, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.network_tables import DutyPeriod
-from reading_queue.db.tables import Organisation, Physician
+from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.domain.roster import Period, gaps, merged
 from reading_queue.services.hub import Hub
 from reading_queue.services.network.network_parts import Duty, RosterPart
@@ -43,7 +44,8 @@ def periods_of(duty: Duty, time_zone: str, now: datetime, days: int) -> list[Per
 def write_duty(session: Session, physician: Physician, time_zone: str, now: datetime) -> None:
     """Put the physician's duty as it is written in place of the periods to come; one that goes on is not broken."""
     of_physician = (DutyPeriod.physician_id == physician.physician_id, DutyPeriod.ends_at > now)
-    coming = periods_of(parse_duty(physician.duty), time_zone, now, DUTY_DAYS)
+    last_day = session.scalar(select(Account.last_day).where(Account.account_id == physician.account_id))
+    coming = until_last_day(periods_of(parse_duty(physician.duty), time_zone, now, DUTY_DAYS), last_day, time_zone)
     rows = session.scalars(select(DutyPeriod).where(*of_physician)).all()
     for row in (row for row in rows if row.starts_at < now):
         goes_on = bool(coming) and coming[0][0] <= now
@@ -67,6 +69,14 @@ def write_duty(session: Session, physician: Physician, time_zone: str, now: date
         session.execute(insert(DutyPeriod), fresh)
 
 
+def until_last_day(periods: Iterable[Period], last_day: date | None, time_zone: str) -> list[Period]:
+    """Return the periods as far as the end of the person's last day, if one is known."""
+    if last_day is None:
+        return list(periods)
+    end = datetime.combine(last_day + timedelta(days=1), time.min, ZoneInfo(time_zone)).astimezone(UTC)
+    return [(starts_at, min(ends_at, end)) for starts_at, ends_at in periods if starts_at < end]
+
+
 def extend_duty(hub: Hub) -> int:
     """Write out duty that recurs as far ahead as it is to be known, in batches. Return of how many physicians."""
     now = hub.clock()
@@ -77,7 +87,8 @@ def extend_duty(hub: Hub) -> int:
     due = (
         select(Physician, Organisation.time_zone)
         .join(Organisation, Organisation.organisation_id == Physician.organisation_id)
-        .where(or_(and_(*always), and_(*weekly)))
+        .join(Account, Account.account_id == Physician.account_id)
+        .where(or_(and_(*always), and_(*weekly)), or_(Account.last_day.is_(None), Account.last_day > far.date()))
         .limit(EXTENDED_AT_ONCE)
         .with_for_update(of=Physician, skip_locked=True)
     )
@@ -88,7 +99,9 @@ def extend_duty(hub: Hub) -> int:
     return len(rows)
 
 
-def gaps_of(duties: Iterable[tuple[Any, str]], now: datetime, days: int) -> list[Period]:
-    """Return when nobody is on duty in the days to come, of people with this written duty and time zone."""
-    periods = [period for written, zone in duties for period in periods_of(parse_duty(written), zone, now, days)]
+def gaps_of(duties: Iterable[tuple[Any, str, date | None]], now: datetime, days: int) -> list[Period]:
+    """Return when nobody is on duty in the days to come, of people with this written duty, time zone and last day."""
+    periods: list[Period] = []
+    for written, zone, last_day in duties:
+        periods += until_last_day(periods_of(parse_duty(written), zone, now, days), last_day, zone)
     return gaps(periods, now, now + timedelta(days=days))

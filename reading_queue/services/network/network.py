@@ -7,7 +7,6 @@ the same file again, or what was exported, changes nothing. An account that exis
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from argon2 import PasswordHasher
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Account
@@ -38,12 +37,16 @@ from reading_queue.services.network.duty import gaps_of
 from reading_queue.services.network.network_document import NetworkInvalid, ParsedNetwork, parse
 from reading_queue.services.network.network_facts import GROUPS, document_of, facts_of, load_facts, load_facts_as_of
 from reading_queue.services.network.network_parts import ZONE_DEFAULT
-from reading_queue.services.network.network_recording import extend_duty, record_changes
+from reading_queue.services.network.network_recording import (
+    extend_duty,
+    lock_network,
+    new_password,
+    record_changes,
+)
 from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author
 from storage.ledger.tables import AuditEvent
 
 SECURITY_ALERT: Final = "110113"  # DCM: people's rights were changed
-RANDOM_PASSWORD_BYTES: Final = 12
 GAPS_TOLD_DAYS: Final = 7
 
 
@@ -124,7 +127,7 @@ def load_network(
     passwords, hashes = _passwords_of_new_accounts(hub, parsed, hasher)
     now = hub.clock()
     with hub.transaction() as session:
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtext("network import"))))
+        lock_network(session)
         plan = _plan(session, parsed, places or {}, now, whole=whole)
         if told is not None and told.changes != plan.changes:
             raise NetworkChanged
@@ -195,14 +198,16 @@ def _gaps(wanted: State, after: State, now: datetime) -> list[Fault]:
     for login, facts in wanted[Kind.DUTY].items():
         if isinstance(facts["duty"], dict):
             hospitals.update(_hospitals_of(after, login))
-    staff: dict[str, list[tuple[Any, str]]] = {hospital: [] for hospital in sorted(hospitals)}
+    staff: dict[str, list[tuple[Any, str, date | None]]] = {hospital: [] for hospital in sorted(hospitals)}
     for login, facts in after[Kind.DUTY].items():
-        if after[Kind.PERSON][login]["disabled"]:
+        person = after[Kind.PERSON][login]
+        if person["disabled"]:
             continue
+        last_day = date.fromisoformat(person["last_day"]) if person["last_day"] is not None else None
         own, *_ = _hospitals_of(after, login)
         for hospital in _hospitals_of(after, login):
             if hospital in staff:
-                staff[hospital].append((facts["duty"], after[Kind.ORGANISATION][own]["time_zone"]))
+                staff[hospital].append((facts["duty"], after[Kind.ORGANISATION][own]["time_zone"], last_day))
     faults = []
     for hospital, duties in staff.items():
         zone = ZoneInfo(after[Kind.ORGANISATION][hospital]["time_zone"])
@@ -232,7 +237,7 @@ def _passwords_of_new_accounts(
             continue
         password = person.password
         if password is None:
-            password = made[person.login] = secrets.token_urlsafe(RANDOM_PASSWORD_BYTES)
+            password = made[person.login] = new_password()
         hashes[person.login] = hasher.hash(password)
     return made, hashes
 

@@ -113,6 +113,7 @@ FILES: Final[Mapping[str, Mapping[str, tuple[ParseCell, WriteCell]]]] = {
         "weekly_rvu_max": NUMBER,
         "language": TEXT,
         "disabled": YES,
+        "last_day": DAY,
         "password": TEXT,
     },
     "people.csv": {
@@ -122,6 +123,7 @@ FILES: Final[Mapping[str, Mapping[str, tuple[ParseCell, WriteCell]]]] = {
         "organisation": TEXT,
         "language": TEXT,
         "disabled": YES,
+        "last_day": DAY,
         "password": TEXT,
     },
     "duty.csv": {"login": TEXT, "day": DAY, "shift": TEXT, "starts_at": TEXT, "ends_at": TEXT},

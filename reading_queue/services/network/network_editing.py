@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Account, Agreement, Organisation, Physician
@@ -34,6 +34,7 @@ from reading_queue.services.network.network_parts import (
     PhysicianPart,
     written_duty,
 )
+from reading_queue.services.network.network_recording import lock_network
 from reading_queue.services.network.network_versions import (
     PHYSICIAN_TERMS,
     Author,
@@ -111,7 +112,7 @@ def save_organisation(hub: Hub, viewer: Viewer, organisation_id: str, given: Map
     Raises:
         StaleVersion, NameTaken, NotYours, NotFound, FieldsInvalid, BelowItself.
     """
-    part = _parse(OrganisationPart, {"id": organisation_id}, given, ORGANISATION_TERMS)
+    part = parse_part(OrganisationPart, {"id": organisation_id}, given, ORGANISATION_TERMS)
     now = hub.clock()
     with hub.transaction() as session:
         row = _begin(session, viewer, Organisation, organisation_id, version)
@@ -119,9 +120,9 @@ def save_organisation(hub: Hub, viewer: Viewer, organisation_id: str, given: Map
         own = own_organisations(session, viewer)
         if row is None:
             row = Organisation(organisation_id=organisation_id, parent_id=None)
-            _require_own(belongs=part.parent in own or (part.parent is None and _is_everything(session, own)))
+            require_own(belongs=part.parent in own or (part.parent is None and _is_everything(session, own)))
         else:
-            _require_own(belongs=organisation_id in own and (part.parent == row.parent_id or part.parent in own))
+            require_own(belongs=organisation_id in own and (part.parent == row.parent_id or part.parent in own))
         _require_tree(session, organisation_id, part.parent)
         _save_site(session, row, part, now)
         row.kind, row.name, row.name_en, row.time_zone = part.kind, part.name, part.name_en, part.time_zone
@@ -142,7 +143,7 @@ def save_agreement(
         StaleVersion, NameTaken, NotYours, NotFound, FieldsInvalid, AgreementOverlaps.
     """
     code, _, requesting = agreement_id.partition(":")
-    part = _parse(AgreementPart, {"id": code, "requesting": [requesting]}, given, AGREEMENT_TERMS)
+    part = parse_part(AgreementPart, {"id": code, "requesting": [requesting]}, given, AGREEMENT_TERMS)
     if part.valid_until < part.valid_from or not part.services:
         raise FieldsInvalid(("valid_until",) if part.services else ("services",))
     now = hub.clock()
@@ -154,7 +155,7 @@ def save_agreement(
         target = agreement_id
         if row is not None:
             _require_party(session, viewer, _terms_of(row))
-            today = _today(session, row.requesting_organisation_id, now)
+            today = local_today(session, row.requesting_organisation_id, now)
             rest, after = split_at(_terms_of(row), after, from_day or today, today)
             if rest is not None:
                 target = successor(agreement_id, set(session.scalars(select(Agreement.agreement_id))))
@@ -180,7 +181,7 @@ def end_agreement(hub: Hub, viewer: Viewer, agreement_id: str, last_day: date, v
         _require_version(session, Kind.AGREEMENT, agreement_id, version)
         before = _terms_of(row)
         _require_party(session, viewer, before)
-        today = _today(session, row.requesting_organisation_id, now)
+        today = local_today(session, row.requesting_organisation_id, now)
         if not today - timedelta(days=1) <= last_day <= row.valid_until:
             raise FieldsInvalid(("last_day",))
         terms = {**before, "valid_until": last_day_of(before, last_day)}
@@ -199,7 +200,7 @@ def save_physician(hub: Hub, viewer: Viewer, physician_id: str, given: Mapping[s
         _require_version(session, Kind.PHYSICIAN, physician_id, version)
         account = session.get_one(Account, row.account_id)
         known = {"login": account.login, "name": account.display_name, "organisation": row.organisation_id}
-        part = _parse(PhysicianPart, known, given, PHYSICIAN_TERMS)
+        part = parse_part(PhysicianPart, known, given, PHYSICIAN_TERMS)
         unknown = set(part.also_at) - set(lineages(session))
         if unknown:
             raise FieldsInvalid(("also_at",))
@@ -234,7 +235,8 @@ def save_duty(hub: Hub, viewer: Viewer, physician_id: str, duty: Any, version: i
         record_physician(session, row, now, Author(viewer.account_id))
 
 
-def _parse(part: type[PartT], fixed: Mapping[str, Any], given: Mapping[str, Any], names: tuple[str, ...]) -> PartT:
+def parse_part(part: type[PartT], fixed: Mapping[str, Any], given: Mapping[str, Any], names: tuple[str, ...]) -> PartT:
+    """Return the part that was given, with what is fixed. Raises FieldsInvalid."""
     unknown = tuple(sorted(given.keys() - set(names)))
     if unknown:
         raise FieldsInvalid(unknown)
@@ -251,7 +253,7 @@ RowT = TypeVar("RowT", Organisation, Agreement, Physician)
 def _begin(session: Session, viewer: Viewer, table: type[RowT], subject_id: str, version: int) -> RowT | None:
     """Let one change of the network at a time through, imports too; return the row, None for a new one."""
     require(viewer, *WITH_OVERSIGHT)
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtext("network import"))))
+    lock_network(session)
     row = session.get(table, subject_id)
     if version == 0 and row is not None:
         raise NameTaken
@@ -265,7 +267,8 @@ def _require_version(session: Session, kind: Kind, subject_id: str, version: int
         raise StaleVersion
 
 
-def _require_own(*, belongs: bool) -> None:
+def require_own(*, belongs: bool) -> None:
+    """Raise NotYours unless it belongs to the viewer."""
     if not belongs:
         raise NotYours
 
@@ -311,7 +314,7 @@ def _require_party(session: Session, viewer: Viewer, terms: Mapping[str, Any]) -
         if organisation not in known:
             raise FieldsInvalid((name,))
     own = own_organisations(session, viewer)
-    _require_own(belongs=not own.isdisjoint({terms["requesting_organisation_id"], terms["assisting_organisation_id"]}))
+    require_own(belongs=not own.isdisjoint({terms["requesting_organisation_id"], terms["assisting_organisation_id"]}))
 
 
 def _terms(part: AgreementPart, requesting: str) -> dict[str, Any]:
@@ -349,9 +352,10 @@ def _get_own_physician(session: Session, viewer: Viewer, physician_id: str, vers
     row = _begin(session, viewer, Physician, physician_id, version) if version else None
     if row is None:
         raise NotFound("there is no such physician")
-    _require_own(belongs=row.organisation_id in own_organisations(session, viewer))
+    require_own(belongs=row.organisation_id in own_organisations(session, viewer))
     return row
 
 
-def _today(session: Session, organisation_id: str, now: datetime) -> date:
+def local_today(session: Session, organisation_id: str, now: datetime) -> date:
+    """Return today's date where the organisation is."""
     return now.astimezone(ZoneInfo(session.get_one(Organisation, organisation_id).time_zone)).date()

@@ -43,20 +43,21 @@ GROUPS: Final[Mapping[Role, str]] = {
     Role.COORDINATOR: "coordinators",
     Role.ADMINISTRATOR: "administrators",
 }
-PERSON_FACTS: Final = ("name", "organisation", "language", "disabled")
+PERSON_FACTS: Final = ("name", "organisation", "language", "disabled", "last_day")
 SETS: Final = frozenset({"modalities", "body_regions", "services", "specialties", "also_at"})
 DEFAULTS: Final[Facts] = {
     "name_en": "",
     "parent": None,
     "site": None,
     "disabled": False,
+    "last_day": None,
     "weekly_rvu_max": None,
     "single_physician": False,
 }
 ORDER: Final = tuple(
     dict.fromkeys(name for part in (OrganisationPart, AgreementPart, PhysicianPart) for name in part.model_fields)
 )
-DAYS: Final = frozenset({"valid_from", "valid_until", "licence_valid_until"})
+DAYS: Final = frozenset({"valid_from", "valid_until", "licence_valid_until", "last_day"})
 
 
 def facts_of(network: NetworkDocument) -> State:

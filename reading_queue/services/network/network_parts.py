@@ -154,6 +154,7 @@ class PersonPart(Part):
     password: str | None = Field(default=None, min_length=8)
     language: Literal["zh", "en"] | None = None  # None: as the person has chosen it; Chinese for somebody new
     disabled: YesOrNo | None = None  # None: as it is
+    last_day: Day | None = None  # the account is closed after it, where the organisation is; None: as it is
 
 
 class DutyPart(Part):

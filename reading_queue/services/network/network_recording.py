@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import secrets
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime
+from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Account, Organisation, Physician
+from reading_queue.db.tables import Account, Offer, Organisation, Physician
 from reading_queue.domain.network_changes import Change, Facts, Kind
 from reading_queue.domain.roles import Role
 from reading_queue.services.access.accounts import NewAccount, account_row
+from reading_queue.services.cases.casework import launch_route
 from reading_queue.services.network.agreements import TERMS, record_agreement
 from reading_queue.services.network.duty import write_duty
 from reading_queue.services.network.network_facts import DAYS, NAMES
@@ -25,6 +28,18 @@ from reading_queue.services.network.network_versions import (
 )
 from storage.contract.identifiers import new_id
 from storage.ledger.tables import Site
+
+RANDOM_PASSWORD_BYTES: Final = 12
+
+
+def lock_network(session: Session) -> None:
+    """Let one change of the network at a time through."""
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtext("network import"))))
+
+
+def new_password() -> str:
+    """Return a random password for a new account: told once, to whoever makes it."""
+    return secrets.token_urlsafe(RANDOM_PASSWORD_BYTES)
 
 
 def record_changes(
@@ -78,6 +93,7 @@ def _record_people(
 ) -> dict[str, Account]:
     """Write the accounts and return those that were changed, by login."""
     accounts = {row.login: row for row in session.scalars(select(Account).where(Account.login.in_(list(changed))))}
+    closed: list[str] = []
     for login, facts in changed.items():
         row = accounts.get(login)
         if row is None:
@@ -87,12 +103,29 @@ def _record_people(
             session.add(row)
         row.display_name, row.role, row.organisation_id = facts["name"], facts["role"], facts["organisation"]
         row.language = facts["language"]
+        last_day = facts["last_day"]
+        row.last_day = date.fromisoformat(last_day) if last_day is not None else None
         if facts["disabled"] != (row.disabled_at is not None):
             row.disabled_at = now if facts["disabled"] else None
+            closed += [row.account_id] if facts["disabled"] else []
     session.flush()
+    ask_others(session, closed, now)
     for row in accounts.values():
         record_person(session, row, now, author)
     return accounts
+
+
+def ask_others(session: Session, account_ids: Collection[str], now: datetime) -> None:
+    """Have everything routed anew that is offered to people whose accounts were closed."""
+    if not account_ids:
+        return
+    offered = (
+        select(Offer.reading_task_id)
+        .join(Physician, Physician.physician_id == Offer.physician_id)
+        .where(Physician.account_id.in_(account_ids), Offer.state == "open")
+    )
+    for reading_task_id in session.scalars(offered.distinct().order_by(Offer.reading_task_id)).all():
+        launch_route(session, now, reading_task_id)
 
 
 def _record_physicians(

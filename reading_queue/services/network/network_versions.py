@@ -70,6 +70,7 @@ def person_facts(row: Account) -> dict[str, Any]:
         "organisation": row.organisation_id,
         "language": row.language,
         "disabled": row.disabled_at is not None,
+        "last_day": row.last_day.isoformat() if row.last_day is not None else None,
     }
 
 

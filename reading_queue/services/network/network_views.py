@@ -12,15 +12,21 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.network_tables import Absence, DutyPeriod
+from reading_queue.db.network_tables import Absence, DutyPeriod, NetworkVersion
 from reading_queue.db.tables import Account, Agreement, Organisation, Physician
 from reading_queue.domain.network_changes import Kind
+from reading_queue.domain.roles import Role
 from reading_queue.domain.roster import Period, gaps
 from reading_queue.errors import NotFound
-from reading_queue.services.access.oversight import concerned_organisations, lineages, own_organisations
+from reading_queue.services.access.oversight import (
+    concerned_organisations,
+    lineages,
+    managed_roles,
+    own_organisations,
+)
 from reading_queue.services.access.visibility import Viewer, require
 from reading_queue.services.cases.statistics import WITH_OVERSIGHT
 from reading_queue.services.hub import Hub
@@ -83,6 +89,20 @@ class PhysicianLine:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonLine:
+    """Somebody of an organisation who is no physician; `managed` says whether the viewer may close the account."""
+
+    account_id: str
+    login: str
+    name: str
+    role: Role
+    disabled: bool
+    last_day: date | None
+    version: int
+    managed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class OrganisationView:
     """An organisation as its page shows it."""
 
@@ -95,6 +115,8 @@ class OrganisationView:
     history: tuple[VersionLine, ...]
     agreements: tuple[AgreementView, ...]
     physicians: tuple[PhysicianLine, ...]
+    people: tuple[PersonLine, ...]  # everybody else
+    managed_roles: tuple[Role, ...]  # whose accounts the viewer may make here
     parents: tuple[tuple[str, str], ...]  # ids and names of those it may stand below
 
 
@@ -103,8 +125,11 @@ class PhysicianView:
     """A physician as their page shows them."""
 
     physician_id: str
+    account_id: str
     name: str
     login: str
+    disabled: bool
+    last_day: date | None  # after which the account is closed
     organisation_id: str
     organisation: str
     facts: Mapping[str, Any]
@@ -113,6 +138,7 @@ class PhysicianView:
     editable: bool
     version: int
     duty_version: int
+    person_version: int
     history: tuple[VersionLine, ...]
     absence: tuple[datetime, str] | None  # until when, and why
 
@@ -187,6 +213,8 @@ def view_organisation(hub: Hub, viewer: Viewer, organisation_id: str) -> Organis
                 _view_agreement(session, one, names, own, now, whole=False) for one in session.scalars(found).all()
             ),
             physicians=_load_physicians(session, organisation_id, now),
+            people=_load_people(session, viewer, organisation_id, editable=organisation_id in own),
+            managed_roles=tuple(sorted(managed_roles(viewer))) if organisation_id in own else (),
             parents=tuple(
                 (one, names[one])
                 for one in sorted(own | ({row.parent_id} if row.parent_id else set()))
@@ -221,11 +249,15 @@ def view_physician(hub: Hub, viewer: Viewer, physician_id: str) -> PhysicianView
             Absence.physician_id == physician_id, Absence.ended_at.is_(None), Absence.until > now
         )
         absence = session.execute(away).one_or_none()
-        both = [*history_of(session, Kind.PHYSICIAN, physician_id), *history_of(session, Kind.DUTY, physician_id)]
+        subjects = ((Kind.PHYSICIAN, physician_id), (Kind.DUTY, physician_id), (Kind.PERSON, row.account_id))
+        versions = [line for kind, subject in subjects for line in history_of(session, kind, subject)]
         return PhysicianView(
             physician_id=physician_id,
+            account_id=row.account_id,
             name=account.display_name,
             login=account.login,
+            disabled=account.disabled_at is not None,
+            last_day=account.last_day,
             organisation_id=row.organisation_id,
             organisation=name_of(organisation, viewer.language),
             facts=physician_facts(row),
@@ -234,7 +266,8 @@ def view_physician(hub: Hub, viewer: Viewer, physician_id: str) -> PhysicianView
             editable=row.organisation_id in own_organisations(session, viewer),
             version=present_version(session, Kind.PHYSICIAN, physician_id),
             duty_version=present_version(session, Kind.DUTY, physician_id),
-            history=tuple(sorted(both, key=lambda one: one.at, reverse=True)),
+            person_version=present_version(session, Kind.PERSON, row.account_id),
+            history=tuple(sorted(versions, key=lambda one: one.at, reverse=True)),
             absence=(absence[0], absence[1]) if absence is not None else None,
         )
 
@@ -345,6 +378,31 @@ def _load_physicians(
             on_duty=on_duty,
         )
         for physician, account, away, on_duty in rows
+    )
+
+
+def _load_people(session: Session, viewer: Viewer, organisation_id: str, *, editable: bool) -> tuple[PersonLine, ...]:
+    """Return those who are no physicians, with the version of each."""
+    of_account = (NetworkVersion.kind == Kind.PERSON, NetworkVersion.subject_id == Account.account_id)
+    rows = session.execute(
+        select(Account, func.coalesce(NetworkVersion.number, 0))
+        .outerjoin(NetworkVersion, and_(*of_account, NetworkVersion.replaced_at.is_(None)))
+        .where(Account.organisation_id == organisation_id, Account.role != Role.PHYSICIAN)
+        .order_by(Account.disabled_at.is_not(None), Account.role, Account.login)
+    ).all()
+    managed = managed_roles(viewer) if editable else frozenset()
+    return tuple(
+        PersonLine(
+            account_id=account.account_id,
+            login=account.login,
+            name=account.display_name,
+            role=Role(account.role),
+            disabled=account.disabled_at is not None,
+            last_day=account.last_day,
+            version=version,
+            managed=Role(account.role) in managed,
+        )
+        for account, version in rows
     )
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.network_tables import AgreementVersion
-from reading_queue.db.tables import Agreement, Case, Offer, ReadingTask, RoutingDecision
+from reading_queue.db.tables import Account, Agreement, Case, Offer, Physician, ReadingTask, RoutingDecision
 from reading_queue.domain.escalation import Escalation, stages_widened
 from reading_queue.domain.routing import (
     Candidate,
@@ -101,7 +101,7 @@ def _route(session: Session, hub: Hub, task: ReadingTask, case: Case, shared: Sh
     ranking = rank(facts.case, facts.physicians, facts.agreements, now)
     widened = _widened(case, task, now)
     chosen = choose(ranking, facts.case.lane, hub.policy.offer_width, widened)
-    _hand_on(offers.values(), facts, now)
+    _hand_on(session, offers.values(), facts, now)
     asked = {physician_id for physician_id, offer in offers.items() if offer.state == "open"}
     if any("assigned_by" in offers[physician_id].why for physician_id in asked):
         return  # a coordinator has chosen who is asked
@@ -139,11 +139,18 @@ def _expire(offers: Iterable[Offer], now: datetime) -> int:
     return len(overdue)
 
 
-def _hand_on(offers: Iterable[Offer], facts: RoutingFacts, now: datetime) -> None:
-    """End the offers to those who have gone away: others are asked in their place."""
-    away = {one.physician_id for one in facts.physicians if one.away}
-    for offer in offers:
-        if offer.state == "open" and offer.physician_id in away:
+def _hand_on(session: Session, offers: Iterable[Offer], facts: RoutingFacts, now: datetime) -> None:
+    """End the offers to those who have gone away or whose accounts are closed: others are asked in their place."""
+    still_open = [offer for offer in offers if offer.state == "open"]
+    gone = {one.physician_id for one in facts.physicians if one.away}
+    unknown = {offer.physician_id for offer in still_open} - {one.physician_id for one in facts.physicians}
+    if unknown:
+        closed = select(Physician.physician_id).join(Account, Account.account_id == Physician.account_id)
+        gone |= set(
+            session.scalars(closed.where(Physician.physician_id.in_(unknown), Account.disabled_at.is_not(None)))
+        )
+    for offer in still_open:
+        if offer.physician_id in gone:
             offer.state = "withdrawn"
             offer.answered_at = now
 

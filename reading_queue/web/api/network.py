@@ -14,7 +14,7 @@ from aiohttp import web
 from reading_queue.errors import Invalid
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.network import network_editing, network_views
+from reading_queue.services.network import network_editing, network_people, network_views
 from reading_queue.web.api import network_models as models
 from reading_queue.web.api.handlers import answer, body_of, nothing
 from reading_queue.web.keys import HUB, in_thread
@@ -79,6 +79,24 @@ async def put_physician(request: web.Request, viewer: Viewer) -> web.StreamRespo
     given = await body_of(request, models.Facts)
     what = (request.match_info["physician_id"], given.facts, given.version)
     await _call(request, viewer, network_editing.save_physician, *what)
+    return nothing()
+
+
+async def add_person(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Add somebody with an account, and tell its password this once."""
+    given = await body_of(request, models.NewPerson)
+    added = await _call(request, viewer, network_people.add_person, given.role, given.login, given.facts)
+    told = models.PersonAdded(
+        account_id=added.account_id, physician_id=added.physician_id, login=added.login, password=added.password
+    )
+    return answer(told, status=201)
+
+
+async def end_person(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Close the account after a day, or let it go on."""
+    given = await body_of(request, models.PersonEnd)
+    what = (request.match_info["account_id"], given.last_day, given.version)
+    await _call(request, viewer, network_people.end_person, *what)
     return nothing()
 
 

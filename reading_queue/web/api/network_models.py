@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
+from reading_queue.domain.roles import Role
 from reading_queue.services.network.network_views import (
     AgreementView,
     DutyView,
@@ -54,6 +55,30 @@ class AgreementEnd(Body):
     """The last day of an agreement, yesterday at the earliest."""
 
     last_day: date
+    version: int = Field(ge=1)
+
+
+class NewPerson(Body):
+    """Somebody new: facts as in a network document, with `organisation`; of a physician terms and `duty` too."""
+
+    role: Role
+    login: str
+    facts: dict[str, Any]
+
+
+class PersonAdded(Answer):
+    """The new account. The password is told this once."""
+
+    account_id: str
+    physician_id: str | None
+    login: str
+    password: str
+
+
+class PersonEnd(Body):
+    """The last day of somebody, null to let them stay or come again; `version` of the account's facts."""
+
+    last_day: date | None
     version: int = Field(ge=1)
 
 

@@ -47,7 +47,7 @@ async def show_network(request: web.Request, viewer: Viewer, tried: Tried | None
     listed = await in_thread(request, network_views.list_network, request.config_dict[HUB], viewer)
     empty = {"time_zone": "Asia/Shanghai", "kind": "township", "parent": "", "organisation_id": ""}
     new = tried.over("organisation", empty | dict.fromkeys(("name", "name_en", "site"), ""))
-    return _page(request, "coordinator/network.html", tried, listed=listed, new=new)
+    return network_page(request, "coordinator/network.html", tried, listed=listed, new=new)
 
 
 async def add_organisation(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -58,7 +58,7 @@ async def add_organisation(request: web.Request, viewer: Viewer) -> web.StreamRe
         network_editing.save_organisation(hub, viewer, code, forms.organisation_given(form), 0)
         return f"{NETWORK}/organisations/{code}?done=saved"
 
-    return await _take(request, viewer, "organisation", save, show_network)
+    return await take_form(request, viewer, "organisation", save, show_network)
 
 
 async def show_organisation(request: web.Request, viewer: Viewer, tried: Tried | None = None) -> web.StreamResponse:
@@ -69,13 +69,15 @@ async def show_organisation(request: web.Request, viewer: Viewer, tried: Tried |
     begun = {"code": "", "stage": "1", "valid_from": today.isoformat(), "valid_until": f"{today.year + 1}-12-31"}
     terms: dict[str, Any] = {"cases_per_day_max": {}, "time_limits_min": {}}
     empty = {**forms.agreement_values(terms), **begun, "services": "interpretation, verification"}
-    return _page(
+    return network_page(
         request,
         "coordinator/organisation.html",
         tried,
         found=found,
         values=tried.over("facts", forms.organisation_values(found.facts)),
         new=tried.over("agreement", empty),
+        newcomer=tried.over("physician", forms.NEWCOMER),
+        person=tried.over("person", forms.NEWCOMER),
         hospitals=await in_thread(request, network_views.list_network, hub, viewer),
     )
 
@@ -85,10 +87,10 @@ async def save_organisation(request: web.Request, viewer: Viewer) -> web.StreamR
     code = request.match_info["code"]
 
     def save(hub: Hub, form: Form) -> str:
-        network_editing.save_organisation(hub, viewer, code, forms.organisation_given(form), _version(form))
+        network_editing.save_organisation(hub, viewer, code, forms.organisation_given(form), version_of(form))
         return f"{NETWORK}/organisations/{code}?done=saved"
 
-    return await _take(request, viewer, "facts", save, show_organisation)
+    return await take_form(request, viewer, "facts", save, show_organisation)
 
 
 async def add_agreement(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -99,7 +101,7 @@ async def add_agreement(request: web.Request, viewer: Viewer) -> web.StreamRespo
         saved = network_editing.save_agreement(hub, viewer, agreement_id, forms.agreement_given(form), 0)
         return f"{NETWORK}/agreements/{saved}?done=saved"
 
-    return await _take(request, viewer, "agreement", save, show_organisation)
+    return await take_form(request, viewer, "agreement", save, show_organisation)
 
 
 async def show_agreement(request: web.Request, viewer: Viewer, tried: Tried | None = None) -> web.StreamResponse:
@@ -108,7 +110,7 @@ async def show_agreement(request: web.Request, viewer: Viewer, tried: Tried | No
     found = await in_thread(request, network_views.view_agreement, hub, viewer, request.match_info["agreement_id"])
     terms = {**asdict(found), "assisting": found.assisting_id}
     today = hub.clock().date().isoformat()
-    return _page(
+    return network_page(
         request,
         "coordinator/agreement.html",
         tried,
@@ -123,11 +125,16 @@ async def save_agreement(request: web.Request, viewer: Viewer) -> web.StreamResp
     """Save the terms of an agreement, from a day on."""
 
     def save(hub: Hub, form: Form) -> str:
-        what = (request.match_info["agreement_id"], forms.agreement_given(form), _version(form), _day(form, "from_day"))
+        what = (
+            request.match_info["agreement_id"],
+            forms.agreement_given(form),
+            version_of(form),
+            day_of(form, "from_day"),
+        )
         saved = network_editing.save_agreement(hub, viewer, *what)
         return f"{NETWORK}/agreements/{saved}?done=saved"
 
-    return await _take(request, viewer, "terms", save, show_agreement)
+    return await take_form(request, viewer, "terms", save, show_agreement)
 
 
 async def end_agreement(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -135,23 +142,24 @@ async def end_agreement(request: web.Request, viewer: Viewer) -> web.StreamRespo
     agreement_id = request.match_info["agreement_id"]
 
     def end(hub: Hub, form: Form) -> str:
-        network_editing.end_agreement(hub, viewer, agreement_id, _day(form, "last_day"), _version(form))
+        network_editing.end_agreement(hub, viewer, agreement_id, day_of(form, "last_day"), version_of(form))
         return f"{NETWORK}/agreements/{agreement_id}?done=ended"
 
-    return await _take(request, viewer, "end", end, show_agreement)
+    return await take_form(request, viewer, "end", end, show_agreement)
 
 
 async def show_physician(request: web.Request, viewer: Viewer, tried: Tried | None = None) -> web.StreamResponse:
     """Show a physician with terms, duty and history."""
     tried, hub = tried or Tried(), request.config_dict[HUB]
     found = await in_thread(request, network_views.view_physician, hub, viewer, request.match_info["physician_id"])
-    return _page(
+    return network_page(
         request,
         "coordinator/physician.html",
         tried,
         found=found,
         values=tried.over("terms", forms.physician_values(found.facts)),
         duty=tried.over("duty", forms.duty_values(found.duty)),
+        ends=tried.over("end", {"last_day": found.last_day.isoformat() if found.last_day is not None else ""}),
         soon=hub.clock() + SHORT_ABSENCE,
     )
 
@@ -161,10 +169,10 @@ async def save_physician(request: web.Request, viewer: Viewer) -> web.StreamResp
     physician_id = request.match_info["physician_id"]
 
     def save(hub: Hub, form: Form) -> str:
-        network_editing.save_physician(hub, viewer, physician_id, forms.physician_given(form), _version(form))
+        network_editing.save_physician(hub, viewer, physician_id, forms.physician_given(form), version_of(form))
         return f"{NETWORK}/physicians/{physician_id}?done=saved"
 
-    return await _take(request, viewer, "terms", save, show_physician)
+    return await take_form(request, viewer, "terms", save, show_physician)
 
 
 async def save_duty(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -172,20 +180,20 @@ async def save_duty(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     physician_id = request.match_info["physician_id"]
 
     def save(hub: Hub, form: Form) -> str:
-        network_editing.save_duty(hub, viewer, physician_id, forms.duty_given(form), _version(form))
+        network_editing.save_duty(hub, viewer, physician_id, forms.duty_given(form), version_of(form))
         return f"{NETWORK}/physicians/{physician_id}?done=saved"
 
-    return await _take(request, viewer, "duty", save, show_physician)
+    return await take_form(request, viewer, "duty", save, show_physician)
 
 
 async def show_duty(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Show a hospital's duty of a week, with its gaps."""
     hub, code = request.config_dict[HUB], request.match_info["code"]
-    first = _day(request.query, "from") if request.query.get("from") else None
+    first = day_of(request.query, "from") if request.query.get("from") else None
     found = await in_thread(request, network_views.view_duty, hub, viewer, code, first)
     week = timedelta(days=network_views.DUTY_DAYS)
     begin = found.days[0].day
-    return _page(
+    return network_page(
         request,
         "coordinator/duty.html",
         Tried(),
@@ -196,7 +204,7 @@ async def show_duty(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     )
 
 
-async def _take(
+async def take_form(
     request: web.Request,
     viewer: Viewer,
     form: str,
@@ -212,7 +220,8 @@ async def _take(
     return redirect(page_of_it)
 
 
-def _page(request: web.Request, template: str, tried: Tried, **values: Any) -> web.Response:
+def network_page(request: web.Request, template: str, tried: Tried, **values: Any) -> web.Response:
+    """Show a page of the network, with what happened or was refused."""
     done = request.query.get("done", "")
     return page(
         request,
@@ -227,11 +236,13 @@ def _page(request: web.Request, template: str, tried: Tried, **values: Any) -> w
     )
 
 
-def _version(form: Form) -> int:
+def version_of(form: Form) -> int:
+    """Return which version the form was made from. Raises Invalid."""
     return whole_number(text_of(form, "version"))
 
 
-def _day(form: Form, name: str) -> date:
+def day_of(form: Form, name: str) -> date:
+    """Return the day in a field. Raises FieldsInvalid."""
     try:
         return date.fromisoformat(text_of(form, name))
     except ValueError:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from reading_queue.domain.roles import Title
+from reading_queue.domain.roles import Role, Title
 from reading_queue.domain.routing import Service
 from reading_queue.errors import HubError
 from reading_queue.services.network.network_editing import AgreementOverlaps, FieldsInvalid
@@ -20,7 +20,13 @@ from reading_queue.web.problems import words_of
 from storage.contract.lanes import Lane
 
 _SEPARATORS: Final = re.compile(r"[,，;；、\s]+")
-CODED: Final[Mapping[str, str]] = {"title": "title", "kind": "organisation_kind", "services": "service"}
+CODED: Final[Mapping[str, str]] = {
+    "language": "language",
+    "role": "role",
+    "title": "title",
+    "kind": "organisation_kind",
+    "services": "service",
+}
 WRONG: Final = "?"  # what cannot be read stands for itself, and is refused as a field
 
 
@@ -50,6 +56,13 @@ def physician_given(form: Form) -> dict[str, Any]:
         **{name: _items(field(form, name)) for name in ("modalities", "specialties", "also_at")},
         "weekly_rvu_max": field(form, "weekly_rvu_max").strip() or None,
     }
+
+
+def person_given(form: Form, role: Role) -> dict[str, Any]:
+    """Return what the form says of somebody new; what is left empty is as for anybody new."""
+    given: dict[str, Any] = {name: field(form, name).strip() for name in ("name", "language")}
+    given |= physician_given(form) if role is Role.PHYSICIAN else {}
+    return {name: value for name, value in given.items() if value != "" or name in ("name", "licence_number")}
 
 
 def duty_given(form: Form) -> Any:
@@ -170,10 +183,12 @@ def _pair(item: str) -> tuple[str, str]:
     return name, most or WRONG
 
 
+NEWCOMER: Final[Mapping[str, str]] = {"language": "zh", "title": "attending", "wip_max": "5", "role": "technician"}
 CHOICES: Final = {
     "titles": tuple(Title),
     "kinds": ("township", "county", "municipal", "provincial"),
     "services": tuple(Service),
     "lanes": tuple(Lane),
     "weekdays": WEEKDAYS,
+    "languages": ("zh", "en"),
 }

@@ -6,7 +6,18 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import for_roles
-from reading_queue.web.coordinator import candidates, download, jobs, keeping, links, network, orders, presence, views
+from reading_queue.web.coordinator import (
+    candidates,
+    download,
+    jobs,
+    keeping,
+    links,
+    network,
+    orders,
+    people,
+    presence,
+    views,
+)
 
 BOTH = (Role.COORDINATOR, Role.ADMINISTRATOR)
 CANDIDATES = "/cases/{case_id}/candidates"
@@ -32,12 +43,19 @@ ROUTES = (
     web.get(ORGANISATION, for_roles(network.show_organisation, *BOTH), name="coordinator.organisation"),
     web.post(ORGANISATION, for_roles(network.save_organisation, *BOTH), name="coordinator.save_organisation"),
     web.post(f"{ORGANISATION}/agreements", for_roles(network.add_agreement, *BOTH), name="coordinator.add_agreement"),
+    web.post(f"{ORGANISATION}/people", for_roles(people.add_person, *BOTH), name="coordinator.add_person"),
+    web.post(
+        f"{ORGANISATION}/people/{{account_id}}/end",
+        for_roles(people.end_person, *BOTH),
+        name="coordinator.end_person",
+    ),
     web.get(f"{ORGANISATION}/duty", for_roles(network.show_duty, *BOTH), name="coordinator.duty"),
     web.get(AGREEMENT, for_roles(network.show_agreement, *BOTH), name="coordinator.agreement"),
     web.post(AGREEMENT, for_roles(network.save_agreement, *BOTH), name="coordinator.save_agreement"),
     web.post(f"{AGREEMENT}/end", for_roles(network.end_agreement, *BOTH), name="coordinator.end_agreement"),
     web.get(PHYSICIAN, for_roles(network.show_physician, *BOTH), name="coordinator.physician"),
     web.post(PHYSICIAN, for_roles(network.save_physician, *BOTH), name="coordinator.save_physician"),
+    web.post(f"{PHYSICIAN}/end", for_roles(people.end_physician, *BOTH), name="coordinator.end_physician"),
     web.post(f"{PHYSICIAN}/duty", for_roles(network.save_duty, *BOTH), name="coordinator.save_duty"),
     web.get("/links", for_roles(links.links, *BOTH), name="coordinator.links"),
     web.post("/links", for_roles(links.search, *BOTH), name="coordinator.search_links"),

@@ -58,6 +58,11 @@ NETWORK_ACTS = (
     "/coordinator/network/organisations/{code}/agreements",
     "/coordinator/network/agreements/{agreement_id}/end",
     "/coordinator/network/physicians/{physician_id}/duty",
+    "/coordinator/network/physicians/{physician_id}/end",
+    "/coordinator/network/organisations/{code}/people",
+    "/coordinator/network/organisations/{code}/people/{account_id}/end",
+    "/api/v1/network/people",
+    "/api/v1/network/people/{account_id}/end",
 )
 PUBLIC = {
     "GET /",
