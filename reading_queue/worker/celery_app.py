@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
 from celery import Celery, signals
+from celery.worker.consumer import Consumer
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
@@ -35,6 +37,9 @@ CONSUMER_TIMEOUT_S: Final = 1800
 # that a job's own process causes are counted in the database and end much earlier (`failures.DELIVERIES_MAX`).
 DELIVERY_LIMIT: Final = 20
 CHILD_START_S: Final = 60.0
+# How long a worker that has lost its broker waits between attempts; Celery's own waits grow to half a minute.
+RECONNECT_STEP_S: Final = 1
+RECONNECT_MAX_S: Final = 3
 
 # A queue's arguments are fixed when it is declared: whoever changes them changes the prefix, too.
 QUORUM_PREFIX: Final = "counterpart."
@@ -49,6 +54,21 @@ QUORUM_ARGUMENTS: Final[dict[str, Any]] = {
 
 class TimeLimitsClash(Exception):
     """A job may run longer than the broker waits before it gives the job to somebody else."""
+
+
+class PromptConsumer(Consumer):
+    """Celery's consumer, which is back a few seconds after its broker is, however long that was gone."""
+
+    def ensure_connected(self, conn: Connection) -> Connection:
+        """Return the connection once it stands; Celery gives no setting for its waits."""
+        ensure = partial(
+            conn.ensure_connection,
+            interval_start=RECONNECT_STEP_S,
+            interval_step=RECONNECT_STEP_S,
+            interval_max=RECONNECT_MAX_S,
+        )
+        conn.ensure_connection = ensure  # type: ignore[method-assign]
+        return super().ensure_connected(conn)
 
 
 def make_celery(
@@ -99,6 +119,7 @@ def _delivery(hard_time_limit_s: int) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_proc_alive_timeout": CHILD_START_S,
+        "worker_consumer": f"{__name__}:{PromptConsumer.__name__}",
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
     }

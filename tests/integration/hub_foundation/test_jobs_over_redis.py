@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,18 +14,21 @@ from sqlalchemy.orm import Session
 
 from reading_queue.embedded.directories import make_socket_directory, owned, remove_socket_directory
 from reading_queue.embedded.redis import EmbeddedRedis
-from reading_queue.worker.celery_app import TimeLimitsClash, make_celery
+from reading_queue.worker.celery_app import RECONNECT_MAX_S, TimeLimitsClash, make_celery
 from reading_queue.worker.failures import DELIVERIES_MAX
+from reading_queue.worker.relay import BACK_OFF_MAX_S
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
 from storage.ledger.tables import DeadJob, OutboxMessage, Redelivery
 from tests.support.processes import ProcessStarter
 from tests.support.waiting import eventually
 from tests.support.worker import WorkerBench, kill_tree
+from tests.support.worker_process import CREWS
 
 pytestmark = [pytest.mark.services, pytest.mark.postgres]
 
 
 OFFERED_WITHIN_S = 2
+ATTEMPTS = 5  # of each crew to reach a broker that is gone
 DEATH_IS_SEEN_S = 20  # Celery sees a child's death after at most 5 s, the time limit of a job must be longer
 
 
@@ -223,6 +227,23 @@ def test_requests_made_while_the_broker_is_down_are_done_when_it_is_back(
     bench.ask("probe.note", "a")
     broker.start()
     bench.await_mark("done-a", 20)
+
+
+def test_a_worker_whose_broker_is_long_gone_is_back_within_seconds(bench: WorkerBench, broker: EmbeddedRedis) -> None:
+    worker = bench.start_worker()
+    bench.ask("probe.note", "before")
+    bench.await_mark("done-before")
+    broker.stop()
+
+    def waits_s() -> list[float]:
+        found = [float(wait) for wait in re.findall(r"Trying again in ([\d.]+) second", worker.log())]
+        assert len(found) >= ATTEMPTS * len(CREWS)
+        return found
+
+    assert max(eventually(waits_s, 60)) == RECONNECT_MAX_S
+    bench.ask("probe.note", "after")
+    broker.start()
+    bench.await_mark("done-after", RECONNECT_MAX_S + BACK_OFF_MAX_S + 2)
 
 
 def test_the_worker_is_heard_also_after_its_broker_was_gone(bench: WorkerBench, broker: EmbeddedRedis) -> None:
