@@ -25,7 +25,7 @@ class Title(StrEnum):
     @property
     def rank(self) -> int:
         """The order of seniority, from 1."""
-        return list(Title).index(self) + 1
+        return _RANKS[self]
 
     @property
     def zh(self) -> str:
@@ -33,6 +33,7 @@ class Title(StrEnum):
         return _TITLES_ZH[self]
 
 
+_RANKS = {title: place for place, title in enumerate(Title, start=1)}
 _TITLES_ZH = {
     Title.RESIDENT: "住院医师",
     Title.ATTENDING: "主治医师",

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from reading_queue.domain.modality import regions_of
 from reading_queue.domain.roles import VERIFIER_TITLE_MIN, Title
@@ -213,6 +213,20 @@ class Candidate:
     lacks_specialty: tuple[bool, ...] = ()  # of each specialty that is preferred for the case, in their order
     specialty: str = ""  # the first of them that they have
 
+    def under(self, agreement: AgreementFacts, *, let_pass: bool) -> Candidate:
+        """Return the same physician as a candidate under another agreement, asked already or not."""
+        return Candidate(
+            self.physician_id,
+            agreement.agreement_id,
+            agreement.stage,
+            let_pass,
+            self.work_in_progress,
+            self.workload_points,
+            self.read_this_patient,
+            self.lacks_specialty,
+            self.specialty,
+        )
+
     def why(self) -> dict[str, int | bool | str]:
         """Return the reasons in a form that is kept with the offer."""
         return {
@@ -252,7 +266,7 @@ def rank(
         hospitals = physician.hospitals
         if hospitals not in found:
             own = [agreement for hospital in hospitals for agreement in by_assisting.get(hospital, [])]
-            found[hospitals] = find_agreement(case, physician, own)
+            found[hospitals] = find_agreement(case, hospitals, own)
         agreement, lacking = found[hospitals]
         reasons = _personal_reasons(case, physician, now)
         if agreement is None or reasons:
@@ -273,12 +287,6 @@ def rank(
         )
     ranking.candidates.sort(key=lambda candidate: _order(case.lane, candidate))
     return ranking
-
-
-def join(lane: Lane, one: Ranking, other: Ranking) -> Ranking:
-    """Return the ranking of the candidates of both, of whom none is in both."""
-    candidates = sorted((*one.candidates, *other.candidates), key=lambda candidate: _order(lane, candidate))
-    return Ranking(candidates, {**one.excluded, **other.excluded})
 
 
 def describe_nobody(excluded: Mapping[str, int], language: str = "zh") -> str:
@@ -324,9 +332,9 @@ def limit_of(limits_min: Iterable[Mapping[str, int]], lane: Lane) -> int | None:
 
 
 def find_agreement(
-    case: CaseFacts, physician: PhysicianFacts, agreements: Sequence[AgreementFacts]
+    case: CaseFacts, hospitals: Collection[str], agreements: Sequence[AgreementFacts]
 ) -> tuple[AgreementFacts | None, list[Reason]]:
-    """Return the agreement under which the physician may read the case, or None and what each one lacks.
+    """Return the agreement under which these hospitals' physicians may read the case, or None and what each one lacks.
 
     An agreement of an organisation above the requesting one (a county for its townships) covers it too. Among
     several the lowest stage wins, then the nearest organisation.
@@ -334,7 +342,7 @@ def find_agreement(
     concerning = [
         agreement
         for agreement in agreements
-        if agreement.assisting_organisation_id in physician.hospitals
+        if agreement.assisting_organisation_id in hospitals
         and agreement.requesting_organisation_id in case.organisation_ids
     ]
     if not concerning:
@@ -392,8 +400,13 @@ def _reasons_against_verifying(case: CaseFacts, physician: PhysicianFacts) -> li
     return reasons
 
 
-def _order(lane: Lane, candidate: Candidate) -> tuple[bool | int | str, ...]:
+def _order(lane: Lane, candidate: Candidate) -> tuple[Any, ...]:
+    return (candidate.let_pass, candidate.stage, merit(lane, candidate))
+
+
+def merit(lane: Lane, candidate: Candidate) -> tuple[bool | int | str, ...]:
+    """Return what orders those of one stage who have, or have not, been asked yet: the least comes first."""
     known = (not candidate.read_this_patient, *candidate.lacks_specialty)
     load, workload = candidate.work_in_progress, candidate.workload_points
     by_lane = (load, *known, workload) if lane is Lane.STAT else (*known, workload, load)
-    return (candidate.let_pass, candidate.stage, *by_lane, candidate.physician_id)
+    return (*by_lane, candidate.physician_id)

@@ -1,55 +1,147 @@
 """Who is asked: the pure ranking, given as few physicians as can decide it.
 
-A later stage is looked at only when the stages before it cannot settle the choice, and who is off duty only when
-nobody is left, for the reasons. The choice is the one that ranking everybody at once gives; a test compares the two.
+Each hospital's people stand in the order of the ranking (`Staff.in_order`); here those are taken from the front whom
+the choice can fall on, stage by stage until no later stage can change it. Who is off duty is looked at only when
+nobody is left, for the reasons. `rank_everybody` is the plain way to the same choice; tests compare the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Protocol
 
-from reading_queue.domain.routing import WHOLE_POOL, AgreementFacts, CaseFacts, PhysicianFacts, Ranking, join, rank
+from reading_queue.domain.routing import (
+    WHOLE_POOL,
+    AgreementFacts,
+    Candidate,
+    CaseFacts,
+    Phase,
+    PhysicianFacts,
+    Ranking,
+    find_agreement,
+    merit,
+    rank,
+)
+from reading_queue.simulation.life import SimulatedTask
+from reading_queue.simulation.network import Network
+from reading_queue.simulation.staff import Kind, Place, Staff
+from reading_queue.simulation.timeline import Timeline
 from storage.contract.lanes import Lane
 
-FindPhysicians = Callable[[Iterable[str]], Sequence[PhysicianFacts]]
+Stages = Sequence[tuple[int, Sequence[AgreementFacts]]]  # what each stage reads under, one agreement for a hospital
 
 
-def rank_by_stages(
-    case: CaseFacts,
-    stages: Sequence[Sequence[AgreementFacts]],
-    find_present: FindPhysicians,
-    find_everybody: FindPhysicians,
-    now: datetime,
-    width: int,
-    widened: int = 0,
-) -> Ranking:
-    """Return a ranking from which `domain.routing.choose` takes the same as from that of everybody.
+class Ranker(Protocol):
+    """How the candidates for a task are found."""
 
-    `stages` are the agreements of the first stage, of the first two, and so on. The two callables return the
-    physicians of some organisations: those on duty who may be chosen (`Staff.foremost`), and all.
-    """
-    ranking, reached = Ranking(), -1
-    for agreements in stages:
-        known = {candidate.physician_id for candidate in ranking.candidates}  # their stage is the lower one
-        present = find_present(_assisting(one for one in agreements if one.stage > reached))
-        newcomers = [one for one in present if one.physician_id not in known] if known else present
-        ranking = join(case.lane, ranking, rank(case, newcomers, agreements, now))
-        if _settles(ranking, case.lane, width, widened):
-            return ranking
-        reached = max(one.stage for one in agreements)
-    if ranking.candidates or not stages:
+    def __call__(self, task: SimulatedTask, case: CaseFacts, knows: set[str], width: int, widened: int) -> Ranking:
+        """Return a ranking from which `domain.routing.choose` takes the right ones of all."""
+        ...
+
+
+@dataclass(slots=True)
+class _Asking:
+    """One search for candidates, and what it knows of those who stand apart from the orders."""
+
+    task: SimulatedTask
+    case: CaseFacts
+    kind: Kind
+    passed_over: set[str]
+    apart: Mapping[tuple[bool, int], Sequence[Candidate]]
+    width: int
+    now: datetime
+
+
+class Candidates:
+    """Finds the candidates for a task among those who are there."""
+
+    def __init__(self, network: Network, staff: Staff, timeline: Timeline) -> None:
+        self._network, self._staff, self._timeline = network, staff, timeline
+        self._stages: dict[tuple[str, Phase, str, date], Stages] = {}
+
+    def rank(self, task: SimulatedTask, case: CaseFacts, knows: set[str], width: int, widened: int) -> Ranking:
+        """Return the ranking of the few on whom the choice can fall."""
+        stages, now = self._stages_of(case), self._timeline.now
+        apart: dict[tuple[bool, int], list[Candidate]] = {}
+        if facts := self._apart(case, task, knows):
+            for candidate in rank(case, facts, self._agreements(case), now).candidates:
+                apart.setdefault((candidate.let_pass, candidate.stage), []).append(candidate)
+        passed_over = task.declined | knows
+        if case.author_id is not None:
+            passed_over.add(case.author_id)
+        asking = _Asking(task, case, self._staff.kind_of(case), passed_over, apart, width, now)
+        return self._look(asking, stages, widened)
+
+    def rank_everybody(self, task: SimulatedTask, case: CaseFacts, knows: set[str]) -> Ranking:
+        """Return the ranking of everybody whom an agreement lets read for the organisation, with all reasons."""
+        agreements = self._agreements(case)
+        hospitals = dict.fromkeys(one.assisting_organisation_id for one in agreements)
+        return rank(case, self._staff.everybody(hospitals, task, knows), agreements, self._timeline.now)
+
+    def _look(self, asking: _Asking, stages: Stages, widened: int) -> Ranking:
+        ranking = Ranking()
+        self._add(ranking.candidates, asking, stages, widened, again=False)
+        if asking.task.let_pass and (asking.case.lane is Lane.STAT or not ranking.candidates):
+            self._add(ranking.candidates, asking, stages, widened, again=True)
         return ranking
-    return rank(case, find_everybody(_assisting(stages[-1])), stages[-1], now)
+
+    def _add(self, found: list[Candidate], asking: _Asking, stages: Stages, widened: int, *, again: bool) -> None:
+        """Add who is to be asked, once more or for the first time, until no later stage can change the choice."""
+        stat, reached = asking.case.lane is Lane.STAT, 0
+        for stage, agreements in stages:
+            of_stage = self._first(asking, stage, agreements, again=again)
+            found += of_stage
+            reached += bool(of_stage)
+            if len(found) >= asking.width if stat else widened < WHOLE_POOL and reached > widened:
+                return
+
+    def _first(
+        self, asking: _Asking, stage: int, agreements: Sequence[AgreementFacts], *, again: bool
+    ) -> list[Candidate]:
+        """Return the first of the stage, of those who let the task pass before or of the others."""
+        let_pass, passed_over, width = asking.task.let_pass, asking.passed_over, asking.width
+        found: list[tuple[Place, AgreementFacts]] = []
+        for agreement in agreements:
+            enough = len(found) + width
+            for place in self._staff.in_order(agreement.assisting_organisation_id, asking.kind, asking.now):
+                own = place[1].physician_id
+                if own not in passed_over and (own in let_pass) is again:
+                    found.append((place, agreement))
+                    if len(found) == enough:
+                        break
+        apart = asking.apart.get((again, stage), ()) if asking.apart else ()
+        if not apart and len(agreements) == 1:
+            return [place[1].under(agreement, let_pass=again) for place, agreement in found]
+        mixed = [(place[0], place[1].under(agreement, let_pass=again)) for place, agreement in found]
+        mixed += [(merit(asking.case.lane, candidate), candidate) for candidate in apart]
+        mixed.sort(key=lambda one: one[0])
+        return [candidate for _, candidate in mixed[:width]]
+
+    def _apart(self, case: CaseFacts, task: SimulatedTask, knows: set[str]) -> list[PhysicianFacts]:
+        if not knows and not self._staff.any_at_several:
+            return []
+        return self._staff.apart(self._network.assisting(case.organisation_ids[0]), task, knows)
+
+    def _agreements(self, case: CaseFacts) -> Sequence[AgreementFacts]:
+        return self._network.agreements_of(case.organisation_ids[0])
+
+    def _stages_of(self, case: CaseFacts) -> Stages:
+        alike = (case.organisation_ids[0], case.phase, case.modality, case.local_date)
+        if alike not in self._stages:
+            self._stages[alike] = _by_stage(case, self._agreements(case))
+        return self._stages[alike]
 
 
-def _settles(ranking: Ranking, lane: Lane, width: int, widened: int) -> bool:
-    """Return whether no later stage can change the choice."""
-    fresh = [candidate.stage for candidate in ranking.candidates if not candidate.let_pass]
-    if lane is Lane.STAT:
-        return len(fresh) >= width
-    return widened < WHOLE_POOL and len(set(fresh)) > widened
-
-
-def _assisting(agreements: Iterable[AgreementFacts]) -> list[str]:
-    return list(dict.fromkeys(agreement.assisting_organisation_id for agreement in agreements))
+def _by_stage(case: CaseFacts, agreements: Iterable[AgreementFacts]) -> Stages:
+    """Return under which agreement each hospital alone may take the case, by stage."""
+    of_hospital: dict[str, list[AgreementFacts]] = {}
+    for one in agreements:
+        of_hospital.setdefault(one.assisting_organisation_id, []).append(one)
+    stages: dict[int, list[AgreementFacts]] = {}
+    for hospital, own in of_hospital.items():
+        usable, _ = find_agreement(case, (hospital,), own)
+        if usable is not None:
+            stages.setdefault(usable.stage, []).append(usable)
+    return sorted(stages.items())

@@ -8,12 +8,10 @@ Leases do not run out, because who reads is at the desk; delivery after the sign
 
 from __future__ import annotations
 
-import heapq
 import random
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from reading_queue.domain.escalation import WHILE_UNTAKEN, next_look, steps_reached
@@ -28,21 +26,20 @@ from reading_queue.domain.routing import (
 )
 from reading_queue.domain.specialties import specialties_for
 from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskEvent, ReadingTaskState
-from reading_queue.simulation.candidates import rank_by_stages
+from reading_queue.simulation.candidates import Candidates, Ranker
 from reading_queue.simulation.demand import Demand, Study, draw_studies
-from reading_queue.simulation.life import Reader, SimulatedCase, SimulatedTask, Wait, Work
+from reading_queue.simulation.life import Reader, SimulatedCase, SimulatedTask, Work
 from reading_queue.simulation.network import Network, RosteredPhysician, periods_within
 from reading_queue.simulation.outcome import Outcome
 from reading_queue.simulation.rules import Rules
 from reading_queue.simulation.staff import Staff
+from reading_queue.simulation.timeline import CAME, DAY_S, FINISHED, GIVEN_BACK, LEFT, OTHER, Timeline
+from reading_queue.simulation.waiting import Waiting
 from storage.contract.lanes import Lane
 
 DAYS_MAX: Final = 28  # within the window over which the hub counts workload
 REWRITING_SHARE: Final = 0.5  # of a first reading's time: the author knows the case
-DAY_S: Final = 86400.0
-# At the same moment: what is finished is finished, who leaves has left, who comes is there; then everything else.
-FINISHED, LEFT, CAME, OTHER = range(4)
-_URGENCY: Final = {lane: place for place, lane in enumerate(Lane)}
+_NOBODY: Final[set[str]] = set()
 
 
 def simulate(network: Network, demand: Demand, rules: Rules, begin: datetime, days: int, seed: int) -> Outcome:
@@ -54,7 +51,7 @@ def simulate(network: Network, demand: Demand, rules: Rules, begin: datetime, da
         raise ValueError(f"a run is of 1 to {DAYS_MAX} days")
     run = Run(network, demand, rules, begin, days, seed)
     run.to_the_end()
-    return Outcome(network, begin, days, run.cases, run.readers, run.waits, run.rankings)
+    return run.outcome(network, begin, days)
 
 
 class Run:
@@ -62,68 +59,52 @@ class Run:
 
     def __init__(self, network: Network, demand: Demand, rules: Rules, begin: datetime, days: int, seed: int) -> None:
         self.cases: list[SimulatedCase] = []
-        self.waits: list[Wait] = []
         self.rankings = 0
         self._network, self._demand, self._rules = network, demand, rules
-        self._zone, self._begin, self._end_s = begin.tzinfo, begin.astimezone(UTC), days * DAY_S
+        self._timeline, self._begin, self._end_s = Timeline(begin), begin.astimezone(UTC), days * DAY_S
         self._chance = random.Random(f"{seed}/people")  # noqa: S311 -- no secret
-        self._now_s = 0.0
-        self._events: list[tuple[float, int, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._numbers = 0
-        self._dates: dict[int, date] = {}
         self._staff = Staff()
-        self._parked: dict[str, dict[SimulatedTask, None]] = defaultdict(dict)
-        self._waiting: dict[SimulatedTask, None] = {}
-        self._waking: set[str] = set()
+        self._candidates = Candidates(network, self._staff, self._timeline)
+        self.rank: Ranker = self._candidates.rank
+        self._waiting = Waiting(network, self._timeline, rules.retry_s, self._end_s, self._route)
         self._knows: dict[tuple[str, int], set[str]] = {}
         self.readers = {one.facts.physician_id: self._hire(one, days, seed) for one in network.physicians}
         sites = [(one.organisation_id, one.kind) for one in network.hospitals.values() if one.sends]
-        for study in sorted(draw_studies(demand, sites, days, begin.weekday(), seed), key=lambda one: one.exam_s):
-            self._declare(study)
+        drawn = sorted(draw_studies(demand, sites, days, begin.weekday(), seed), key=lambda one: one.exam_s)
+        self._to_come = iter(drawn)
+        self._expect_next()
         for day in range(1, days):
-            self._at(day * DAY_S, CAME, self._begin_day)
+            self._at(day * DAY_S, CAME, self._waiting.wake_all)  # licences and agreements run in local days
 
     def to_the_end(self) -> None:
         """Handle every event until the end of the run."""
-        while self._events and self._events[0][0] < self._end_s:
-            self._now_s, _, _, handle, arguments = heapq.heappop(self._events)
-            handle(*arguments)
-        self._now_s = self._end_s
+        self._timeline.go_on_until(self._end_s)
         for reader in self.readers.values():
             self._stop_reading(reader)
-        for task in self._waiting:
-            self._note_wait(task, None)
-
-    # Time
+        self._waiting.close()
 
     def _at(self, at_s: float, order: int, handle: Callable[..., None], *arguments: Any) -> None:
-        self._numbers += 1
-        heapq.heappush(self._events, (at_s, order, self._numbers, handle, arguments))
+        self._timeline.at(at_s, order, handle, *arguments)
 
     @property
-    def _now(self) -> datetime:
-        return self._begin + timedelta(seconds=self._now_s)
+    def _now_s(self) -> float:
+        return self._timeline.now_s
 
-    def _today(self) -> date:
-        hour = int(self._now_s // 3600)
-        if hour not in self._dates:
-            self._dates[hour] = self._now.astimezone(self._zone).date()
-        return self._dates[hour]
-
-    def _begin_day(self) -> None:
-        for organisation_id in list(self._parked):  # licences and agreements run in local days
-            self._wake(organisation_id)
+    def outcome(self, network: Network, begin: datetime, days: int) -> Outcome:
+        """Return what became of everything."""
+        return Outcome(network, begin, days, self.cases, self.readers, self._waiting.waits, self.rankings)
 
     # Duty
 
     def _hire(self, rostered: RosteredPhysician, days: int, seed: int) -> Reader:
         reader = Reader(rostered, replace(rostered.facts, duty=(), work_in_progress=0, workload_points=0))
         self._staff.hire(reader)
-        for start, end in periods_within(rostered, self._begin, self._begin + timedelta(seconds=days * DAY_S)):
+        for start, end in periods_within(rostered, self._begin, self._begin + timedelta(days=days)):
             if not rostered.always and self._stays_away(reader, start, seed):
                 continue
-            self._at((start - self._begin).total_seconds(), CAME, self._come, reader, start, end)
-            self._at((end - self._begin).total_seconds(), LEFT, self._leave, reader)
+            self._at(self._timeline.seconds(start), CAME, self._come, reader, start, end)
+            self._at(self._timeline.seconds(end), LEFT, self._leave, reader)
+            self._at(self._timeline.seconds(end), GIVEN_BACK, self._give_back, reader)
             reader.duty_s += (end - start).total_seconds()
         return reader
 
@@ -133,10 +114,10 @@ class Run:
 
     def _come(self, reader: Reader, start: datetime, end: datetime) -> None:
         reader.note(duty=((start, end),))
-        reader.duty_until_s = (end - self._begin).total_seconds()
+        reader.duty_until_s = self._timeline.seconds(end)
         self._staff.come(reader)
         for hospital in reader.facts.hospitals:
-            self._wake(hospital)
+            self._waiting.wake(hospital)
         self._look_soon(reader)
 
     def _leave(self, reader: Reader) -> None:
@@ -144,6 +125,8 @@ class Run:
         reader.duty_until_s = None
         self._staff.leave(reader)
         self._stop_reading(reader)
+
+    def _give_back(self, reader: Reader) -> None:
         for work in reversed(reader.claims):
             reader.given_back += 1
             self._end_claim(reader, work.task)
@@ -151,7 +134,13 @@ class Run:
 
     # Cases
 
+    def _expect_next(self) -> None:
+        study = next(self._to_come, None)
+        if study is not None:
+            self._at(study.exam_s, OTHER, self._declare, study)
+
     def _declare(self, study: Study) -> None:
+        self._expect_next()
         limit_s = self._rules.time_limit_default_min[study.lane] * 60
         case = SimulatedCase(len(self.cases), study, study.exam_s + limit_s)
         self.cases.append(case)
@@ -166,14 +155,14 @@ class Run:
 
     def _watch(self, case: SimulatedCase) -> None:
         """Look at the case when its limit reaches the next third, as `escalating.escalate_due` does."""
-        look_at = next_look(case.clock(self._begin), self._now)
+        look_at = next_look(case.clock(self._begin), self._timeline.now)
         if look_at is not None:
-            self._at((look_at - self._begin).total_seconds(), OTHER, self._look_at_clock, case, case.due_s)
+            self._at(self._timeline.seconds(look_at), OTHER, self._look_at_clock, case, case.due_s)
 
     def _look_at_clock(self, case: SimulatedCase, due_s: float) -> None:
         if case.due_s != due_s:
             return  # its limit has changed since; that clock is watched as well
-        case.steps_reached |= WHILE_UNTAKEN.intersection(steps_reached(case.clock(self._begin), self._now))
+        case.steps_reached |= WHILE_UNTAKEN.intersection(steps_reached(case.clock(self._begin), self._timeline.now))
         if case.waiting is not None and case.waiting.phase is Phase.INTERPRETATION:
             self._route(case.waiting)
         if case.signed_s is None:
@@ -185,27 +174,20 @@ class Run:
         """Offer the task to those the ranking puts first, as `services.routing.routing.route` does."""
         if task.state is not ReadingTaskState.SCHEDULED:
             return
-        case, study = task.case, task.case.study
-        case.waiting, widened = task, task.widened(self._begin, self._now)
-        knows = self._knows.get((study.organisation_id, study.patient), set())
-        facts, width = self._facts_of(task), self._rules.offer_width
-        ranking = rank_by_stages(
-            facts,
-            self._network.agreements_by_stage(study.organisation_id),
-            lambda hospitals: self._staff.foremost(hospitals, task, knows, facts, width, self._now),
-            lambda hospitals: self._staff.everybody(hospitals, task, knows),
-            self._now,
-            width,
-            widened,
-        )
+        case, study, width = task.case, task.case.study, self._rules.offer_width
+        case.waiting = task
+        widened = case.widened(self._begin, self._now_s) if task.phase is Phase.INTERPRETATION else 0
+        facts, knows = self._facts_of(task), self._knows.get((study.organisation_id, study.patient), _NOBODY)
+        if facts.author_id in knows:
+            knows = knows - {facts.author_id}  # who does not verify their own
         self.rankings += 1
-        chosen = choose(ranking, study.lane, self._rules.offer_width, widened)
-        fresh = still_to_ask(chosen, task.asked, self._rules.offer_width * (1 + widened))
+        chosen = choose(self.rank(task, facts, knows, width, widened), study.lane, width, widened)
+        fresh = still_to_ask(chosen, task.asked, width * (1 + widened))
         if not fresh:
-            if not task.asked:
-                self._park(task, ranking.counts())
+            if not task.asked and task.parked_s is None:
+                self._waiting.begin(task, self._candidates.rank_everybody(task, facts, knows).counts())
             return
-        self._unpark(task)
+        self._waiting.end(task)
         case.move(CaseEvent.OFFER, Actor.SYSTEM)
         if task.phase is Phase.INTERPRETATION:
             case.stage_reached = max(case.stage_reached, *(one.stage for one in fresh))
@@ -217,23 +199,25 @@ class Run:
         self._at(self._now_s + self._rules.offer_ttl_s, OTHER, self._expire_offers, task)
 
     def _facts_of(self, task: SimulatedTask) -> CaseFacts:
-        case, study = task.case, task.case.study
-        return CaseFacts(
-            case_id=str(case.number),
-            phase=task.phase,
-            lane=study.lane,
-            modality=study.modality,
-            body_region="",
-            organisation_ids=self._network.lineage(study.organisation_id),
-            local_date=self._today(),
-            author_id=case.author_id if task.phase is Phase.VERIFICATION else None,
-            specialties=specialties_for(study.modality, "", None, self._today()),
-        )
+        case, study, today = task.case, task.case.study, self._timeline.today()
+        if task.facts is None or task.facts.local_date != today:
+            task.facts = CaseFacts(
+                case_id=str(case.number),
+                phase=task.phase,
+                lane=study.lane,
+                modality=study.modality,
+                body_region="",
+                organisation_ids=self._network.lineage(study.organisation_id),
+                local_date=today,
+                author_id=case.author_id if task.phase is Phase.VERIFICATION else None,
+                specialties=specialties_for(study.modality, "", None, today),
+            )
+        return task.facts
 
     def _offer(self, task: SimulatedTask, reader: Reader, agreement_id: str, stage: int) -> None:
         task.asked[reader.physician_id] = self._now_s + self._rules.offer_ttl_s
         task.stages[reader.physician_id] = (agreement_id, stage)
-        reader.offers[task] = None
+        reader.be_offered(task)
         self._look_soon(reader, task.case.study.lane)
 
     def _expire_offers(self, task: SimulatedTask) -> None:
@@ -247,46 +231,11 @@ class Run:
 
     def _close_offer(self, task: SimulatedTask, physician_id: str) -> None:
         del task.asked[physician_id]
-        self.readers[physician_id].offers.pop(task, None)
+        self.readers[physician_id].lose_offer(task)
 
     def _note_exhausted(self, task: SimulatedTask) -> None:
         if not task.asked:
             task.case.move(CaseEvent.OFFERS_EXHAUSTED, Actor.SYSTEM)
-
-    # Nobody can be asked
-
-    def _park(self, task: SimulatedTask, reasons: Mapping[str, int]) -> None:
-        if task.parked_s is None:
-            task.parked_s, task.parked_reasons = self._now_s, reasons
-            self._waiting[task] = None
-            for organisation_id in self._network.assisting(task.case.study.organisation_id):
-                self._parked[organisation_id][task] = None
-
-    def _unpark(self, task: SimulatedTask) -> None:
-        if task.parked_s is None:
-            return
-        for organisation_id in self._network.assisting(task.case.study.organisation_id):
-            del self._parked[organisation_id][task]
-        del self._waiting[task]
-        self._note_wait(task, self._now_s)
-        task.parked_s = None
-
-    def _note_wait(self, task: SimulatedTask, end_s: float | None) -> None:
-        begin_s = task.parked_s or 0.0
-        task.case.unroutable_s += (self._end_s if end_s is None else end_s) - begin_s
-        self.waits.append(Wait(task.case, task.phase, begin_s, end_s, task.parked_reasons))
-
-    def _wake(self, organisation_id: str) -> None:
-        """Ask again, at the hub's next try, about what this organisation's physicians may now be able to take."""
-        if self._parked[organisation_id] and organisation_id not in self._waking:
-            self._waking.add(organisation_id)
-            next_try_s = (self._now_s // self._rules.retry_s + 1) * self._rules.retry_s
-            self._at(next_try_s, OTHER, self._ask_again, organisation_id)
-
-    def _ask_again(self, organisation_id: str) -> None:
-        self._waking.discard(organisation_id)
-        for task in sorted(self._parked[organisation_id], key=_urgency):
-            self._route(task)
 
     # Reading
 
@@ -306,23 +255,30 @@ class Run:
         if reader.looks_at_s != at_s:
             return
         reader.looks_at_s = None
-        open_to_reader = [task for task in reader.offers if self._can_begin(reader, task)]
-        if not open_to_reader:
+        task = self._most_urgent(reader)
+        if task is None:
             return
-        task = min(open_to_reader, key=_urgency)
         if self._chance.random() < self._demand.decline_rate:
             self._decline(reader, task)
             self._look_soon(reader, task.case.study.lane)
         else:
             self._claim(reader, task)
 
+    def _most_urgent(self, reader: Reader) -> SimulatedTask | None:
+        """Return the most urgent of what is offered that the physician can begin now."""
+        if reader.duty_until_s is None or not reader.has_room or (reader.claims and not reader.stat_offers):
+            return None
+        first: SimulatedTask | None = None
+        for task in reader.offers:
+            if (first is None or task.case.urgency < first.case.urgency) and self._can_begin(reader, task):
+                first = task
+        return first
+
     def _can_begin(self, reader: Reader, task: SimulatedTask) -> bool:
-        if reader.duty_until_s is None or not reader.has_room:
-            return False
         lane = task.case.study.lane
         if lane is Lane.STAT:
             return not reader.claims or self._interrupts(reader, lane)
-        return not reader.claims and self._now_s + self._usual_s(reader, task) <= reader.duty_until_s
+        return not reader.claims and self._now_s + self._usual_s(reader, task) <= (reader.duty_until_s or 0.0)
 
     def _usual_s(self, reader: Reader, task: SimulatedTask) -> float:
         usual = self._demand.minutes(task.case.study.modality, reader.facts.title) * 60
@@ -382,14 +338,14 @@ class Run:
         reader.note(work_in_progress=len(reader.claims))
         if was_full:
             for hospital in reader.facts.hospitals:
-                self._wake(hospital)
+                self._waiting.wake(hospital)
         if work.task.phase is Phase.INTERPRETATION:
             self._finish_interpretation(reader, work.task)
         else:
             self._finish_verification(reader, work.task)
         if reader.claims:
             self._go_on_reading(reader)
-        if any(task.case.study.lane is Lane.STAT for task in reader.offers):
+        if reader.stat_offers:
             self._look_soon(reader, Lane.STAT)
         elif not reader.claims:
             at_s = reader.looks_at_s = self._now_s + self._demand.between_s
@@ -441,8 +397,3 @@ class Run:
         replacement.declined.add(reader.physician_id)
         reader.note(work_in_progress=reader.facts.work_in_progress - 1)
         self._route(replacement)
-
-
-def _urgency(task: SimulatedTask) -> tuple[int, float, int]:
-    case = task.case
-    return _URGENCY[case.study.lane], case.due_s, case.number

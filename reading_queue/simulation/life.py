@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Final
 
-from reading_queue.domain.escalation import Clock, Escalation, stages_widened
-from reading_queue.domain.routing import Phase, PhysicianFacts
+from reading_queue.domain.escalation import Clock, Escalation, next_look, stages_widened
+from reading_queue.domain.routing import CaseFacts, Phase, PhysicianFacts
 from reading_queue.domain.transitions import (
     BEING_READ,
     Actor,
@@ -19,6 +20,9 @@ from reading_queue.domain.transitions import (
 )
 from reading_queue.simulation.demand import Study
 from reading_queue.simulation.network import RosteredPhysician
+from storage.contract.lanes import Lane
+
+_URGENCY: Final = {lane: place for place, lane in enumerate(Lane)}
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +43,15 @@ class SimulatedCase:
     rewritten: bool = False  # by its author, whom the verifier asked
     waiting: SimulatedTask | None = None  # the reading task that nobody has claimed
     steps_reached: set[Escalation] = field(default_factory=set)  # thirds of its limit that passed before a claim
+    urgency: tuple[int, float, int] = field(init=False)  # the most urgent of several has the least
+    _widened: tuple[int, float] = (0, 0.0)  # by how many stages, and until which moment that is so
+
+    def __post_init__(self) -> None:
+        self._set_due(self.due_s)
+
+    def _set_due(self, due_s: float) -> None:
+        self.due_s, self._widened = due_s, (0, 0.0)
+        self.urgency = (_URGENCY[self.study.lane], due_s, self.number)
 
     def clock(self, begin: datetime) -> Clock:
         """Return how the case stands in time, in a run that began at `begin`."""
@@ -47,8 +60,20 @@ class SimulatedCase:
 
     def tighten(self, minutes: int) -> bool:
         """Set an agreement's own limit; return whether it is another one than before."""
-        before, self.due_s = self.due_s, self.study.exam_s + minutes * 60
-        return self.due_s != before
+        due_s = self.study.exam_s + minutes * 60
+        if due_s == self.due_s:
+            return False
+        self._set_due(due_s)
+        return True
+
+    def widened(self, begin: datetime, now_s: float) -> int:
+        """Return how many further stages the clock asks while nobody has taken the case."""
+        if now_s >= self._widened[1]:
+            clock, now = self.clock(begin), begin + timedelta(seconds=now_s)
+            following = next_look(clock, now)
+            until_s = float("inf") if following is None else (following - begin).total_seconds()
+            self._widened = (stages_widened(clock, now), until_s)
+        return self._widened[0]
 
     def move(self, event: CaseEvent, actor: Actor) -> None:
         """Change the state as the table says; a change that it does not allow raises."""
@@ -68,14 +93,11 @@ class SimulatedTask:
     let_pass: set[str] = field(default_factory=set)
     parked_s: float | None = None  # since when nobody can be asked
     parked_reasons: Mapping[str, int] = field(default_factory=dict)
+    facts: CaseFacts | None = None  # as they were when it was last routed; they change with the day alone
 
     def move(self, event: ReadingTaskEvent, actor: Actor) -> None:
         """Change the state as the table says."""
         self.state = apply(self.state, event, actor)
-
-    def widened(self, begin: datetime, now: datetime) -> int:
-        """Return how many further stages the clock of an interpretation asks."""
-        return stages_widened(self.case.clock(begin), now) if self.phase is Phase.INTERPRETATION else 0
 
     def replacement(self) -> SimulatedTask:
         """Return the scheduled task that takes this one's place in its phase."""
@@ -99,6 +121,7 @@ class Reader:
     facts: PhysicianFacts
     duty_until_s: float | None = None
     offers: dict[SimulatedTask, None] = field(default_factory=dict)
+    stat_offers: int = 0
     claims: list[Work] = field(default_factory=list)  # the last one is being read
     looks_at_s: float | None = None
     turn: int = 0  # raised by every change of what is being read: older events are void
@@ -120,6 +143,16 @@ class Reader:
     def has_room(self) -> bool:
         """Return whether another claim is within the limit of work in progress."""
         return self.facts.work_in_progress < self.facts.work_in_progress_max
+
+    def be_offered(self, task: SimulatedTask) -> None:
+        """Show the task to the physician."""
+        self.offers[task] = None
+        self.stat_offers += task.case.study.lane is Lane.STAT
+
+    def lose_offer(self, task: SimulatedTask) -> None:
+        """Show the task to the physician no more."""
+        del self.offers[task]
+        self.stat_offers -= task.case.study.lane is Lane.STAT
 
     def facts_for(self, task: SimulatedTask, knows_patient: set[str]) -> PhysicianFacts:
         """Return the facts with this task's answers."""

@@ -54,7 +54,9 @@ class Network:
     physicians: Sequence[RosteredPhysician]
     agreements: Sequence[TimedAgreement]
     _requested: dict[str, list[AgreementFacts]] = field(init=False, default_factory=lambda: defaultdict(list))
-    _stages: dict[str, tuple[tuple[AgreementFacts, ...], ...]] = field(init=False, default_factory=dict)
+    _concerning: dict[str, list[AgreementFacts]] = field(init=False, default_factory=dict)
+    _assisting: dict[str, tuple[str, ...]] = field(init=False, default_factory=dict)
+    _lineages: dict[str, tuple[str, ...]] = field(init=False, default_factory=dict)
     limits: dict[str, Mapping[str, int]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,6 +66,11 @@ class Network:
 
     def lineage(self, organisation_id: str) -> tuple[str, ...]:
         """Return the organisation and those above it, nearest first."""
+        if organisation_id not in self._lineages:
+            self._lineages[organisation_id] = self._climb(organisation_id)
+        return self._lineages[organisation_id]
+
+    def _climb(self, organisation_id: str) -> tuple[str, ...]:
         lineage: list[str] = []
         above: str | None = organisation_id
         while above is not None and above not in lineage and len(lineage) < DEPTH_MAX:
@@ -78,20 +85,19 @@ class Network:
                 return one
         return organisation_id
 
-    def agreements_by_stage(self, organisation_id: str) -> tuple[tuple[AgreementFacts, ...], ...]:
-        """Return the agreements that concern the organisation: of the first stage, of the first two, and so on."""
-        if organisation_id not in self._stages:
-            concerning = [one for above in self.lineage(organisation_id) for one in self._requested.get(above, ())]
-            stages = sorted({one.stage for one in concerning})
-            self._stages[organisation_id] = tuple(
-                tuple(one for one in concerning if one.stage <= stage) for stage in stages
-            )
-        return self._stages[organisation_id]
+    def agreements_of(self, organisation_id: str) -> Sequence[AgreementFacts]:
+        """Return the agreements that concern the organisation: its own, and those of the organisations above it."""
+        if organisation_id not in self._concerning:
+            lineage = self.lineage(organisation_id)
+            self._concerning[organisation_id] = [one for above in lineage for one in self._requested.get(above, ())]
+        return self._concerning[organisation_id]
 
     def assisting(self, organisation_id: str) -> tuple[str, ...]:
         """Return the organisations whose physicians may read for this one, at any stage."""
-        stages = self.agreements_by_stage(organisation_id)
-        return tuple(dict.fromkeys(one.assisting_organisation_id for one in stages[-1])) if stages else ()
+        if organisation_id not in self._assisting:
+            concerning = self.agreements_of(organisation_id)
+            self._assisting[organisation_id] = tuple(dict.fromkeys(one.assisting_organisation_id for one in concerning))
+        return self._assisting[organisation_id]
 
 
 def periods_within(physician: RosteredPhysician, begin: datetime, end: datetime) -> list[tuple[datetime, datetime]]:

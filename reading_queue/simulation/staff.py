@@ -1,21 +1,54 @@
-"""Who works where, and who of them is there now. A physician of several hospitals is there in each of them."""
+"""Who works where, who of them is there now, and in which order the pure ranking puts them.
+
+The order of a hospital's people for one kind of case is kept: tasks come in crowds, people do not. Who changes is
+ranked anew, alone, when the order is wanted next. A physician of several hospitals is there in each of them, and
+stands apart from these orders, because the agreement that counts for them is not their hospital's alone.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final
 
-from reading_queue.domain.routing import AgreementFacts, CaseFacts, Phase, PhysicianFacts, rank
+from reading_queue.domain.routing import AgreementFacts, Candidate, CaseFacts, Phase, PhysicianFacts, merit, rank
 from reading_queue.simulation.life import Reader, SimulatedTask
 from storage.contract.lanes import Lane
 
 _ALL_SERVICES: Final = frozenset(phase.service for phase in Phase)
+Place = tuple[tuple[Any, ...], Candidate]  # the merit, which no two people share, and whose it is
 
 
-Kind = tuple[bool, Phase, str, tuple[str, ...], date]  # of a case, as far as the order of people for it differs
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What makes cases alike to everybody who may read them, whoever sends them; `case` stands for all of them."""
+
+    number: int
+    case: CaseFacts
+
+
+class _Order:
+    """Of one hospital for one kind of case: who may take it, best first."""
+
+    def __init__(self, hospital: str, kind: Kind) -> None:
+        self.case = replace(kind.case, organisation_ids=(hospital,))
+        self.agreements = [_any_agreement(hospital, kind.case.local_date)]
+        self.places: list[Place] = []
+        self.seen = 0  # of the changes at the hospital
+        self._merits: dict[str, tuple[Any, ...]] = {}
+
+    def rank(self, changed: Iterable[Reader], facts: Iterable[PhysicianFacts], now: datetime) -> None:
+        """Put those who have changed where they belong now; who is there no more has no facts."""
+        for reader in changed:
+            before = self._merits.pop(reader.physician_id, None)
+            if before is not None:
+                del self.places[bisect_left(self.places, before, key=_merit_of)]
+        for candidate in rank(self.case, list(facts), self.agreements, now).candidates:
+            merits = self._merits[candidate.physician_id] = merit(self.case.lane, candidate)
+            insort(self.places, (merits, candidate), key=_merit_of)
 
 
 class Staff:
@@ -25,15 +58,18 @@ class Staff:
         self._hired: dict[str, list[Reader]] = defaultdict(list)
         self._present: dict[str, dict[str, Reader]] = defaultdict(dict)
         self._at_several: dict[str, dict[Reader, None]] = defaultdict(dict)
-        self._orders: dict[str, dict[Kind, list[Reader]]] = defaultdict(dict)
-        self._shared = False
+        self._orders: dict[str, dict[int, _Order]] = defaultdict(dict)
+        self._changes: dict[str, list[Reader]] = defaultdict(list)
+        self._kinds: dict[tuple[Any, ...], Kind] = {}
+        self._day: date | None = None
+        self.any_at_several = False
 
     def hire(self, reader: Reader) -> None:
         """Let the physician belong to their hospitals."""
         for hospital in reader.facts.hospitals:
             self._hired[hospital].append(reader)
-        reader.on_change = self._forget_order
-        self._shared |= len(reader.facts.hospitals) > 1
+        self.any_at_several |= len(reader.facts.hospitals) > 1
+        reader.on_change = self._note_change
 
     def come(self, reader: Reader) -> None:
         """Let the physician be there."""
@@ -41,75 +77,64 @@ class Staff:
             self._present[hospital][reader.physician_id] = reader
             if len(reader.facts.hospitals) > 1:
                 self._at_several[hospital][reader] = None
-        self._forget_order(reader)
+        self._note_change(reader)
 
     def leave(self, reader: Reader) -> None:
         """Let the physician be there no more."""
         for hospital in reader.facts.hospitals:
             del self._present[hospital][reader.physician_id]
             self._at_several[hospital].pop(reader, None)
-        self._forget_order(reader)
+        self._note_change(reader)
 
-    def foremost(
-        self, hospitals: Iterable[str], task: SimulatedTask, knows: set[str], case: CaseFacts, width: int, now: datetime
-    ) -> list[PhysicianFacts]:
-        """Return the facts of who is there and may be chosen, with their answers to the task.
+    def kind_of(self, case: CaseFacts) -> Kind:
+        """Return the kind of such a case; orders are kept for the kinds of the latest day alone."""
+        if case.local_date != self._day:
+            self._day = case.local_date
+            self._orders.clear()
+            self._changes.clear()
+        alike = (case.lane is Lane.STAT, case.phase, case.modality, case.specialties, case.local_date)
+        if alike not in self._kinds:
+            anybodys = replace(case, case_id="", organisation_ids=(), author_id=None)
+            self._kinds[alike] = Kind(len(self._kinds), anybodys)
+        return self._kinds[alike]
 
-        Of each hospital these are those who know the patient, the first `width` who let the task pass before, and the
-        first `width` of all others: a choice of `width` from a stage takes no others.
-        """
+    def in_order(self, hospital: str, kind: Kind, now: datetime) -> list[Place]:
+        """Return who is there and may take a case of the kind, best first; those of several hospitals apart."""
+        orders, present, changes = self._orders[hospital], self._present[hospital], self._changes[hospital]
+        order = orders.get(kind.number)
+        if order is None:
+            order = orders[kind.number] = _Order(hospital, kind)
+            changed = dict.fromkeys(present.values())
+        elif order.seen < len(changes):
+            changed = dict.fromkeys(changes[order.seen :])
+        else:
+            return order.places
+        there = (one.facts for one in changed if one.physician_id in present and len(one.facts.hospitals) == 1)
+        order.rank(changed, there, now)
+        order.seen = len(changes)
+        return order.places
+
+    def apart(self, hospitals: Iterable[str], task: SimulatedTask, knows: set[str]) -> list[PhysicianFacts]:
+        """Return the facts of those there who stand apart: who knows the patient, and who is at several hospitals."""
         found: dict[Reader, None] = {}
         for hospital in hospitals:
             present = self._present[hospital]
-            if knows:
-                found.update(dict.fromkeys(present[one] for one in knows if one in present))
+            found.update(dict.fromkeys(present[one] for one in knows if one in present))
             found.update(self._at_several[hospital])
-            others, again = width, width
-            for reader in self._in_order(hospital, case, now):
-                own = reader.physician_id
-                if own in task.declined or own == case.author_id or own in knows:
-                    continue
-                if own not in task.let_pass:
-                    others -= 1
-                    found[reader] = None
-                elif again:
-                    again -= 1
-                    found[reader] = None
-                if others == 0:
-                    break
-        if knows or task.let_pass or task.declined:
-            return [reader.facts_for(task, knows) for reader in found]
-        return [reader.facts for reader in found]
+        return [reader.facts_for(task, knows) for reader in found]
 
     def everybody(self, hospitals: Iterable[str], task: SimulatedTask, knows: set[str]) -> list[PhysicianFacts]:
         """Return the facts of all who belong to the hospitals, each once, with their answers to the task."""
-        return self._facts((reader for one in hospitals for reader in self._hired[one]), task, knows)
+        hired = dict.fromkeys(reader for one in hospitals for reader in self._hired[one])
+        return [reader.facts_for(task, knows) for reader in hired]
 
-    def _in_order(self, hospital: str, case: CaseFacts, now: datetime) -> list[Reader]:
-        """Return who is there and may take such a case, in the order of the ranking; those of several hospitals apart.
-
-        The order is kept until something changes at the hospital: tasks come in crowds, people do not.
-        """
-        kept = self._orders[hospital]
-        kind = (case.lane is Lane.STAT, case.phase, case.modality, case.specialties, case.local_date)
-        if kind not in kept:
-            present = self._present[hospital]
-            alone = [reader.facts for reader in present.values() if len(reader.facts.hospitals) == 1]
-            anybody = replace(case, author_id=None, organisation_ids=(hospital,))
-            ranking = rank(anybody, alone, [_any_agreement(hospital, case.local_date)], now)
-            kept[kind] = [present[candidate.physician_id] for candidate in ranking.candidates]
-        return kept[kind]
-
-    def _forget_order(self, reader: Reader) -> None:
+    def _note_change(self, reader: Reader) -> None:
         for hospital in reader.facts.hospitals:
-            self._orders[hospital].clear()
+            self._changes[hospital].append(reader)
 
-    def _facts(self, readers: Iterable[Reader], task: SimulatedTask, knows: set[str]) -> list[PhysicianFacts]:
-        if self._shared:
-            readers = dict.fromkeys(readers)
-        if knows or task.declined or task.let_pass:
-            return [reader.facts_for(task, knows) for reader in readers]
-        return [reader.facts for reader in readers]
+
+def _merit_of(place: Place) -> tuple[Any, ...]:
+    return place[0]
 
 
 def _any_agreement(hospital: str, day: date) -> AgreementFacts:

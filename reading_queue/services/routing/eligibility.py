@@ -48,11 +48,11 @@ def find_eligible_agreement(
     if not own:
         return None, (Reason.NO_AGREEMENT,)
     agreements = facts.agreements
-    agreement, _ = find_agreement(facts.case, own[0], agreements)
+    agreement, _ = find_agreement(facts.case, own[0].hospitals, agreements)
     lifted: tuple[Reason, ...] = ()
     if agreement is None and Reason.AGREEMENT_DAY_FULL in set_aside:
         agreements = [replace(one, cases_per_day_max={}) for one in agreements]
-        agreement, _ = find_agreement(facts.case, own[0], agreements)
+        agreement, _ = find_agreement(facts.case, own[0].hospitals, agreements)
         lifted = (Reason.AGREEMENT_DAY_FULL,) if agreement is not None else ()
     reasons = (*lifted, *rank(facts.case, own, agreements, now).excluded.get(physician_id, ()))
     if agreement is None or not set(reasons) <= set(set_aside):
