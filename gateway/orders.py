@@ -6,7 +6,8 @@ worklist has the order at once. Each function writes who did it into the journal
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -48,11 +49,13 @@ def enter_order(
     origin: OrderOrigin,
     now: datetime,
     order_id: str | None = None,
+    also: Callable[[sqlite3.Connection, Order], None] = lambda _connection, _order: None,
 ) -> Order:
     """Make an order of what was typed and return it, with its accession number.
 
-    `fields`: those of `Order` that a person fills in. `order_id`: the sheet that was filled in; the same content on the
-    same sheet again (a second click, a page loaded anew) is the same order, other content is another one.
+    `fields`: those of `Order` that a person fills in, and a Study Instance UID where one was given out elsewhere.
+    `order_id`: the sheet that was filled in; the same content on the same sheet again (a second click, a page loaded
+    anew) is the same order, other content is another one. `also` is done in the transaction that makes the order.
 
     Raises:
         NotEnrolled: there is no site yet.
@@ -67,7 +70,7 @@ def enter_order(
         "order_id": order_id or new_id(),
         "version": 1,
         "site_id": identity.site_id,
-        "study_uid": new_uid(),
+        "study_uid": fields.get("study_uid") or new_uid(),
         "origin": origin,
         "entered_by": entered_by,
         "entered_at": now,
@@ -88,6 +91,7 @@ def enter_order(
         order = Order.model_validate(given | own)
         add_order(connection, order)
         record_action(connection, now, entered_by, "order_entered", order.order_id, version=order.version)
+        also(connection, order)
     return order
 
 

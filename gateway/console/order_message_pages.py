@@ -5,6 +5,7 @@ Nothing here removes a message. It names the patient only to who asks for one me
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -12,13 +13,15 @@ from aiohttp import web
 
 from gateway.console.action_pages import operator_of
 from gateway.console.errors import Conflict, NotFound
-from gateway.console.keys import DESK, get_viewer, in_thread
+from gateway.console.keys import DESK, Desk, get_viewer, in_thread
 from gateway.console.parsing import field, id_of
 from gateway.console.rendering import page
 from gateway.console.rights import OPERATORS
+from gateway.his_orders.correcting import build_corrections
 from gateway.his_orders.intake import MessageGone, build_intake, dismiss_message
 from gateway.journal.accounts import names_of
-from gateway.journal.order_messages import ROWS_MAX, find_message, list_messages
+from gateway.journal.message_corrections import corrections_of_message
+from gateway.journal.order_messages import ROWS_MAX, KeptMessage, find_message, list_messages
 from storage.hl7.acknowledging import read_message
 from storage.hl7.faults import MessageRejected
 from storage.screens.requests import is_refresh, redirect
@@ -37,10 +40,12 @@ async def order_messages(request: web.Request) -> web.StreamResponse:
     """Show the messages, those that need somebody first."""
     get_viewer(request)
     desk = request.config_dict[DESK]
+    messages = await in_thread(request, list_messages, desk.journal)
     return page(
         request,
         "_order_messages.html" if is_refresh(request) else "order_messages.html",
-        messages=await in_thread(request, list_messages, desk.journal),
+        messages=messages,
+        correctable=await in_thread(request, _find_correctable, desk, messages),
         operators=OPERATORS,
         hl7=desk.settings.hl7,
         names=await in_thread(request, names_of, desk.journal),
@@ -53,7 +58,7 @@ async def order_message(request: web.Request) -> web.StreamResponse:
     """Show one message as it came, segment by segment."""
     get_viewer(request)
     desk = request.config_dict[DESK]
-    kept = await in_thread(request, find_message, desk.journal, _number_of(request))
+    kept = await in_thread(request, find_message, desk.journal, number_of(request))
     if kept is None:
         raise NotFound
     try:
@@ -66,6 +71,8 @@ async def order_message(request: web.Request) -> web.StreamResponse:
         "order_message.html",
         kept=kept,
         lines=lines,
+        open_orders=await in_thread(request, build_corrections(desk.settings, desk.journal).list_open, kept),
+        corrections=await in_thread(request, corrections_of_message, desk.journal, kept.message_id),
         operators=OPERATORS,
         names=await in_thread(request, names_of, desk.journal),
     )
@@ -73,7 +80,7 @@ async def order_message(request: web.Request) -> web.StreamResponse:
 
 async def act(request: web.Request) -> web.StreamResponse:
     """Have a message tried again, or say that nothing has to be done about it."""
-    verb, number = request.match_info["verb"], _number_of(request)
+    verb, number = request.match_info["verb"], number_of(request)
     desk, asker = request.config_dict[DESK], operator_of(request)
     try:
         if verb == "retry":
@@ -88,7 +95,14 @@ async def act(request: web.Request) -> web.StreamResponse:
     raise NotFound
 
 
-def _number_of(request: web.Request) -> int:
+def _find_correctable(desk: Desk, messages: Sequence[KeptMessage]) -> frozenset[int]:
+    """Return the messages that need somebody and of which a person may make an order."""
+    corrections = build_corrections(desk.settings, desk.journal)
+    return frozenset(one.message_id for one in messages if one.needs_somebody and corrections.list_open(one))
+
+
+def number_of(request: web.Request) -> int:
+    """Return the message's number out of the path. Raises NotFound when it is none."""
     text = id_of(request, "message_id")
     if not (text.isascii() and text.isdecimal()) or len(text) > DIGITS_MAX:
         raise NotFound

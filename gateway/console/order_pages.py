@@ -6,11 +6,10 @@ typed is in no address and no log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import date
 from functools import partial
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -20,7 +19,8 @@ from gateway import orders as actions
 from gateway.console.errors import Conflict, Invalid, NotFound
 from gateway.console.green_channels import list_green_orders
 from gateway.console.keys import DESK, Desk, get_viewer, in_thread
-from gateway.console.language import translate, translate_or
+from gateway.console.language import translate
+from gateway.console.order_forms import TAKEN, Sheet, check_new, checked, show_form, with_changes, words_of
 from gateway.console.orders import SEARCH_CHARACTERS_MAX, OrderFilter, list_order_lines, studies_of_order
 from gateway.console.parsing import Form, id_of
 from gateway.console.parsing import field as text_of
@@ -29,53 +29,20 @@ from gateway.console.studies import find_study
 from gateway.journal.accounts import names_of
 from gateway.journal.actions import record_action
 from gateway.journal.identity import find_identity
+from gateway.journal.message_corrections import find_correction
 from gateway.journal.orders import OPEN_STATES, AccessionTaken, OrderRow, StaleOrder, find_order
-from gateway.orders import AccessionReserved, NotEnrolled, OrderNotOpen
-from gateway.peers import Permission
+from gateway.orders import NotEnrolled, OrderNotOpen
 from storage.contract.identifiers import new_id
-from storage.contract.lanes import Lane
-from storage.contract.national_id import IdentityKind
 from storage.contract.orders import (
-    CHILDREN_AT_ONCE_MAX,
-    MODALITIES,
-    GreenChannel,
-    Order,
-    OrderGap,
     OrderOrigin,
     OrderState,
-    Pregnancy,
-    VisitKind,
     explain_faults,
 )
 from storage.screens import order_form
-from storage.screens.order_form import FieldFault, Typed
+from storage.screens.order_form import FieldFault
 from storage.screens.requests import is_refresh, redirect
 
 LIST: Final = "/orders"
-_TAKEN: Final = FieldFault(order_form.ACCESSION, "accession_taken")
-USUAL_MODALITIES: Final = ("CT", "DX", "CR", "MR", "US", "MG", "RF", "XA", "ECG", "ES")
-CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
-    "sex": ("M", "F", "O"),
-    "identity_kind": tuple(IdentityKind),
-    "lane": tuple(Lane),
-    "green_channel": tuple(GreenChannel),
-    "visit_kind": tuple(VisitKind),
-    "pregnancy": tuple(answer for answer in Pregnancy if answer),
-    "modality": (*USUAL_MODALITIES, *sorted(MODALITIES - set(USUAL_MODALITIES))),
-    "birth_order": tuple(str(number) for number in range(1, CHILDREN_AT_ONCE_MAX + 1)),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """The form as it is shown: what was typed, what is wrong with it, what is asked back."""
-
-    text: Mapping[str, str]
-    order_id: str
-    faults: tuple[FieldFault, ...] = ()
-    gaps: tuple[OrderGap, ...] = ()
-    saved: Mapping[str, str] = field(default_factory=dict)  # fields that somebody else has saved otherwise meanwhile
-    order: Order | None = None  # the one that is changed, None for a new one
 
 
 class OrderClosed(Conflict):
@@ -108,7 +75,7 @@ async def new(request: web.Request) -> web.StreamResponse:
     """Show an empty form."""
     get_viewer(request)
     desk = request.config_dict[DESK]
-    return await _form(request, Sheet(order_form.empty_form(desk.clock(), screen_zone(request)), new_id()))
+    return await show_form(request, Sheet(order_form.empty_form(desk.clock(), screen_zone(request)), new_id()))
 
 
 async def enter(request: web.Request) -> web.StreamResponse:
@@ -118,12 +85,12 @@ async def enter(request: web.Request) -> web.StreamResponse:
     now = desk.clock()
     typed = order_form.read_form(form, screen_zone(request), now)
     sheet = Sheet(typed.text, text_of(form, "order_id") or new_id())
-    order, faults = await in_thread(request, _check, desk, typed, viewer.account_id, sheet.order_id)
+    order, faults = await in_thread(request, check_new, desk, typed, viewer.account_id, sheet.order_id)
     if order is None:
-        return await _form(request, _with(sheet, faults=faults), status=Invalid.status)
+        return await show_form(request, with_changes(sheet, faults=faults), status=Invalid.status)
     gaps = order_form.gaps_to_ask(order, text_of(form, "confirmed").split(","))
     if gaps:
-        return await _form(request, _with(sheet, gaps=gaps))
+        return await show_form(request, with_changes(sheet, gaps=gaps))
     make = partial(
         actions.enter_order,
         entered_by=viewer.account_id,
@@ -134,9 +101,11 @@ async def enter(request: web.Request) -> web.StreamResponse:
     try:
         made = await in_thread(request, make, desk.journal, typed.fields)
     except AccessionTaken:
-        return await _form(request, _with(sheet, faults=(_TAKEN,)), status=Invalid.status)
+        return await show_form(request, with_changes(sheet, faults=(TAKEN,)), status=Invalid.status)
     except NotEnrolled:
-        return await _form(request, _with(sheet, faults=(FieldFault("", "not_enrolled"),)), status=Conflict.status)
+        return await show_form(
+            request, with_changes(sheet, faults=(FieldFault("", "not_enrolled"),)), status=Conflict.status
+        )
     return redirect(f"{LIST}/{made.order_id}?done=order_entered")
 
 
@@ -146,7 +115,7 @@ async def check(request: web.Request) -> web.StreamResponse:
     form: Form = await request.post()
     now = desk.clock()
     typed = order_form.read_form(form, screen_zone(request), now)
-    _, faults = await in_thread(request, _check, desk, typed, viewer.account_id, new_id())
+    _, faults = await in_thread(request, check_new, desk, typed, viewer.account_id, new_id())
     resident = order_form.find_resident(typed.fields["identity_kind"], typed.fields["identity_number"], now)
     says = {"birth_date": resident.birth_date.isoformat(), "sex": resident.sex} if resident is not None else {}
     return web.json_response(
@@ -168,7 +137,7 @@ async def change_form(request: web.Request) -> web.StreamResponse:
     row = await _row(request)
     _require_open(row)
     text = order_form.form_of(row.order, screen_zone(request))
-    return await _form(request, Sheet(text, row.order.order_id, order=row.order))
+    return await show_form(request, Sheet(text, row.order.order_id, order=row.order))
 
 
 async def change(request: web.Request) -> web.StreamResponse:
@@ -185,15 +154,15 @@ async def change(request: web.Request) -> web.StreamResponse:
         fields.pop("scheduled_at", None)  # the form knows no seconds
     version = _version(form)
     if version != row.order.version:
-        return await _form(
-            request, _with(sheet, saved=order_form.differences(typed.text, saved)), status=Conflict.status
+        return await show_form(
+            request, with_changes(sheet, saved=order_form.differences(typed.text, saved)), status=Conflict.status
         )
-    wanted, faults = _checked(row.order.model_dump() | fields, typed)
+    wanted, faults = checked(row.order.model_dump() | fields, typed)
     if wanted is None:
-        return await _form(request, _with(sheet, faults=faults), status=Invalid.status)
+        return await show_form(request, with_changes(sheet, faults=faults), status=Invalid.status)
     gaps = order_form.gaps_to_ask(wanted, text_of(form, "confirmed").split(","))
     if gaps:
-        return await _form(request, _with(sheet, gaps=gaps))
+        return await show_form(request, with_changes(sheet, gaps=gaps))
     amend = partial(actions.amend_order, changed_by=viewer.account_id, now=now)
     await _ask(request, partial(amend, desk.journal, row.order.order_id, version, fields))
     return redirect(f"{LIST}/{row.order.order_id}?done=order_changed")
@@ -221,61 +190,6 @@ async def slip(request: web.Request) -> web.StreamResponse:
     identity = await in_thread(request, find_identity, desk.journal)
     site_name = identity.site_name if identity is not None else row.order.site_id
     return page(request, "order_slip.html", order=row.order, site_name=site_name, now=desk.clock())
-
-
-def words_of(fault: FieldFault) -> str:
-    """Return a fault in words of the request's language."""
-    if fault.code == "too_long":
-        return translate("fault.too_long", limit=fault.limit)
-    return translate_or(f"fault.{fault.code}", translate("fault.other"))
-
-
-def stations(desk: Desk) -> tuple[tuple[str, str], ...]:
-    """Return the devices that may ask for the worklist: AE title and name."""
-    dicom = desk.settings.dicom
-    return tuple((peer.ae_title, peer.name) for peer in dicom.to_peers() if Permission.WORKLIST in peer.may)
-
-
-def _check(desk: Desk, typed: Typed, account_id: str, order_id: str) -> tuple[Order | None, tuple[FieldFault, ...]]:
-    """Return the order that would be entered, or what is wrong with it."""
-    identity, now = find_identity(desk.journal), desk.clock()
-    own = {
-        "order_id": order_id,
-        "version": 1,
-        "site_id": identity.site_id if identity is not None else "site",
-        "study_uid": "1.2.3",
-        "origin": OrderOrigin.CONSOLE,
-        "entered_by": account_id,
-        "entered_at": now,
-        "changed_at": now,
-    }
-    values = {"scheduled_at": now, order_form.ACCESSION: "0"} | dict(typed.fields) | own
-    order, faults = _checked(values, typed)
-    if order_form.ACCESSION in typed.fields and all(fault.field != order_form.ACCESSION for fault in faults):
-        faults += _accession_faults(
-            desk, str(own["site_id"]), str(typed.fields[order_form.ACCESSION]).strip(), order_id
-        )
-    return (None, faults) if faults else (order, ())
-
-
-def _accession_faults(desk: Desk, site_id: str, number: str, order_id: str) -> tuple[FieldFault, ...]:
-    try:
-        actions.require_free(desk.journal, site_id, number, order_id=order_id)
-    except AccessionTaken:
-        return (_TAKEN,)
-    except AccessionReserved:
-        return (FieldFault(order_form.ACCESSION, "accession_reserved"),)
-    return ()
-
-
-def _checked(values: Mapping[str, Any], typed: Typed) -> tuple[Order | None, tuple[FieldFault, ...]]:
-    order, faults = order_form.check(values)
-    return (None, (*typed.faults, *faults)) if typed.faults or faults else (order, ())
-
-
-def _with(sheet: Sheet, **changes: Any) -> Sheet:
-    values = {name: getattr(sheet, name) for name in Sheet.__slots__}
-    return Sheet(**(values | changes))
 
 
 def _wanted(values: Form, *, with_text: bool = False) -> OrderFilter:
@@ -348,22 +262,6 @@ async def _list(request: web.Request, wanted: OrderFilter) -> web.Response:
     )
 
 
-async def _form(request: web.Request, sheet: Sheet, *, status: int = 200) -> web.Response:
-    desk = request.config_dict[DESK]
-    identity = await in_thread(request, find_identity, desk.journal)
-    return page(
-        request,
-        "order_form.html",
-        status=status,
-        sheet=sheet,
-        faults={fault.field: words_of(fault) for fault in reversed(sheet.faults)},
-        choices=CHOICES,
-        stations=stations(desk),
-        limits={name: order_form.limit_of(name) for name in (order_form.ACCESSION, *order_form.TEXTS)},
-        is_enrolled=identity is not None,
-    )
-
-
 async def _order(
     request: web.Request, row: OrderRow, *, reason: str, problem: str = "", status: int = 200
 ) -> web.Response:
@@ -371,6 +269,7 @@ async def _order(
     uids = await in_thread(request, studies_of_order, desk.journal, row)
     studies = [await in_thread(request, find_study, desk.journal, uid) for uid in uids]
     names = await in_thread(request, names_of, desk.journal)
+    correction = await in_thread(request, find_correction, desk.journal, row.order.order_id)
     return page(
         request,
         "_order.html" if is_refresh(request) else "order.html",
@@ -378,6 +277,7 @@ async def _order(
         row=row,
         order=row.order,
         is_open=row.order.state in OPEN_STATES,
+        message_id=correction.message_id if correction is not None else None,
         studies=[line for line in studies if line is not None],
         entered_by=names.get(row.order.entered_by, ""),
         reason=reason,

@@ -4,8 +4,8 @@ Durable: every message, committed before its acknowledgement is made; an order, 
 became of its message. Volatile: nothing. A gateway that is killed in between decides after its start on what it has
 kept, and the sender, who has heard nothing, gets the same answer when it repeats the message.
 
-AA: done, for good. AE: kept, and shown to the clinic's people, who can have it tried again. AR: of a kind that is not
-taken here; kept too.
+AA: done, for good. AE: kept, and shown to the clinic's people, who can have it tried again, or make the order of it
+themselves (`correcting`). AR: of a kind that is not taken here; kept too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
+from gateway.his_orders.correcting import Corrections, is_of_header
 from gateway.his_orders.order_book import JournalBook
 from gateway.his_orders.settings import Hl7Settings
 from gateway.journal.actions import record_action
@@ -69,6 +70,7 @@ class OrderIntake:
         self._settings = settings
         self._zone = zone
         self._clock = clock
+        self._corrections = Corrections(journal, settings, zone)
 
     def handle(self, data: bytes, address: str) -> bytes:
         """Keep the message, do what it asks, and return the acknowledgement."""
@@ -117,7 +119,9 @@ class OrderIntake:
         except MessageRejected as exc:
             verdict = Verdict("AR", ANY_ACK, (exc.fault,))
         except OrderFaulty as exc:
-            verdict = Verdict("AE", kind_of_answer(message), exc.faults)
+            done = () if is_of_header(exc.faults) else self._corrections.recognise(read)
+            kind = kind_of_answer(message)
+            verdict = Verdict("AA", kind, (), done) if done else Verdict("AE", kind, exc.faults)
         return self._record(message_id, verdict, message, by=by)
 
     def _keep(self, data: bytes, address: str) -> int:

@@ -113,7 +113,7 @@ def decide_on_message(
             "taken" if code == "AA" else "refused",
             code,
             answer,
-            json.dumps([asdict(fault) for fault in faults], ensure_ascii=False),
+            faults_to_json(faults),
             json.dumps(list(order_ids)),
             to_text(now),
             by,
@@ -172,18 +172,26 @@ def name_by_placer(connection: sqlite3.Connection, namespace: str, placer_number
     )
 
 
+def faults_to_json(faults: Sequence[Fault]) -> str:
+    """Return faults as the journal keeps them."""
+    return json.dumps([asdict(fault) for fault in faults], ensure_ascii=False)
+
+
+def faults_from_json(text: str) -> tuple[Fault, ...]:
+    """Return faults that the journal has kept."""
+    return tuple(
+        Fault(fault["where"], ErrorCode(fault["code"]), fault["words"], fault["order"]) for fault in json.loads(text)
+    )
+
+
 def _parse(row: sqlite3.Row) -> KeptMessage:
     values = dict(row)
-    faults = tuple(
-        Fault(fault["where"], ErrorCode(fault["code"]), fault["words"], fault["order"])
-        for fault in json.loads(values["faults"])
-    )
     return KeptMessage(
         **values
         | {
             "received_at": from_text(values["received_at"]),
             "decided_at": from_text(values["decided_at"]) if values["decided_at"] else None,
-            "faults": faults,
+            "faults": faults_from_json(values["faults"]),
             "order_ids": tuple(json.loads(values["order_ids"])),
             "is_settled": bool(values["is_settled"]),
         }

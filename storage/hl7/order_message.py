@@ -95,6 +95,19 @@ def parse_orders(message: Message, *, zone: ZoneInfo, codes: LocalCodes) -> tupl
     Raises:
         OrderFaulty: with everything that is wrong.
     """
+    requests, faults = read_orders(message, zone=zone, codes=codes)
+    if faults:
+        raise OrderFaulty(*faults)
+    return requests
+
+
+def read_orders(
+    message: Message, *, zone: ZoneInfo, codes: LocalCodes
+) -> tuple[tuple[OrderRequest, ...], tuple[Fault, ...]]:
+    """Return what could be read of the orders, and everything that is wrong with them.
+
+    An order control that is not taken is read as a new order's. Otherwise as `parse_orders`.
+    """
     faults: list[Fault] = []
     patient = read_patient(message, faults)
     groups = _split(message)
@@ -102,11 +115,9 @@ def parse_orders(message: Message, *, zone: ZoneInfo, codes: LocalCodes) -> tupl
         faults.append(Fault("ORC-1", ErrorCode.REQUIRED_FIELD_MISSING, "the message has no order (ORC)"))
     if len(groups) > ORDERS_MAX:
         words = f"one message has at most {ORDERS_MAX} orders"
-        raise OrderFaulty(Fault("ORC-1", ErrorCode.DATA_TYPE_ERROR, words, order=ORDERS_MAX + 1))
+        return (), (Fault("ORC-1", ErrorCode.DATA_TYPE_ERROR, words, order=ORDERS_MAX + 1),)
     requests = [_Reader(message, group, zone, codes, faults).read(patient) for group in groups]
-    if faults:
-        raise OrderFaulty(*faults)
-    return tuple(request for request in requests if request is not None)
+    return tuple(requests), tuple(faults)
 
 
 def _split(message: Message) -> list[_Group]:
@@ -139,14 +150,14 @@ class _Reader:
         self._fields: dict[str, Any] = {}
         self._sources: dict[str, str] = {}
 
-    def read(self, patient: Mapping[str, Any]) -> OrderRequest | None:
-        """Return the request; None where it says nothing that is understood, which the faults tell."""
+    def read(self, patient: Mapping[str, Any]) -> OrderRequest:
+        """Return what could be read of the request; the faults tell the rest."""
         code = self._value("ORC", 1).upper()
         control = _CONTROLS.get(code)
         if control is None:
             words = "this order control is not taken here: send NW, XO, CA, DC or SC"
             self._fault("ORC-1", ErrorCode.TABLE_VALUE_NOT_FOUND if code else ErrorCode.REQUIRED_FIELD_MISSING, words)
-            return None
+            control = Control.NEW
         self._fields |= patient
         accession_number = self._accession()
         placer = self._value("ORC", 2) or self._value("OBR", 2)

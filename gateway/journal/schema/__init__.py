@@ -21,6 +21,7 @@ from gateway.journal.schema import (
     import_orders,
     imports,
     line,
+    message_corrections,
     order_messages,
     orders,
     parts,
@@ -62,6 +63,7 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
     (course.STATEMENTS,),
     (order_messages.STATEMENTS,),
     (identity_doubts.STATEMENTS,),
+    (message_corrections.STATEMENTS,),
 )
 SCHEMA_VERSION: Final = len(VERSIONS)
 
