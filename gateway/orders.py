@@ -7,7 +7,7 @@ worklist has the order at once. Each function writes who did it into the journal
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from gateway.journal.actions import record_action
 from gateway.journal.database import Journal
 from gateway.journal.identity import find_identity
 from gateway.journal.orders import (
+    CHANGEABLE_STATES,
     OPEN_STATES,
     AccessionTaken,
     StaleOrder,
@@ -22,6 +23,7 @@ from gateway.journal.orders import (
     change_order,
     find_by_accession,
     find_order,
+    is_reported,
     next_accession_number,
 )
 from storage.contract.accession_numbers import is_form_of_site
@@ -38,7 +40,11 @@ class AccessionReserved(Exception):
 
 
 class OrderNotOpen(Exception):
-    """The examination has begun, ended or was cancelled: the order cannot be changed any more."""
+    """The examination was broken off or the order cancelled: it cannot be changed any more."""
+
+
+class OrderReported(OrderNotOpen):
+    """The report of the order is signed: what it was read by stands."""
 
 
 def enter_order(
@@ -115,10 +121,13 @@ def amend_order(
 
     Raises:
         StaleOrder: `version` is not the newest one, or there is no such order.
-        OrderNotOpen: the examination is over or the order was cancelled.
+        OrderNotOpen: the examination was broken off or the order was cancelled.
+        OrderReported: the report of its study is signed.
         ValidationError: a rule is broken.
     """
-    before = _get_open(journal, order_id, version)
+    before = _get_open(journal, order_id, version, CHANGEABLE_STATES)
+    if is_reported(journal, before):
+        raise OrderReported("the report of this order is signed")
     return _replace(journal, before, dict(fields), changed_by, "order_changed", now)
 
 
@@ -126,7 +135,7 @@ def cancel_order(
     journal: Journal, order_id: str, version: int, reason: str, *, cancelled_by: str, now: datetime
 ) -> Order:
     """Cancel an order whose examination has not been done; it leaves the worklist. Raises as `amend_order`."""
-    before = _get_open(journal, order_id, version)
+    before = _get_open(journal, order_id, version, OPEN_STATES)
     changes = {"state": OrderState.CANCELLED, "state_reason": reason}
     return _replace(journal, before, changes, cancelled_by, "order_cancelled", now)
 
@@ -137,11 +146,11 @@ def _is_same_entry(before: Order, typed: Order, fields: Mapping[str, Any]) -> bo
     return is_untouched and all(getattr(before, name) == getattr(typed, name) for name in fields)
 
 
-def _get_open(journal: Journal, order_id: str, version: int) -> Order:
+def _get_open(journal: Journal, order_id: str, version: int, states: Collection[OrderState]) -> Order:
     row = find_order(journal, order_id)
     if row is None or row.order.version != version:
         raise StaleOrder("the order was changed meanwhile")
-    if row.order.state not in OPEN_STATES:
+    if row.order.state not in states:
         raise OrderNotOpen("the examination is over, or the order was cancelled")
     return row.order
 

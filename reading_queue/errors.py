@@ -14,6 +14,7 @@
     │   ├── WrongState
     │   ├── StaleDraft
     │   ├── ImagesUnacknowledged
+    │   ├── OrderChangeUnseen
     │   ├── IdentityInDoubt
     │   ├── IdentityUnconfirmed
     │   └── WorkInProgressFull
@@ -122,6 +123,12 @@ class ImagesUnacknowledged(Conflict):
     """Images arrived, or the study was corrected, after the claim; look and acknowledge it before you sign."""
 
     code = "images_unacknowledged"
+
+
+class OrderChangeUnseen(Conflict):
+    """The site changed an order of this case after the claim; look and confirm it before you sign."""
+
+    code = "order_change_unseen"
 
 
 class IdentityInDoubt(Conflict):

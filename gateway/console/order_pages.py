@@ -30,7 +30,15 @@ from gateway.journal.accounts import names_of
 from gateway.journal.actions import record_action
 from gateway.journal.identity import find_identity
 from gateway.journal.message_corrections import find_correction
-from gateway.journal.orders import OPEN_STATES, AccessionTaken, OrderRow, StaleOrder, find_order
+from gateway.journal.orders import (
+    CHANGEABLE_STATES,
+    OPEN_STATES,
+    AccessionTaken,
+    OrderRow,
+    StaleOrder,
+    find_order,
+    is_reported,
+)
 from gateway.orders import NotEnrolled, OrderNotOpen
 from storage.contract.identifiers import new_id
 from storage.contract.orders import (
@@ -49,6 +57,12 @@ class OrderClosed(Conflict):
     """The examination is over, or the order was cancelled; it cannot be changed any more."""
 
     code = "order_closed"
+
+
+class OrderReported(Conflict):
+    """The report of the order is signed; at the hub a note can be added."""
+
+    code = "order_reported"
 
 
 class OrderChanged(Conflict):
@@ -135,7 +149,7 @@ async def change_form(request: web.Request) -> web.StreamResponse:
     """Show the form with what the order holds."""
     get_viewer(request)
     row = await _row(request)
-    _require_open(row)
+    await _require_changeable(request, row)
     text = order_form.form_of(row.order, screen_zone(request))
     return await show_form(request, Sheet(text, row.order.order_id, order=row.order))
 
@@ -147,7 +161,7 @@ async def change(request: web.Request) -> web.StreamResponse:
     zone, now = screen_zone(request), desk.clock()
     typed = order_form.read_form(form, zone, now)
     sheet = Sheet(typed.text, row.order.order_id, order=row.order)
-    _require_open(row)
+    await _require_changeable(request, row)
     saved = order_form.form_of(row.order, zone)
     fields = {name: value for name, value in typed.fields.items() if name in order_form.NAMES}
     if typed.text["scheduled_at"].strip() in {"", saved["scheduled_at"]}:
@@ -218,9 +232,11 @@ def _version(form: Form) -> int:
     return int(text)
 
 
-def _require_open(row: OrderRow) -> None:
-    if row.order.state not in OPEN_STATES:
+async def _require_changeable(request: web.Request, row: OrderRow) -> None:
+    if row.order.state not in CHANGEABLE_STATES:
         raise OrderClosed
+    if await in_thread(request, is_reported, request.config_dict[DESK].journal, row.order):
+        raise OrderReported
 
 
 def _note(desk: Desk, account_id: str, verb: str, order_id: str) -> None:
@@ -240,6 +256,8 @@ async def _ask(request: web.Request, operation: Callable[[], object]) -> None:
         await in_thread(request, operation)
     except StaleOrder as exc:
         raise OrderChanged from exc
+    except actions.OrderReported as exc:
+        raise OrderReported from exc
     except OrderNotOpen as exc:
         raise OrderClosed from exc
 
@@ -270,6 +288,7 @@ async def _order(
     studies = [await in_thread(request, find_study, desk.journal, uid) for uid in uids]
     names = await in_thread(request, names_of, desk.journal)
     correction = await in_thread(request, find_correction, desk.journal, row.order.order_id)
+    is_read = await in_thread(request, is_reported, desk.journal, row.order)
     return page(
         request,
         "_order.html" if is_refresh(request) else "order.html",
@@ -278,6 +297,7 @@ async def _order(
         order=row.order,
         is_open=row.order.state in OPEN_STATES,
         message_id=correction.message_id if correction is not None else None,
+        is_changeable=row.order.state in CHANGEABLE_STATES and not is_read,
         studies=[line for line in studies if line is not None],
         entered_by=names.get(row.order.entered_by, ""),
         reason=reason,

@@ -21,6 +21,7 @@ from gateway.journal.orders import (
     find_by_accession,
     find_by_study_uid,
     find_order,
+    is_reported,
     next_accession_number,
 )
 from storage.contract.identifiers import Uid
@@ -78,7 +79,10 @@ class JournalBook:
         self._record("order_entered", order)
 
     def replace(self, order: Order, _request: OrderRequest, verb: str) -> None:
-        """Put the next version of an order in the place of the one before."""
+        """Put the next version of an order in the place of the one before. Raises OrderFaulty: its report is signed."""
+        if verb == "order_changed" and is_reported(self.journal, order):
+            words = "the report of this order is signed: what it was read by cannot be changed any more"
+            raise OrderFaulty(Fault("ORC-1", ErrorCode.RECORD_LOCKED, words))
         change_order(self.connection, order)
         self._record(verb, order)
 

@@ -14,12 +14,15 @@ from typing import Final
 
 from gateway.journal.database import Journal, to_text
 from storage.contract.accession_numbers import accession_number_of, mark_of
+from storage.contract.hops import Hop
 from storage.contract.identifiers import Uid
 from storage.contract.order_merge import merge
 from storage.contract.orders import Order, OrderState
 
 PROBLEM_CHARACTERS_MAX: Final = 300
 OPEN_STATES: Final = (OrderState.SCHEDULED, OrderState.IN_PROGRESS)
+# An examination that is over is still to be read: what its reader is told may be mended until they have signed.
+CHANGEABLE_STATES: Final = (*OPEN_STATES, OrderState.DONE)
 
 
 class StaleOrder(Exception):
@@ -131,6 +134,16 @@ def find_by_study_uid(journal: Journal, study_uid: Uid) -> OrderRow | None:
     """Return the order for which this Study Instance UID was given out."""
     rows = journal.read("SELECT * FROM orders WHERE study_uid = ? ORDER BY scheduled_at LIMIT 1", (study_uid,))
     return parse_order(rows[0]) if rows else None
+
+
+def is_reported(journal: Journal, order: Order) -> bool:
+    """Return whether the hub has said that a report of the order's study is signed, as far as it was heard of here."""
+    told = journal.read(
+        "SELECT 1 FROM hub_events WHERE hop = ?1 AND (study_uid = ?2 OR study_uid IN"
+        " (SELECT study_uid FROM studies WHERE accession_number = ?3)) LIMIT 1",
+        (Hop.SIGNED, order.study_uid, order.accession_number),
+    )
+    return bool(told)
 
 
 def list_orders(

@@ -38,6 +38,7 @@ _TABLE_MODULES = (
     "reading_queue.db.subscription_tables",
     "reading_queue.db.identity_tables",
     "reading_queue.db.message_tables",
+    "reading_queue.db.order_tables",
 )
 
 

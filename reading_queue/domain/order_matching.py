@@ -16,6 +16,7 @@ from storage.contract.order_patient import find_person_differences
 from storage.contract.orders import Order
 
 DAYS_APART_MAX: Final = 3
+OF_PERSON: Final = ("patient_number", "patient_name", "patient_name_latin", "birth_date", "sex", "identity_number")
 # Names under which devices send one and the same kind of examination.
 _SAME_KIND: Final = {"CR": "DX", "RG": "DX", "RF": "XA"}
 
@@ -93,6 +94,11 @@ def are_two_patients(one: Order, other: Order) -> bool:
         or _differ(one.birth_date, other.birth_date)
         or {one.sex, other.sex} == {"M", "F"}
     )
+
+
+def is_same_person(one: Order, other: Order) -> bool:
+    """Return whether two orders say the same of who the patient is."""
+    return all(getattr(one, name) == getattr(other, name) for name in OF_PERSON)
 
 
 def _find_sameness(order: Order, study: StudyOfPatient) -> SamePatient | None:

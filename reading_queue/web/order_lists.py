@@ -15,7 +15,10 @@ from reading_queue.web.problems import words_of
 from reading_queue.web.rendering import page
 from storage.screens.requests import is_refresh
 
-DONE: Final = frozenset({"order_entered", "order_for_study", "order_cancelled", "match_confirmed", "match_rejected"})
+DONE: Final = frozenset(
+    {"order_entered", "order_for_study", "order_changed", "order_noted", "order_cancelled"}
+    | {"match_confirmed", "match_rejected"}
+)
 
 
 async def show_lists(request: web.Request, viewer: Viewer, desk: str, refused: HubError | None = None) -> web.Response:

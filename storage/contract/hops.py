@@ -32,6 +32,8 @@ class Hop(StrEnum):
     IDENTITY_DOUBTED = "identity_doubted"  # hub: order and images contradict each other; the detail says in what
     IDENTITY_SETTLED = "identity_settled"  # and how that ended
     ORDER_MATCHED = "order_matched"  # hub: the order of the study was found, or changed; the detail says what differs
+    ORDER_CHANGED = "order_changed"  # hub: the site changed or cancelled it; the detail names the fields
+    ORDER_NOTED = "order_noted"  # hub: the site added a note after the signature
     QUARANTINED = "quarantined"
     REFUSED = "refused"
     LATE_IMAGES = "late_images"

@@ -6,7 +6,7 @@ not at all, together with the record of it. Done twice it changes nothing more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -27,6 +27,7 @@ from storage.hl7.faults import ErrorCode, Fault, OrderFaulty
 from storage.hl7.order_message import Control, OrderRequest
 
 OPEN_STATES: Final = (OrderState.SCHEDULED, OrderState.IN_PROGRESS)
+CHANGEABLE_STATES: Final = (*OPEN_STATES, OrderState.DONE)  # it is still to be read
 ACTOR: Final = "hl7"  # whose orders these are
 _EMERGENCIES: Final = frozenset({Lane.STAT, Lane.URGENT})
 _OF_IDENTITY: Final = frozenset({"birth_date_differs", "sex_differs", "identity_missing"})
@@ -164,7 +165,7 @@ def _enter(book: OrderBook, request: OrderRequest, held: Order | None) -> Done:
 
 
 def _change(book: OrderBook, request: OrderRequest, held: Order) -> Done:
-    _require_open(request, held)
+    _require_open(request, held, CHANGEABLE_STATES)
     if request.accession_number and request.accession_number != held.accession_number:
         if book.has_study(held):
             words = "images have come under the order's accession number: it cannot get another"
@@ -182,7 +183,7 @@ def _cancel(book: OrderBook, request: OrderRequest, held: Order) -> Done:
     if book.has_study(held):
         words = "images of this order have come: it cannot be cancelled; withdraw the study itself"
         raise _fault(request, "ORC-1", ErrorCode.RECORD_LOCKED, words)
-    _require_open(request, held)
+    _require_open(request, held, OPEN_STATES)
     changes = {"state": OrderState.CANCELLED, "state_reason": request.reason or "cancelled by the HIS"}
     order, _ = _validate(request, held.model_dump() | changes)
     return Done(request, _replace(book, request, held, order.model_dump(), "order_cancelled"))
@@ -203,8 +204,8 @@ def _replace(book: OrderBook, request: OrderRequest, held: Order, values: dict[s
     return order
 
 
-def _require_open(request: OrderRequest, held: Order) -> None:
-    if held.state not in OPEN_STATES:
+def _require_open(request: OrderRequest, held: Order, states: Collection[OrderState]) -> None:
+    if held.state not in states:
         words = "the examination is over or the order was cancelled: nothing of it can be changed any more"
         raise _fault(request, "ORC-1", ErrorCode.RECORD_LOCKED, words)
 

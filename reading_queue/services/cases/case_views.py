@@ -11,6 +11,7 @@ from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import CaseEvent, CaseState
 from reading_queue.services.cases.information_requests import InformationRequestView
 from reading_queue.services.corrections.voiding import VoidingView
+from reading_queue.services.orders.order_versions import OrderNewsView, OrderNoteView
 from reading_queue.services.patients.identity_views import DoubtView
 from reading_queue.services.reading.case_evidence import EvidenceView
 from reading_queue.services.reading.claims import ReadingTaskView
@@ -176,6 +177,7 @@ class OrderView:
     requesting_department: str
     contact_phone: str
     differs: tuple[str, ...]
+    notes: tuple[OrderNoteView, ...] = ()  # what the site said after the signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,7 @@ class CaseView:
     voiding: VoidingView | None = None  # the newest word on whether the report counts
     leads: bool = False  # a colleague of the viewer holds the task, and the viewer may take it over
     orders: tuple[OrderView, ...] = ()  # newest first
+    order_news: tuple[OrderNewsView, ...] = ()  # what changed in them while they were read, not yet confirmed
     doubts: tuple[DoubtView, ...] = ()  # whether order and images are of one person; open ones first
     consults: tuple[ConsultView, ...] = ()  # opinions asked up the line, newest first
     hospitals_to_ask: tuple[ConsultableHospital, ...] = ()  # for the holder

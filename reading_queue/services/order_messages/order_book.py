@@ -15,9 +15,11 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.message_tables import PlacerOrder
 from reading_queue.db.tables import ClinicOrder
+from reading_queue.domain.order_changes import news_of
 from reading_queue.services.hub import Hub
 from reading_queue.services.orders.order_entry import NUMBERS, ORDER_RECORD
 from reading_queue.services.orders.order_refusals import STUDY_DEAD, find_refusal
+from reading_queue.services.orders.order_versions import is_reported
 from reading_queue.services.orders.orders import put_version
 from reading_queue.services.worklists.desk_events import tell
 from storage.catalogue.tables import Study
@@ -28,6 +30,7 @@ from storage.hl7.faults import ErrorCode, Fault, OrderFaulty
 from storage.hl7.order_message import OrderRequest
 from storage.ledger.tables import AuditEvent
 
+REPORT_SIGNED: Final = "the report of this order is signed: what it was read by cannot be changed any more"
 _ACTIONS: Final = {"order_entered": "C"}
 
 
@@ -85,8 +88,15 @@ class HubBook:
             code = ErrorCode.RECORD_LOCKED if refusal is STUDY_DEAD else ErrorCode.DUPLICATE_KEY_IDENTIFIER
             place = request.sources.get("study_uid") or request.sources.get("accession_number") or "ORC-2"
             raise OrderFaulty(Fault(place, code, refusal.words, order=request.number))
+        if held is not None and self._is_signed_otherwise(held, order):
+            raise OrderFaulty(Fault("ORC-1", ErrorCode.RECORD_LOCKED, REPORT_SIGNED, order=request.number))
         put_version(self.session, self.hub, row, order, self.now)
         self._record(order, verb)
+
+    def _is_signed_otherwise(self, held: ClinicOrder, order: Order) -> bool:
+        """Return whether the report is signed, and what people typed into its order would change."""
+        typed = news_of(Order.model_validate(held.content), order)
+        return bool(typed) and is_reported(self.session, held)
 
     def _record(self, order: Order, verb: str) -> None:
         self.session.add(

@@ -24,6 +24,13 @@ from reading_queue.services.cases.holds import AT_THE_SITE
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name
 from reading_queue.services.orders.order_refusals import OTHER_PATIENT, STUDY_DEAD, find_refusal
+from reading_queue.services.orders.order_versions import (
+    OrderNoteView,
+    OrderVersionView,
+    is_reported,
+    list_notes,
+    list_versions,
+)
 from reading_queue.services.orders.orders import put_version
 from reading_queue.services.orders.study_orders import find_order_of, lock_orders_of
 from reading_queue.services.worklists.desk_events import tell
@@ -39,6 +46,8 @@ ORDER_RECORD: Final = "110109"  # DCM audit event
 CONSENT_CHARACTERS_MAX: Final = 64
 RECENT_MAX: Final = 50
 OPEN_STATES: Final = (OrderState.SCHEDULED, OrderState.IN_PROGRESS)
+# An examination that is over is still to be read: what its reader is told may be mended until they have signed.
+CHANGEABLE: Final = (*OPEN_STATES, OrderState.DONE)
 
 
 class OrderNotAcceptable(Invalid):
@@ -91,7 +100,7 @@ class StudyHasOrder(Conflict):
     code = "study_has_order"
 
 
-_REFUSALS: Final = {STUDY_DEAD.code: StudyDead, OTHER_PATIENT.code: StudyOfOtherPatient}
+REFUSALS: Final = {STUDY_DEAD.code: StudyDead, OTHER_PATIENT.code: StudyOfOtherPatient}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +147,10 @@ class OrderSheet:
     is_open: bool
     study_uid: str | None
     differs: tuple[str, ...]
+    is_changeable: bool = False
+    is_reported: bool = False  # the report is signed: a note takes the place of a change
+    versions: tuple[OrderVersionView, ...] = ()  # newest first
+    notes: tuple[OrderNoteView, ...] = ()
 
 
 def order_sites(hub: Hub, viewer: Viewer) -> tuple[SiteOfOrders, ...]:
@@ -176,15 +189,11 @@ def enter_order(hub: Hub, viewer: Viewer, wanted: Wanted) -> Order:
         order = typed.model_copy(update={"accession_number": number})
         refusal = find_refusal(session, order, None)
         if refusal is not None:
-            raise _REFUSALS[refusal.code]
+            raise REFUSALS[refusal.code]
         row = ClinicOrder(order_id=order.order_id, site_id=order.site_id, differs=None, content={})
         if wanted.consent is not None:
-            row.consent = {
-                "given_by": wanted.consent.given_by,
-                "at": wanted.consent.at.isoformat(),
-                "recorded_by": viewer.account_id,
-            }
-        put_version(session, hub, row, order, now)
+            row.consent = consent_content(wanted.consent, viewer)
+        put_version(session, hub, row, order, now, account_id=viewer.account_id)
         record(session, viewer, "C", row, now, version=order.version)
     return order
 
@@ -215,7 +224,7 @@ def cancel_order(hub: Hub, viewer: Viewer, order_id: str, version: int, reason: 
             faults = (FieldFault("reason", fault.code, fault.limit) for fault in place_faults(explain_faults(exc)))
             raise OrderNotAcceptable(tuple(faults)) from None
         row.gateway_id = None
-        put_version(session, hub, row, order, now)
+        put_version(session, hub, row, order, now, account_id=viewer.account_id)
         record(session, viewer, "U", row, now, event="order_cancelled", version=order.version)
     return order
 
@@ -232,7 +241,7 @@ def show_order(hub: Hub, viewer: Viewer, order_id: str, *, audited: bool = True)
             record(session, viewer, "R", row, now)
         name = site_name(viewer.language)
         where, zone = session.execute(select(name, Site.time_zone).where(Site.site_id == row.site_id)).one()
-        order = Order.model_validate(row.content)
+        order, reported = Order.model_validate(row.content), is_reported(session, row)
         return OrderSheet(
             order=order,
             site_name=where,
@@ -241,6 +250,10 @@ def show_order(hub: Hub, viewer: Viewer, order_id: str, *, audited: bool = True)
             is_open=order.state in OPEN_STATES,
             study_uid=_study_of(session, row),
             differs=tuple(row.differs or ()),
+            is_changeable=order.state in CHANGEABLE and not reported,
+            is_reported=reported,
+            versions=list_versions(session, order_id),
+            notes=list_notes(session, [order_id])[order_id],
         )
 
 
@@ -315,7 +328,7 @@ def _check(viewer: Viewer, wanted: Wanted, study: Study | None, now: datetime) -
         own |= {"study_uid": study.study_uid, "state": OrderState.DONE, "exam_started_at": study.exam_started_at}
         given["scheduled_at"] = study.exam_started_at or study.first_received_at
     order, faults = check(given | own)
-    faults = (*wanted.faults, *_consent_faults(wanted.consent, now), *faults)
+    faults = (*wanted.faults, *consent_faults(wanted.consent, now), *faults)
     if order is None or faults:
         raise OrderNotAcceptable(faults)
     gaps = gaps_to_ask(order, wanted.confirmed)
@@ -324,7 +337,13 @@ def _check(viewer: Viewer, wanted: Wanted, study: Study | None, now: datetime) -
     return order
 
 
-def _consent_faults(consent: Consent | None, now: datetime) -> tuple[FieldFault, ...]:
+def consent_content(consent: Consent, viewer: Viewer) -> dict[str, str]:
+    """Return a consent as it is kept with the order."""
+    return {"given_by": consent.given_by, "at": consent.at.isoformat(), "recorded_by": viewer.account_id}
+
+
+def consent_faults(consent: Consent | None, now: datetime) -> tuple[FieldFault, ...]:
+    """Return what is wrong with a consent, each beside its field of the form."""
     if consent is None:
         return ()
     name = consent.given_by

@@ -212,7 +212,8 @@ def confirm_match(hub: Hub, viewer: Viewer, order_id: str, study_uid: str, versi
         if held.exam_ended_at is not None and held.exam_started_at is None:
             changes["exam_started_at"] = None  # what the scanner said stays as it is
         row.gateway_id = None
-        put_version(session, hub, row, Order.model_validate(held.model_dump() | changes), now)
+        order = Order.model_validate(held.model_dump() | changes)
+        put_version(session, hub, row, order, now, account_id=viewer.account_id)
         about = {"order_id": order_id, "version": row.order_version}
         record_custody(
             session,

@@ -14,12 +14,13 @@ from sqlalchemy.orm import Session
 from reading_queue.db.identity_tables import UnlinkedOrder
 from reading_queue.db.tables import Case, CaseStudy, ClinicOrder
 from reading_queue.domain.identity import NEVER_HELD
-from reading_queue.domain.order_matching import are_two_patients
+from reading_queue.domain.order_matching import are_two_patients, is_same_person
 from reading_queue.domain.transitions import CaseState
 from reading_queue.services.orders.study_orders import list_orders_of
 from storage.catalogue.tables import Study
 from storage.contract.orders import Order, OrderState
 
+NAMES_STUDY: Final = ("accession_number", "study_uid")
 DEAD: Final = frozenset({CaseState.CANCELLED, CaseState.ENTERED_IN_ERROR})
 
 
@@ -42,14 +43,12 @@ OTHER_PATIENT: Final = OrderRefused(
 
 def find_refusal(session: Session, order: Order, held: ClinicOrder | None) -> OrderRefused | None:
     """Return why the order cannot be taken, None when it can. `held` is its version so far."""
-    same_study = held is not None and (held.accession_number, held.study_uid) == (
-        order.accession_number,
-        order.study_uid,
-    )
-    if order.state is OrderState.CANCELLED or same_study:
+    before = Order.model_validate(held.content) if held is not None else None
+    same_study = before is not None and all(getattr(before, name) == getattr(order, name) for name in NAMES_STUDY)
+    if order.state is OrderState.CANCELLED or (same_study and before is not None and is_same_person(before, order)):
         return None
     studies = _studies_of(session, order)
-    if studies and all(is_dead(study, state) for study, state in studies):
+    if studies and not same_study and all(is_dead(study, state) for study, state in studies):
         return STUDY_DEAD
     if order.lane not in NEVER_HELD and any(_is_of_another(session, order, study) for study, _ in studies):
         return OTHER_PATIENT

@@ -16,12 +16,14 @@ from sqlalchemy import Sequence, and_, or_, select, union
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, CaseStudy, ClinicOrder
+from reading_queue.domain.order_changes import ADDED, changed_fields, news_of, typed_fields
 from reading_queue.services.access.gateway_auth import GatewayIdentity
 from reading_queue.services.cases.casework import find_case_of_locked, get_case_locked, record_custody
 from reading_queue.services.cases.joining import join_by_order
 from reading_queue.services.hub import Hub
 from reading_queue.services.orders.order_refusals import find_refusal
-from reading_queue.services.orders.study_orders import find_order_of, is_not_unlinked, lock_orders_of
+from reading_queue.services.orders.order_versions import cases_of_order, is_reported, keep_version, tell_reader
+from reading_queue.services.orders.study_orders import find_order_of, is_not_unlinked, list_orders_of, lock_orders_of
 from reading_queue.services.patients.identity_doubts import SettledBy, check_identity, find_doubting
 from reading_queue.services.patients.link_asking import ask_for_number
 from reading_queue.services.routing.lanes import count_limit, enter_green_channel, raise_lane
@@ -37,6 +39,10 @@ from storage.contract.wire import ORDERS_PER_BATCH_MAX, OrderBatch, OrderPage, O
 CHANGES: Final = Sequence("order_changes")
 OTHER_SITE: Final = ("other_site", "the order is of another site")
 ACCESSION_TAKEN: Final = ("accession_taken", "another order of this site has this accession number")
+REPORT_SIGNED: Final = (
+    "report_signed",
+    "the report of this order is signed: what it says cannot be changed any more; add a note at the hub",
+)
 CHANGED_ELSEWHERE: Final = ("changed_elsewhere", "the order was changed elsewhere meanwhile; look at it again")
 
 
@@ -117,7 +123,7 @@ def _accept(
 ) -> tuple[str, str] | None:
     if order.site_id != gateway.site_id:
         return OTHER_SITE
-    row = session.get(ClinicOrder, order.order_id, with_for_update=True)
+    row, held = session.get(ClinicOrder, order.order_id, with_for_update=True), order
     if row is not None and row.site_id != gateway.site_id:
         return OTHER_SITE
     if row is not None:
@@ -128,6 +134,8 @@ def _accept(
             return None if is_same else CHANGED_ELSEWHERE
     if _is_taken(session, order):
         return ACCESSION_TAKEN
+    if row is not None and typed_fields(changed_fields(held, order)) and is_reported(session, row):
+        return REPORT_SIGNED
     refusal = find_refusal(session, order, row)
     if refusal is not None:
         return refusal.code, refusal.words
@@ -139,9 +147,21 @@ def _accept(
 
 
 def put_version(
-    session: Session, hub: Hub, row: ClinicOrder, order: Order, now: datetime, by: SettledBy | None = None
-) -> None:
-    """Let the row be this version of its order, with all that follows. `by`: who corrected it to settle a doubt."""
+    session: Session,
+    hub: Hub,
+    row: ClinicOrder,
+    order: Order,
+    now: datetime,
+    *,
+    by: SettledBy | None = None,
+    account_id: str | None = None,
+) -> tuple[str, ...]:
+    """Let the row be this version of its order, with all that follows; return the names of the fields that changed.
+
+    `by`: who corrected it to settle a doubt. `account_id`: who wrote it at the hub, None when a gateway brought it.
+    """
+    held = Order.model_validate(row.content) if row.content else None
+    cases_before = {case_id for case_id, _ in cases_of_order(session, row)} if held is not None else set()
     patient_numbers = {order.patient_number, row.content.get("patient_number", order.patient_number)}
     facts: dict[str, Any] = {
         "accession_number": order.accession_number,
@@ -157,9 +177,15 @@ def put_version(
         setattr(row, name, value)
     session.add(row)
     session.flush()
-    _join_arrived(session, hub, row, now, by)
+    account_id = account_id or (by.account_id if by is not None else None)
+    changed = keep_version(session, row, held, order, now, account_id)
+    for case in _join_arrived(session, hub, row, now, by):
+        was_there = held is not None and case.case_id in cases_before
+        news = news_of(held, order) if held is not None and was_there else (ADDED,)
+        tell_reader(session, case, row, news, now, account_id)
     for patient_number in sorted(patient_numbers):
         ask_for_number(session, now, order.site_id, patient_number)
+    return changed
 
 
 def _is_taken(session: Session, order: Order) -> bool:
@@ -171,25 +197,31 @@ def _is_taken(session: Session, order: Order) -> bool:
     return session.scalar(other) is not None
 
 
-def _join_arrived(session: Session, hub: Hub, row: ClinicOrder, now: datetime, by: SettledBy | None) -> None:
-    """Join an order whose images are here already, and look again at cases that it contradicted before."""
+def _join_arrived(session: Session, hub: Hub, row: ClinicOrder, now: datetime, by: SettledBy | None) -> list[Case]:
+    """Join an order whose images are here already, and look again at cases that it contradicted before.
+
+    Returns the cases that read a study of it, locked.
+    """
     its_studies = select(Study).where(
         Study.site_id == row.site_id,
         or_(Study.accession_number == row.accession_number, Study.study_uid == row.study_uid),
     )
-    concerned = set(find_doubting(session, row.order_id))
+    doubting, read_by = set(find_doubting(session, row.order_id)), set()
     for study in session.scalars(its_studies).all():
         case = find_case_of_locked(session, study.site_id, study.study_uid)
-        found = find_order_of(session, study)
         if case is None:
             continue
-        concerned.add(case.case_id)
-        if found is not None and found.order_id == row.order_id:
+        found = find_order_of(session, study)
+        of_study = [found, *list_orders_of(session, study)]  # several may be read together
+        doubting.add(case.case_id)
+        if any(one is not None and one.order_id == row.order_id for one in of_study):
+            read_by.add(case.case_id)
             _join(session, hub, row, case, study, now)
-    for case_id in sorted(concerned):
+    for case_id in sorted(doubting):
         case = get_case_locked(session, case_id)
         check_identity(session, case, now, by)
         join_by_order(session, hub, case, now)
+    return [get_case_locked(session, case_id) for case_id in sorted(read_by)]
 
 
 def _join(session: Session, hub: Hub, row: ClinicOrder, case: Case, study: Study, now: datetime) -> None:

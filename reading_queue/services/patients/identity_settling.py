@@ -142,7 +142,7 @@ def correct_order(
                 return  # told again after a lost answer, and the images contradict it still
             raise IdentityChanged
         audit(session, now, PATIENT_RECORD, "U", viewer.account_id, case, event="order_corrected", id=row.order_id)
-        put_version(session, hub, row, order, now, by)
+        put_version(session, hub, row, order, now, by=by)
 
     _settle(hub, viewer, conflict_id, Settlement.CORRECTED, reason, do, console)
 

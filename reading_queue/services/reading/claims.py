@@ -43,6 +43,7 @@ from reading_queue.services.cases.casework import (
 )
 from reading_queue.services.cases.information_requests import end_question
 from reading_queue.services.hub import Hub
+from reading_queue.services.orders.order_versions import confirm_told
 from reading_queue.services.routing.routing_facts import load_author, load_local_date, load_work_in_progress
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_uid
@@ -113,6 +114,16 @@ def acknowledge_images(hub: Hub, viewer: Viewer, reading_task_id: str) -> None:
         event = "read_while_arriving" if case.still_arriving else "images_acknowledged"
         case.images_unacknowledged = False
         audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event=event)
+
+
+def acknowledge_orders(hub: Hub, viewer: Viewer, reading_task_id: str) -> None:
+    """Record that the holder has seen what the site changed in the orders of the case. Raises NotHolder."""
+    now = hub.clock()
+    with hub.transaction() as session:
+        task, case = get_task_locked(session, reading_task_id)
+        require_holder(viewer, task)
+        if confirm_told(session, case.case_id, viewer.account_id, now):
+            audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event="order_changes_acknowledged")
 
 
 def release(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str) -> None:

@@ -45,6 +45,7 @@ from reading_queue.services.cases.information_requests import list_requests
 from reading_queue.services.corrections.voiding import view_voiding
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import why_nobody
+from reading_queue.services.orders.order_versions import OrderNoteView, list_news, list_notes
 from reading_queue.services.orders.orders import orders_of_case
 from reading_queue.services.patients.identity_views import list_doubts
 from reading_queue.services.patients.linked_priors import list_linked_priors
@@ -134,7 +135,8 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
             addendum=_view_addendum(session, case_id),
             voiding=view_voiding(session, viewer, case_id),
             leads=leads,
-            orders=tuple(_view_order(row) for row in orders_of_case(session, case_id)),
+            orders=_load_orders(session, case_id),
+            order_news=list_news(session, case_id) if reads else (),
             doubts=list_doubts(session, found, viewer.language),
             consults=list_consults(session, viewer.language, Consult.case_id == case_id) if reads else (),
             hospitals_to_ask=hospitals_to_ask(session, found, viewer.physician_id, viewer.language, now)
@@ -241,7 +243,13 @@ def _load_submissions(session: Session, case_id: str) -> tuple[SubmissionView, .
     )
 
 
-def _view_order(row: ClinicOrder) -> OrderView:
+def _load_orders(session: Session, case_id: str) -> tuple[OrderView, ...]:
+    rows = orders_of_case(session, case_id)
+    notes = list_notes(session, [row.order_id for row in rows])
+    return tuple(_view_order(row, notes[row.order_id]) for row in rows)
+
+
+def _view_order(row: ClinicOrder, notes: tuple[OrderNoteView, ...]) -> OrderView:
     order = Order.model_validate(row.content)
     return OrderView(
         order_id=order.order_id,
@@ -258,6 +266,7 @@ def _view_order(row: ClinicOrder) -> OrderView:
         requesting_department=order.requesting_department,
         contact_phone=order.contact_phone,
         differs=tuple(row.differs or ()),
+        notes=notes,
     )
 
 

@@ -14,6 +14,7 @@ from reading_queue.services.cases.withdrawals import answer_withdrawal
 from reading_queue.services.reading.claims import (
     ReadingTaskView,
     acknowledge_images,
+    acknowledge_orders,
     claim,
     decline,
     heartbeat,
@@ -39,6 +40,7 @@ __all__ = [
     "Worklist",
     "WorklistFilter",
     "acknowledge_images",
+    "acknowledge_orders",
     "answer_withdrawal",
     "ask_site",
     "case_view",

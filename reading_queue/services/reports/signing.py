@@ -46,6 +46,7 @@ from reading_queue.services.cases.casework import (
     record_custody,
 )
 from reading_queue.services.hub import Hub, launch
+from reading_queue.services.orders.order_versions import require_told_seen
 from reading_queue.services.patients.identity_doubts import require_settled
 from reading_queue.services.reading.case_evidence import load_reported, sign_evidence
 from reading_queue.services.reading.claims import require_holder, require_licence, require_physician
@@ -208,6 +209,7 @@ def require_may_sign(session: Session, hub: Hub, viewer: Viewer, task: ReadingTa
     require_licence(session, physician_id, case.site_id, now)
     if case.images_unacknowledged:
         raise ImagesUnacknowledged
+    require_told_seen(session, case)
     require_none_open(session, case)
     return physician_id
 

@@ -92,6 +92,12 @@ async def acknowledge_images(request: web.Request, viewer: Viewer) -> web.Stream
     return nothing()
 
 
+async def acknowledge_orders(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Record that what changed in the orders was looked at."""
+    await in_thread(request, reading.acknowledge_orders, request.config_dict[HUB], viewer, task_id(request))
+    return nothing()
+
+
 async def save_draft(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Save the draft."""
     given = await body_of(request, models.DraftText)

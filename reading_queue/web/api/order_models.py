@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field
 
+from reading_queue.services.orders.order_changing import OrderChange
 from reading_queue.services.orders.order_entry import Consent, OrderSheet, SiteOfOrders, Wanted
 from reading_queue.services.orders.order_matching import Unmatched
+from reading_queue.services.orders.order_versions import OrderNoteView, OrderVersionView
 from reading_queue.web.api.models import Answer, Body
 from storage.contract.orders import Order, OrderGap
 
@@ -71,6 +73,56 @@ class NewOrder(Body):
         )
 
 
+class ChangedOrder(Body):
+    """What an order shall say; what is left out stays as it is. `version` is the one that the caller looked at.
+
+    What a field may hold is told field by field when it does not, as of a new order.
+    """
+
+    version: int = Field(ge=1)
+    consent: ConsentGiven | None = None
+    confirmed_gaps: tuple[OrderGap, ...] = ()
+    patient_number: str | None = Field(default=None, max_length=WORDS_MAX)
+    patient_name: str | None = Field(default=None, max_length=WORDS_MAX)
+    patient_name_latin: str | None = Field(default=None, max_length=WORDS_MAX)
+    birth_date: str | None = Field(default=None, max_length=32)
+    sex: str | None = Field(default=None, max_length=16)
+    identity_kind: str | None = Field(default=None, max_length=32)
+    identity_number: str | None = Field(default=None, max_length=WORDS_MAX)
+    birth_order: int | None = None
+    lane: str | None = Field(default=None, max_length=16)
+    green_channel: str | None = Field(default=None, max_length=32)
+    visit_kind: str | None = Field(default=None, max_length=16)
+    visit_number: str | None = Field(default=None, max_length=WORDS_MAX)
+    modality: str | None = Field(default=None, max_length=WORDS_MAX)
+    body_part: str | None = Field(default=None, max_length=WORDS_MAX)
+    procedure_code: str | None = Field(default=None, max_length=WORDS_MAX)
+    procedure_name: str | None = Field(default=None, max_length=WORDS_MAX)
+    history: str | None = Field(default=None, max_length=WORDS_MAX)
+    question: str | None = Field(default=None, max_length=WORDS_MAX)
+    allergies: str | None = Field(default=None, max_length=WORDS_MAX)
+    pregnancy: str | None = Field(default=None, max_length=16)
+    requesting_physician: str | None = Field(default=None, max_length=WORDS_MAX)
+    requesting_department: str | None = Field(default=None, max_length=WORDS_MAX)
+    contact_phone: str | None = Field(default=None, max_length=WORDS_MAX)
+    scheduled_at: AwareDatetime | None = None
+
+    def wanted(self) -> OrderChange:
+        """Return it as the services take it: null empties a field that may be empty."""
+        given = self.model_dump(exclude_unset=True, exclude={"version", "consent", "confirmed_gaps"})
+        return OrderChange(
+            fields=given,
+            consent=Consent(self.consent.given_by, self.consent.at) if self.consent is not None else None,
+            confirmed=tuple(self.confirmed_gaps),
+        )
+
+
+class OrderNoteWords(Body):
+    """What the site has to say about an order whose report is signed."""
+
+    words: str = Field(max_length=WORDS_MAX)
+
+
 class OrderCancellation(Body):
     """Why an order is cancelled; `version` is the one that the caller looked at."""
 
@@ -88,13 +140,20 @@ class MatchDecision(Body):
 
 
 class OrderAnswer(Answer):
-    """One order: its newest version, its consent, the study that has come for it."""
+    """One order: its newest version, its consent, the study that has come for it, every version, notes since.
+
+    `is_changeable`: not cancelled, and its report is not signed; `is_reported`: it is, so that a note can be added.
+    """
 
     order: dict[str, Any]
     consent: Consent | None
     is_open: bool
     study_uid: str | None
     differs: tuple[str, ...]
+    is_changeable: bool
+    is_reported: bool
+    versions: tuple[OrderVersionView, ...]
+    notes: tuple[OrderNoteView, ...]
 
     @classmethod
     def of(cls, sheet: OrderSheet) -> OrderAnswer:
@@ -105,6 +164,10 @@ class OrderAnswer(Answer):
             is_open=sheet.is_open,
             study_uid=sheet.study_uid,
             differs=sheet.differs,
+            is_changeable=sheet.is_changeable,
+            is_reported=sheet.is_reported,
+            versions=sheet.versions,
+            notes=sheet.notes,
         )
 
 

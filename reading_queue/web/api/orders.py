@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from reading_queue.services.access.visibility import Viewer
-from reading_queue.services.orders import order_entry, order_matching
+from reading_queue.services.orders import order_changing, order_entry, order_matching
 from reading_queue.web.api import order_models
 from reading_queue.web.api.handlers import answer, body_of, nothing
 from reading_queue.web.keys import HUB, in_thread
@@ -28,6 +28,21 @@ async def enter_order(request: web.Request, viewer: Viewer) -> web.StreamRespons
 async def order(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Show an order."""
     return await _answer(request, viewer, request.match_info["order_id"], audited=True)
+
+
+async def change_order(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Change what an order says; whoever reads its study is told."""
+    given, order_id = await body_of(request, order_models.ChangedOrder), request.match_info["order_id"]
+    what = order_id, given.version, given.wanted()
+    await in_thread(request, order_changing.change_order, request.config_dict[HUB], viewer, *what)
+    return await _answer(request, viewer, order_id)
+
+
+async def note_order(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Add a note to an order whose report is signed."""
+    given, order_id = await body_of(request, order_models.OrderNoteWords), request.match_info["order_id"]
+    await in_thread(request, order_changing.note_order, request.config_dict[HUB], viewer, order_id, given.words)
+    return await _answer(request, viewer, order_id, status=201)
 
 
 async def cancel_order(request: web.Request, viewer: Viewer) -> web.StreamResponse:

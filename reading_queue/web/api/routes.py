@@ -68,6 +68,7 @@ OPERATIONS: Final = (
     Operation("POST", f"{TASK}/claim", handlers.claim, PHYSICIAN, None, models.Task),
     Operation("POST", f"{TASK}/heartbeat", handlers.heartbeat, PHYSICIAN, None, models.Lease),
     Operation("POST", f"{TASK}/acknowledge-images", handlers.acknowledge_images, PHYSICIAN),
+    Operation("POST", f"{TASK}/acknowledge-orders", handlers.acknowledge_orders, PHYSICIAN),
     Operation("PUT", f"{TASK}/draft", handlers.save_draft, PHYSICIAN, models.DraftText, models.Draft),
     Operation("POST", f"{TASK}/submit", handlers.submit, PHYSICIAN, models.SubmittedText, models.Submitted),
     Operation("POST", f"{TASK}/sign", handlers.sign, PHYSICIAN, models.FinalText, models.Signed),
@@ -110,6 +111,15 @@ OPERATIONS: Final = (
     Operation("POST", "/orders", orders.enter_order, WITH_SITES, order_models.NewOrder, order_models.OrderAnswer),
     Operation("GET", "/orders/unmatched", orders.unmatched, WITH_SITES, None, order_models.UnmatchedAnswer),
     Operation("GET", ORDER, orders.order, WITH_SITES, None, order_models.OrderAnswer),
+    Operation("PATCH", ORDER, orders.change_order, WITH_SITES, order_models.ChangedOrder, order_models.OrderAnswer),
+    Operation(
+        "POST",
+        f"{ORDER}/notes",
+        orders.note_order,
+        WITH_SITES,
+        order_models.OrderNoteWords,
+        order_models.OrderAnswer,
+    ),
     Operation(
         "POST",
         f"{ORDER}/cancel",

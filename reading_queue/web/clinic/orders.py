@@ -113,7 +113,7 @@ async def enter(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 async def show(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Show one order, and what has come of it. A look is a line of the audit trail."""
-    return await _order(request, viewer)
+    return await show_order(request, viewer)
 
 
 async def cancel(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -123,11 +123,12 @@ async def cancel(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     try:
         await in_thread(request, order_entry.cancel_order, request.config_dict[HUB], viewer, *what)
     except HubError as exc:
-        return await _order(request, viewer, exc)
+        return await show_order(request, viewer, exc)
     return redirect(f"{LIST}/{order_id}?done=order_cancelled")
 
 
-async def _order(request: web.Request, viewer: Viewer, refused: HubError | None = None) -> web.Response:
+async def show_order(request: web.Request, viewer: Viewer, refused: HubError | None = None) -> web.Response:
+    """Answer the page of one order, with the words of a refusal."""
     hub, done = request.config_dict[HUB], request.query.get("done", "")
     sheet = await in_thread(request, order_entry.show_order, hub, viewer, request.match_info["order_id"])
     studies: tuple[WaitingStudy, ...] = ()

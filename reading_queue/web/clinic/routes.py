@@ -6,7 +6,7 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import EVERYBODY, for_roles
-from reading_queue.web.clinic import course, orders, views
+from reading_queue.web.clinic import course, order_changes, orders, views
 
 WITH_SITES = (Role.TECHNICIAN, Role.COORDINATOR, Role.ADMINISTRATOR)
 
@@ -25,6 +25,9 @@ ROUTES = (
     web.get("/orders/new", for_roles(orders.new, *WITH_SITES), name="clinic.new_order"),
     web.post("/orders/new", for_roles(orders.enter, *WITH_SITES), name="clinic.enter_order"),
     web.get("/orders/{order_id}", for_roles(orders.show, *WITH_SITES), name="clinic.order"),
+    web.get("/orders/{order_id}/change", for_roles(order_changes.change_form, *WITH_SITES), name="clinic.order_form"),
+    web.post("/orders/{order_id}/change", for_roles(order_changes.change, *WITH_SITES), name="clinic.change_order"),
+    web.post("/orders/{order_id}/notes", for_roles(order_changes.note, *WITH_SITES), name="clinic.note_order"),
     web.post("/orders/{order_id}/cancel", for_roles(orders.cancel, *WITH_SITES), name="clinic.cancel_order"),
     web.post("/orders/{order_id}/match", for_roles(orders.match, *WITH_SITES), name="clinic.match_order"),
     web.get("/cases/{case_id}/report.pdf", for_roles(views.report_pdf, *EVERYBODY), name="clinic.pdf"),

@@ -67,6 +67,13 @@ async def acknowledge_images(request: web.Request, viewer: Viewer) -> web.Stream
     return await _again(request, viewer, form, None)
 
 
+async def acknowledge_orders(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Record that what changed in the orders was looked at, and go on with the same text."""
+    form = await request.post()
+    await in_thread(request, reading.acknowledge_orders, request.config_dict[HUB], viewer, _task_id(request))
+    return await _again(request, viewer, form, None)
+
+
 async def submit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Sign as author."""
     form = await request.post()

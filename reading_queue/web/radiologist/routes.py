@@ -28,6 +28,7 @@ ROUTES = (
     web.post(f"{TASK}/heartbeat", for_roles(actions.heartbeat, Role.PHYSICIAN), name="radiologist.heartbeat"),
     web.post(f"{TASK}/draft", for_roles(actions.save_draft, Role.PHYSICIAN), name="radiologist.draft"),
     web.post(f"{TASK}/images", for_roles(actions.acknowledge_images, Role.PHYSICIAN), name="radiologist.images"),
+    web.post(f"{TASK}/orders", for_roles(actions.acknowledge_orders, Role.PHYSICIAN), name="radiologist.orders"),
     web.post(f"{TASK}/submit", for_roles(actions.submit, Role.PHYSICIAN), name="radiologist.submit"),
     web.post(f"{TASK}/sign", for_roles(actions.sign, Role.PHYSICIAN), name="radiologist.sign"),
     web.post(f"{TASK}/sign-alone", for_roles(actions.sign_alone, Role.PHYSICIAN), name="radiologist.sign_alone"),

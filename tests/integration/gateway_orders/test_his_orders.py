@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 
 from gateway.his_orders.listener import OrderListener
 from gateway.journal.database import Journal, to_text
+from gateway.journal.hub_news import add_hub_events
 from gateway.journal.order_messages import KeptMessage, list_messages
 from gateway.journal.orders import list_orders, unreported_orders
+from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from storage.contract.national_id import IdentityKind
 from storage.contract.orders import Order, OrderOrigin, OrderState
+from storage.contract.wire import HubEvent
 from tests.integration.gateway_orders.sending import (
     EXAMPLE,
     ORDERED,
@@ -173,7 +176,19 @@ def test_status_message_says_how_far_the_examination_is(clinic: Clinic) -> None:
     assert clinic.only_order().state is OrderState.DONE
     assert clinic.send(PID, "ORC|SC|P1^HIS|||IP", control_id="C3") == ("AA", [])
     assert clinic.only_order().state is OrderState.DONE
-    assert clinic.send(PID, "ORC|XO|P1^HIS", control_id="C4") == ("AE", ["ORC-1"])
+    assert clinic.send(PID, "ORC|XO|P1^HIS", "NTE|1||碘过敏", control_id="C4") == ("AA", [])
+    assert "碘过敏" in clinic.only_order().history, "it is still to be read"
+
+
+def test_order_whose_report_is_signed_is_changed_no_more(clinic: Clinic) -> None:
+    clinic.send(*EXAMPLE, control_id="C1")
+    clinic.has_images("ACC1")
+    signed = HubEvent(event_id=1, study_uid="1.2.3", hop=Hop.SIGNED, at=clinic.clock(), actor_name="", detail={})
+    add_hub_events(clinic.journal, [signed], clinic.clock())
+    answer = clinic.his.send(message(PID, "ORC|XO|P1^HIS", "NTE|1||碘过敏", control_id="C2"))
+    assert told(answer) == ("AE", ["ORC-1"])
+    assert "the report of this order is signed" in answer.get("ERR", 8)
+    assert clinic.only_order().version == 1
 
 
 def test_second_patient_under_an_accession_number_is_refused(clinic: Clinic) -> None:

@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
+from reading_queue.services.reading import reading
 from tests.integration.hub_web.county import (
+    AUTHOR,
     COORDINATOR,
     FIRST_SITE,
     OTHER_TECHNICIAN,
     PASSWORD,
     SECOND_SITE,
     TECHNICIAN,
+    TEXT,
     County,
 )
 from tests.integration.hub_web.serving import Visitor
@@ -116,6 +119,65 @@ def test_an_order_is_made_for_a_study_that_came_without_one(browser_of: Of, coun
     assert clinic.post(f"/clinic/orders/{order_id}/cancel", version="1", reason="重复").status == 409
 
 
+def test_the_clinic_changes_an_order_and_the_reader_confirms_what_changed(browser_of: Of, county: County):
+    case_id = county.arrive(STUDY)
+    clinic = browser_of(TECHNICIAN)
+    order_id = entered(clinic.post("/clinic/orders/new", **FORM, site_id=FIRST_SITE, study_uid=STUDY))
+    address = f"/clinic/orders/{order_id}/change"
+    assert address in clinic.get(f"/clinic/orders/{order_id}").text
+    page = clinic.get(address).text
+    assert "咳嗽2周" in page
+    assert 'name="consent_given_by"' not in page, "it is recorded already"
+    task, author = county.task(case_id), county.viewer(AUTHOR)
+    reading.claim(county.hub, author, task)
+    changed = FORM | {"question": "排除肺栓塞"}
+    assert clinic.post(address, version="1", **changed | {"modality": "ZZ"}).status == 422
+    assert clinic.post(address, version="1", **changed).headers["Location"].endswith("?done=order_changed")
+    stale = clinic.post(address, version="1", **FORM | {"history": "高热", "question": "排除骨折"})
+    assert stale.status == 409
+    for words in ("其他人刚刚修改了这张申请单", "排除骨折", "高热", '<dd class="prose">排除肺栓塞</dd>'):
+        assert words in stale.text
+    shown = clinic.get(f"/clinic/orders/{order_id}").text
+    assert "<del>排除肺炎</del> → <ins>排除肺栓塞</ins>" in shown
+    reader = browser_of(AUTHOR)
+    page = reader.get(f"/radiologist/cases/{case_id}").text
+    assert "<del>排除肺炎</del> → <ins>排除肺栓塞</ins>" in page
+    its = f"/radiologist/cases/{case_id}/tasks/{task}"
+    text = {"findings": TEXT.findings, "impression": TEXT.impression, "recommendation": "", "password": PASSWORD}
+    refused = reader.post(f"{its}/submit", version="0", **text)
+    assert "请核对并确认后再签名" in refused.text
+    seen = reader.post(f"{its}/orders", version="0", **text)
+    assert TEXT.impression in seen.text, "what was typed stays"
+    assert "<del>" not in seen.text
+    assert reader.post(f"{its}/submit", version="0", **text).status == 303
+    county.run_jobs()
+    county.sign(case_id)
+    page = clinic.get(f"/clinic/orders/{order_id}").text
+    assert address not in page
+    assert "申请单的报告已签名" in clinic.post(address, version="2", **FORM).text
+    assert clinic.post(f"/clinic/orders/{order_id}/notes", words="").status == 422
+    assert clinic.post(f"/clinic/orders/{order_id}/notes", words="患者补述过敏").status == 303
+    assert "患者补述过敏" in browser_of(AUTHOR).get(f"/radiologist/cases/{case_id}").text
+
+
+def test_programs_change_an_order_field_by_field(program_of: Of, county: County):
+    program = program_of(TECHNICIAN)
+    given = BODY | {"order_id": "f" * 32}
+    assert program.call("POST", "/orders", given).status == 201
+    order = f"/orders/{'f' * 32}"
+    changed = program.call("PATCH", order, {"version": 1, "question": "排除肺栓塞", "lane": "urgent"}).json()
+    assert (changed["order"]["version"], changed["order"]["history"], changed["is_changeable"]) == (2, "咳嗽2周", True)
+    assert [one["version"] for one in changed["versions"]] == [2, 1]
+    assert changed["versions"][0]["changes"][0] == {"name": "lane", "before": "routine", "after": "urgent"}
+    stale = program.call("PATCH", order, {"version": 1, "question": "别的"})
+    assert (stale.status, stale.json()["code"]) == (409, "stale_order")
+    wrong = program.call("PATCH", order, {"version": 2, "sex": "M", "pregnancy": "yes"}).json()
+    assert [(one["field"], one["code"]) for one in wrong["faults"]] == [("pregnancy", "pregnant_man")]
+    assert program.call("PATCH", order, {"version": 2, "site_id": SECOND_SITE}).status == 422
+    assert program.call("POST", f"{order}/notes", {"words": "早"}).json()["code"] == "order_not_open"
+    assert program_of(OTHER_TECHNICIAN).call("PATCH", order, {"version": 2, "question": "x"}).status == 404
+
+
 def test_programs_make_look_at_and_cancel_orders(program_of: Of):
     program = program_of(TECHNICIAN)
     given = BODY | {"order_id": "f" * 32}
@@ -195,6 +257,7 @@ def test_pages_of_orders_fit_their_screens(
             ("lists", "/clinic/orders"),
             ("form", "/clinic/orders/new"),
             ("order", f"/clinic/orders/{made}"),
+            ("change", f"/clinic/orders/{made}/change"),
         ):
             page.goto(f"{url}{address}")
             page.screenshot(path=tmp_path / f"{name}-{language}-{width}.png", full_page=True)
