@@ -238,7 +238,7 @@ def run_worker_role(settings: HubSettings) -> int:
     preload()
     heard = {crew: SharedHeartbeat() for crew in settings.worker.crews}
     members = [
-        Member(crew.name, partial(run_crew, celery, process, crew, beat=heard_from.beat), heard_from)
+        Member(crew.name, partial(run_crew, celery, process, crew, beat=heard_from.beat), heard_from, crew.niceness)
         for crew, heard_from in heard.items()
     ]
     own = SharedHeartbeat()

@@ -1,13 +1,16 @@
 """The demonstration's physicians: they take offers, write, sign and verify through the public API.
 
-`python deploy/demo/physicians.py URL PASSWORD LOGIN… < LEFT`: standard input names Study Instance UIDs, one a line,
-that are left for a person. A stopped and restarted hub is waited for; what was held before is finished first.
+`python deploy/demo/physicians.py URL PASSWORD FILE LOGIN… < LEFT`: FILE is made once all are at work; standard input
+names Study Instance UIDs, one a line, that are left for a person. A stopped and restarted hub is waited for; what was
+held before is finished first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from hub_api import HubApi, Refused, Unreachable
@@ -28,9 +31,11 @@ OTHER_TEXT = ("图像清晰，所示结构未见明显异常。", "所示部位�
 
 def main() -> None:
     """Work until the process is told to stop."""
-    url, password, *logins = sys.argv[1:]
+    url, password, at_work, *logins = sys.argv[1:]
     left = frozenset(line.strip() for line in sys.stdin)
     physicians = [HubApi(url, login, password) for login in logins]
+    begin_work(physicians)
+    Path(at_work).touch()
     while True:
         worked = False
         for physician in physicians:
@@ -40,6 +45,13 @@ def main() -> None:
                 continue  # somebody else was quicker, or the hub is starting again: look anew
         if not worked:
             time.sleep(PAUSE_S)
+
+
+def begin_work(physicians: list[HubApi]) -> None:
+    """Log everybody in, as a shift begins before its first case."""
+    for physician in physicians:
+        with contextlib.suppress(Refused, Unreachable):  # it is tried again with the first case
+            physician.call("GET", "/held")
 
 
 def finish_held(physician: HubApi, left: frozenset[str]) -> bool:

@@ -226,8 +226,12 @@ class Demo:
                 journey.closed_at = datetime.fromisoformat(batch.closed_at[journey.study.study_uid])
         left = [] if self.options.once else batch.left
         logins = [physician["login"] for physician in self.county["physicians"]]
-        command = [sys.executable, str(HERE / "physicians.py"), self.hub_url, self._login("physicians")[1], *logins]
-        self._program("physicians", command, "".join(f"{uid}\n" for uid in left)).start()
+        at_work, password = self.data / "at_work", self._login("physicians")[1]
+        at_work.unlink(missing_ok=True)
+        command = [sys.executable, str(HERE / "physicians.py"), self.hub_url, password, str(at_work), *logins]
+        physicians = self._program("physicians", command, "".join(f"{uid}\n" for uid in left))
+        physicians.start()
+        wait_until(at_work.exists, "The physicians were not at work", 60, physicians.log)
         self.send(batch, journeys)
         self._watch(hub, journeys, lambda journey: self._awaited(batch, journey.study))
         batch.save(self.state_file)

@@ -15,11 +15,14 @@ POLL_WORKING_COUNT: Final = 40  # after about a minute the hub's workers seem to
 POLL_IDLE_MAX_S: Final = 30.0
 
 
-def poll_delay_s(polls: int) -> float:
-    """Return the seconds to the next poll after `polls` of them in vain. Pure."""
+def poll_delay_s(polls: int, waiting: int = 1) -> float:
+    """Return the seconds to the next poll after `polls` of them in vain, while so many transfers wait. Pure.
+
+    Many that wait together are asked about no more often than one: the hub that answers is the one that works for them.
+    """
     if polls > POLL_WORKING_COUNT:
         return min(POLL_WORKING_MAX_S * POLL_FACTOR ** min(polls - POLL_WORKING_COUNT, 10), POLL_IDLE_MAX_S)
-    return min(POLL_FIRST_S * POLL_FACTOR ** min(polls - 1, 20), POLL_WORKING_MAX_S)
+    return min(waiting * POLL_FIRST_S * POLL_FACTOR ** min(polls - 1, 20), POLL_WORKING_MAX_S)
 
 
 @dataclass(slots=True)
@@ -39,7 +42,7 @@ class Polls:
         """Note a poll without result; return the seconds to the next."""
         poll = self._polls.setdefault(key, _Poll(0, 0.0))
         poll.count += 1
-        delay = poll_delay_s(poll.count)
+        delay = poll_delay_s(poll.count, len(self._polls))
         poll.due_at = self._monotonic() + delay
         return delay
 

@@ -55,6 +55,7 @@ class Member:
     name: str
     work: Callable[[], int]
     heartbeat: SharedHeartbeat
+    niceness: int = 0  # above 0 it gets what the others leave of the processors
 
 
 def end_with_parent() -> None:
@@ -152,6 +153,7 @@ def _be(member: Member, parent: int) -> NoReturn:
         for number in _RESET:
             signal.signal(number, signal.SIG_DFL)
         os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which asks in its own words
+        os.nice(member.niceness)
         end_with_parent()
         if os.getppid() == parent:
             status = member.work()

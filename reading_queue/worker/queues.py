@@ -20,6 +20,7 @@ CREWS: Final[Mapping[str, tuple[str, ...]]] = {
     "large": ("large",),
     "background": ("background",),
 }
+BACKGROUND_NICENESS: Final = 10
 LARGE_TIME_LIMIT_S: Final = 1500  # 8 GiB composed and read twice at 20 MB/s; less than a broker waits
 
 
@@ -30,6 +31,11 @@ class Crew:
     name: str
     queues: tuple[str, ...]
     children: int
+
+    @property
+    def niceness(self) -> int:
+        """Return how far its processes step back (nice(2)): nobody waits for what is done in the background."""
+        return BACKGROUND_NICENESS if self.name == "background" else 0
 
 
 def wrong_queues(named: Sequence[str]) -> str:

@@ -41,3 +41,9 @@ def test_a_list_that_cannot_be_served_is_refused(named: str) -> None:
         serving(HubSettings(), named)
     with pytest.raises(ValidationError):
         WorkerSettings(queues=[one.strip() for one in named.split(",") if one.strip()])
+
+
+def test_only_the_background_steps_back_when_processors_are_scarce() -> None:
+    niceness = {crew.name: crew.niceness for crew in WorkerSettings().crews}
+    assert niceness.pop("background") > 0
+    assert set(niceness.values()) == {0}
