@@ -6,6 +6,7 @@ Nothing here connects to anything by itself: a database or broker that is down i
 from __future__ import annotations
 
 import http.client
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -319,18 +320,26 @@ def prepare(settings: HubSettings) -> None:
         hub.engine.dispose()
 
 
-def build_supervisor(settings: HubSettings, config: Path | None) -> Supervisor:
-    """Return the supervisor of the embedded servers that the settings ask for, and of all roles."""
+def build_supervisor(settings: HubSettings, config: Path | None, listening: socket.socket) -> Supervisor:
+    """Return the supervisor of the embedded servers that the settings ask for, and of all roles.
+
+    `listening` is handed to the web role at each of its starts.
+    """
     from reading_queue.embedded.role import RoleProcess
     from reading_queue.embedded.supervisor import Supervisor
+
+    def role_process(role: str) -> RoleProcess:
+        command, beat = _role_command(role, config), heartbeat(settings, role)
+        if role != "web":
+            return RoleProcess(role, command, beat)
+        descriptor = listening.fileno()
+        return RoleProcess(role, [*command, "--socket", str(descriptor)], beat, descriptors=[descriptor])
 
     return Supervisor(
         run_directory(settings.data_dir),
         servers=build_servers(settings),
         prepare=lambda: prepare(settings),
-        roles=[
-            RoleProcess(role, _role_command(role, config), heartbeat(settings, role)) for role in roles_of(settings)
-        ],
+        roles=[role_process(role) for role in roles_of(settings)],
         is_ready=lambda: is_ready(settings),
     )
 

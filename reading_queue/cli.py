@@ -26,7 +26,7 @@ from reading_queue.settings import HubSettings, load_settings, serving
 from storage.configuration import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from reading_queue.diagnosis import Finding
     from reading_queue.services.arrival.custody import CustodyLine
@@ -95,6 +95,9 @@ def serve(
     queues: Annotated[
         str, typer.Option(help="What a worker serves, as in routing,transfers; else [worker] queues says it.")
     ] = "",
+    listening: Annotated[
+        int | None, typer.Option("--socket", hidden=True, help="The listening socket that the supervisor hands over.")
+    ] = None,
 ) -> None:
     """Run the hub until Ctrl-C: the embedded servers where no others are configured, and every role."""
     from storage.open_files import allow_many_open_files
@@ -110,13 +113,13 @@ def serve(
         _serve_everything(invocation)
         return
     configure_logging(settings.log.format, settings.log.level, role=role)
-    serve_role = {
-        RoleName.WEB: _serve_web,
+    serve_role: dict[RoleName, Callable[[HubSettings], None]] = {
+        RoleName.WEB: lambda settings: _serve_web(settings, listening),
         RoleName.WORKER: _serve_worker,
         RoleName.SCHEDULER: _serve_scheduler,
         RoleName.HL7: _serve_hl7,
-    }[role]
-    serve_role(settings)
+    }
+    serve_role[role](settings)
 
 
 @app.command()
@@ -275,11 +278,12 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from reading_queue.embedded import EmbeddedServerError
     from reading_queue.errors import HubError
     from reading_queue.services.access.keys import KeyFileDamaged
+    from reading_queue.web.listening import CannotListen
     from storage.objects.protocol import ObjectStoreError
     from storage.tls import CertificateUnusable
 
     own = (Refused, HubNotRunning, EmbeddedServerError, HubError, KeyFileDamaged, SchemaOutdated, ObjectStoreError)
-    return (*own, CertificateUnusable, OperationalError)
+    return (*own, CannotListen, CertificateUnusable, OperationalError)
 
 
 def _in_words(exc: Exception) -> str:
@@ -297,26 +301,35 @@ def _hub(context: typer.Context) -> Hub:
 
 
 def _serve_everything(invocation: Invocation) -> None:
-    from reading_queue.bootstrap import build_supervisor
+    from reading_queue.bootstrap import build_supervisor, port_file
     from reading_queue.embedded.directories import owned, remove_socket_directory
     from reading_queue.embedded.signals import SignalWaiter
+    from reading_queue.web.listening import bind
 
-    data_dir = invocation.settings.data_dir
+    settings, data_dir = invocation.settings, invocation.settings.data_dir
     with owned(data_dir):
         try:
-            with SignalWaiter() as signals:
-                build_supervisor(invocation.settings, invocation.config).run(signals)
+            with (
+                SignalWaiter() as signals,
+                bind(settings.web.host, settings.web.port, port_file(settings)) as listening,
+            ):
+                build_supervisor(settings, invocation.config, listening).run(signals)
         finally:
             remove_socket_directory(data_dir)
 
 
-def _serve_web(settings: HubSettings) -> None:
+def _serve_web(settings: HubSettings, descriptor: int | None) -> None:
     import asyncio
 
     from reading_queue import bootstrap
-    from reading_queue.web.server import address_of, bind, serve
+    from reading_queue.web.listening import address_of, bind, inherit
+    from reading_queue.web.server import serve
 
-    listening = bind(settings.web.host, settings.web.port, bootstrap.port_file(settings))
+    listening = (
+        bind(settings.web.host, settings.web.port, bootstrap.port_file(settings))
+        if descriptor is None
+        else inherit(descriptor)
+    )
     hub = bootstrap.build_hub(settings, public_url=address_of(listening))
     beat = bootstrap.heartbeat(settings, RoleName.WEB).beat
     asyncio.run(serve(lambda: bootstrap.build_web(settings, hub), listening, beat))
@@ -326,7 +339,7 @@ def _serve_hl7(settings: HubSettings) -> None:
     import asyncio
 
     from reading_queue import bootstrap
-    from reading_queue.web.server import bind
+    from reading_queue.web.listening import bind
     from storage.screens.offload import Offload
 
     tls = bootstrap.build_hl7_tls(settings)

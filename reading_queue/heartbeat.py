@@ -54,6 +54,11 @@ class Listener:
         self._changed_at = time.monotonic()
         self._was_heard = False
 
+    @property
+    def was_heard(self) -> bool:
+        """Whether the role has been heard since its start, as of the last `hears_nothing`."""
+        return self._was_heard
+
     def hears_nothing(self, after_s: float) -> bool:
         """Return whether the role has not been heard for `after_s`, or too long since its start; ask often."""
         last = self._heartbeat.last()

@@ -73,7 +73,7 @@ class Demo:
         self.stopping = threading.Event()
         self.programs: list[Program] = []
         self.county = yaml.safe_load(NETWORK.read_text(encoding="utf-8"))
-        self.hub_url = f"http://127.0.0.1:{free_port(HUB_PORT)}"
+        self.hub_url = f"http://127.0.0.1:{free_port(options.port)}"
         ports = free_ports(2 * len(SITES))
         self.pacs_ports = dict(zip(SITES, ports[: len(SITES)], strict=True))
         # A scanner knows one address, also after the gateway's restart.
@@ -333,6 +333,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path(".demo"))
     parser.add_argument("--once", action="store_true", help="leave nothing unread and end by itself")
     parser.add_argument("--json", type=Path, help="also write the timeline here, for machines")
+    parser.add_argument("--port", type=int, default=HUB_PORT, help="where the hub listens if it is free (0: anywhere)")
     parser.add_argument("--started", type=float, default=time.time(), help=argparse.SUPPRESS)
     demo = Demo(parser.parse_args())
     for number in (signal.SIGINT, signal.SIGTERM):

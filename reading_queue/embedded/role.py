@@ -19,8 +19,12 @@ from reading_queue.heartbeat import Heartbeat, Listener
 class RoleProcess:
     """A role that can be started, stopped and started again."""
 
-    def __init__(self, name: str, argv: Sequence[str], heartbeat: Heartbeat) -> None:
+    def __init__(
+        self, name: str, argv: Sequence[str], heartbeat: Heartbeat, *, descriptors: Sequence[int] = ()
+    ) -> None:
+        """Take what to run; `descriptors` stay open in it, under the same numbers."""
         self.name = name
+        self._descriptors = tuple(descriptors)
         self._listener = Listener(heartbeat)
         self._argv = list(argv)
         self._process: subprocess.Popen[bytes] | None = None
@@ -35,12 +39,20 @@ class RoleProcess:
         self.kill()
         self._listener.begin()
         self._process = subprocess.Popen(
-            [*dying_with_parent(signal.SIGTERM), *self._argv], stdin=subprocess.DEVNULL, process_group=0
+            [*dying_with_parent(signal.SIGTERM), *self._argv],
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+            pass_fds=self._descriptors,
         )
 
     def poll(self) -> int | None:
         """Return the exit status, or None while it runs or was never started."""
         return None if self._process is None else self._process.poll()
+
+    @property
+    def was_heard(self) -> bool:
+        """Whether it has been heard since its start, as of the last `is_silent`."""
+        return self._listener.was_heard
 
     def is_silent(self, after_s: float) -> bool:
         """Return whether it runs and has not been heard for `after_s`."""

@@ -153,10 +153,14 @@ class Supervisor:
         if again:
             self._ready = False
             self._ready_path.unlink(missing_ok=True)
-        if not self._ready and self._is_ready():
+        if not self._ready and self._web_is_heard() and self._is_ready():
             self._ready = True
             _write(self._ready_path, "ready\n")
             _log.info("hub_ready")
+
+    def _web_is_heard(self) -> bool:
+        """Return whether somebody answers on the socket, which takes connections all the while."""
+        return all(role.was_heard for role in self._roles if role.name == "web")
 
     def _tell(self, children: Sequence[_Child]) -> None:
         told = [

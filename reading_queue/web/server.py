@@ -1,53 +1,27 @@
-"""The web role's server: a bound port that others can find, and an end that keeps nobody waiting.
-
-Volatile. The port file survives so that a restart with port 0 comes back on the port that gateways know.
+"""The web role's server on a socket that listens already: alive as long as its loop turns, and an end that keeps nobody
+waiting. Volatile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gc
 import signal
 import socket
-import threading
-import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final
 
 import structlog
 from aiohttp import web
 
 from reading_queue.heartbeat import BEAT_EVERY_S
+from reading_queue.web.listening import BACKLOG, address_of
 
 SHUTDOWN_S: Final = 2.0  # for requests that are still being answered
-BACKLOG: Final = 512
 GARBAGE_OBJECTS: Final = 20_000  # made and not freed before the collector looks for what only holds itself
-PORT_MAX: Final = 65535
-OLD_PORT_S: Final = 3.0
-OLD_PORT_POLL_S: Final = 0.05
 
 _log = structlog.get_logger(__name__)
-
-
-def bind(host: str, port: int, port_file: Path) -> socket.socket:
-    """Return a listening socket and write its port to `port_file`; port 0 prefers the port of last time."""
-    listening = _bind_as_last_time(host, port_file) if port == 0 else None
-    if listening is None:
-        listening = _bind(host, port)
-    port_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = port_file.with_name(port_file.name + ".new")
-    fresh.write_text(f"{listening.getsockname()[1]}\n")
-    fresh.replace(port_file)
-    return listening
-
-
-def address_of(listening: socket.socket) -> str:
-    """Return the http address of a listening socket."""
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def serve(
@@ -80,29 +54,3 @@ def _keep_what_is_loaded() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS)
-
-
-def _bind_as_last_time(host: str, port_file: Path) -> socket.socket | None:
-    """Return a socket on the port of last time; a process that is just giving it up is waited for."""
-    try:
-        port = int(port_file.read_text())
-    except (OSError, ValueError):  # there was no last time
-        return None
-    if not 0 < port <= PORT_MAX:
-        return None
-    deadline = time.monotonic() + OLD_PORT_S
-    pause = threading.Event()
-    while time.monotonic() < deadline:
-        try:
-            return _bind(host, port)
-        except OSError as exc:
-            if exc.errno != errno.EADDRINUSE:
-                break
-        pause.wait(OLD_PORT_POLL_S)
-    _log.warning("web_port_changes", port=port)
-    return None
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=BACKLOG)

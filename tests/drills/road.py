@@ -48,7 +48,8 @@ class Drill:
         """Run the demonstration to its end with kills under way, then check what it left."""
         started = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(ROOT / "deploy/demo/run.py"), "--once", "--data", str(self.folder)]
+        demonstration = str(ROOT / "deploy/demo/run.py")
+        command = [sys.executable, demonstration, "--once", "--port", "0", "--data", str(self.folder)]
         with (self.folder / "drill.log").open("wb") as log:
             demo = subprocess.Popen(
                 [*command, "--json", str(self.folder / "timeline.json")],

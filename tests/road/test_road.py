@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.road, pytest.mark.timeout(420)]
 
 
 def demonstrate(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "deploy/demo/run.py"), "--once", "--data", str(folder)]
+    command = [sys.executable, str(ROOT / "deploy/demo/run.py"), "--once", "--port", "0", "--data", str(folder)]
     command += ["--json", str(folder / "timeline.json")]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
 
