@@ -19,6 +19,28 @@ CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL"
 HANDSHAKE_S_MAX: Final = 5.0
 EXPIRES_SOON: Final = timedelta(days=30)
 
+_SLOW: Final = "it did not finish the TLS handshake in time"
+_BROKEN_OFF: Final = "it broke off the TLS handshake; perhaps it does not speak TLS"
+_UNKNOWN: Final = "the TLS handshake failed"
+# What OpenSSL calls it, the most particular first.
+_TROUBLES: Final = (
+    ("PEER_DID_NOT_RETURN", "it showed no certificate"),
+    ("CERTIFICATE_REQUIRED", "it asks for a certificate of ours"),
+    ("UNKNOWN_CA", "it does not trust our certificate"),
+    ("HAS EXPIRED", "its certificate has expired"),
+    ("NOT YET VALID", "its certificate is not valid yet"),
+    ("CERTIFICATE_EXPIRED", "it says that our certificate has expired"),
+    ("HOSTNAME MISMATCH", "its certificate bears another name"),
+    ("IP ADDRESS MISMATCH", "its certificate bears another name"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not signed by the configured CA"),
+    ("UNSUPPORTED_PROTOCOL", "it speaks only TLS below 1.2"),
+    ("PROTOCOL_VERSION", "it speaks only TLS below 1.2"),
+    ("NO_SHARED_CIPHER", "it has no cipher in common with us"),
+    ("WRONG_VERSION_NUMBER", "it does not speak TLS"),
+    ("HTTP_REQUEST", "it speaks HTTP"),
+)
+HANDSHAKE_WORDS: Final = frozenset({_SLOW, _BROKEN_OFF, _UNKNOWN, *(words for _, words in _TROUBLES)})
+
 
 class CertificateUnusable(Exception):
     """A certificate, key or CA file cannot be used; the message says why in words."""
@@ -121,28 +143,13 @@ def find_expiry(credentials: Credentials) -> datetime:
 
 
 def explain_handshake(problem: OSError) -> str:
-    """Return in words why a TLS handshake failed. Pure."""
+    """Return in words why a TLS handshake failed, one of `HANDSHAKE_WORDS`. Pure."""
     if isinstance(problem, TimeoutError):
-        return "it did not finish the TLS handshake in time"
+        return _SLOW
     if isinstance(problem, ConnectionError | ssl.SSLEOFError):
-        return "it broke off the TLS handshake; perhaps it does not speak TLS"
+        return _BROKEN_OFF
     text = str(problem).upper()
-    known = (
-        ("PEER_DID_NOT_RETURN", "it showed no certificate"),
-        ("CERTIFICATE_REQUIRED", "it asks for a certificate of ours"),
-        ("UNKNOWN_CA", "it does not trust our certificate"),
-        ("HAS EXPIRED", "its certificate has expired"),
-        ("CERTIFICATE_EXPIRED", "it says that our certificate has expired"),
-        ("HOSTNAME MISMATCH", "its certificate bears another name"),
-        ("IP ADDRESS MISMATCH", "its certificate bears another name"),
-        ("CERTIFICATE_VERIFY_FAILED", "its certificate is not signed by the configured CA"),
-        ("UNSUPPORTED_PROTOCOL", "it speaks only TLS below 1.2"),
-        ("PROTOCOL_VERSION", "it speaks only TLS below 1.2"),
-        ("NO_SHARED_CIPHER", "it has no cipher in common with us"),
-        ("WRONG_VERSION_NUMBER", "it does not speak TLS"),
-        ("HTTP_REQUEST", "it speaks HTTP"),
-    )
-    return next((words for mark, words in known if mark in text), "the TLS handshake failed")
+    return next((words for mark, words in _TROUBLES if mark in text), _UNKNOWN)
 
 
 def _fit_out(context: ssl.SSLContext, credentials: Credentials) -> None:

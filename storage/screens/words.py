@@ -61,7 +61,8 @@ class Words:
     def in_words(self, text: str) -> str:
         """Return what was written down in English in the language of this request; what nobody translated stays.
 
-        A key of the catalogue may hold `*` for what differs: `wording.* cannot be reached: *`.
+        A key of the catalogue may hold `*` for what differs: `wording.* cannot be reached: *`. What stands there is
+        looked up by its own text too.
         """
         words = self.catalogue(_language.get())
         exact = words.get(WORDING + text)
@@ -70,7 +71,7 @@ class Words:
         for pattern, key in self._find_patterns(_language.get()):
             match = pattern.fullmatch(text)
             if match is not None:
-                return words[key].format(*match.groups())
+                return words[key].format(*(words.get(WORDING + part, part) for part in match.groups()))
         return text
 
     def translate(self, key: str, **values: object) -> str:

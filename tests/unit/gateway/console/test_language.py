@@ -13,15 +13,18 @@ import pytest
 from gateway.console import language, order_forms
 from gateway.console.attention import Matter
 from gateway.console.road import Progress, Stage
+from gateway.his_orders.listener import CORRECT_THE_HIS
 from gateway.peers import EVERYTHING, Call, Load, Peer, PeerTable, Permission, Rejection, Rules, admit, remedy_for
 from gateway.scp import admission, server
 from gateway.scp.c_store_status import C_STORE_FAILURES, DISK_FULL, UNEXPECTED
 from gateway.scp.services import DicomService
+from gateway.scp.transport import NO_TLS
 from storage.contract import national_id, orders
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from storage.screens import order_form
 from storage.screens.words import DEFAULT_LANGUAGE, use_language
+from storage.tls import HANDSHAKE_WORDS
 
 TEMPLATES = Path(language.__file__).parent / "templates"
 KEYS = re.compile(r"""\bt\(\s*["']([a-z_.]+)["']\s*[,)]""")
@@ -87,6 +90,15 @@ def test_both_languages_have_the_same_words_with_the_same_places():
 def test_every_word_of_a_template_is_there():
     used = {key for path in TEMPLATES.glob("*.html") for key in KEYS.findall(path.read_text(encoding="utf-8"))}
     assert used - language.catalogue("zh").keys() == set()
+
+
+@pytest.mark.parametrize("before", ["A connection for orders was refused: ", "A connection to the TLS port failed: "])
+def test_every_trouble_of_a_tls_handshake_is_told_in_chinese(chinese: None, before: str):
+    for words in HANDSHAKE_WORDS:
+        told = language.in_words(before + words)
+        assert not re.search("[a-z]{3}", told), told
+    for remedy in (NO_TLS, CORRECT_THE_HIS):
+        assert re.search(r"[\u4e00-\u9fff]{4}", language.in_words(remedy))
 
 
 def test_every_code_that_a_screen_shows_has_a_word():
