@@ -1,4 +1,4 @@
-"""Who is told of workitems over UPS-RS, and what has happened to workitems of late."""
+"""Who is told of workitems over UPS-RS, what has happened to them of late, and what their performers said."""
 
 from __future__ import annotations
 
@@ -61,3 +61,16 @@ class WorkitemSubscription(Base):
     )
     is_subscribed: Mapped[bool]
     deletion_lock: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class WorkitemProgress(Base):
+    """What a performer said of a reading task over UPS-RS."""
+
+    __tablename__ = "workitem_progress"
+
+    reading_task_id: Mapped[str] = mapped_column(ForeignKey("reading_tasks.reading_task_id"), primary_key=True)
+    percent: Mapped[str] = mapped_column(server_default="")  # (0074,1004) as said
+    description: Mapped[str] = mapped_column(server_default="")  # (0074,1006)
+    performed: Mapped[dict[str, Any]] = mapped_column(server_default="{}")  # (0074,1216), its one item
+    reason: Mapped[str] = mapped_column(server_default="")  # a code of CID 9303, for when it is cancelled
+    changed_at: Mapped[datetime]

@@ -220,19 +220,6 @@ class ReadingTask(Base):
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 -- SQLAlchemy declares it so
 
 
-class WorkitemProgress(Base):
-    """What a performer said of a reading task over UPS-RS."""
-
-    __tablename__ = "workitem_progress"
-
-    reading_task_id: Mapped[str] = mapped_column(ForeignKey("reading_tasks.reading_task_id"), primary_key=True)
-    percent: Mapped[str] = mapped_column(server_default="")  # (0074,1004) as said
-    description: Mapped[str] = mapped_column(server_default="")  # (0074,1006)
-    performed: Mapped[dict[str, Any]] = mapped_column(server_default="{}")  # (0074,1216), its one item
-    reason: Mapped[str] = mapped_column(server_default="")  # a code of CID 9303, for when it is cancelled
-    changed_at: Mapped[datetime]
-
-
 class Offer(Base):
     """A reading task shown to one physician."""
 
@@ -247,6 +234,7 @@ class Offer(Base):
     reading_task_id: Mapped[str] = mapped_column(ForeignKey("reading_tasks.reading_task_id"))
     physician_id: Mapped[str] = mapped_column(ForeignKey("physicians.physician_id"))
     agreement_id: Mapped[str] = mapped_column(ForeignKey("agreements.agreement_id"))
+    agreement_version: Mapped[int | None]  # under which of its versions
     state: Mapped[str]  # open, claimed, declined, expired, withdrawn
     offered_at: Mapped[datetime]
     expires_at: Mapped[datetime]

@@ -5,7 +5,7 @@ The row in `agreements` holds the present terms, which routing reads each time; 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -40,6 +40,14 @@ def agreements_as_of(session: Session, moment: datetime) -> list[AgreementVersio
         or_(AgreementVersion.replaced_at.is_(None), AgreementVersion.replaced_at > moment),
     )
     return list(session.scalars(recorded.order_by(AgreementVersion.agreement_id)))
+
+
+def present_versions(session: Session, agreement_ids: Collection[str]) -> dict[str, int]:
+    """Return the number of the version that counts now, by agreement."""
+    present = select(AgreementVersion.agreement_id, AgreementVersion.number).where(
+        AgreementVersion.agreement_id.in_(agreement_ids), AgreementVersion.replaced_at.is_(None)
+    )
+    return dict(session.execute(present).all())
 
 
 def record_agreement(

@@ -28,6 +28,7 @@ from reading_queue.services.cases.casework import (
 from reading_queue.services.cases.holds import parse_words
 from reading_queue.services.cases.information_requests import end_question
 from reading_queue.services.hub import Hub
+from reading_queue.services.network.agreements import present_versions
 from reading_queue.services.reading.claims import (
     ReadingTaskView,
     extend_lease,
@@ -70,7 +71,8 @@ def take_over(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str) -> Re
         end_question(session, case, now)
         move_case(case, CaseEvent.TAKE_OVER, Actor.LEAD)
         taken = replace_task(session, case, task, Actor.LEAD, DiscontinuationReason.RESOURCE_PREEMPTED, now)
-        hold_directly(session, hub, taken, physician_id, agreement_id, now, Actor.LEAD, why={"took_over": True})
+        agreed = (agreement_id, present_versions(session, [agreement_id]).get(agreement_id))
+        hold_directly(session, hub, taken, physician_id, agreed, now, Actor.LEAD, why={"took_over": True})
         about = {"reading_task_id": task.reading_task_id, "replacement_id": taken.reading_task_id}
         key = f"{Hop.TAKEN_OVER}:{task.reading_task_id}"
         record_custody(session, case, Hop.TAKEN_OVER, key, now, actor=viewer.account_id, detail=about)
@@ -97,12 +99,15 @@ def hold_directly(
     hub: Hub,
     task: ReadingTask,
     physician_id: str,
-    agreement_id: str,
+    agreed: tuple[str, int | None],
     now: datetime,
     actor: Actor,
     why: dict[str, object],
 ) -> None:
-    """Put a scheduled task into a physician's hands without asking anybody; the offer that is written says why."""
+    """Put a scheduled task into a physician's hands without asking anybody; the offer that is written says why.
+
+    `agreed`: the agreement under which it is, and its version.
+    """
     move_task(task, ReadingTaskEvent.CLAIM, actor, now)
     task.holder_id = physician_id
     task.transaction_uid = new_uid()
@@ -113,7 +118,8 @@ def hold_directly(
             offer_id=new_id(),
             reading_task_id=task.reading_task_id,
             physician_id=physician_id,
-            agreement_id=agreement_id,
+            agreement_id=agreed[0],
+            agreement_version=agreed[1],
             state="claimed",
             offered_at=now,
             expires_at=now,

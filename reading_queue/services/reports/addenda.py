@@ -75,8 +75,8 @@ def open_addendum(hub: Hub, viewer: Viewer, case_id: str, kind: AmendmentKind, r
         require_undisputed(session, case_id)
         move_case(case, CaseEvent.AMEND, actor)
         task = _open(session, case, report, kind, words, now, viewer.account_id)
-        agreement_id = _agreement_of(session, report, physician_id)
-        hold_directly(session, hub, task, physician_id, agreement_id, now, actor, why={"amends": report.report_id})
+        agreed = _agreement_of(session, report, physician_id)
+        hold_directly(session, hub, task, physician_id, agreed, now, actor, why={"amends": report.report_id})
         audit(session, now, PATIENT_RECORD, "U", viewer.account_id, case, event="amendment_opened", kind=kind.value)
         return view_task(task)
 
@@ -88,12 +88,14 @@ def open_for_late_images(session: Session, hub: Hub, case: Case, now: datetime) 
     case.images_unacknowledged = True
     task = _open(session, case, report, AmendmentKind.APPENDED, LATE_IMAGES, now, None)
     author_id = session.get_one(Submission, report.submission_id).author_id
+    agreement_id, agreement_version = _agreement_of(session, report, author_id)
     session.add(
         Offer(
             offer_id=new_id(),
             reading_task_id=task.reading_task_id,
             physician_id=author_id,
-            agreement_id=_agreement_of(session, report, author_id),
+            agreement_id=agreement_id,
+            agreement_version=agreement_version,
             state="open",
             offered_at=now,
             expires_at=now + timedelta(seconds=hub.policy.offer_ttl_s),
@@ -199,13 +201,14 @@ def amending_actor(session: Session, physician_id: str, report: Report) -> Actor
     raise MayNotAmend
 
 
-def _agreement_of(session: Session, report: Report, physician_id: str) -> str:
-    """Return the agreement under which the report was read: by this physician if they were asked, else by anybody."""
+def _agreement_of(session: Session, report: Report, physician_id: str) -> tuple[str, int | None]:
+    """Return the agreement, and its version, under which this physician read the report, else anybody."""
     asked = (
-        select(Offer.agreement_id)
+        select(Offer.agreement_id, Offer.agreement_version)
         .join(ReadingTask, ReadingTask.reading_task_id == Offer.reading_task_id)
         .where(ReadingTask.case_id == report.case_id)
         .order_by((Offer.physician_id == physician_id).desc(), Offer.offered_at.desc())
         .limit(1)
     )
-    return session.scalars(asked).one()
+    agreement_id, agreement_version = session.execute(asked).one()
+    return agreement_id, agreement_version

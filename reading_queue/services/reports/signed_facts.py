@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Account, Agreement, Case, CaseStudy, Offer, Organisation, Physician
+from reading_queue.db.network_tables import AgreementVersion
+from reading_queue.db.tables import Account, Case, CaseStudy, Offer, Organisation, Physician
 from reading_queue.domain.report import PatientIdentity, ReportedStudy, Signatory
 from reading_queue.errors import WrongState
 from storage.catalogue.patient_facts import facts_of
@@ -33,7 +34,10 @@ def load_signatory(session: Session, physician_id: str, reading_task_id: str) ->
 def _hospital_of(session: Session, physician: Physician, reading_task_id: str) -> str:
     """Return the hospital under whose agreement the task was given to a physician of several; else their own."""
     if physician.also_at:
-        given = select(Agreement.assisting_organisation_id).join(Offer, Offer.agreement_id == Agreement.agreement_id)
+        of_its_day = (AgreementVersion.agreement_id == Offer.agreement_id) & (
+            AgreementVersion.number == Offer.agreement_version
+        )
+        given = select(AgreementVersion.assisting_organisation_id).join(Offer, of_its_day)
         given = given.where(Offer.reading_task_id == reading_task_id, Offer.physician_id == physician.physician_id)
         hospital = session.scalar(given)
         if hospital in physician.also_at:

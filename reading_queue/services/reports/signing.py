@@ -371,8 +371,8 @@ def _signature(session: Session, hub: Hub, role: str, physician_id: str, data: b
 
 def _offer_to_author(session: Session, hub: Hub, task: ReadingTask, submission: Submission, now: datetime) -> None:
     """Show the replacement to the author alone, under the agreement of the first reading."""
-    agreement_id = session.scalars(
-        select(Offer.agreement_id).where(
+    agreement_id, agreement_version = session.execute(
+        select(Offer.agreement_id, Offer.agreement_version).where(
             Offer.reading_task_id == submission.reading_task_id, Offer.physician_id == submission.author_id
         )
     ).one()
@@ -382,6 +382,7 @@ def _offer_to_author(session: Session, hub: Hub, task: ReadingTask, submission: 
             reading_task_id=task.reading_task_id,
             physician_id=submission.author_id,
             agreement_id=agreement_id,
+            agreement_version=agreement_version,
             state="open",
             offered_at=now,
             expires_at=now + timedelta(seconds=hub.policy.offer_ttl_s),

@@ -12,7 +12,8 @@ from typing import Final
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Agreement, Case, CaseStudy, Offer, Physician, ReadingTask, RoutingDecision
+from reading_queue.db.network_tables import AgreementVersion
+from reading_queue.db.tables import Case, CaseStudy, Offer, Physician, ReadingTask, RoutingDecision
 from reading_queue.domain.lateness import Spent, spans_of
 from reading_queue.domain.routing import REASONS, Phase, rank
 from reading_queue.domain.transitions import ROUTABLE, CaseState, ReadingTaskState
@@ -73,6 +74,9 @@ class Lateness:
     let_pass: int  # offers that ran out unanswered
     given_back: int  # claims that ended without their work
     nobody: int  # how often nobody could be asked
+    agreement_id: str | None  # under which it is read, or was first offered
+    agreement_version: int | None  # of that day; later ones change nothing for it
+    limit_min: int | None  # as that version says for the lane; None: the hub's own limit counts
 
 
 def why_not_me(hub: Hub, viewer: Viewer, number: str) -> tuple[WhyNot, ...]:
@@ -128,6 +132,7 @@ def why_late(hub: Hub, viewer: Viewer, case_id: str) -> Lateness:
         hops = _count_hops(session, case_id)
         name = session.scalars(select(site_name(viewer.language)).where(Site.site_id == case.site_id)).one()
         study_uid = session.scalars(select(CaseStudy.study_uid).where(CaseStudy.case_id == case_id).limit(1)).one()
+        agreed = _find_agreed(session, case)
         return Lateness(
             case_id=case_id,
             site_id=case.site_id,
@@ -144,18 +149,44 @@ def why_late(hub: Hub, viewer: Viewer, case_id: str) -> Lateness:
             let_pass=offers.get("expired", 0),
             given_back=hops.get("released", 0),
             nobody=hops.get("unroutable", 0),
+            agreement_id=agreed.agreement_id if agreed is not None else None,
+            agreement_version=agreed.number if agreed is not None else None,
+            limit_min=agreed.time_limits_min.get(case.lane) if agreed is not None else None,
         )
 
 
-def _is_read_by(session: Session, case: Case, physician: Physician, now: datetime) -> bool:
-    today = load_local_date(session, case.site_id, now)
-    agreed = select(Agreement.agreement_id).where(
-        Agreement.requesting_organisation_id.in_(load_lineage(session, case.organisation_id)),
-        Agreement.assisting_organisation_id.in_((physician.organisation_id, *physician.also_at)),
-        Agreement.valid_from <= today,
-        Agreement.valid_until >= today,
+def _find_agreed(session: Session, case: Case) -> AgreementVersion | None:
+    """Return the terms under which the case is first read, as they were then: by who took it, else who was asked."""
+    of_its_day = (AgreementVersion.agreement_id == Offer.agreement_id) & (
+        AgreementVersion.number == Offer.agreement_version
     )
-    return session.scalar(agreed.limit(1)) is not None
+    asked = (
+        select(AgreementVersion)
+        .join(Offer, of_its_day)
+        .join(ReadingTask, ReadingTask.reading_task_id == Offer.reading_task_id)
+        .where(ReadingTask.case_id == case.case_id, ReadingTask.phase == Phase.INTERPRETATION)
+        .order_by((Offer.state == "claimed").desc(), Offer.offered_at, Offer.offer_id)
+    )
+    return session.scalars(asked.limit(1)).one_or_none()
+
+
+def _is_read_by(session: Session, case: Case, physician: Physician, now: datetime) -> bool:
+    """Return whether the physician's hospitals read for the site by what is agreed now, or was on the case's day."""
+    hospitals = (physician.organisation_id, *physician.also_at)
+    lineage = load_lineage(session, case.organisation_id)
+    for moment in (now, case.created_at):
+        day = load_local_date(session, case.site_id, moment)
+        agreed = select(AgreementVersion.agreement_id).where(
+            AgreementVersion.requesting_organisation_id.in_(lineage),
+            AgreementVersion.assisting_organisation_id.in_(hospitals),
+            AgreementVersion.recorded_at <= moment,
+            or_(AgreementVersion.replaced_at.is_(None), AgreementVersion.replaced_at > moment),
+            AgreementVersion.valid_from <= day,
+            AgreementVersion.valid_until >= day,
+        )
+        if session.scalar(agreed.limit(1)) is not None:
+            return True
+    return False
 
 
 def _explain(

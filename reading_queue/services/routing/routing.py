@@ -15,7 +15,6 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.network_tables import AgreementVersion
 from reading_queue.db.tables import Account, Agreement, Case, Offer, Physician, ReadingTask, RoutingDecision
 from reading_queue.domain.escalation import Escalation, stages_widened
 from reading_queue.domain.routing import (
@@ -38,6 +37,7 @@ from reading_queue.services.cases.casework import (
     record_custody,
 )
 from reading_queue.services.hub import Hub
+from reading_queue.services.network.agreements import present_versions
 from reading_queue.services.patients.identity_doubts import is_held
 from reading_queue.services.routing.escalating import clock_of, end_escalations, raise_escalation
 from reading_queue.services.routing.routing_facts import RoutingFacts, SharedFacts, load_facts
@@ -160,7 +160,8 @@ def give_offer(
 ) -> None:
     """Show the task to one physician, again where an earlier offer of it has ended."""
     earlier = _load_offers(session, task).get(candidate.physician_id)
-    _give_offer(session, hub, task, earlier, candidate, now, why)
+    version = present_versions(session, [candidate.agreement_id]).get(candidate.agreement_id)
+    _give_offer(session, hub, task, earlier, (candidate, version), now, why)
 
 
 def _give_offer(
@@ -168,14 +169,15 @@ def _give_offer(
     hub: Hub,
     task: ReadingTask,
     earlier: Offer | None,
-    candidate: Candidate,
+    chosen: tuple[Candidate, int | None],
     now: datetime,
     why: Mapping[str, Any],
 ) -> None:
+    candidate, agreement_version = chosen
     offer = earlier or Offer(
         offer_id=new_id(), reading_task_id=task.reading_task_id, physician_id=candidate.physician_id
     )
-    offer.agreement_id = candidate.agreement_id
+    offer.agreement_id, offer.agreement_version = candidate.agreement_id, agreement_version
     offer.state = "open"
     offer.offered_at = now
     offer.expires_at = now + timedelta(seconds=hub.policy.offer_ttl_s)
@@ -197,10 +199,12 @@ def _offer(
 ) -> None:
     ranking = run.ranking
     decision = _keep_decision(session, task, candidates, run, now)
+    versions: Mapping[str, int] = decision.inputs["agreement_versions"]
     places = {one.physician_id: place for place, one in enumerate(ranking.candidates, start=1)}
     for candidate in candidates:
         why = {**candidate.why(), "place": places[candidate.physician_id], "of": len(ranking.candidates)}
-        _give_offer(session, hub, task, run.offers.get(candidate.physician_id), candidate, now, why)
+        chosen = (candidate, versions.get(candidate.agreement_id))
+        _give_offer(session, hub, task, run.offers.get(candidate.physician_id), chosen, now, why)
     move_case(case, CaseEvent.OFFER, Actor.SYSTEM)
     case.unroutable_reason = None
     end_escalations(session, case.case_id, frozenset({Escalation.NOBODY}), now)
@@ -268,9 +272,6 @@ def _keep_decision(
     """Keep what explains this run: whom it offered, the counts by reason, and what it looked at."""
     facts, ranking = run.facts, run.ranking
     agreement_ids = sorted(agreement.agreement_id for agreement in facts.agreements)
-    present = select(AgreementVersion.agreement_id, AgreementVersion.number).where(
-        AgreementVersion.agreement_id.in_(agreement_ids), AgreementVersion.replaced_at.is_(None)
-    )
     decision = RoutingDecision(
         reading_task_id=task.reading_task_id,
         decided_at=now,
@@ -284,7 +285,7 @@ def _keep_decision(
             "organisation_ids": list(facts.case.organisation_ids),
             "local_date": facts.case.local_date.isoformat(),
             "agreement_ids": agreement_ids,
-            "agreement_versions": dict(session.execute(present).all()),
+            "agreement_versions": present_versions(session, agreement_ids),
             "physicians_considered": len(facts.physicians),
             "task_version": task.version,
         },

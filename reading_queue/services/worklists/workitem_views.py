@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, exists, func, or_, select, true
 from sqlalchemy.orm import Session
 
+from reading_queue.db.subscription_tables import WorkitemProgress
 from reading_queue.db.tables import (
     Account,
     Case,
@@ -25,7 +26,6 @@ from reading_queue.db.tables import (
     Physician,
     ReadingTask,
     Report,
-    WorkitemProgress,
 )
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseState, ReadingTaskState

@@ -15,7 +15,8 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import CaseEvidence, ReadingTask, WorkitemProgress
+from reading_queue.db.subscription_tables import WorkitemProgress
+from reading_queue.db.tables import CaseEvidence, ReadingTask
 from reading_queue.domain.discontinuation import REASONS_ZH, DiscontinuationReason
 from reading_queue.domain.report import ReportText
 from reading_queue.domain.roles import Role

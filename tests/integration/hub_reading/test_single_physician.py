@@ -94,12 +94,12 @@ def test_an_attending_physician_signs_a_plain_film_alone_where_that_is_agreed(wo
     content = ReportContent.from_json(report.content)
     assert content.author == content.verifier
     assert content.single_physician is not None
-    assert (content.single_physician.agreement_id, content.single_physician.agreement_version) == (AGREEMENT, 1)
+    assert (content.single_physician.agreement_id, content.single_physician.agreement_version) == (AGREEMENT, 2)
     assert content.single_physician.declared_at == hub.clock()
     assert content.format == "counterpart-report/5"
     assert content.submission_sha256 == submission.content_sha256
     for said in (line.detail, trail.detail):
-        assert (said["single_physician"], said["agreement_id"], said["agreement_version"]) == (True, AGREEMENT, 1)
+        assert (said["single_physician"], said["agreement_id"], said["agreement_version"]) == (True, AGREEMENT, 2)
     assert trail.account_id == wang.account_id
     assert reading.sign_alone(hub, wang, task_id, TEXT, declared=True) == report_id  # after a lost answer
 
@@ -250,5 +250,5 @@ def test_each_change_of_the_permission_is_a_version_of_the_agreement(world: Worl
     with hub.transaction() as session:
         now = agreements.agreements_as_of(session, hub.clock())
         trail = session.scalars(select(AuditEvent).where(AuditEvent.object_kind == "agreement")).all()
-    assert [(one.number, one.single_physician) for one in now] == [(2, False)]
+    assert [(one.number, one.single_physician) for one in now] == [(3, False)]
     assert "single_physician" in trail[-1].detail["changed"]

@@ -10,7 +10,6 @@ from sqlalchemy import delete, select
 from reading_queue.db.network_tables import DutyPeriod
 from reading_queue.db.tables import (
     Account,
-    Agreement,
     Case,
     Offer,
     Organisation,
@@ -22,6 +21,7 @@ from reading_queue.domain.roles import Role, Title
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases import cases
 from reading_queue.services.hub import Hub
+from reading_queue.services.network.agreements import record_agreement
 from reading_queue.services.reading import reading
 from reading_queue.services.routing import routing
 from storage.catalogue.tables import Grant, GrantedPack, Patient, Study, Transfer
@@ -82,22 +82,21 @@ class World:
         return self
 
     def add_agreement(self, agreement_id: str, *, requesting: str, assisting: str, stage: int) -> None:
+        terms = {
+            "requesting_organisation_id": requesting,
+            "assisting_organisation_id": assisting,
+            "modalities": [],
+            "body_regions": [],
+            "services": ["interpretation", "verification"],
+            "stage": stage,
+            "time_limits_min": {"routine": 600, "urgent": 90},
+            "valid_from": date(2020, 1, 1),
+            "valid_until": date(2030, 1, 1),
+            "cases_per_day_max": {},
+            "single_physician": False,
+        }
         with self.hub.transaction() as session:
-            session.add(
-                Agreement(
-                    agreement_id=agreement_id,
-                    requesting_organisation_id=requesting,
-                    assisting_organisation_id=assisting,
-                    modalities=[],
-                    body_regions=[],
-                    services=["interpretation", "verification"],
-                    stage=stage,
-                    time_limits_min={"routine": 600, "urgent": 90},
-                    valid_from=date(2020, 1, 1),
-                    valid_until=date(2030, 1, 1),
-                    recorded_at=self.hub.clock(),
-                )
-            )
+            record_agreement(session, agreement_id, terms, self.hub.clock())
 
     def add_physician(
         self,
@@ -212,6 +211,7 @@ class World:
                     reading_task_id=reading_task_id,
                     physician_id=viewer.physician_id,
                     agreement_id="agreement-city",
+                    agreement_version=1,
                     state="open",
                     offered_at=now,
                     expires_at=now + timedelta(hours=1),

@@ -10,7 +10,8 @@ import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import select
 
-from reading_queue.db.tables import Case, ReadingTask, Report, Submission, WorkitemProgress
+from reading_queue.db.subscription_tables import WorkitemProgress
+from reading_queue.db.tables import Case, ReadingTask, Report, Submission
 from reading_queue.domain.report import SubmissionContent
 from storage.ledger.tables import AuditEvent
 from tests.integration.dicomweb.county import County
