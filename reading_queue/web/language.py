@@ -9,14 +9,16 @@ from typing import Final
 from aiohttp import web
 
 from reading_queue.web.keys import find_viewer
+from storage.hl7.wording import ORDER_MESSAGE_WORDS
 from storage.screens.words import DEFAULT_LANGUAGE, LANGUAGE_COOKIE, Words, current_language, use_language
 
 LOCALES: Final = Path(__file__).parent / "locales"
-WORDS: Final = Words(LOCALES)
+WORDS: Final = Words(LOCALES, ORDER_MESSAGE_WORDS)
 
 catalogue = WORDS.catalogue
 translate = WORDS.translate
 translate_or = WORDS.translate_or
+in_words = WORDS.in_words
 
 
 def fault_in_words(code: str, params: Mapping[str, str], otherwise: str) -> str:

@@ -14,7 +14,7 @@ import jinja2
 from aiohttp import web
 
 from reading_queue.web.keys import SESSION, TEMPLATES, find_viewer
-from reading_queue.web.language import WORDS, fault_in_words, translate, translate_or
+from reading_queue.web.language import WORDS, fault_in_words, in_words, translate, translate_or
 from reading_queue.web.parsing import SCREEN_ZONE
 from storage.dicom.person_name import display_name
 from storage.screens.static_files import StaticFiles
@@ -42,6 +42,7 @@ def build_templates() -> jinja2.Environment:
         clock=clock,
         span=WORDS.span,
         age_at=WORDS.age_at,
+        in_words=in_words,
         person_name=person_name,
     )
     templates.globals.update(

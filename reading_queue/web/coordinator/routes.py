@@ -13,6 +13,7 @@ from reading_queue.web.coordinator import (
     keeping,
     links,
     network,
+    order_messages,
     orders,
     people,
     presence,
@@ -24,6 +25,7 @@ CANDIDATES = "/cases/{case_id}/candidates"
 NETWORK, ORGANISATION = "/network", "/network/organisations/{code}"
 AGREEMENT, PHYSICIAN = "/network/agreements/{agreement_id}", "/network/physicians/{physician_id}"
 DEAD_JOB = "/jobs/{dead_job_id}"
+MESSAGES, MESSAGE = "/order-messages", "/order-messages/{message_id}"
 STUDY = "/studies/{site_id}/{study_uid}"
 
 ROUTES = (
@@ -38,6 +40,10 @@ ROUTES = (
     web.post("/physicians/{physician_id}/back", for_roles(presence.come_back, *BOTH), name="coordinator.come_back"),
     web.get("/orders", for_roles(orders.lists, *BOTH), name="coordinator.orders"),
     web.post("/orders/{order_id}/match", for_roles(orders.match, *BOTH), name="coordinator.match_order"),
+    web.get(MESSAGES, for_roles(order_messages.show_list, *BOTH), name="coordinator.order_messages"),
+    web.get(MESSAGE, for_roles(order_messages.show, *BOTH), name="coordinator.order_message"),
+    web.post(f"{MESSAGE}/retry", for_roles(order_messages.retry, *BOTH), name="coordinator.retry_order_message"),
+    web.post(f"{MESSAGE}/dismiss", for_roles(order_messages.dismiss, *BOTH), name="coordinator.dismiss_order_message"),
     web.get(NETWORK, for_roles(network.show_network, *BOTH), name="coordinator.network"),
     web.post(NETWORK, for_roles(network.add_organisation, *BOTH), name="coordinator.add_organisation"),
     web.get(ORGANISATION, for_roles(network.show_organisation, *BOTH), name="coordinator.organisation"),

@@ -7,6 +7,7 @@ from aiohttp import web
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases import attention, statistics
 from reading_queue.services.network import presence
+from reading_queue.services.order_messages import desk as order_messages
 from reading_queue.services.patients import link_desk
 from reading_queue.services.routing import escalating, green_channels
 from reading_queue.web.keys import HUB, in_thread
@@ -29,6 +30,7 @@ async def overview(request: web.Request, viewer: Viewer) -> web.StreamResponse:
         escalations=await in_thread(request, escalating.list_escalations, hub, viewer),
         absences=await in_thread(request, presence.list_absences, hub, viewer),
         suggested_links=await in_thread(request, link_desk.count_suggested, hub, viewer),
+        open_messages=await in_thread(request, order_messages.count_open, hub, viewer),
         queues=await in_thread(request, statistics.queue_health, hub, viewer),
         now=hub.clock(),
     )

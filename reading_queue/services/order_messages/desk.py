@@ -1,0 +1,203 @@
+"""Order messages as coordinators and administrators see them: what was refused and why, tried again, dismissed.
+
+Durable: what somebody did about a message, with its line in the audit trail, in one transaction. Nothing here removes a
+message. It names the patient only to who asks for one message, which is audited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, func, literal_column, or_, select, true
+from sqlalchemy.orm import Session, defer
+
+from reading_queue.db.message_tables import NEEDS_SOMEBODY, OrderMessage
+from reading_queue.db.tables import Account
+from reading_queue.domain.roles import Role
+from reading_queue.errors import NotFound, WrongState
+from reading_queue.services.access.visibility import Viewer, require, visible_sites
+from reading_queue.services.holdings.retention import checked_reason
+from reading_queue.services.hub import Hub
+from reading_queue.services.local_words import site_name
+from reading_queue.services.order_messages.intake import decide_again
+from reading_queue.services.order_messages.sealing import MessageSealed, unseal
+from reading_queue.services.orders.order_entry import ORDER_RECORD
+from reading_queue.services.worklists.desk_events import tell
+from storage.hl7.acknowledging import read_message
+from storage.hl7.faults import MessageRejected
+from storage.ledger.tables import AuditEvent, Site
+
+SHOWN_MAX: Final = 200
+_OPEN_FIRST: Final[ColumnElement[Any]] = literal_column(f"({NEEDS_SOMEBODY.text}) DESC")
+OVERSIGHT: Final = (Role.COORDINATOR, Role.ADMINISTRATOR)
+
+
+class MessageUnopenable(WrongState):
+    """This message was kept under another key file, or was altered: have it sent again."""
+
+    code = "message_unopenable"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderMessages:
+    """Messages without their content, those that need somebody first, then the newest; and who did what, by account."""
+
+    rows: tuple[OrderMessage, ...]
+    site_names: dict[str, str]
+    people: dict[str, str]
+    open_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMessage:
+    """One message, segment by segment."""
+
+    row: OrderMessage
+    site_name: str
+    lines: tuple[str, ...]
+
+
+def list_messages(hub: Hub, viewer: Viewer, *, only_open: bool = True) -> OrderMessages:
+    """Return the messages of the viewer's sites, at most SHOWN_MAX; those alone that need somebody, unless told."""
+    require(viewer, *OVERSIGHT)
+    with hub.transaction() as session:
+        theirs = _theirs(session, viewer, hub.clock())
+        found = select(OrderMessage).options(defer(OrderMessage.content), defer(OrderMessage.answer))
+        found = found.where(theirs, NEEDS_SOMEBODY if only_open else true())
+        ordered = found.order_by(_OPEN_FIRST, OrderMessage.message_id.desc())
+        rows = tuple(session.scalars(ordered.limit(SHOWN_MAX)))
+        return OrderMessages(
+            rows=rows,
+            site_names=_site_names(session, viewer, {row.site_id for row in rows}),
+            people=_people(session, rows),
+            open_count=_count_open(session, theirs),
+        )
+
+
+def count_open(hub: Hub, viewer: Viewer) -> int:
+    """Return how many messages of the viewer's sites wait for somebody."""
+    require(viewer, *OVERSIGHT)
+    with hub.transaction() as session:
+        return _count_open(session, _theirs(session, viewer, hub.clock()))
+
+
+def show_message(hub: Hub, viewer: Viewer, message_id: int) -> ShownMessage:
+    """Return one message as it came, which is audited. Raises NotFound, MessageUnopenable."""
+    require(viewer, *OVERSIGHT)
+    now = hub.clock()
+    with hub.transaction() as session:
+        row = _get(session, viewer, message_id, now)
+        _audit(session, now, viewer, row, "R", "shown")
+        names = _site_names(session, viewer, {row.site_id})
+        sender = hub.order_senders.get(row.sender_name)
+        character_set = sender.character_set if sender is not None else "UNICODE UTF-8"
+        try:
+            content = unseal(hub.keys, row.content, row.digest)
+        except MessageSealed as exc:
+            raise MessageUnopenable from exc
+    return ShownMessage(row, names.get(row.site_id, row.site_id), _lines_of(content, character_set))
+
+
+def retry(hub: Hub, viewer: Viewer, message_id: int) -> bool:
+    """Try a message again that was not taken, as hub and settings are now; return whether it was taken.
+
+    Raises:
+        NotFound: there is no such message of a site of the viewer.
+        WrongState: it was taken, or settled. MessageUnopenable: nobody can read it here.
+    """
+    require(viewer, *OVERSIGHT)
+    now = hub.clock()
+    with hub.transaction() as session:
+        row = _get_open(session, viewer, message_id, now)
+        if row.state == "taken":
+            raise WrongState("this message was taken: what was left out is mended in its order")
+        try:
+            decide_again(session, hub, row, viewer)
+        except MessageSealed as exc:
+            raise MessageUnopenable from exc
+        _audit(session, now, viewer, row, "E", "retried", code=row.code)
+        return row.state == "taken"
+
+
+def dismiss(hub: Hub, viewer: Viewer, message_id: int, reason: str) -> None:
+    """Say that nothing has to be done about a message any more, and why; it is kept.
+
+    Raises:
+        NotFound, WrongState: as of `retry`.
+        Invalid: the reason says nothing, or too much.
+    """
+    require(viewer, *OVERSIGHT)
+    why, now = checked_reason(reason), hub.clock()
+    with hub.transaction() as session:
+        row = _get_open(session, viewer, message_id, now)
+        row.settled_at, row.settled_by, row.note = now, viewer.account_id, why
+        _audit(session, now, viewer, row, "U", "dismissed")
+        tell(session, "order", row.site_id)
+
+
+def _theirs(session: Session, viewer: Viewer, now: datetime) -> ColumnElement[bool]:
+    """Return whose messages the viewer sees; those of a site that is not in the network are an administrator's."""
+    seen = OrderMessage.site_id.in_(visible_sites(session, viewer, now))
+    if viewer.role is not Role.ADMINISTRATOR:
+        return seen
+    return or_(seen, OrderMessage.site_id.not_in(select(Site.site_id)))
+
+
+def _count_open(session: Session, theirs: ColumnElement[bool]) -> int:
+    counted = select(func.count()).select_from(OrderMessage).where(theirs, NEEDS_SOMEBODY)
+    return session.scalar(counted) or 0
+
+
+def _get(session: Session, viewer: Viewer, message_id: int, now: datetime, *, locked: bool = False) -> OrderMessage:
+    found = select(OrderMessage).where(OrderMessage.message_id == message_id, _theirs(session, viewer, now))
+    row = session.scalars(found.with_for_update() if locked else found).one_or_none()
+    if row is None:
+        raise NotFound("there is no such message, or you may not see it")
+    return row
+
+
+def _get_open(session: Session, viewer: Viewer, message_id: int, now: datetime) -> OrderMessage:
+    row = _get(session, viewer, message_id, now, locked=True)
+    if not row.needs_somebody:
+        raise WrongState("nothing has to be done about this message any more")
+    return row
+
+
+def _site_names(session: Session, viewer: Viewer, site_ids: set[str]) -> dict[str, str]:
+    named = select(Site.site_id, site_name(viewer.language)).where(Site.site_id.in_(site_ids))
+    return {row[0]: row[1] for row in session.execute(named)}
+
+
+def _people(session: Session, rows: Sequence[OrderMessage]) -> dict[str, str]:
+    ids = {one for row in rows for one in (row.decided_by, row.settled_by) if one is not None}
+    named = select(Account.account_id, Account.display_name).where(Account.account_id.in_(ids))
+    return {row[0]: row[1] for row in session.execute(named)}
+
+
+def _lines_of(content: bytes, character_set: str) -> tuple[str, ...]:
+    try:
+        message = read_message(content, character_set)
+    except MessageRejected:
+        text = content.decode("ascii", "backslashreplace").replace("\x00", "\\x00")
+        return tuple(text.replace("\r", "\n").splitlines())
+    return tuple(message.delimiters[0].join(fields) for fields in message.segments)
+
+
+def _audit(
+    session: Session, now: datetime, viewer: Viewer, row: OrderMessage, action: str, act: str, **detail: str
+) -> None:
+    session.add(
+        AuditEvent(
+            at=now,
+            event_code=ORDER_RECORD,
+            action=action,
+            account_id=viewer.account_id,
+            object_kind="order_message",
+            object_id=str(row.message_id),
+            site_id=row.site_id,
+            detail={"act": act, **detail},
+        )
+    )
