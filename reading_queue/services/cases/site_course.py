@@ -6,8 +6,10 @@ Acts may come again after a lost answer and then change nothing. A site learns o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Final
+from enum import StrEnum
+from typing import Final, Protocol, TypeVar
 
 import structlog
 from sqlalchemy import and_, or_, select
@@ -69,11 +71,33 @@ def accept_acts(hub: Hub, gateway: GatewayIdentity, batch: SiteActs) -> SiteActs
     Raises:
         Unavailable: a part of the hub cannot be reached; send all of it again.
     """
+    return do_each(batch.acts, lambda act: _do(hub, gateway, act))
+
+
+class _Act(Protocol):
+    @property
+    def act_id(self) -> str:
+        """The act's own id, by which it is known when it comes again."""
+
+    @property
+    def kind(self) -> StrEnum:
+        """What is done."""
+
+
+ActT = TypeVar("ActT", bound=_Act)
+
+
+def do_each(acts: Iterable[ActT], do: Callable[[ActT], None]) -> SiteActsAnswer:
+    """Do each act in its order; one that is refused is told with the reason and holds up no other.
+
+    Raises:
+        Unavailable: a part of the hub cannot be reached; nothing is known of this act and those after it.
+    """
     done: list[str] = []
     refused: list[SiteActRefusal] = []
-    for act in batch.acts:
+    for act in acts:
         try:
-            _do(hub, gateway, act)
+            do(act)
         except Unavailable:
             raise
         except HubError as exc:

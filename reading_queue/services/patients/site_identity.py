@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from typing import Final
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.identity_tables import IdentityConflict
 from reading_queue.db.tables import Case, ClinicOrder
 from reading_queue.domain.identity import may_wait
-from reading_queue.errors import HubError, NotFound, Unavailable
+from reading_queue.errors import NotFound
 from reading_queue.services.access.gateway_auth import GatewayIdentity
-from reading_queue.services.cases.site_course import load_actor
+from reading_queue.services.cases.site_course import do_each, load_actor
 from reading_queue.services.hub import Hub
 from reading_queue.services.patients.identity_doubts import OVER
 from reading_queue.services.patients.identity_settling import (
@@ -30,7 +29,7 @@ from reading_queue.services.patients.identity_settling import (
 from reading_queue.services.patients.identity_views import mask
 from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
-from storage.contract.course import SiteActRefusal, SiteActsAnswer
+from storage.contract.course import SiteActsAnswer
 from storage.contract.identifiers import Sha256Hex, Uid
 from storage.contract.identity_doubts import (
     DOUBTS_PER_ANSWER_MAX,
@@ -46,8 +45,6 @@ from storage.contract.orders import Order
 NAME_CHARACTERS_MAX: Final = 400  # of PersonTold
 NUMBER_CHARACTERS_MAX: Final = 64
 SEX_CHARACTERS_MAX: Final = 16
-
-log = structlog.get_logger(__name__)
 
 
 def doubts_for_site(hub: Hub, site_id: str) -> IdentityDoubtsAnswer:
@@ -78,19 +75,7 @@ def accept_settlements(hub: Hub, gateway: GatewayIdentity, batch: IdentitySettle
     Raises:
         Unavailable: a part of the hub cannot be reached; send all of it again.
     """
-    done: list[str] = []
-    refused: list[SiteActRefusal] = []
-    for one in batch.settlements:
-        try:
-            _settle(hub, gateway, one)
-        except Unavailable:
-            raise
-        except HubError as exc:
-            log.info("identity_settlement_refused", act_id=one.act_id, kind=one.kind.value, code=exc.code)
-            refused.append(SiteActRefusal(act_id=one.act_id, code=exc.code, reason=exc.detail))
-        else:
-            done.append(one.act_id)
-    return SiteActsAnswer(done=tuple(done), refused=tuple(refused))
+    return do_each(batch.settlements, lambda one: _settle(hub, gateway, one))
 
 
 def _settle(hub: Hub, gateway: GatewayIdentity, act: IdentitySettlement) -> None:
