@@ -20,6 +20,7 @@ from gateway.hub.course import CourseSync
 from gateway.hub.identity_doubts import IdentitySync
 from gateway.hub.news import HubNews
 from gateway.hub.orders import OrderSync
+from gateway.hub.preliminaries import PreliminarySync
 from gateway.hub.reach import Reach
 from gateway.journal.controls import held_studies
 from gateway.journal.database import Journal
@@ -109,9 +110,21 @@ class HubLink:
             Loop("orders", OrderSync(journal, self._client, retry_delay_max_s=self._retry_s).step),
             Loop("courses", CourseSync(journal, self._client, retry_delay_max_s=self._retry_s).step),
             Loop("identity-doubts", IdentitySync(journal, self._client, retry_delay_max_s=self._retry_s).step),
+            self._build_preliminaries(),
             Loop("hub-news", self._build_news(spool).step),
             *self._build_priors(expect),
         ]
+
+    def _build_preliminaries(self) -> Loop:
+        sync = PreliminarySync(
+            self._journal,
+            self._client,
+            long_poll_s=self._settings.hub.long_poll_s,
+            retry_delay_max_s=self._retry_s,
+            clock=self._clock,
+            on_new=self._custody.wake,
+        )
+        return Loop("preliminaries", sync.step)
 
     def _build_news(self, spool: Spool) -> HubNews:
         give_again = GivingAgain(self._journal, spool).give

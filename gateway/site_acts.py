@@ -11,6 +11,7 @@ from typing import Final
 from gateway.journal.actions import record_action
 from gateway.journal.course import acts_of, add_act, find_course
 from gateway.journal.database import Journal
+from gateway.journal.preliminaries import find_preliminary
 from gateway.operations import Asker, NotPossible
 from storage.contract.course import WORDS_CHARACTERS_MAX, CaseCourse, SiteAct, SiteActKind
 from storage.contract.identifiers import Uid, new_id
@@ -18,6 +19,8 @@ from storage.contract.identifiers import Uid, new_id
 NO_WORDS: Final = "Say in a few words what the reader has to know."
 TOO_LONG: Final = "The text is too long; shorten it."
 NOT_ASKED: Final = "The reader waits for no answer any more."
+NOT_PRELIMINARY: Final = "This preliminary report does not stand any more; look at the study again."
+SEEN_ALREADY: Final = "Somebody here has acknowledged this preliminary report already."
 NOT_RETURNED: Final = "This study was not sent back."
 WAITS_ALREADY: Final = "What was asked before is on its way to the hub; wait for what becomes of it."
 
@@ -45,6 +48,16 @@ def resubmit_study(journal: Journal, asker: Asker, study_uid: Uid, words: str) -
     if course is None or not course.returned_code:
         raise NotPossible(NOT_RETURNED)
     _add(journal, asker, study_uid, SiteActKind.RESUBMIT, words)
+
+
+def acknowledge_preliminary(journal: Journal, asker: Asker, study_uid: Uid, submission_id: str, words: str) -> None:
+    """Say that the preliminary report was seen here; the words say who was told of it. The first one counts."""
+    row = find_preliminary(journal, study_uid)
+    if row is None or row.report.submission_id != submission_id or row.ended_at is not None:
+        raise NotPossible(NOT_PRELIMINARY)
+    if row.told is not None:
+        raise NotPossible(SEEN_ALREADY)
+    _add(journal, asker, study_uid, SiteActKind.ACKNOWLEDGE, words, submission_id)
 
 
 def _add(journal: Journal, asker: Asker, study_uid: Uid, kind: SiteActKind, words: str, request_id: str = "") -> None:

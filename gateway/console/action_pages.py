@@ -39,6 +39,9 @@ CASE_OPERATIONS: Final[dict[str, Callable[[Form], StudyOperation]]] = {
     ),
     "withdraw": lambda form: partial(site_acts.withdraw_study, words=field(form, "words")),
     "resubmit": lambda form: partial(site_acts.resubmit_study, words=field(form, "words")),
+    "acknowledge": lambda form: partial(
+        site_acts.acknowledge_preliminary, submission_id=field(form, "submission_id"), words=field(form, "words")
+    ),
     "identity": lambda form: partial(settle_identity, **_settlement(form)),
 }
 
@@ -46,7 +49,7 @@ CASE_OPERATIONS: Final[dict[str, Callable[[Form], StudyOperation]]] = {
 async def act_on_study(request: web.Request) -> web.StreamResponse:
     """Do what the address names with the study: pause, resume, cancel, requeue, complete, lane.
 
-    Or with its case at the hub: answer, withdraw, resubmit, identity.
+    Or with its case at the hub: answer, withdraw, resubmit, acknowledge, identity.
     """
     verb, study_uid = request.match_info["verb"], study_of(request)
     form: Form = await request.post()

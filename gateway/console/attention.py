@@ -23,6 +23,7 @@ from gateway.journal.identity_doubts import SettlementRow, list_unsettled, refus
 from gateway.journal.line import read_line
 from gateway.journal.order_messages import list_messages
 from gateway.journal.orders import refused_orders
+from gateway.journal.preliminaries import list_preliminaries, list_taken_back
 from gateway.journal.priors import TOLD_AFTER, list_problems
 from gateway.journal.quarantine import SETTLED, list_quarantine
 from gateway.journal.reader_cases import list_problems as list_claimed_problems
@@ -77,6 +78,7 @@ def list_matters(
         *([Matter("claimed_nowhere", None)] if reads_nowhere else []),
         *_health(journal, spool, contact, now, disk_floor_bytes, accounts_offline),
         *_void(journal),
+        *_preliminary(journal),
         *_asked(journal),
         *_doubted(journal),
         *_stuck_transfers(journal),
@@ -99,6 +101,30 @@ def _asked(journal: Journal) -> list[Matter]:
     return [
         Matter("reader_asks" if one.course.question is not None else "study_returned", one.since, one.study_uid)
         for one in list_waiting(journal, ROWS_MAX)
+    ]
+
+
+def _preliminary(journal: Journal) -> list[Matter]:
+    """Return the preliminary reports of emergencies that nobody here has seen, and those that were taken back."""
+    new = [row for row in list_preliminaries(journal, ROWS_MAX) if row.waits]
+    back = [
+        row
+        for row in list_taken_back(journal, ROWS_MAX)
+        if not journal.read(
+            "SELECT 1 FROM actions WHERE verb = ? AND subject = ?", (SETTLED, f"back-{row.report.submission_id}")
+        )
+    ]
+    return [
+        *(Matter("preliminary_came", row.fetched_at, row.report.study_uids[0]) for row in new),
+        *(
+            Matter(
+                "preliminary_taken_back",
+                row.ended_at,
+                row.report.study_uids[0],
+                settles=f"back-{row.report.submission_id}",
+            )
+            for row in back
+        ),
     ]
 
 

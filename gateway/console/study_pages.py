@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Final
 from urllib.parse import urlencode
@@ -18,17 +19,20 @@ from gateway.console.road import STEPS, Progress, Stage
 from gateway.console.studies import (
     SEARCH_CHARACTERS_MAX,
     StudyFilter,
+    StudyLine,
     count_today,
     find_study,
     list_studies,
 )
 from gateway.console.study_view import load_study
 from gateway.journal.actions import record_action
+from gateway.journal.preliminaries import PreliminaryRow, list_preliminaries
 from storage.contract.lanes import Lane
 from storage.contract.national_id import IdentityKind
 from storage.screens.requests import is_refresh, redirect
 
 LIST = "/studies"
+PRELIMINARIES_MAX: Final = 100
 # At the hub, and no report of it is signed.
 MAY_WITHDRAW: Final = frozenset(
     {
@@ -84,6 +88,11 @@ async def study(request: web.Request) -> web.StreamResponse:
     )
 
 
+def _load_unseen(desk: Desk, rows: Sequence[PreliminaryRow]) -> list[tuple[PreliminaryRow, StudyLine | None]]:
+    """Return the preliminary reports that nobody here has acknowledged, each with the study that names its patient."""
+    return [(row, find_study(desk.journal, row.report.study_uids[0])) for row in rows if row.waits]
+
+
 def _note_look(desk: Desk, account_id: str, study_uid: str) -> None:
     with desk.journal.transaction() as connection:
         record_action(connection, desk.clock(), account_id, "study_viewed", study_uid)
@@ -111,11 +120,14 @@ def _address(wanted: StudyFilter, before: str | None = None) -> str:
 
 async def _list(request: web.Request, wanted: StudyFilter, before: str) -> web.Response:
     desk, zone = request.config_dict[DESK], screen_zone(request)
+    standing = await in_thread(request, list_preliminaries, desk.journal, PRELIMINARIES_MAX)
     listed = await in_thread(request, list_studies, desk.journal, wanted, desk.clock(), zone, before)
     return page(
         request,
         "_studies.html" if is_refresh(request) else "studies.html",
         listed=listed,
+        early={uid for row in standing for uid in row.report.study_uids},
+        unseen=await in_thread(request, _load_unseen, desk, standing),
         green=await in_thread(request, list_green_orders, desk.journal, desk.clock()),
         counts=await in_thread(request, count_today, desk.journal, desk.clock(), zone),
         wanted=wanted,

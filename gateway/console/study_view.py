@@ -16,7 +16,8 @@ from gateway.journal.database import Journal, from_text
 from gateway.journal.hub_news import hub_events_of
 from gateway.journal.identity_doubts import SettlementRow, doubts_of, settlements_of
 from gateway.journal.orders import OrderRow, find_for_study, find_order
-from storage.contract.course import CaseCourse
+from gateway.journal.preliminaries import PreliminaryRow, find_preliminary
+from storage.contract.course import CaseCourse, SiteActKind
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Uid
 from storage.contract.identity_doubts import IdentityDoubt
@@ -63,6 +64,8 @@ class StudyView:
     images_kept: int  # the rest has left this gateway after its keep period
     course: CaseCourse | None  # what its case waits for, as the hub last said
     acts: tuple[ActRow, ...]  # what people here did about it, newest first
+    preliminary: PreliminaryRow | None  # of an emergency, until its report is here
+    told_by: str  # the name of who has said that they have seen it
     doubts: tuple[IdentityDoubt, ...]  # whose it is, as the hub last said, newest first
     settlements: tuple[SettlementRow, ...]  # how people here settled such doubts, newest first
     settled_by: str  # the name of who made the newest
@@ -71,7 +74,7 @@ class StudyView:
     @property
     def is_acting(self) -> bool:
         """Return whether something that was done here is still on its way to the hub."""
-        return any(row.state == "due" for row in self.acts)
+        return any(row.state == "due" and row.act.kind is not SiteActKind.ACKNOWLEDGE for row in self.acts)
 
     @property
     def settling(self) -> frozenset[str]:
@@ -91,6 +94,7 @@ def load_study(journal: Journal, line: StudyLine) -> StudyView:
         "SELECT * FROM quarantine WHERE study_uid = ? ORDER BY at DESC LIMIT ?", (study_uid, QUARANTINED_MAX)
     )
     ledger = _ledger(journal, study_uid)
+    early = find_preliminary(journal, study_uid)
     order = find_for_study(journal, Uid(study_uid))
     return StudyView(
         ledger=ledger,
@@ -102,7 +106,9 @@ def load_study(journal: Journal, line: StudyLine) -> StudyView:
         order_differs=_differences(ledger, order),
         images_kept=kept,
         course=find_course(journal, study_uid),
-        acts=tuple(acts_of(journal, study_uid)),
+        acts=tuple(row for row in acts_of(journal, study_uid) if row.act.kind is not SiteActKind.ACKNOWLEDGE),
+        preliminary=early,
+        told_by=names_of(journal).get(early.told.account_id, "") if early is not None and early.told else "",
         doubts=doubts,
         settlements=settlements,
         settled_by=names_of(journal).get(settlements[0].act.account_id, "") if settlements else "",

@@ -25,6 +25,7 @@ from gateway.hub.reach import Reach
 from storage.contract.course import CoursesAnswer, SiteActs, SiteActsAnswer
 from storage.contract.identity_doubts import IdentityDoubtsAnswer, IdentitySettlements
 from storage.contract.manifest import Manifest, WireModel
+from storage.contract.preliminary import PreliminariesAnswer
 from storage.contract.priors import PriorOutcome, PriorRequestPage
 from storage.contract.signing import RequestSigner, sign_request
 from storage.contract.wire import (
@@ -214,6 +215,12 @@ class HubClient:
         """Hand over how people at the clinic settled such doubts, in order."""
         answer = self._exchange("POST", "/gateway/v1/identity-settlements", _to_json(batch))
         return parse_answer(SiteActsAnswer, answer.body)
+
+    def fetch_preliminaries(self, known: str, wait_s: int) -> PreliminariesAnswer:
+        """Return the site's preliminary reports; the hub waits up to `wait_s` while `known` is their version."""
+        target = f"/gateway/v1/preliminary-reports?known={quote(known, safe='')}&wait_s={wait_s}"
+        answer = self._exchange("GET", target, read_timeout_s=self._read_timeout_s + wait_s)
+        return parse_answer(PreliminariesAnswer, answer.body)
 
     def fetch_events(self, since: datetime | None) -> HubEventsAnswer:
         """Return the hub's own events about the site's studies since a time of the hub's clock."""

@@ -61,7 +61,8 @@ def list_waiting(journal: Journal, limit: int) -> list[WaitingStudy]:
     """Return the studies that wait for somebody here and for which nobody here has done anything yet."""
     rows = journal.read(
         "SELECT * FROM case_courses c WHERE NOT EXISTS"
-        " (SELECT 1 FROM site_acts a WHERE a.study_uid = c.study_uid AND a.state = 'due') LIMIT ?",
+        " (SELECT 1 FROM site_acts a WHERE a.study_uid = c.study_uid AND a.state = 'due'"
+        "  AND json_extract(a.content, '$.kind') <> 'acknowledge') LIMIT ?",
         (limit,),
     )
     waiting = [WaitingStudy(row["study_uid"], CaseCourse.model_validate_json(row["content"])) for row in rows]

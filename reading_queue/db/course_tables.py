@@ -87,3 +87,15 @@ class Voiding(Base):
     ended_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))
     is_void: Mapped[bool] = mapped_column(server_default="false")
     refusal: Mapped[str] = mapped_column(server_default="")
+
+
+class PreliminaryAcknowledgement(Base):
+    """The site's first word that it has seen a preliminary report, and who was told there."""
+
+    __tablename__ = "preliminary_acknowledgements"
+
+    submission_id: Mapped[str] = mapped_column(ForeignKey("submissions.submission_id"), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.account_id"))
+    told: Mapped[str]
+    at: Mapped[datetime]  # by the site's own clock
+    received_at: Mapped[datetime]

@@ -56,6 +56,7 @@ class SiteActKind(StrEnum):
     ANSWER = "answer"  # what the reader asked
     WITHDRAW = "withdraw"  # at once while nobody reads it, else the reader is asked
     RESUBMIT = "resubmit"  # have it read as it is, with what was missing in words
+    ACKNOWLEDGE = "acknowledge"  # the preliminary report `request_id` was seen; the words say who was told of it
 
 
 class SiteAct(WireModel):
@@ -64,7 +65,7 @@ class SiteAct(WireModel):
     act_id: str = Field(pattern=r"^[0-9a-f]{8,64}$")
     kind: SiteActKind
     study_uid: UidField
-    request_id: str = Field(default="", max_length=64)  # of ANSWER
+    request_id: str = Field(default="", max_length=64)  # of ANSWER, and of ACKNOWLEDGE the submission's
     words: str = Field(min_length=1, max_length=WORDS_CHARACTERS_MAX)
     account_id: str = Field(max_length=64)
     at: AwareDatetime

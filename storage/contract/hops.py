@@ -39,6 +39,8 @@ class Hop(StrEnum):
     LATE_IMAGES = "late_images"
     RELEASED = "released"  # a claim was given back or its lease ran out
     DECLINED = "declined"
+    PRELIMINARY_FETCHED = "preliminary_fetched"  # gateway: what an emergency's author has signed is at the clinic
+    PRELIMINARY_ACKNOWLEDGED = "preliminary_acknowledged"  # hub: somebody there has seen it and told the clinician
     RETURNED_TO_AUTHOR = "returned_to_author"
     TAKEN_OVER = "taken_over"  # a senior colleague has the case now
     ASSIGNED = "assigned"  # a coordinator chose who is offered the case

@@ -22,6 +22,7 @@
 | POST /gateway/v1/site-acts | SiteActs | SiteActsAnswer |
 | GET  /gateway/v1/identity-doubts | | IdentityDoubtsAnswer (storage.contract.identity_doubts) |
 | POST /gateway/v1/identity-settlements | IdentitySettlements | SiteActsAnswer |
+| GET  /gateway/v1/preliminary-reports?known=VERSION&wait_s=S | | PreliminariesAnswer (storage.contract.preliminary) |
 | GET  /gateway/v1/reader/cases | | ReaderCases (these four are for gateways of role reader) |
 | GET  /gateway/v1/reader/tasks/{id}/packs/{pack id} | | the bytes |
 | POST /gateway/v1/reader/tasks/{id}/receipts | ReaderReceipt | 204 |

@@ -25,6 +25,7 @@ from gateway.journal.schema import (
     order_messages,
     orders,
     parts,
+    preliminaries,
     priors,
     quarantine,
     query,
@@ -64,6 +65,7 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
     (order_messages.STATEMENTS,),
     (identity_doubts.STATEMENTS,),
     (message_corrections.STATEMENTS,),
+    (preliminaries.STATEMENTS,),
 )
 SCHEMA_VERSION: Final = len(VERSIONS)
 

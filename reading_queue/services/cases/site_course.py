@@ -25,6 +25,7 @@ from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases import holds, site_returns, withdrawals
 from reading_queue.services.cases.casework import find_case_of, study_uids
 from reading_queue.services.hub import Hub
+from reading_queue.services.reports import site_preliminaries
 from storage.contract.course import (
     COURSES_PER_ANSWER_MAX,
     CaseCourse,
@@ -117,6 +118,8 @@ def _do(hub: Hub, gateway: GatewayIdentity, act: SiteAct) -> None:
         if act.kind is SiteActKind.ANSWER:
             _require_request(session, act.request_id, case_id)
     match act.kind:
+        case SiteActKind.ACKNOWLEDGE:
+            site_preliminaries.acknowledge(hub, viewer, act.request_id, act.words, act.at)
         case SiteActKind.ANSWER:
             holds.answer_site_request(hub, viewer, act.request_id, act.words)
         case SiteActKind.WITHDRAW:

@@ -6,14 +6,15 @@ Where the second physician gave the text back, it is shown no more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Case, Submission
+from reading_queue.db.course_tables import PreliminaryAcknowledgement
+from reading_queue.db.tables import Account, Case, Submission
 from reading_queue.domain.report import ReportText, SubmissionContent
 from reading_queue.domain.transitions import CaseState
 from storage.contract.lanes import Lane
@@ -27,9 +28,13 @@ WAITS_FOR_SECOND: Final = frozenset({CaseState.PENDING_REVIEW, CaseState.REVIEWI
 class PreliminaryView:
     """What the author of an emergency's report has signed, and when."""
 
+    submission_id: str
     text: ReportText
     author: Signatory
     submitted_at: datetime
+    seen_by: str = ""  # the name of who has said at the site that they have seen it
+    seen_at: datetime | None = None
+    told: str = ""  # whom they have told
 
 
 def find_preliminary(session: Session, case: Case) -> PreliminaryView | None:
@@ -41,4 +46,10 @@ def find_preliminary(session: Session, case: Case) -> PreliminaryView | None:
     if row is None:
         return None
     content = SubmissionContent.from_json(row.content)
-    return PreliminaryView(content.text(), content.author, row.submitted_at)
+    seen = session.execute(
+        select(PreliminaryAcknowledgement, Account.display_name)
+        .join(Account, Account.account_id == PreliminaryAcknowledgement.account_id)
+        .where(PreliminaryAcknowledgement.submission_id == row.submission_id)
+    ).one_or_none()
+    view = PreliminaryView(row.submission_id, content.text(), content.author, row.submitted_at)
+    return view if seen is None else replace(view, seen_by=seen[1], seen_at=seen[0].at, told=seen[0].told)

@@ -55,6 +55,7 @@ from reading_queue.services.reading.consults import require_none_open
 from reading_queue.services.reading.drafts import write_draft
 from reading_queue.services.reports.addenda import find_open_addendum, get_newest_report, get_open_addendum
 from reading_queue.services.reports.signed_facts import load_signatory, load_subject
+from reading_queue.services.reports.site_preliminaries import tell_site
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 from storage.contract.lanes import Lane
@@ -414,6 +415,7 @@ def record_step(
 ) -> None:
     """Write the step into ledger and audit trail; `more` holds codes and numbers only."""
     detail = {"id": about_id, **more}
+    tell_site(session, case)
     record_custody(session, case, hop, f"{hop}:{about_id}", now, actor=viewer.account_id, detail=detail)
     audit(session, now, PATIENT_RECORD, "U", viewer.account_id, case, event=hop.value, **detail)
     log.info("report_step_taken", hop=hop.value, case_id=case.case_id, id=about_id)

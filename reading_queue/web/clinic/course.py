@@ -13,6 +13,7 @@ from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases import clinic, holds, joining, separating, site_returns, withdrawals
 from reading_queue.services.patients import identity_settling
 from reading_queue.services.patients.identity_settling import PersonOfOrder
+from reading_queue.services.reports import site_preliminaries
 from reading_queue.web.clinic.views import show_study
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import Form, field, word_of
@@ -38,6 +39,13 @@ async def resubmit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Have a case that was sent back read again."""
     words = field(await request.post(), "words")
     return await _act(request, viewer, "resubmitted", site_returns.resubmit, request.match_info["case_id"], words)
+
+
+async def acknowledge(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Say that the preliminary report was seen, and who was told."""
+    form = await request.post()
+    what = field(form, "submission_id"), field(form, "words")
+    return await _act(request, viewer, "acknowledged", site_preliminaries.acknowledge, *what)
 
 
 async def identity(request: web.Request, viewer: Viewer) -> web.StreamResponse:

@@ -17,6 +17,7 @@ ROUTES = (
     web.post("/cases/{case_id}/answer", for_roles(course.answer, *WITH_SITES), name="clinic.answer"),
     web.post("/cases/{case_id}/withdraw", for_roles(course.withdraw, *WITH_SITES), name="clinic.withdraw"),
     web.post("/cases/{case_id}/resubmit", for_roles(course.resubmit, *WITH_SITES), name="clinic.resubmit"),
+    web.post("/cases/{case_id}/acknowledge", for_roles(course.acknowledge, *WITH_SITES), name="clinic.acknowledge"),
     web.post("/cases/{case_id}/identity", for_roles(course.identity, *WITH_SITES), name="clinic.identity"),
     web.post("/cases/{case_id}/join", for_roles(course.join, *WITH_SITES), name="clinic.join"),
     web.post("/cases/{case_id}/separate", for_roles(course.separate, *WITH_SITES), name="clinic.separate"),

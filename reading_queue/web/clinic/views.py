@@ -23,7 +23,9 @@ from storage.contract.national_id import IdentityKind
 from storage.screens.requests import is_refresh, redirect
 
 ROWS: Final = 50
-DONE: Final = frozenset({"answered", "withdrawn", "resubmitted", "void", "identity", "joined", "separated"})
+DONE: Final = frozenset(
+    {"acknowledged", "answered", "withdrawn", "resubmitted", "void", "identity", "joined", "separated"}
+)
 LIST: Final = "/clinic/"
 
 

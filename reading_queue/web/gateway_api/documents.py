@@ -31,7 +31,7 @@ async def page(request: web.Request) -> web.Response:
     deadline = asyncio.get_running_loop().time() + wait_s
     with request.app[WAKEUPS].subscribed(DOCUMENTS_CHANNEL, request[GATEWAY].site_id) as woken:
         found = await _find(request, after)
-        while not found and await _wait(request.app, woken, deadline):
+        while not found and await wait_for_news(request.app, woken, deadline):
             found = await _find(request, after)
     answer = DocumentPage(documents=found)
     return web.Response(body=answer.model_dump_json(), content_type="application/json")
@@ -55,7 +55,7 @@ async def _find(request: web.Request, after: int) -> tuple[SignedDescriptor, ...
     return await run(returns.documents_for_site, request.app[HUB], site_id, after, DOCUMENTS_PER_PAGE_MAX)
 
 
-async def _wait(app: web.Application, woken: asyncio.Event, deadline: float) -> bool:
+async def wait_for_news(app: web.Application, woken: asyncio.Event, deadline: float) -> bool:
     """Return whether to look again: after a notification or a while; not at the deadline nor when the process stops."""
     left_s = deadline - asyncio.get_running_loop().time()
     if left_s <= 0 or app[CLOSING].is_set():

@@ -9,7 +9,8 @@ from typing import Final
 from aiohttp import web
 
 from reading_queue.services.hub import Hub
-from reading_queue.web.gateway_api import documents, handlers, readers
+from reading_queue.services.reports.site_preliminaries import CHANNEL as PRELIMINARY_CHANNEL
+from reading_queue.web.gateway_api import documents, handlers, preliminaries, readers
 from reading_queue.web.gateway_api.authentication import HUB, RUN, give_nonce, prove, refuse_in_words
 from reading_queue.web.offload import Run
 from reading_queue.web.wakeups import Wakeups
@@ -39,6 +40,7 @@ ROUTES: Final = (
     web.get("/orders", handlers.orders),
     web.get("/courses", handlers.courses),
     web.post("/site-acts", handlers.accept_site_acts),
+    web.get("/preliminary-reports", preliminaries.page),
     web.get("/identity-doubts", handlers.identity_doubts),
     web.post("/identity-settlements", handlers.accept_settlements),
 )
@@ -49,7 +51,7 @@ def build_gateway_api(hub: Hub, run: Run) -> web.Application:
     app = web.Application(middlewares=[refuse_in_words, prove])
     app[HUB] = hub
     app[RUN] = run
-    app[documents.WAKEUPS] = Wakeups(hub.engine.url, (documents.DOCUMENTS_CHANNEL,))
+    app[documents.WAKEUPS] = Wakeups(hub.engine.url, (documents.DOCUMENTS_CHANNEL, PRELIMINARY_CHANNEL))
     app[documents.CLOSING] = asyncio.Event()
     app.add_routes(ROUTES)
     app.on_response_prepare.append(give_nonce)

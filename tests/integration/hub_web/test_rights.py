@@ -85,7 +85,7 @@ RIGHTS: dict[str, set[Role]] = {
     "GET /clinic/cases/{case_id}/report.pdf": EVERYBODY,
     **{
         f"POST /clinic/cases/{{case_id}}/{verb}": SITES
-        for verb in ("answer", "withdraw", "resubmit", "identity", "join", "separate")
+        for verb in ("acknowledge", "answer", "withdraw", "resubmit", "identity", "join", "separate")
     },
     "GET /radiologist/": {P},
     "POST /radiologist/": {P},
