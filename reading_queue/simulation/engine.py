@@ -194,6 +194,8 @@ class Run:
             minutes = limit_of([self._network.limits[fresh[0].agreement_id]], study.lane)
             if minutes is not None and case.tighten(minutes):
                 self._watch(case)
+                for physician_id in task.asked:
+                    self.readers[physician_id].order_offers()
         for one in fresh:
             self._offer(task, self.readers[one.physician_id], one.agreement_id, one.stage)
         self._at(self._now_s + self._rules.offer_ttl_s, OTHER, self._expire_offers, task)
@@ -268,11 +270,7 @@ class Run:
         """Return the most urgent of what is offered that the physician can begin now."""
         if reader.duty_until_s is None or not reader.has_room or (reader.claims and not reader.stat_offers):
             return None
-        first: SimulatedTask | None = None
-        for task in reader.offers:
-            if (first is None or task.case.urgency < first.case.urgency) and self._can_begin(reader, task):
-                first = task
-        return first
+        return reader.most_urgent(self._can_begin)
 
     def _can_begin(self, reader: Reader, task: SimulatedTask) -> bool:
         lane = task.case.study.lane

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from reading_queue.simulation.demand import Study
 from reading_queue.simulation.network import RosteredPhysician
 from storage.contract.lanes import Lane
 
+QUEUE_SPARE: Final = 16  # of offers that are over, before the order is made anew
 _URGENCY: Final = {lane: place for place, lane in enumerate(Lane)}
 
 
@@ -94,6 +96,10 @@ class SimulatedTask:
     parked_s: float | None = None  # since when nobody can be asked
     parked_reasons: Mapping[str, int] = field(default_factory=dict)
     facts: CaseFacts | None = None  # as they were when it was last routed; they change with the day alone
+    is_stat: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.is_stat = self.case.study.lane is Lane.STAT
 
     def move(self, event: ReadingTaskEvent, actor: Actor) -> None:
         """Change the state as the table says."""
@@ -122,6 +128,8 @@ class Reader:
     duty_until_s: float | None = None
     offers: dict[SimulatedTask, None] = field(default_factory=dict)
     stat_offers: int = 0
+    _queue: list[tuple[tuple[int, float, int], int, SimulatedTask]] = field(default_factory=list)  # of offers, a heap
+    _serial: int = 0
     claims: list[Work] = field(default_factory=list)  # the last one is being read
     looks_at_s: float | None = None
     turn: int = 0  # raised by every change of what is being read: older events are void
@@ -147,12 +155,39 @@ class Reader:
     def be_offered(self, task: SimulatedTask) -> None:
         """Show the task to the physician."""
         self.offers[task] = None
-        self.stat_offers += task.case.study.lane is Lane.STAT
+        self.stat_offers += task.is_stat
+        self._serial += 1
+        heapq.heappush(self._queue, (task.case.urgency, self._serial, task))
+        if len(self._queue) > 2 * len(self.offers) + QUEUE_SPARE:
+            self.order_offers()
+
+    def order_offers(self) -> None:
+        """Order what is offered anew, without what is offered no more."""
+        self._queue = [(task.case.urgency, number, task) for number, task in enumerate(self.offers)]
+        self._serial = len(self._queue)
+        heapq.heapify(self._queue)
+
+    def most_urgent(self, can_begin: Callable[[Reader, SimulatedTask], bool]) -> SimulatedTask | None:
+        """Return the most urgent of what is offered that the physician can begin now."""
+        aside, found = [], None
+        while self._queue and found is None:
+            task = self._queue[0][2]
+            if task not in self.offers:
+                heapq.heappop(self._queue)
+            elif can_begin(self, task):
+                found = task
+            elif self.claims and not task.is_stat:
+                break  # only what is stat interrupts, and it comes first
+            else:
+                aside.append(heapq.heappop(self._queue))
+        for entry in aside:
+            heapq.heappush(self._queue, entry)
+        return found
 
     def lose_offer(self, task: SimulatedTask) -> None:
         """Show the task to the physician no more."""
         del self.offers[task]
-        self.stat_offers -= task.case.study.lane is Lane.STAT
+        self.stat_offers -= task.is_stat
 
     def facts_for(self, task: SimulatedTask, knows_patient: set[str]) -> PhysicianFacts:
         """Return the facts with this task's answers."""

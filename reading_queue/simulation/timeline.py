@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -13,28 +14,55 @@ DAY_S: Final = 86400.0
 FINISHED, LEFT, GIVEN_BACK, CAME, OTHER = range(5)
 
 
+SLICE_S: Final = 30.0
+_Event = tuple[float, int, int, Callable[..., None], tuple[Any, ...]]
+
+
 class Timeline:
-    """Events in seconds from the beginning of a run; those of the same moment and kind in the order of their making."""
+    """Events in seconds from the beginning of a run; those of the same moment and kind in the order of their making.
+
+    Only those of the present slice of time are in order: what is to come later lies unsorted in its slice, so that an
+    event costs the same however many there are.
+    """
 
     def __init__(self, begin: datetime) -> None:
         self.begin, self._zone = begin.astimezone(UTC), begin.tzinfo
         self.now_s = 0.0
-        self._events: list[tuple[float, int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._slices: defaultdict[int, list[_Event]] = defaultdict(list)
+        self._to_come: list[int] = []  # slices, a heap
+        self._reached = -1
+        self._events: list[_Event] = []  # of the slice that is reached, a heap
         self._numbers = 0
         self._dates: dict[int, date] = {}
 
     def at(self, at_s: float, order: int, handle: Callable[..., None], *arguments: Any) -> None:
         """Have something handled at its time."""
         self._numbers += 1
-        heapq.heappush(self._events, (at_s, order, self._numbers, handle, arguments))
+        event = (at_s, order, self._numbers, handle, arguments)
+        number = int(at_s // SLICE_S)
+        if number <= self._reached:
+            heapq.heappush(self._events, event)
+            return
+        if number not in self._slices:
+            heapq.heappush(self._to_come, number)
+        self._slices[number].append(event)
 
     def go_on_until(self, end_s: float) -> None:
         """Handle every event before the end; then it is the end."""
-        events = self._events
-        while events and events[0][0] < end_s:
-            self.now_s, _, _, handle, arguments = heapq.heappop(events)
+        while self._events or self._reach_next():
+            if self._events[0][0] >= end_s:
+                break
+            self.now_s, _, _, handle, arguments = heapq.heappop(self._events)
             handle(*arguments)
         self.now_s = end_s
+
+    def _reach_next(self) -> bool:
+        if not self._to_come:
+            return False
+        self._reached = heapq.heappop(self._to_come)
+        self._events = self._slices.pop(self._reached)
+        heapq.heapify(self._events)
+        return True
 
     @property
     def now(self) -> datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +22,7 @@ from reading_queue.domain.routing import (
 )
 from reading_queue.simulation import Demand, Hospital, Network, RosteredPhysician, Rules, TimedAgreement
 from reading_queue.simulation.candidates import Candidates
+from reading_queue.simulation.demand import Study
 from reading_queue.simulation.engine import Run
 from reading_queue.simulation.life import Reader, SimulatedCase, SimulatedTask
 from reading_queue.simulation.staff import Staff
@@ -96,7 +97,7 @@ def test_choice_is_the_one_of_ranking_everybody(
     some = st.sets(st.sampled_from([one.physician_id for one in people])) if people else st.just(set[str]())
     author = data.draw(st.sampled_from(people)).physician_id if people and phase is Phase.VERIFICATION else None
     case = CaseFacts("case", phase, lane, "CT", "", ("clinic", "county"), TODAY, author, ("chest",))
-    task = SimulatedTask(cast("SimulatedCase", None), phase)
+    task = task_of(phase, lane)
     for _ in range(3):  # what is kept of the orders must follow every change
         task.declined, task.let_pass, knows = data.draw(some), data.draw(some), data.draw(some)
         few = candidates.rank(task, case, knows, width, widened)
@@ -106,6 +107,11 @@ def test_choice_is_the_one_of_ranking_everybody(
             reader.note(workload_points=data.draw(st.integers(0, 3)), work_in_progress=data.draw(st.integers(0, 2)))
             if data.draw(st.booleans()):
                 change_shifts(staff, reader)
+
+
+def task_of(phase: Phase, lane: Lane) -> SimulatedTask:
+    study = Study(0.0, "clinic", "CT", lane, 0, 0.0, 1.0, 1.0, False, False, 0.0)
+    return SimulatedTask(SimulatedCase(0, study, 3600.0), phase)
 
 
 def change_shifts(staff: Staff, reader: Reader) -> None:
@@ -128,7 +134,7 @@ def test_nobody_is_looked_at_behind_who_decides():
         staff.come(reader)
     network = Network(ORGANISATIONS, [], [replace(agreement("county", "county", 1))])
     case = CaseFacts("case", Phase.INTERPRETATION, Lane.ROUTINE, "CT", "", ("clinic", "county"), TODAY)
-    task = SimulatedTask(cast("SimulatedCase", None), Phase.INTERPRETATION)
+    task = task_of(Phase.INTERPRETATION, Lane.ROUTINE)
     ranking = Candidates(network, staff, Timeline(NOW)).rank(task, case, set(), 3, 0)
     assert [one.physician_id for one in ranking.candidates] == ["p0000", "p0001", "p0002"]
 

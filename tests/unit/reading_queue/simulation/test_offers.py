@@ -1,0 +1,64 @@
+"""Which of many offers a physician takes, and which of many events comes next."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reading_queue.domain.routing import Phase
+from reading_queue.simulation.demand import Study
+from reading_queue.simulation.life import Reader, SimulatedCase, SimulatedTask
+from reading_queue.simulation.timeline import FINISHED, OTHER, Timeline
+from storage.contract.lanes import Lane
+from tests.unit.reading_queue.simulation.county import physician
+
+
+def task_of(number: int, lane: Lane, due_s: float) -> SimulatedTask:
+    study = Study(0.0, "clinic-1", "CT", lane, 0, 0.0, 1.0, 1.0, False, False, 0.0)
+    return SimulatedTask(SimulatedCase(number, study, due_s), Phase.INTERPRETATION)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.sampled_from(Lane), st.integers(0, 5), st.booleans()), max_size=60), st.data())
+def test_most_urgent_offer_is_the_one_found_by_looking_at_all(cases: list[tuple[Lane, int, bool]], data: st.DataObject):
+    rostered = physician("a")
+    reader = Reader(rostered, rostered.facts)
+    tasks = [task_of(number, lane, due_s) for number, (lane, due_s, _) in enumerate(cases)]
+    fits = {task for task, (_, _, fit) in zip(tasks, cases, strict=True) if fit}
+    for task in tasks:
+        reader.be_offered(task)
+        if data.draw(st.integers(0, 3)) == 0:
+            given_up = data.draw(st.sampled_from(list(reader.offers)))
+            reader.lose_offer(given_up)
+            if data.draw(st.booleans()):
+                reader.be_offered(given_up)
+    for _ in range(len(tasks) + 1):
+        can_begin = [task for task in reader.offers if task in fits]
+        expected = min(can_begin, key=lambda task: task.case.urgency, default=None)
+        assert reader.most_urgent(lambda _, task: task in fits) is expected
+        if expected is not None:
+            reader.lose_offer(expected)
+    assert reader.stat_offers == sum(task.is_stat for task in reader.offers)
+
+
+@given(st.lists(st.tuples(st.integers(0, 200), st.sampled_from([FINISHED, OTHER]), st.integers(0, 90)), max_size=40))
+def test_events_come_in_the_order_of_time_kind_and_making(events: list[tuple[int, int, int]]):
+    timeline, seen, made = Timeline(datetime(2026, 3, 2, tzinfo=UTC)), [], 0
+
+    def handle(event: tuple[float, int, int], then_s: int) -> None:
+        nonlocal made
+        seen.append(event)
+        if then_s:
+            made += 1
+            later = (timeline.now_s + then_s, OTHER, made)
+            timeline.at(later[0], OTHER, handle, later, 0)
+
+    for at_s, order, then_s in events:
+        made += 1
+        timeline.at(at_s, order, handle, (float(at_s), order, made), then_s)
+    timeline.go_on_until(1000.0)
+    assert seen == sorted(seen)
+    assert len(seen) == made
+    assert timeline.now_s == 1000.0
