@@ -12,6 +12,7 @@ import signal
 import ssl
 import threading
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -25,6 +26,7 @@ from gateway.clock_watch import ClockWatch
 from gateway.completeness import Patience
 from gateway.completion import CompletionSettings, CompletionWatcher
 from gateway.compression import Compressor
+from gateway.figures import figures
 from gateway.forwarder.keeper import Keeper
 from gateway.forwarder.pruner import Pruner, PruningLimits
 from gateway.his_orders.listener import OrderListener
@@ -48,6 +50,8 @@ from gateway.spool.durable import RealFiles
 from gateway.spool.rebuild import rebuild
 from gateway.spool.spool import Spool
 from storage.contract.identifiers import Uid
+from storage.screens.exposition import Figure
+from storage.screens.figures_listener import serving_figures
 from storage.tls import CertificateUnusable, Credentials, server_context
 
 if TYPE_CHECKING:
@@ -118,6 +122,7 @@ class Gateway:
         self._importer = self._build_importer()
         self._console = self._build_console() if settings.console.enabled else None
         self._orders = self._build_order_listener()
+        self._answering_scrapers = ExitStack()
         self._loops = [
             Loop("importer", self._importer.step),
             Loop("releaser", self._build_releaser().step),
@@ -145,6 +150,7 @@ class Gateway:
             self._orders.start()
         for loop in self._loops:
             loop.start()
+        self._answering_scrapers.enter_context(serving_figures(self._settings.metrics.address, self._figures))
         if port_file is not None:
             _write_port(port_file, port)
         log.info("gateway_started", port=port)
@@ -153,6 +159,7 @@ class Gateway:
     def stop(self) -> bool:
         """Stop everything and return whether every thread has ended; what was acknowledged is safe at any moment."""
         deadline = time.monotonic() + STOP_WITHIN_S
+        self._answering_scrapers.close()
         self._importer.stop()
         if self._orders is not None:
             self._orders.stop()
@@ -184,6 +191,9 @@ class Gateway:
         if self._settings.mode == "reader":
             return ReaderLink(self._settings, self._journal, build_client(self._settings, signing), self._spool)
         return HubLink(self._settings, self._journal, self._spool, identity, signing, expect=self._watcher.expect)
+
+    def _figures(self) -> list[Figure]:
+        return figures(self._journal, self._spool, self._settings.dicom.disk_floor_bytes, utc_now())
 
     def _stop_receiving(self) -> None:
         self._server.stop()

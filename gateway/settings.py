@@ -32,6 +32,7 @@ from gateway.targets import CONSOLE, AeTitle, Name, PacsTarget, Port, Seconds, S
 from storage.configuration import Configuration
 from storage.contract.lanes import Lane
 from storage.contract.wire import LONG_POLL_S_MAX
+from storage.screens.figures_listener import check_address
 
 ENVIRONMENT_PREFIX: Final = "COUNTERPART_GATEWAY_"
 GIB: Final = 1024**3
@@ -336,6 +337,12 @@ class PriorSettings(Section):
     give_up_days: float = Field(default=14.0, gt=0, le=365)
 
 
+class MetricsSettings(Section):
+    """Where a monitoring system is answered, at /metrics; nowhere when empty."""
+
+    address: Annotated[str, AfterValidator(check_address)] = ""
+
+
 class GatewaySettings(Configuration):
     """Everything a gateway needs to know; frozen."""
 
@@ -356,6 +363,7 @@ class GatewaySettings(Configuration):
     reader: ReaderSettings = ReaderSettings()
     hl7: Hl7Settings = Hl7Settings()
     priors: PriorSettings = PriorSettings()
+    metrics: MetricsSettings = MetricsSettings()
     quiet_period_s: float = Field(default=30.0, gt=0, le=86_400)
     open_step_max_s: float = Field(default=1800.0, gt=0, le=86_400)  # an MPPS that the scanner never ends
     missing_instances_max_s: float = Field(default=300.0, gt=0, le=86_400)

@@ -192,6 +192,7 @@ async def build_web(settings: HubSettings, hub: Hub) -> web.Application:
     from reading_queue.web.image_access import ImageAccess
     from reading_queue.web.objects import build_objects_app
     from reading_queue.web.offload import THREADS_DEFAULT
+    from reading_queue.web.request_counts import RequestCounts, answering_scrapers
     from reading_queue.web.viewer import build_viewer
     from storage.dicomweb.addresses import ROOT
     from storage.dicomweb.app import build_dicomweb
@@ -216,6 +217,9 @@ async def build_web(settings: HubSettings, hub: Hub) -> web.Application:
     if isinstance(hub.objects, DirectoryStore):
         mounts.append(("/objects", build_objects_app(hub.objects, run)))
     app = build_app(hub, assets_dir=settings.assets_dir, mounts=mounts, run=run)
+    counts = RequestCounts()
+    app.middlewares.insert(0, counts.middleware())
+    app.cleanup_ctx.append(partial(answering_scrapers, settings.metrics.web, counts))
     app.add_routes([health_route(health_checks(hub, settings), run)])
 
     async def close(_app: web.Application) -> None:
@@ -243,7 +247,7 @@ def run_worker_role(settings: HubSettings) -> int:
         for crew, heard_from in heard.items()
     ]
     own = SharedHeartbeat()
-    members.append(Member("presence", partial(tell_of, process, heard, own.beat), own))
+    members.append(Member("presence", partial(tell_of, process, heard, own.beat, settings.metrics.worker), own))
     return run_members(members, beat=heartbeat(settings, "worker").beat)
 
 
@@ -280,15 +284,17 @@ def build_hl7(settings: HubSettings, hub: Hub, tls: ssl.SSLContext, run: Offload
 
 def run_scheduler_role(settings: HubSettings, stop: threading.Event) -> None:
     """Relay and sweep until `stop` is set."""
+    from reading_queue.services.motion.figures import figures
     from reading_queue.worker.celery_app import Publisher, is_redis
     from reading_queue.worker.dead_letters import DeadLetters
     from reading_queue.worker.jobs import JOBS, TOGETHER_MAX
     from reading_queue.worker.relay import Relay
     from reading_queue.worker.scheduler import run_scheduler
+    from storage.screens.figures_listener import serving_figures
 
     hub = build_hub(settings)
     celery, _ = build_celery(settings)
-    with Publisher(celery) as publisher:
+    with Publisher(celery) as publisher, serving_figures(settings.metrics.scheduler, lambda: figures(hub)):
         relay = Relay(hub.engine, publisher.publish, hub.clock, TOGETHER_MAX)
         letters = None
         if not is_redis(celery.conf.broker_url):

@@ -26,6 +26,7 @@ from reading_queue.worker.queues import QUEUES, Crew, crews_of, wrong_queues
 from storage.configuration import Configuration, ConfigurationError
 from storage.contract.lanes import Lane
 from storage.contract.orders import GreenChannel
+from storage.screens.figures_listener import check_address
 
 ENVIRONMENT_PREFIX: Final = "COUNTERPART_HUB_"
 LIMITS_BY: Final[Mapping[str, type[StrEnum]]] = {
@@ -160,6 +161,14 @@ class WorkerSettings(_Section):
         return crews_of(self.queues, children)
 
 
+class MetricsSettings(_Section):
+    """Where each role answers a monitoring system, at /metrics; nowhere when empty. Never a public address."""
+
+    web: Annotated[str, AfterValidator(check_address)] = ""
+    worker: Annotated[str, AfterValidator(check_address)] = ""
+    scheduler: Annotated[str, AfterValidator(check_address)] = ""
+
+
 class LogSettings(_Section):
     """How the log looks: lines for people, or JSON for machines."""
 
@@ -224,6 +233,7 @@ class HubSettings(Configuration):
     policy: PolicySettings = Field(default_factory=PolicySettings)
     worker: WorkerSettings = WorkerSettings()
     hl7: Hl7Settings = Hl7Settings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")

@@ -18,14 +18,34 @@ from reading_queue.heartbeat import BEAT_EVERY_S, SILENT_AFTER_S, Heard
 from reading_queue.services.motion import queue_probes
 from reading_queue.worker.queues import Crew
 from reading_queue.worker.runtime import RuntimePerProcess
+from storage.screens.exposition import Figure, gauges
+from storage.screens.figures_listener import serving_figures
 
 TELL_EVERY_S: Final = 8.0
 
 _log = structlog.get_logger(__name__)
 
 
-def tell_of(process: RuntimePerProcess, heard: Mapping[Crew, Heard], beat: Callable[[], None]) -> int:
-    """Tell again and again, until SIGTERM, of the crews that are heard."""
+def tell_of(
+    process: RuntimePerProcess, heard: Mapping[Crew, Heard], beat: Callable[[], None], metrics_address: str = ""
+) -> int:
+    """Tell again and again, until SIGTERM, of the crews that are heard; answer scrapers at `metrics_address`."""
+    with serving_figures(metrics_address, lambda: crew_figures(heard)):
+        _tell(process, heard, beat)
+    return 0
+
+
+def crew_figures(heard: Mapping[Crew, Heard]) -> list[Figure]:
+    """Return the crews in numbers; one that was never heard has been silent for ever."""
+    silent = {crew.name: time.time() - (one.last() or 0.0) for crew, one in heard.items()}
+    children = {crew.name: float(crew.children) for crew in heard}
+    return [
+        gauges("counterpart_crew_silent_seconds", "How long ago a crew of this worker was last heard.", "crew", silent),
+        gauges("counterpart_crew_children", "How many jobs a crew of this worker can do at once.", "crew", children),
+    ]
+
+
+def _tell(process: RuntimePerProcess, heard: Mapping[Crew, Heard], beat: Callable[[], None]) -> None:
     place = queue_probes.here()
     told: set[str] = set()
     due_at, failing = 0.0, False
@@ -43,7 +63,6 @@ def tell_of(process: RuntimePerProcess, heard: Mapping[Crew, Heard], beat: Calla
                 failing = True
                 continue
             failing, told, due_at = False, serving, time.monotonic() + TELL_EVERY_S
-    return 0
 
 
 def _is_heard(one: Heard) -> bool:

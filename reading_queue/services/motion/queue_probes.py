@@ -113,7 +113,7 @@ def hear_worker(hub: Hub, place: str, queues: Collection[str]) -> None:
 def unserved_queues(hub: Hub) -> list[str]:
     """Return the queues in which a probe waits and which no worker serves."""
     with hub.transaction() as session:
-        return [one.queue for one in _view_queues(session, hub.clock()) if one.unserved]
+        return [one.queue for one in view_queues(session, hub.clock()) if one.unserved]
 
 
 def work_health(hub: Hub, viewer: Viewer) -> WorkHealth:
@@ -121,7 +121,7 @@ def work_health(hub: Hub, viewer: Viewer) -> WorkHealth:
     require(viewer, Role.ADMINISTRATOR)
     now = hub.clock()
     with hub.transaction() as session:
-        queues = _view_queues(session, now)
+        queues = view_queues(session, now)
         beats = session.scalars(select(SchedulerBeat).order_by(SchedulerBeat.heard_at.desc())).all()
     return WorkHealth(
         queues=queues,
@@ -136,7 +136,8 @@ def here() -> str:
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
-def _view_queues(session: Session, now: datetime) -> tuple[QueueView, ...]:
+def view_queues(session: Session, now: datetime) -> tuple[QueueView, ...]:
+    """Return how each queue does, by name."""
     heard = select(WorkerBeat.queue, func.count().label("workers")).where(WorkerBeat.heard_at >= now - SILENT_AFTER)
     workers: dict[str, int] = {row.queue: row.workers for row in session.execute(heard.group_by(WorkerBeat.queue))}
     probes = session.scalars(select(QueueProbe).order_by(QueueProbe.queue))

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 import redis
 import sqlalchemy as sa
+import urllib3
 from sqlalchemy.orm import Session
 
 from reading_queue.db.health_tables import QueueProbe, SchedulerBeat, WorkerBeat
@@ -33,6 +34,11 @@ pytestmark = pytest.mark.services
 
 READY_S = 40
 BACK_S = 40  # on a machine that does much else
+FIGURES = {  # one of those that each role tells
+    "web": "counterpart_web_requests_total",
+    "worker": "counterpart_crew_silent_seconds",
+    "scheduler": "counterpart_outbox_due",
+}
 
 
 @dataclass
@@ -76,6 +82,9 @@ class ServedHub:
         finally:
             connection.close()
 
+    def address(self) -> str:
+        return f"http://127.0.0.1:{int((self.data_dir / 'run' / 'web.port').read_text())}"
+
     def is_ready(self) -> bool:
         return (self.data_dir / "run" / "ready").exists()
 
@@ -93,7 +102,8 @@ def hub(starter: ProcessStarter, tmp_path_factory: pytest.TempPathFactory) -> It
     folder.chmod(0o700)
     data_dir = folder / "青禾 hub"
     config = folder / "hub.toml"
-    config.write_text(f'data_dir = "{data_dir}"\n[web]\nport = 0\n', encoding="utf-8")
+    metrics = "".join(f'{role} = "127.0.0.1:0"\n' for role in FIGURES)
+    config.write_text(f'data_dir = "{data_dir}"\n[web]\nport = 0\n[metrics]\n{metrics}', encoding="utf-8")
     hub = ServedHub(config, data_dir, serve(starter, config))
     hub.process.wait_until(hub.is_ready, READY_S)
     yield hub
@@ -128,6 +138,22 @@ def test_every_queue_answers_its_probe_and_the_scheduler_is_heard(hub: ServedHub
 
     eventually(answered, BACK_S, logs=[hub.process])
     engine.dispose()
+
+
+@pytest.mark.parametrize("role", FIGURES)
+def test_each_role_tells_its_figures_on_a_listener_of_its_own(hub: ServedHub, role: str) -> None:
+    def port() -> int:
+        ports = [line for line in hub.process.log().splitlines() if "figures_served" in line and f"role={role}" in line]
+        assert ports
+        return int(ports[-1].partition("port=")[2].split()[0])
+
+    def told() -> None:
+        answer = urllib3.request("GET", f"http://127.0.0.1:{eventually(port)}/metrics", retries=False, timeout=10)
+        assert answer.status == 200
+        assert FIGURES[role] in answer.data.decode()
+
+    eventually(told, BACK_S, logs=[hub.process])
+    assert urllib3.request("GET", f"{hub.address()}/metrics", retries=False, timeout=10).status == 404
 
 
 @pytest.mark.parametrize("role", ["web", "worker", "scheduler"])

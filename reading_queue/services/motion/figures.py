@@ -1,0 +1,135 @@
+"""How the network does, in numbers for a monitoring system.
+
+Everything is read from the database, so that it is the same whichever process is asked and however many there are.
+Labels are lanes, states, queues and site ids; nothing here can tell of a patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy.orm import Session
+
+from reading_queue.db.health_tables import SchedulerBeat
+from reading_queue.db.tables import Case
+from reading_queue.services.hub import Hub
+from reading_queue.services.motion.queue_probes import view_queues
+from storage.catalogue.tables import GrantedPack
+from storage.contract.lanes import Lane
+from storage.ledger.tables import OPEN_DEAD_JOB, DeadJob, Gateway, OutboxMessage
+from storage.screens.exposition import Figure, Sample, gauge, gauges
+
+RECENTLY: Final = timedelta(minutes=5)
+OFFER_LIMITS_S: Final = (0.5, 1, 2, 5, 15, 60, 300)
+OPEN: Final = Case.state.not_in(("acknowledged", "cancelled"))
+
+Values = Mapping[str, float]
+
+
+def figures(hub: Hub) -> list[Figure]:
+    """Return every figure of the hub, as of now."""
+    now = hub.clock()
+    with hub.transaction() as session:
+        return [
+            *_cases(session, now),
+            _commit_to_offer(session, now),
+            *_launches(session, now),
+            *_queues(session, now),
+            *_sites(session, now),
+        ]
+
+
+def _cases(session: Session, now: datetime) -> Iterator[Figure]:
+    late = Case.signed_at.is_(None) & (Case.due_at < now)
+    unoffered = Case.state == "ready"
+    columns: dict[str, ColumnElement[Any]] = {
+        "open": func.count(),
+        "unoffered": func.count().filter(unoffered),
+        "oldest_unoffered": func.extract("epoch", now - func.min(Case.ready_at).filter(unoffered)),
+        "unclaimed": func.count().filter(Case.state == "offered"),
+        "oldest_unclaimed": func.extract("epoch", now - func.min(Case.offered_at).filter(Case.state == "offered")),
+        "late": func.count().filter(late),
+        "offered": func.count().filter(Case.offered_at >= now - RECENTLY),
+        "claimed": func.count().filter(Case.claimed_at >= now - RECENTLY),
+    }
+    rows = session.execute(
+        select(Case.lane, *(column.label(name) for name, column in columns.items())).where(OPEN).group_by(Case.lane)
+    )
+    found = {row.lane: row for row in rows}
+
+    def by_lane(name: str) -> Values:
+        return {lane: float(getattr(found[lane], name) or 0) if lane in found else 0.0 for lane in Lane}
+
+    for name, column, words in _CASE_FIGURES:
+        yield gauges(f"counterpart_{name}", words, "lane", by_lane(column))
+
+
+_CASE_FIGURES: Final = (
+    ("cases_open", "open", "Cases that are neither acknowledged nor cancelled."),
+    ("cases_unoffered", "unoffered", "Cases that are ready and offered to nobody."),
+    ("cases_unoffered_oldest_seconds", "oldest_unoffered", "How long the oldest of them has been ready."),
+    ("cases_unclaimed", "unclaimed", "Cases that are offered and claimed by nobody."),
+    ("cases_unclaimed_oldest_seconds", "oldest_unclaimed", "How long ago the oldest of them was offered."),
+    ("cases_breached", "late", "Open cases whose time limit is over before a signature."),
+    ("offers_last_5m", "offered", "Open cases first offered within the last five minutes."),
+    ("claims_last_5m", "claimed", "Open cases last claimed within the last five minutes."),
+)
+
+
+def _commit_to_offer(session: Session, now: datetime) -> Figure:
+    took_s = func.extract("epoch", Case.offered_at - Case.ready_at)
+    limits = [func.count().filter(took_s <= limit_s) for limit_s in OFFER_LIMITS_S]
+    recent = and_(OPEN, Case.offered_at >= now - RECENTLY, Case.ready_at.is_not(None))
+    *counts, all_of_them = session.execute(select(*limits, func.count()).where(recent)).one()
+    bounds = [*(f"{limit_s:g}" for limit_s in OFFER_LIMITS_S), "+Inf"]
+    samples = tuple(Sample(count, {"le": le}) for le, count in zip(bounds, [*counts, all_of_them], strict=True))
+    words = "Cases of offers_last_5m by the seconds from their last image's commit to the offer, cumulative."
+    return Figure("counterpart_commit_to_offer_last_5m", words, samples)
+
+
+def _launches(session: Session, now: datetime) -> Iterator[Figure]:
+    due = (OutboxMessage.published_at.is_(None), OutboxMessage.due_at <= now)
+    count, oldest = session.execute(select(func.count(), func.min(OutboxMessage.due_at)).where(*due)).one()
+    yield gauge("counterpart_outbox_due", "Launches that are due and not given to the broker.", count)
+    yield gauge("counterpart_outbox_oldest_seconds", "How long the oldest of them has been due.", _age_s(oldest, now))
+    dead = session.scalars(select(func.count()).select_from(DeadJob).where(OPEN_DEAD_JOB)).one()
+    yield gauge("counterpart_dead_jobs", "Jobs that failed for good and wait for a person.", dead)
+    unproved = session.execute(
+        select(func.count(), func.min(GrantedPack.committed_at)).where(GrantedPack.state == "committed")
+    ).one()
+    yield gauge("counterpart_packs_unverified", "Packs that were uploaded and are not verified.", unproved[0])
+    words = "How long ago the oldest of them was committed."
+    yield gauge("counterpart_packs_unverified_oldest_seconds", words, _age_s(unproved[1], now))
+
+
+def _queues(session: Session, now: datetime) -> Iterator[Figure]:
+    queues = view_queues(session, now)
+    workers = {one.queue: float(one.workers) for one in queues}
+    yield gauges("counterpart_queue_workers", "Processes that serve a queue of jobs now.", "queue", workers)
+    waits = {one.queue: _age_s(one.waits_since, now) for one in queues}
+    words = "How long the newest probe of a queue has waited for its answer; 0: answered."
+    yield gauges("counterpart_queue_probe_waiting_seconds", words, "queue", waits)
+    took = {one.queue: one.took_ms / 1000 for one in queues if one.took_ms is not None}
+    words = "How long the last answered probe took through outbox, broker and worker."
+    yield gauges("counterpart_queue_probe_seconds", words, "queue", took)
+    heard = session.scalars(select(func.max(SchedulerBeat.heard_at))).one()
+    yield gauge("counterpart_scheduler_silent_seconds", "Since when no scheduler was heard.", _age_s(heard, now))
+
+
+def _sites(session: Session, now: datetime) -> Iterator[Figure]:
+    seen = session.execute(
+        select(Gateway.site_id, func.max(Gateway.last_seen_at))
+        .where(Gateway.site_id.is_not(None), Gateway.revoked_at.is_(None), Gateway.last_seen_at.is_not(None))
+        .group_by(Gateway.site_id)
+        .order_by(Gateway.site_id)
+    )
+    ages = {str(site_id): _age_s(last, now) for site_id, last in seen}
+    words = "How long ago a site's gateway was last heard."
+    yield gauges("counterpart_gateway_silent_seconds", words, "site", ages)
+
+
+def _age_s(since: datetime | None, now: datetime) -> float:
+    return 0.0 if since is None else max(0.0, (now - since).total_seconds())
