@@ -9,17 +9,18 @@ from typing import Final, Literal
 from pydantic import Field, IPvAnyNetwork
 
 from gateway.targets import Section
-from storage.hl7.local_codes import LocalCode, LocalCodes, Modality
+from storage.hl7.local_codes import LocalCodesSection
 
 MIB: Final = 1024**2
 
 
-class Hl7Settings(Section):
+class Hl7Settings(LocalCodesSection, Section):
     """Where the clinic's HIS or RIS sends orders (HL7 OMI^O23 and ORM^O01 over MLLP). Not in mode `reader`.
 
     `addresses` may connect, nobody when empty. `character_set` counts where a message names none in MSH-18, the
-    console's time zone where a time has no offset. `modalities` says of the clinic's own codes (OBR-4.1 or OBR-24)
-    which modality they mean. `tls` takes orders over TLS alone, with the certificate, CA and demands of [dicom.tls].
+    console's time zone where a time has no offset. What the clinic's own codes mean is in `modalities`, `urgencies`,
+    `green_channels` and `consents`. `tls` takes orders over TLS alone, with the certificate, CA and demands of
+    [dicom.tls].
     """
 
     enabled: bool = False
@@ -29,13 +30,7 @@ class Hl7Settings(Section):
     addresses: tuple[IPvAnyNetwork, ...] = ()
     character_set: Literal["UNICODE UTF-8", "GB18030"] = "UNICODE UTF-8"
     message_bytes_max: int = Field(default=MIB, ge=1024, le=16 * MIB)
-    modalities: dict[LocalCode, Modality] = Field(default_factory=dict)
     tls: bool = False
-
-    @property
-    def codes(self) -> LocalCodes:
-        """Return what the clinic's own codes mean."""
-        return LocalCodes(modalities=self.modalities)
 
     def admits(self, address: str) -> bool:
         """Return whether whoever calls from this address may connect."""

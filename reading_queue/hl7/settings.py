@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from reading_queue.services.order_messages.senders import OrderSender
 from storage.contract.manifest import SiteIdField
-from storage.hl7.local_codes import LocalCode, LocalCodes, Modality
+from storage.hl7.local_codes import LocalCodesSection
 
 MIB: Final = 1024**2
 FINGERPRINT_CHARACTERS: Final = 64  # of SHA-256 in hexadecimal
@@ -27,14 +27,13 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class SenderSettings(_Section):
+class SenderSettings(LocalCodesSection, _Section):
     """One HIS or RIS: its certificate, the site whose orders it sends, and what its own codes mean."""
 
     site: SiteIdField
     certificate_sha256: Annotated[str, AfterValidator(_fingerprint)] = ""
     certificate_name: Annotated[str, StringConstraints(max_length=253)] = ""
     character_set: Literal["UNICODE UTF-8", "GB18030"] = "UNICODE UTF-8"
-    modalities: dict[LocalCode, Modality] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _is_known_by_one_thing(self) -> Self:
@@ -50,7 +49,7 @@ class SenderSettings(_Section):
             certificate_sha256=self.certificate_sha256,
             certificate_name=self.certificate_name,
             character_set=self.character_set,
-            codes=LocalCodes(modalities=self.modalities),
+            codes=self.codes,
         )
 
 

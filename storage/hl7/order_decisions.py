@@ -29,6 +29,7 @@ from storage.hl7.order_message import Control, OrderRequest
 OPEN_STATES: Final = (OrderState.SCHEDULED, OrderState.IN_PROGRESS)
 CHANGEABLE_STATES: Final = (*OPEN_STATES, OrderState.DONE)  # it is still to be read
 ACTOR: Final = "hl7"  # whose orders these are
+CLOCKS_DIFFER: Final = timedelta(minutes=10)
 _EMERGENCIES: Final = frozenset({Lane.STAT, Lane.URGENT})
 _OF_IDENTITY: Final = frozenset({"birth_date_differs", "sex_differs", "identity_missing"})
 _RESIDENTS: Final = {IdentityKind.RESIDENT: parse_resident_id, IdentityKind.OLD_RESIDENT: parse_old_resident_id}
@@ -59,6 +60,7 @@ _PLACES: Final[Mapping[str, str]] = {
     "birth_date_differs": "PID-7",
     "sex_differs": "PID-8",
     "reason_missing": "ORC-16",
+    "green_channel_lane": "TQ1-9",
 }
 
 
@@ -110,6 +112,7 @@ class Done:
 def apply_request(book: OrderBook, request: OrderRequest) -> Done:
     """Do what one ORC asks. Raises OrderFaulty, after which the transaction must be rolled back."""
     held = _find_held(book, request)
+    _require_past_consent(book, request)
     if request.control is Control.NEW:
         return _enter(book, request, held)
     if held is None:
@@ -208,6 +211,14 @@ def _require_open(request: OrderRequest, held: Order, states: Collection[OrderSt
     if held.state not in states:
         words = "the examination is over or the order was cancelled: nothing of it can be changed any more"
         raise _fault(request, "ORC-1", ErrorCode.RECORD_LOCKED, words)
+
+
+def _require_past_consent(book: OrderBook, request: OrderRequest) -> None:
+    """Let pass a consent that has been given; clocks of two machines may differ by CLOCKS_DIFFER."""
+    said = request.consent
+    if said is not None and said.moment is not None and said.moment > book.now + CLOCKS_DIFFER:
+        words = "the consent is dated in the future"
+        raise _fault(request, said.at_where, ErrorCode.DATA_TYPE_ERROR, words)
 
 
 def _require_free(book: OrderBook, request: OrderRequest, held: Order | None = None) -> None:

@@ -7,21 +7,23 @@ field that is not sent is left as it is by a change; one that is sent as `""` is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from storage.contract.lanes import Lane
 from storage.contract.orders import MODALITIES
 from storage.hl7.faults import ErrorCode, Fault, OrderFaulty
 from storage.hl7.local_codes import LocalCodes
 from storage.hl7.message import Message
+from storage.hl7.order_consent import SaidConsent, is_about_consent, read_consent
 from storage.hl7.order_patient import NULL, parse_day, read_patient
+from storage.hl7.order_urgency import read_urgency
 
 KINDS: Final = {("OMI", "O23"): "ORI^O24^ORI_O24", ("ORM", "O01"): "ORR^O02^ORR_O02"}  # and what answers each
 ORDERS_MAX: Final = 50  # of one message
+NO_TIME: Final = "this is no time written YYYYMMDDHHMM, with or without seconds and offset"
 
 
 class Control(StrEnum):
@@ -42,18 +44,6 @@ _CONTROLS: Final = {
     "DC": Control.CANCEL,
     "OC": Control.CANCEL,
     "SC": Control.STATUS,
-}
-# TQ1-9, OBR-27.6, OBR-5: HL7 table 0485.
-_LANES: Final = {
-    "S": Lane.STAT,
-    "STAT": Lane.STAT,
-    "A": Lane.URGENT,
-    "ASAP": Lane.URGENT,
-    "T": Lane.URGENT,
-    "P": Lane.URGENT,
-    "R": Lane.ROUTINE,
-    "C": Lane.ROUTINE,
-    "PRN": Lane.ROUTINE,
 }
 # OBR-24, HL7 table 0074, where it says one modality.
 _SECTIONS: Final = {"NMR": "MR", "OUS": "US", "VUS": "US", "NMS": "NM", "XRC": "XA"}
@@ -77,6 +67,7 @@ class OrderRequest:
     reason: str  # ORC-16
     fields: Mapping[str, Any]
     sources: Mapping[str, str]
+    consent: SaidConsent | None = None  # as it was said, beside `consent_recorded` of the fields
 
 
 @dataclass
@@ -166,6 +157,7 @@ class _Reader:
             self._fault("ORC-2", ErrorCode.REQUIRED_FIELD_MISSING, words)
         if control is not Control.CANCEL:
             self._read_examination(is_new=control is Control.NEW)
+        consent = self._read_consent() if control is not Control.CANCEL else None
         return OrderRequest(
             self._group.number,
             control,
@@ -176,6 +168,7 @@ class _Reader:
             self._value("ORC", 16, 2) or self._value("ORC", 16),
             self._fields,
             self._sources,
+            consent,
         )
 
     def _read_examination(self, *, is_new: bool) -> None:
@@ -232,17 +225,34 @@ class _Reader:
             self._fault("OBR-4", ErrorCode.REQUIRED_FIELD_MISSING, "what is to be examined is missing")
 
     def _read_urgency(self) -> None:
-        for name, number, component in (("TQ1", 9, 1), ("OBR", 27, 6), ("ORC", 7, 6), ("OBR", 5, 1)):
-            code = self._value(name, number, component).upper()
-            if not code or code == NULL:
-                continue
-            where = f"{name}-{number}" + (f".{component}" if component > 1 else "")
-            if code not in _LANES:
-                words = "this urgency is not in table 0485: send S, A, R, P, C or T"
-                self._fault(where, ErrorCode.TABLE_VALUE_NOT_FOUND, words)
-                return
-            self._set("lane", _LANES[code], where)
+        said = read_urgency(self._message, self._group.places, self._codes)
+        if said is None:
             return
+        if said.lane is None:
+            words = "this urgency is not in table 0485: send S, A, R, P, C or T"
+            self._fault(said.where, ErrorCode.TABLE_VALUE_NOT_FOUND, words)
+            return
+        self._set("lane", said.lane, said.where)
+        if said.green_channel is not None:
+            self._set("green_channel", said.green_channel, said.where)
+
+    def _read_consent(self) -> SaidConsent | None:
+        orders = self._message.named("ORC")
+        of_all = [place for place in self._message.named("CON") if not orders or place < orders[0]]
+        places = self._group.places
+        said = read_consent(self._message, places.get("OBX", []), [*of_all, *places.get("CON", [])], self._codes)
+        if said is None:
+            return None
+        if said.given is None:
+            words = "whether the patient agreed is not said: send A or R in CON-11, Y or N in OBX-5"
+            self._fault(said.where, ErrorCode.TABLE_VALUE_NOT_FOUND, words)
+            return None
+        self._set("consent_recorded", said.given, said.where)
+        try:
+            return replace(said, moment=parse_moment(said.at, self._zone)) if said.at else said
+        except ValueError:
+            self._fault(said.at_where, ErrorCode.DATA_TYPE_ERROR, NO_TIME)
+            return None
 
     def _read_time(self) -> None:
         for name, number, component in (("TQ1", 7, 1), ("OBR", 27, 4), ("ORC", 7, 4), ("OBR", 36, 1)):
@@ -253,8 +263,7 @@ class _Reader:
             try:
                 self._set("scheduled_at", parse_moment(text, self._zone), where)
             except ValueError:
-                words = "this is no time written YYYYMMDDHHMM, with or without seconds and offset"
-                self._fault(where, ErrorCode.DATA_TYPE_ERROR, words)
+                self._fault(where, ErrorCode.DATA_TYPE_ERROR, NO_TIME)
             return
 
     def _read_clinical(self) -> None:
@@ -280,6 +289,8 @@ class _Reader:
 
     def _read_observation(self, place: int, history: list[str], question: list[str]) -> None:
         at = self._message.at
+        if is_about_consent(self._message, place, self._codes):
+            return
         code, kind = at(place, 3), at(place, 2).upper()
         if code in _PREGNANCY:
             said = _PREGNANT.get(at(place, 5).strip().upper(), "unknown")

@@ -17,7 +17,7 @@ from reading_queue.db.message_tables import PlacerOrder
 from reading_queue.db.tables import ClinicOrder
 from reading_queue.domain.order_changes import news_of
 from reading_queue.services.hub import Hub
-from reading_queue.services.orders.order_entry import NUMBERS, ORDER_RECORD
+from reading_queue.services.orders.order_entry import CONSENT_CHARACTERS_MAX, NUMBERS, ORDER_RECORD
 from reading_queue.services.orders.order_refusals import STUDY_DEAD, find_refusal
 from reading_queue.services.orders.order_versions import is_reported
 from reading_queue.services.orders.orders import put_version
@@ -25,9 +25,11 @@ from reading_queue.services.worklists.desk_events import tell
 from storage.catalogue.tables import Study
 from storage.contract.accession_numbers import HUB_MARK, accession_number_of
 from storage.contract.identifiers import Uid
-from storage.contract.orders import Order
+from storage.contract.orders import UNNAMED_PATIENT, Order
 from storage.hl7.faults import ErrorCode, Fault, OrderFaulty
-from storage.hl7.order_message import OrderRequest
+from storage.hl7.order_consent import SaidConsent
+from storage.hl7.order_decisions import ACTOR
+from storage.hl7.order_message import Control, OrderRequest
 from storage.ledger.tables import AuditEvent
 
 REPORT_SIGNED: Final = "the report of this order is signed: what it was read by cannot be changed any more"
@@ -90,8 +92,17 @@ class HubBook:
             raise OrderFaulty(Fault(place, code, refusal.words, order=request.number))
         if held is not None and self._is_signed_otherwise(held, order):
             raise OrderFaulty(Fault("ORC-1", ErrorCode.RECORD_LOCKED, REPORT_SIGNED, order=request.number))
+        if request.consent is not None and request.control is not Control.CANCEL:
+            row.consent = self._consent_of(order, request.consent)
         put_version(self.session, self.hub, row, order, self.now)
         self._record(order, verb)
+
+    def _consent_of(self, order: Order, said: SaidConsent) -> dict[str, str] | None:
+        """Return a consent as it is kept with the order; who agreed is the patient where nobody else is named."""
+        if not said.given:
+            return None
+        given_by = (said.by or order.patient_name or UNNAMED_PATIENT).replace("^", "")[:CONSENT_CHARACTERS_MAX]
+        return {"given_by": given_by, "at": (said.moment or self.now).isoformat(), "recorded_by": ACTOR}
 
     def _is_signed_otherwise(self, held: ClinicOrder, order: Order) -> bool:
         """Return whether the report is signed, and what people typed into its order would change."""

@@ -285,6 +285,17 @@ def test_refused_message_is_taken_when_its_cause_has_gone(clinic: Clinic, tmp_pa
     assert clinic.only_order().version == 1
 
 
+def test_consent_and_green_channel_come_by_the_clinics_own_codes(clinic: Clinic, tmp_path: Path) -> None:
+    codes = {"green_channels": {"ZZ": "stroke"}, "consents": ["REMOTE-READ"]}
+    with listening(settings_of(tmp_path / "spool", **codes), clinic.journal, clinic.clock) as configured:
+        his = Sender(configured.port)
+        con = "CON|1|REMOTE-READ|||||||||A||20260301180000"
+        assert told(his.send(message(*changed("||R", "||ZZ", *EXAMPLE), con))) == ("AA", [])
+        his.close()
+    order = clinic.only_order()
+    assert (order.lane, order.green_channel, order.consent_recorded) == (Lane.STAT, "stroke", True)
+
+
 @pytest.mark.parametrize("addresses", [[], ["192.0.2.0/24"]])
 def test_nobody_is_let_in_from_an_address_that_is_not_named(tmp_path: Path, addresses: list[str]) -> None:
     clock = SteerableClock()

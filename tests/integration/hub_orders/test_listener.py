@@ -26,8 +26,9 @@ from reading_queue.services.orders.orders import orders_for_site
 from storage.catalogue.tables import Patient, Study
 from storage.contract.accession_numbers import HUB_MARK
 from storage.contract.lanes import Lane
-from storage.contract.orders import Order, OrderOrigin, OrderState
+from storage.contract.orders import GreenChannel, Order, OrderOrigin, OrderState
 from storage.hl7.framing import frame
+from storage.hl7.local_codes import LocalCodes
 from storage.ledger.tables import AuditEvent
 from tests.integration.gateway_orders.sending import EXAMPLE, RESIDENT, changed, message, told
 from tests.integration.hub_orders.conftest import SITE
@@ -262,6 +263,37 @@ def test_messages_lie_sealed_in_the_database_and_are_never_logged(clinic: Clinic
     for secret in ("秀兰", "M0042", RESIDENT):
         assert secret not in repr(logs)
         assert all(secret.encode() not in one.content for one in kept(clinic.hub))
+
+
+CON = "CON|1|REMOTE-READ|||||||||A||20260301180000"
+OWN_CODES = LocalCodes(green_channels={"ZZ": GreenChannel.STROKE}, consents=frozenset({"REMOTE-READ"}))
+
+
+@pytest.fixture
+def clinic_of_codes(hub: Hub, authority: Authority, his_certificate: Issued) -> Iterator[Clinic]:
+    (sender,) = hub.order_senders.values()
+    with connected(with_sender(hub, sender, codes=OWN_CODES), authority, his_certificate) as clinic:
+        yield clinic
+
+
+def test_consent_and_green_channel_are_the_orders(clinic_of_codes: Clinic) -> None:
+    clinic = clinic_of_codes
+    assert clinic.send(*changed("||R", "||S~ZZ", *EXAMPLE), CON, control_id="C1") == ("AA", [])
+    order = clinic.only_order()
+    assert (order.lane, order.green_channel, order.consent_recorded) == (Lane.STAT, GreenChannel.STROKE, True)
+    assert consents(clinic.hub) == [("王秀兰", "2026-03-01T18:00:00+08:00")]
+    refusal = changed("ORC|NW", "ORC|XO", *changed("||R", "||S~ZZ", *EXAMPLE))
+    assert clinic.send(*refusal, CON.replace("|A|", "|X|"), control_id="C2") == ("AA", [])
+    assert (clinic.only_order().consent_recorded, consents(clinic.hub)) == (False, [])
+    assert clinic.send(*changed("ORC|NW", "ORC|XO", *EXAMPLE), control_id="C3") == ("AE", ["TQ1-9"])  # still green
+    late = CON.replace("20260301", "20270301")
+    assert clinic.send(*refusal, late, control_id="C4") == ("AE", ["CON-13"])
+
+
+def consents(hub: Hub) -> list[tuple[str, str]]:
+    with hub.transaction() as session:
+        kept_with = session.scalars(select(ClinicOrder.consent).where(ClinicOrder.consent.is_not(None)))
+        return [(one["given_by"], one["at"]) for one in kept_with if one is not None]
 
 
 KILLED = """
