@@ -32,6 +32,7 @@ _TABLE_MODULES = (
     "reading_queue.db.tables",
     "reading_queue.db.course_tables",
     "reading_queue.db.consult_tables",
+    "reading_queue.db.director_tables",
     "reading_queue.db.network_tables",
     "reading_queue.db.event_tables",
     "reading_queue.db.health_tables",

@@ -30,6 +30,7 @@ THIRDS: Final = {Escalation.WIDENED: 1, Escalation.TWO_THIRDS: 2, Escalation.BRE
 WHILE_UNTAKEN: Final = frozenset({Escalation.WIDENED, Escalation.TWO_THIRDS})
 UNTIL_TAKEN: Final = frozenset({Escalation.GREEN_CHANNEL, Escalation.NOBODY})  # raised at once, ended by a claim
 OF_CONSULTS: Final = frozenset({Escalation.CONSULT_WAITS, Escalation.CONSULT_EXPIRED})  # by the consultation's clock
+TELLS_THE_DIRECTOR: Final = frozenset({Escalation.BREACHED, Escalation.NOBODY})
 TELLS_A_PERSON: Final = frozenset({Escalation.TWO_THIRDS, Escalation.BREACHED}) | UNTIL_TAKEN | OF_CONSULTS
 
 

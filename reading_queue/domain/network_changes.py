@@ -23,11 +23,12 @@ class Kind(StrEnum):
     PERSON = "person"
     PHYSICIAN = "physician"
     DUTY = "duty"
+    DIRECTOR = "director"
 
 
 PEOPLE_KINDS: Final = frozenset({Kind.PERSON, Kind.PHYSICIAN, Kind.DUTY})  # of one login
 
-State = Mapping[Kind, Mapping[str, Facts]]  # by code, by `agreement:requesting`, by login
+State = Mapping[Kind, Mapping[str, Facts]]  # by code, by `agreement:requesting`, by login, by `organisation:login`
 
 
 class Action(StrEnum):
@@ -77,15 +78,17 @@ def _compare_one(kind: Kind, subject: str, before: Facts | None, wanted: Facts, 
 
 
 def is_over(kind: Kind, facts: Facts, today: date) -> bool:
-    """Return whether the subject takes no more part: the agreement has ended, the account is closed."""
+    """Return whether the subject takes no more part: the agreement has ended, the account is closed, the duty is."""
     if kind is Kind.AGREEMENT:
         ends = date.fromisoformat(facts["valid_until"])
         return ends < today or ends < date.fromisoformat(facts["valid_from"])
+    if kind is Kind.DIRECTOR:
+        return not facts["duty"]
     return kind is Kind.PERSON and bool(facts.get("disabled"))
 
 
 def ends_of_unnamed(kind: Kind, present: State, named: Iterable[str], today: date) -> Iterator[Change]:
-    """Yield the end of each agreement or account that a whole network no longer names.
+    """Yield the end of each agreement, account or director's duty that a whole network no longer names.
 
     An agreement ends yesterday; one that has not begun never comes in force: it ends before its first day.
     """
@@ -95,6 +98,9 @@ def ends_of_unnamed(kind: Kind, present: State, named: Iterable[str], today: dat
             continue
         if kind is Kind.PERSON:
             yield Change(kind, subject, Action.END, {**facts, "disabled": True}, (("disabled", False, True),))
+            continue
+        if kind is Kind.DIRECTOR:
+            yield Change(kind, subject, Action.END, {"duty": []}, (("duty", facts["duty"], []),))
             continue
         last = max(today, date.fromisoformat(facts["valid_from"])) - timedelta(days=1)
         differing = (("valid_until", facts["valid_until"], last.isoformat()),)

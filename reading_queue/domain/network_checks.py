@@ -52,6 +52,7 @@ def check(proposal: Proposal) -> list[Fault]:
         *_people(proposal),
         *_physicians(proposal),
         *_duty(proposal),
+        *_directors(proposal),
     ]
 
 
@@ -186,3 +187,17 @@ def _duty(proposal: Proposal) -> Iterator[Fault]:
         if change.subject not in proposal.after[Kind.PHYSICIAN]:
             path = proposal.path(Kind.DUTY, change.subject, "login")
             yield Fault("unknown_physician", path, {"login": change.subject})
+
+
+def _directors(proposal: Proposal) -> Iterator[Fault]:
+    for change in proposal.changed(Kind.DIRECTOR):
+        organisation, _, login = change.subject.partition(":")
+        if not proposal.knows(organisation):
+            path = proposal.path(Kind.DIRECTOR, change.subject, "organisation")
+            yield Fault("unknown_organisation", path, {"organisation": organisation})
+        person = proposal.after[Kind.PERSON].get(login)
+        path = proposal.path(Kind.DIRECTOR, change.subject, "login")
+        if person is None:
+            yield Fault("unknown_person", path, {"login": login})
+        elif change.facts["duty"] != [] and (person["disabled"] or person["role"] == Role.TECHNICIAN):
+            yield Fault("no_director", path, {"login": login})

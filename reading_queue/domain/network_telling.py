@@ -74,7 +74,7 @@ def _added(change: Change, language: str) -> str:
         days = f"{facts['valid_from']} – {facts['valid_until']}"
         stage = f"{_name('stage', language)} {facts['stage']}"
         return PLAN[language]["between"].join((f"{facts['requesting']} → {facts['assisting']}", stage, days))
-    if change.kind is Kind.DUTY:
+    if change.kind in (Kind.DUTY, Kind.DIRECTOR):
         return f"{_name('duty', language)} {_value('duty', facts['duty'], language)}"
     return str(facts.get("name", ""))
 

@@ -52,6 +52,8 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "site_twice": "站点 {site} 已属于 {other}",
         "unknown_organisation": "没有编码为 {organisation} 的机构",
         "unknown_physician": "没有登录名为 {login} 的医师",
+        "unknown_person": "没有登录名为 {login} 的人员",
+        "no_director": "{login} 不能任总值班：账号已停用，或是技师",
         "own_ancestor": "{organisation} 会成为自己的下级：{circle}",
         "too_deep": "{organisation} 之上超过 {limit} 级",
         "ends_before": "早于开始日期 {begins}",
@@ -110,6 +112,8 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "site_twice": "the site {site} is already that of {other}",
         "unknown_organisation": "no organisation has the id {organisation}",
         "unknown_physician": "no physician has the login {login}",
+        "unknown_person": "nobody has the login {login}",
+        "no_director": "{login} cannot be duty director: the account is closed, or a technician's",
         "own_ancestor": "{organisation} would stand below itself: {circle}",
         "too_deep": "{organisation} would have more than {limit} levels above it",
         "ends_before": "is before the first day, {begins}",
@@ -128,13 +132,21 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 KINDS: Final[Mapping[str, Mapping[str, str]]] = {
-    "zh": {"organisation": "机构", "agreement": "协议", "person": "人员", "physician": "医师", "duty": "值班"},
+    "zh": {
+        "organisation": "机构",
+        "agreement": "协议",
+        "person": "人员",
+        "physician": "医师",
+        "duty": "值班",
+        "director": "总值班",
+    },
     "en": {
         "organisation": "organisation",
         "agreement": "agreement",
         "person": "person",
         "physician": "physician",
         "duty": "duty of",
+        "director": "duty director",
     },
 }
 

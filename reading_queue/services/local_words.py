@@ -25,6 +25,11 @@ def site_name(language: str) -> ColumnElement[str]:
     return func.coalesce(english.correlate(Site).scalar_subquery(), Site.name)
 
 
+def organisation_name(name: str, name_en: str, language: str) -> str:
+    """Return an organisation's name in the language, the native one where there is no other."""
+    return (name_en or name) if language == "en" else name
+
+
 def why_nobody(session: Session, cases: Collection[Case], language: str) -> dict[str, str]:
     """Return by case id why nobody can be asked, for those cases of which that is so."""
     waiting = {case.case_id: case.unroutable_reason for case in cases if case.unroutable_reason is not None}

@@ -52,7 +52,7 @@ DUTY = st.one_of(st.just("always"), PERIODS, ROSTERS)
 def networks(draw: st.DrawFn, prefix: str = "n") -> dict[str, Any]:
     """Draw a document; its codes and logins begin with the prefix."""
     codes = [f"{prefix}-{number}" for number in range(draw(st.integers(2, 5)))]
-    return {
+    document: dict[str, Any] = {
         "organisations": [_organisation(draw, codes, number) for number in range(len(codes))],
         "agreements": _agreements(draw, prefix, codes),
         "physicians": [
@@ -63,6 +63,11 @@ def networks(draw: st.DrawFn, prefix: str = "n") -> dict[str, Any]:
         "coordinators": [_person(draw, f"{prefix}.lead", codes)] if draw(st.booleans()) else [],
         "administrators": [],
     }
+    doctors = [one["login"] for one in document["physicians"] if one.get("disabled") is False]
+    document["duty_directors"] = [
+        {"organisation": draw(st.sampled_from(codes)), "login": login, "duty": draw(DUTY)} for login in doctors
+    ]
+    return document
 
 
 def _organisation(draw: st.DrawFn, codes: list[str], number: int) -> dict[str, Any]:

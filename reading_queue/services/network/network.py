@@ -186,6 +186,8 @@ def _ends(parsed: ParsedNetwork, before: State, wanted: State, today: date) -> l
     ends: list[Change] = []
     if "agreements" in parsed.sections:
         ends += ends_of_unnamed(Kind.AGREEMENT, before, wanted[Kind.AGREEMENT], today)
+    if "duty_directors" in parsed.sections:
+        ends += ends_of_unnamed(Kind.DIRECTOR, before, wanted[Kind.DIRECTOR], today)
     roles = {role for role, section in GROUPS.items() if section in parsed.sections}
     people = {login: facts for login, facts in before[Kind.PERSON].items() if facts["role"] in roles}
     ends += ends_of_unnamed(Kind.PERSON, {**before, Kind.PERSON: people}, wanted[Kind.PERSON], today)

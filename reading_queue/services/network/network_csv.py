@@ -127,6 +127,14 @@ FILES: Final[Mapping[str, Mapping[str, tuple[ParseCell, WriteCell]]]] = {
         "password": TEXT,
     },
     "duty.csv": {"login": TEXT, "day": DAY, "shift": TEXT, "starts_at": TEXT, "ends_at": TEXT},
+    "duty_directors.csv": {
+        "organisation": TEXT,
+        "login": TEXT,
+        "day": DAY,
+        "shift": TEXT,
+        "starts_at": TEXT,
+        "ends_at": TEXT,
+    },
 }
 KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "organisations.csv": ("id", "kind", "name"),
@@ -134,7 +142,9 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "physicians.csv": ("login", "name", "organisation", "title", "licence_number", "licence_valid_until"),
     "people.csv": ("login", "name", "role", "organisation"),
     "duty.csv": ("login",),
+    "duty_directors.csv": ("organisation", "login"),
 }
+WHOSE_DUTY: Final = ("organisation", "login")
 NOT_WRITTEN: Final = frozenset({"password"})
 HEADERS_ZH: Final[Mapping[str, str]] = {
     **FIELDS_ZH,
@@ -194,7 +204,9 @@ def read_csv_set(files: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[Path,
         if file == "people.csv":
             _place_people(found, rows)
         elif file == "duty.csv":
-            _place_duty(found, rows)
+            _place_duty(found, "rosters", rows)
+        elif file == "duty_directors.csv":
+            _place_duty(found, "duty_directors", rows)
         else:
             _place_rows(found, file.removesuffix(".csv"), rows)
     return found.document, found.places, found.faults
@@ -292,17 +304,17 @@ def _place_people(found: _Set, rows: list[_Row]) -> None:
         items.append({column: value for column, value in row.values.items() if column != "role"})
 
 
-def _place_duty(found: _Set, rows: list[_Row]) -> None:
-    """Put the rows of each physician together: always, never, single periods, or a weekly roster."""
-    by_login: defaultdict[str, list[_Row]] = defaultdict(list)
+def _place_duty(found: _Set, group: str, rows: list[_Row]) -> None:
+    """Put the rows of each physician or director together: always, never, single periods, or a weekly roster."""
+    by_whom: defaultdict[tuple[tuple[str, str], ...], list[_Row]] = defaultdict(list)
     for row in rows:
-        by_login[str(row.values.get("login", ""))].append(row)
-    rosters = found.document.setdefault("rosters", [])
-    for login, own in by_login.items():
-        path: Path = ("rosters", len(rosters))
+        by_whom[tuple((name, str(row.values[name])) for name in WHOSE_DUTY if name in row.values)].append(row)
+    rosters = found.document.setdefault(group, [])
+    for whom, own in by_whom.items():
+        path: Path = (group, len(rosters))
         found.places[path] = own[0].place()
-        found.places[*path, "login"] = own[0].place("login")
-        rosters.append({"login": login, "duty": _duty(found, (*path, "duty"), own)} if login else {})
+        found.places |= {(*path, name): own[0].place(name) for name in WHOSE_DUTY if name in FILES[own[0].file]}
+        rosters.append({**dict(whom), "duty": _duty(found, (*path, "duty"), own)} if "login" in dict(whom) else {})
 
 
 def _duty(found: _Set, path: Path, rows: list[_Row]) -> Any:
@@ -310,7 +322,7 @@ def _duty(found: _Set, path: Path, rows: list[_Row]) -> Any:
     for alone, duty in ((ALWAYS, "always"), (NEVER, [])):
         if alone in words:
             for row in rows:
-                if row.values.keys() - {"login"} != {"day"} or row.values["day"] != alone:
+                if row.values.keys() - set(WHOSE_DUTY) != {"day"} or row.values["day"] != alone:
                     found.fault("duty_mixed", row.place("day"), alone=alone)
             return duty
     periods: list[dict[str, Any]] = []
@@ -353,6 +365,9 @@ def write_csv_set(document: Mapping[str, Any], language: str = "en") -> dict[str
         rows["duty.csv"] += [{"login": physician["login"]} | row for row in _duty_rows(physician.get("duty", []))]
     for role, group in PEOPLE.items():
         rows["people.csv"] += [person | {"role": role} for person in document.get(group, ())]
+    for director in document.get("duty_directors", ()):
+        whose = {name: director[name] for name in WHOSE_DUTY}
+        rows["duty_directors.csv"] += [whose | row for row in _duty_rows(director["duty"])]
     return {file: _write(file, rows[file], language) for file in FILES}
 
 

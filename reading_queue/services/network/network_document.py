@@ -20,6 +20,7 @@ from reading_queue.errors import Invalid
 from reading_queue.services.network.network_facts import facts_of
 from reading_queue.services.network.network_parts import (
     AgreementPart,
+    DirectorPart,
     NetworkDocument,
     OrganisationPart,
     Part,
@@ -38,6 +39,7 @@ PARTS: Final[Mapping[str, type[Part]]] = {
     "coordinators": PersonPart,
     "administrators": PersonPart,
     "rosters": RosterOfPart,
+    "duty_directors": DirectorPart,
 }
 
 
@@ -143,6 +145,8 @@ def _subjects(part: Part) -> Iterator[tuple[Kind, str, str]]:
         yield Kind.PERSON, part.login, "login"
         if isinstance(part, PhysicianPart) and part.duty is not None:
             yield Kind.DUTY, part.login, "login"
+    elif isinstance(part, DirectorPart):
+        yield Kind.DIRECTOR, f"{part.organisation}:{part.login}", "login"
     elif isinstance(part, RosterOfPart):
         yield Kind.DUTY, part.login, "login"
 

@@ -19,12 +19,14 @@ from sqlalchemy.orm import Session
 from reading_queue.db.tables import Account, Agreement, Organisation, Physician
 from reading_queue.domain.agreement_terms import find_overlapping, last_day_of, split_at, successor
 from reading_queue.domain.network_changes import Kind
+from reading_queue.domain.roles import Role
 from reading_queue.errors import Conflict, Forbidden, Invalid, NotFound
 from reading_queue.services.access.oversight import lineages, own_organisations
 from reading_queue.services.access.visibility import Viewer, require
 from reading_queue.services.cases.statistics import WITH_OVERSIGHT
 from reading_queue.services.hub import Hub
 from reading_queue.services.network.agreements import TERMS, record_agreement
+from reading_queue.services.network.directors import record_director
 from reading_queue.services.network.duty import parse_duty, write_duty
 from reading_queue.services.network.network_history import present_version
 from reading_queue.services.network.network_parts import (
@@ -218,21 +220,48 @@ def save_duty(hub: Hub, viewer: Viewer, physician_id: str, duty: Any, version: i
     Raises:
         StaleVersion, NotYours, NotFound, FieldsInvalid.
     """
+    written = written_as_given(duty)
+    now = hub.clock()
+    with hub.transaction() as session:
+        row = _get_own_physician(session, viewer, physician_id, version)
+        _require_version(session, Kind.DUTY, physician_id, version)
+        row.duty = written
+        session.flush()
+        write_duty(session, row, session.get_one(Organisation, row.organisation_id).time_zone, now)
+        record_physician(session, row, now, Author(viewer.account_id))
+
+
+def save_director(hub: Hub, viewer: Viewer, organisation_id: str, login: str, duty: Any, version: int) -> None:
+    """Make this the person's duty as director of the organisation from now on; version 0 is of somebody new to it.
+
+    Raises:
+        StaleVersion, NotYours, NotFound, FieldsInvalid: nobody has this login, or they cannot be director.
+    """
+    written = written_as_given(duty)
+    now = hub.clock()
+    with hub.transaction() as session:
+        require(viewer, *WITH_OVERSIGHT)
+        lock_network(session)
+        if session.get(Organisation, organisation_id) is None:
+            raise NotFound("the network has nothing of this id")
+        require_own(belongs=organisation_id in own_organisations(session, viewer))
+        account = session.scalars(select(Account).where(Account.login == login)).one_or_none()
+        if account is None or account.role == Role.TECHNICIAN or (account.disabled_at is not None and written != []):
+            raise FieldsInvalid(("login",))
+        _require_version(session, Kind.DIRECTOR, f"{organisation_id}:{login}", version)
+        whose = (organisation_id, account.account_id, login)
+        record_director(session, whose, written, now, Author(viewer.account_id))
+
+
+def written_as_given(duty: Any) -> Any:
+    """Return the duty as it is kept; raises FieldsInvalid where it is none."""
     try:
-        parsed = parse_duty(duty)
+        return written_duty(parse_duty(duty))
     except ValidationError as exc:
         mistakes = exc.errors(include_url=False, include_input=False, include_context=False)
         words = {str(step) for mistake in mistakes for step in mistake["loc"]}
         named = tuple(name for name in ("weekly", "days_off", "extra") if name in words)
         raise FieldsInvalid(named or ("duty",)) from None
-    now = hub.clock()
-    with hub.transaction() as session:
-        row = _get_own_physician(session, viewer, physician_id, version)
-        _require_version(session, Kind.DUTY, physician_id, version)
-        row.duty = written_duty(parsed)
-        session.flush()
-        write_duty(session, row, session.get_one(Organisation, row.organisation_id).time_zone, now)
-        record_physician(session, row, now, Author(viewer.account_id))
 
 
 def parse_part(part: type[PartT], fixed: Mapping[str, Any], given: Mapping[str, Any], names: tuple[str, ...]) -> PartT:

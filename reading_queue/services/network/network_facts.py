@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from reading_queue.db.director_tables import DutyDirector
 from reading_queue.db.tables import Account, Agreement, Organisation, Physician
 from reading_queue.domain.network_changes import Facts, Kind, State, is_over
 from reading_queue.domain.roles import Role
@@ -79,6 +80,9 @@ def facts_of(network: NetworkDocument) -> State:
             state[Kind.DUTY][person.login] = {"duty": None if person.duty is None else written_duty(person.duty)}
     for roster in network.rosters:
         state[Kind.DUTY][roster.login] = {"duty": written_duty(roster.duty)}
+    for director in network.duty_directors:
+        subject = f"{director.organisation}:{director.login}"
+        state[Kind.DIRECTOR][subject] = {"duty": written_duty(director.duty)}
     return state
 
 
@@ -97,6 +101,9 @@ def load_facts(session: Session) -> State:
         login = logins[physician.account_id]
         state[Kind.PHYSICIAN][login] = _sorted_sets(physician_facts(physician))
         state[Kind.DUTY][login] = {"duty": physician.duty}
+    for director in session.scalars(select(DutyDirector)):
+        subject = f"{director.organisation_id}:{logins[director.account_id]}"
+        state[Kind.DIRECTOR][subject] = {"duty": director.duty}
     return _in_order(state)
 
 
@@ -109,6 +116,7 @@ def load_facts_as_of(session: Session, moment: datetime) -> State:
     state: dict[Kind, dict[str, Facts]] = {
         Kind.ORGANISATION: dict(versions[Kind.ORGANISATION]),
         Kind.AGREEMENT: dict(agreements),
+        Kind.DIRECTOR: dict(versions[Kind.DIRECTOR]),
         Kind.PERSON: {accounts[one]: facts for one, facts in versions[Kind.PERSON].items()},
     }
     for kind in (Kind.PHYSICIAN, Kind.DUTY):
@@ -147,7 +155,11 @@ def document_of(state: State) -> dict[str, Any]:
         if login in state[Kind.PHYSICIAN]:
             own |= {**state[Kind.PHYSICIAN][login], **state[Kind.DUTY][login]}
         people[GROUPS[Role(facts["role"])]].append({"login": login} | _plain(own))
-    return document | {group: people[group] for group in GROUPS.values()}
+    directors: list[dict[str, Any]] = []
+    for subject, facts in state[Kind.DIRECTOR].items():
+        organisation, _, login = subject.partition(":")
+        directors.append({"organisation": organisation, "login": login} | _plain(facts))
+    return document | {group: people[group] for group in GROUPS.values()} | {"duty_directors": directors}
 
 
 def _agreements(agreements: Mapping[str, Facts]) -> list[dict[str, Any]]:

@@ -249,6 +249,14 @@ class RosterOfPart(Part):
     duty: Duty
 
 
+class DirectorPart(Part):
+    """When a person is duty director (总值班) of an organisation, in its own time; [] is not any more."""
+
+    organisation: Code
+    login: Login
+    duty: Duty
+
+
 class NetworkDocument(Part):
     """The whole document."""
 
@@ -259,6 +267,7 @@ class NetworkDocument(Part):
     coordinators: tuple[PersonPart, ...] = ()
     administrators: tuple[PersonPart, ...] = ()
     rosters: tuple[RosterOfPart, ...] = ()  # of physicians whom the document does not name
+    duty_directors: tuple[DirectorPart, ...] = ()
 
     def people(self) -> Iterator[tuple[Role, PersonPart]]:
         """Yield each person with their role."""

@@ -16,6 +16,7 @@ from reading_queue.domain.roles import Role
 from reading_queue.services.access.accounts import NewAccount, account_row
 from reading_queue.services.cases.casework import launch_route
 from reading_queue.services.network.agreements import TERMS, record_agreement
+from reading_queue.services.network.directors import record_director
 from reading_queue.services.network.duty import write_duty
 from reading_queue.services.network.network_facts import DAYS, NAMES
 from reading_queue.services.network.network_versions import (
@@ -59,6 +60,7 @@ def record_changes(
         record_agreement(session, agreement_id, terms, now, author)
     accounts = _record_people(session, by_kind[Kind.PERSON], hashes, now, author)
     _record_physicians(session, by_kind, accounts, now, author)
+    _record_directors(session, by_kind[Kind.DIRECTOR], now, author)
 
 
 def _column(name: str, facts: Facts) -> object:
@@ -155,6 +157,13 @@ def _record_physicians(
         session.flush()
         write_duty(session, row, _zone(session, row), now)
         record_physician(session, row, now, author)
+
+
+def _record_directors(session: Session, changed: Mapping[str, Facts], now: datetime, author: Author) -> None:
+    for subject, facts in changed.items():
+        organisation_id, _, login = subject.partition(":")
+        account_id = session.scalars(select(Account.account_id).where(Account.login == login)).one()
+        record_director(session, (organisation_id, account_id, login), facts["duty"], now, author)
 
 
 def extend_duty(session: Session, named: Mapping[str, Facts], now: datetime) -> None:

@@ -30,6 +30,8 @@ from reading_queue.services.access.oversight import (
 from reading_queue.services.access.visibility import Viewer, require
 from reading_queue.services.cases.statistics import WITH_OVERSIGHT
 from reading_queue.services.hub import Hub
+from reading_queue.services.local_words import organisation_name
+from reading_queue.services.network.director_views import DirectorsView, view_directors
 from reading_queue.services.network.network_history import VersionLine, history_of, present_version
 from reading_queue.services.network.network_versions import organisation_facts, physician_facts
 
@@ -118,6 +120,7 @@ class OrganisationView:
     people: tuple[PersonLine, ...]  # everybody else
     managed_roles: tuple[Role, ...]  # whose accounts the viewer may make here
     parents: tuple[tuple[str, str], ...]  # ids and names of those it may stand below
+    directors: DirectorsView
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +223,7 @@ def view_organisation(hub: Hub, viewer: Viewer, organisation_id: str) -> Organis
                 for one in sorted(own | ({row.parent_id} if row.parent_id else set()))
                 if organisation_id not in above[one]
             ),
+            directors=view_directors(session, row, viewer.language, now),
         )
 
 
@@ -294,7 +298,7 @@ def view_duty(hub: Hub, viewer: Viewer, organisation_id: str, first_day: date | 
 
 def name_of(row: Organisation, language: str) -> str:
     """Return the organisation's name in the language, the native one where there is no other."""
-    return (row.name_en or row.name) if language == "en" else row.name
+    return organisation_name(row.name, row.name_en, language)
 
 
 def load_names(session: Session, language: str) -> dict[str, str]:

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 import structlog
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import ColumnElement, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from reading_queue.db.course_tables import EscalationRow
-from reading_queue.db.tables import Account, Case, CaseStudy
+from reading_queue.db.director_tables import DirectorNotice
+from reading_queue.db.tables import Account, Case, CaseStudy, Organisation
 from reading_queue.domain.escalation import (
     OF_CONSULTS,
     TELLS_A_PERSON,
+    TELLS_THE_DIRECTOR,
     THIRDS,
     UNTIL_TAKEN,
     WHILE_UNTAKEN,
@@ -45,7 +47,10 @@ from reading_queue.services.cases.casework import (
 )
 from reading_queue.services.cases.statistics import WITH_OVERSIGHT
 from reading_queue.services.hub import Hub
-from reading_queue.services.local_words import site_name, why_nobody
+from reading_queue.services.local_words import organisation_name, site_name, why_nobody
+from reading_queue.services.network.directors import organisations_directed
+from reading_queue.services.routing.director_notices import tell_directors, tell_who_came_on_duty, was_told
+from reading_queue.services.worklists.desk_events import tell
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 from storage.contract.lanes import Lane
@@ -55,6 +60,7 @@ log = structlog.get_logger(__name__)
 
 BATCH: Final = 200
 LISTED_MAX: Final = 200
+LOOKED_BACK: Final = timedelta(days=3)
 NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
 UNSIGNED: Final = BEING_READ | {CaseState.RECEIVING, CaseState.READY, CaseState.OFFERED}
 
@@ -78,6 +84,10 @@ class EscalationView:
     modality: str
     due_at: datetime | None
     reason: str  # why nobody can be asked
+    ended_at: datetime | None = None
+    tells_director: bool = False
+    directors: tuple[str, ...] = ()  # names of those who were told; none: the coordinators have it
+    directors_of: str = ""  # the organisation whose directors they are
 
 
 def escalate_due(hub: Hub) -> int:
@@ -96,6 +106,8 @@ def escalate_due(hub: Hub) -> int:
         for case in cases:
             _look_at(session, case, open_kinds[case.case_id], now)
     _end_settled(hub, now)
+    with hub.transaction() as session:
+        tell_who_came_on_duty(session, now)
     return len(cases)
 
 
@@ -114,7 +126,9 @@ def raise_escalation(session: Session, case: Case, kind: Escalation, now: dateti
     escalation_id = session.scalar(row.returning(EscalationRow.escalation_id))
     if escalation_id is None:
         return False
-    record_custody(session, case, Hop.ESCALATED, f"escalated:{escalation_id}", now, detail={"step": kind.value})
+    told = tell_directors(session, case, escalation_id, now) if kind in TELLS_THE_DIRECTOR else {}
+    detail = {"step": kind.value, **told}
+    record_custody(session, case, Hop.ESCALATED, f"escalated:{escalation_id}", now, detail=detail)
     log.warning("case_escalated", case_id=case.case_id, kind=kind.value, lane=case.lane)
     return True
 
@@ -130,40 +144,60 @@ def list_escalations(hub: Hub, viewer: Viewer) -> tuple[EscalationView, ...]:
     require(viewer, *WITH_OVERSIGHT)
     now = hub.clock()
     with hub.transaction() as session:
-        rows = session.execute(
-            select(EscalationRow, Case, site_name(viewer.language), CaseStudy.study_uid, Account.display_name)
-            .join(Case, Case.case_id == EscalationRow.case_id)
-            .join(Site, Site.site_id == Case.site_id)
-            .join(CaseStudy, CaseStudy.case_id == Case.case_id)
-            .outerjoin(Account, Account.account_id == EscalationRow.acknowledged_by)
-            .where(
-                EscalationRow.ended_at.is_(None),
-                EscalationRow.kind.in_(TELLS_A_PERSON),
-                is_first_study(),
-                Case.site_id.in_(visible_sites(session, viewer, now)),
-            )
-            .order_by(EscalationRow.acknowledged_at.is_not(None), Case.green_channel.is_(None), EscalationRow.raised_at)
-            .limit(LISTED_MAX)
-        ).all()
-        reasons = why_nobody(session, [row[1] for row in rows], viewer.language)
-    return tuple(_view(*row, reason=reasons.get(row[1].case_id, "")) for row in rows)
+        theirs = Case.site_id.in_(visible_sites(session, viewer, now))
+        tells = EscalationRow.kind.in_(TELLS_A_PERSON)
+        return _load_views(session, viewer, EscalationRow.ended_at.is_(None), tells, theirs)
+
+
+def list_told(hub: Hub, viewer: Viewer) -> tuple[EscalationView, ...]:
+    """Return what the viewer was told of as duty director: what is open, and what ended in the last days.
+
+    Facts of the case without its patient; being told opens nothing else.
+    """
+    told = select(DirectorNotice.escalation_id).where(DirectorNotice.account_id == viewer.account_id)
+    lately = or_(EscalationRow.ended_at.is_(None), EscalationRow.ended_at > hub.clock() - LOOKED_BACK)
+    with hub.transaction() as session:
+        return _load_views(session, viewer, EscalationRow.escalation_id.in_(told), lately)
+
+
+def find_directed(hub: Hub, viewer: Viewer) -> tuple[str, ...]:
+    """Return the names of the organisations whose duty director the viewer is now."""
+    with hub.transaction() as session:
+        codes = organisations_directed(session, viewer.account_id, hub.clock())
+        rows = [session.get_one(Organisation, code) for code in codes]
+        return tuple(organisation_name(row.name, row.name_en, viewer.language) for row in rows)
 
 
 def acknowledge(hub: Hub, viewer: Viewer, escalation_id: str) -> None:
-    """Write that the viewer has seen it and acts; the first one counts. Raises NotFound."""
-    require(viewer, *WITH_OVERSIGHT)
+    """Write that the viewer has seen it and acts; the first one counts.
+
+    Whoever oversees the case's site may, and whoever was told as duty director. Raises Forbidden, NotFound.
+    """
     now = hub.clock()
     with hub.transaction() as session:
         found = session.get(EscalationRow, escalation_id)
         if found is None:
             raise NotFound("there is no such escalation")
-        require_case(session, viewer, found.case_id, now)
+        as_director = was_told(session, viewer.account_id, escalation_id)
+        if not as_director:
+            require(viewer, *WITH_OVERSIGHT)
+            require_case(session, viewer, found.case_id, now)
         case = get_case_locked(session, found.case_id)
         row = session.get_one(EscalationRow, escalation_id, populate_existing=True)
         if row.acknowledged_at is None:
             row.acknowledged_at = now
             row.acknowledged_by = viewer.account_id
-            audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event="escalation_acknowledged")
+            tell(session, "acknowledged_escalation", case.site_id, case.case_id)
+            audit(
+                session,
+                now,
+                PROCEDURE_RECORD,
+                "U",
+                viewer.account_id,
+                case,
+                event="escalation_acknowledged",
+                as_director=as_director,
+            )
 
 
 def _load_open_kinds(session: Session, cases: Sequence[Case]) -> defaultdict[str, set[Escalation]]:
@@ -200,6 +234,46 @@ def _end_settled(hub: Hub, now: datetime) -> None:
         session.execute(update(EscalationRow).where(EscalationRow.ended_at.is_(None), over).values(ended_at=now))
 
 
+def _load_views(session: Session, viewer: Viewer, *conditions: ColumnElement[bool]) -> tuple[EscalationView, ...]:
+    """Return the escalations, what is open and unacknowledged first."""
+    rows = session.execute(
+        select(EscalationRow, Case, site_name(viewer.language), CaseStudy.study_uid, Account.display_name)
+        .join(Case, Case.case_id == EscalationRow.case_id)
+        .join(Site, Site.site_id == Case.site_id)
+        .join(CaseStudy, CaseStudy.case_id == Case.case_id)
+        .outerjoin(Account, Account.account_id == EscalationRow.acknowledged_by)
+        .where(is_first_study(), *conditions)
+        .order_by(
+            EscalationRow.ended_at.is_not(None),
+            EscalationRow.acknowledged_at.is_not(None),
+            Case.green_channel.is_(None),
+            EscalationRow.raised_at,
+        )
+        .limit(LISTED_MAX)
+    ).all()
+    reasons = why_nobody(session, [row[1] for row in rows], viewer.language)
+    told = _load_told(session, [row[0].escalation_id for row in rows], viewer.language)
+    views = (_view(*row, reason=reasons.get(row[1].case_id, "")) for row in rows)
+    return tuple(replace(one, **told[one.escalation_id]) if one.escalation_id in told else one for one in views)
+
+
+def _load_told(session: Session, escalation_ids: Sequence[str], language: str) -> dict[str, dict[str, Any]]:
+    """Return by escalation which directors were told, in order, and of which organisation the last one is."""
+    rows = session.execute(
+        select(DirectorNotice.escalation_id, Account.display_name, Organisation.name, Organisation.name_en)
+        .join(Account, Account.account_id == DirectorNotice.account_id)
+        .join(Organisation, Organisation.organisation_id == DirectorNotice.organisation_id)
+        .where(DirectorNotice.escalation_id.in_(escalation_ids))
+        .order_by(DirectorNotice.told_at, Account.login)
+    ).all()
+    told: dict[str, dict[str, Any]] = {}
+    for escalation_id, name, organisation, name_en in rows:
+        one = told.setdefault(escalation_id, {"directors": ()})
+        one["directors"] += (name,)
+        one["directors_of"] = organisation_name(organisation, name_en, language)
+    return told
+
+
 def _view(
     row: EscalationRow, case: Case, site: str, study_uid: str, acknowledged_by: str | None, *, reason: str
 ) -> EscalationView:
@@ -219,4 +293,6 @@ def _view(
         modality=case.modality,
         due_at=case.due_at,
         reason=reason,
+        ended_at=row.ended_at,
+        tells_director=Escalation(row.kind) in TELLS_THE_DIRECTOR,
     )

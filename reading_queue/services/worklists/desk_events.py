@@ -16,6 +16,8 @@ from sqlalchemy import BigInteger, Select, Text, cast, delete, func, literal, or
 from sqlalchemy.orm import Session
 
 from reading_queue.db.consult_tables import Consult
+from reading_queue.db.course_tables import EscalationRow
+from reading_queue.db.director_tables import DirectorNotice
 from reading_queue.db.event_tables import DeskEvent
 from reading_queue.db.tables import Offer, Physician, ReadingTask
 from reading_queue.domain.consults import CONSULTANT_TITLES
@@ -60,6 +62,7 @@ class Told:
     site_id: str
     case_id: str | None
     physician_ids: frozenset[str]  # to whom a task of the case is or was offered, and who is asked for an opinion
+    account_ids: frozenset[str] = frozenset()  # who was told of it as duty director
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,14 @@ class Audience:
     sites: frozenset[str]
     physician_id: str | None
     oversees: bool = False
+    account_id: str = ""
 
     def includes(self, told: Told) -> bool:
         """Return whether they are told of it."""
         if told.kind == PRESENCE:
             return self.oversees
-        return told.site_id in self.sites or self.physician_id in told.physician_ids
+        theirs = self.physician_id in told.physician_ids or self.account_id in told.account_ids
+        return told.site_id in self.sites or theirs
 
 
 def tell(session: Session, kind: str, site_id: str, case_id: str | None = None) -> None:
@@ -99,7 +104,7 @@ def find_audience(hub: Hub, viewer: Viewer) -> Audience:
     with hub.transaction() as session:
         sites = visible_sites(session, viewer, hub.clock())
     physician_id = viewer.physician_id if viewer.role is Role.PHYSICIAN else None
-    return Audience(sites, physician_id, viewer.role in (Role.COORDINATOR, Role.ADMINISTRATOR))
+    return Audience(sites, physician_id, viewer.role in (Role.COORDINATOR, Role.ADMINISTRATOR), viewer.account_id)
 
 
 def find_end(hub: Hub) -> Cursor:
@@ -119,8 +124,14 @@ def is_kept(hub: Hub, cursor: Cursor) -> bool:
 def read_events(hub: Hub, after: Cursor, limit: int = BATCH) -> Sequence[Told]:
     """Return what came after the cursor, in the order in which everybody is told of it, at most `limit`."""
     asked = union_all(*_physicians_concerned())
+    directors = (
+        select(DirectorNotice.account_id)
+        .join(EscalationRow, EscalationRow.escalation_id == DirectorNotice.escalation_id)
+        .where(EscalationRow.case_id == DeskEvent.case_id)
+        .correlate(DeskEvent)
+    )
     found = (
-        select(DeskEvent, func.array(asked.scalar_subquery()))
+        select(DeskEvent, func.array(asked.scalar_subquery()), func.array(directors.scalar_subquery()))
         .where(
             tuple_(DeskEvent.transaction_id, DeskEvent.event_id)
             > tuple_(literal(after.transaction_id, BigInteger), literal(after.event_id, BigInteger)),
@@ -132,8 +143,15 @@ def read_events(hub: Hub, after: Cursor, limit: int = BATCH) -> Sequence[Told]:
     with hub.transaction() as session:
         rows = session.execute(found).all()
     return [
-        Told(Cursor(row.transaction_id, row.event_id), row.kind, row.site_id, row.case_id, frozenset(asked))
-        for row, asked in rows
+        Told(
+            Cursor(row.transaction_id, row.event_id),
+            row.kind,
+            row.site_id,
+            row.case_id,
+            frozenset(asked),
+            frozenset(directors),
+        )
+        for row, asked, directors in rows
     ]
 
 

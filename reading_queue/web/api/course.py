@@ -152,6 +152,14 @@ async def escalations(request: web.Request, viewer: Viewer) -> web.StreamRespons
     return answer(models.Escalations(escalations=found))
 
 
+async def duty_director(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Say what the caller was told of as duty director."""
+    hub = request.config_dict[HUB]
+    told = await in_thread(request, escalating.list_told, hub, viewer)
+    directed = await in_thread(request, escalating.find_directed, hub, viewer)
+    return answer(models.DutyDirectorAnswer(director_of=directed, escalations=told))
+
+
 async def acknowledge(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Write that the caller has seen an escalation and acts."""
     escalation_id = request.match_info["escalation_id"]

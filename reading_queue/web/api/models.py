@@ -311,6 +311,13 @@ class Escalations(Answer):
     escalations: tuple[EscalationView, ...]
 
 
+class DutyDirectorAnswer(Answer):
+    """Whose duty director the caller is now, and what they were told of: open, or over since a few days."""
+
+    director_of: tuple[str, ...]  # names
+    escalations: tuple[EscalationView, ...]
+
+
 class HeldWork(Work):
     """A reading task in the caller's hands."""
 

@@ -108,6 +108,14 @@ async def put_duty(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     return nothing()
 
 
+async def put_director(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Make this a person's duty as director of the organisation from now on."""
+    given = await body_of(request, models.DirectorDuty)
+    what = (request.match_info["code"], request.match_info["login"], given.duty, given.version)
+    await _call(request, viewer, network_editing.save_director, *what)
+    return nothing()
+
+
 async def duty(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Say who is on duty at a hospital for a week, by default from today, and when nobody is."""
     code, begin = request.match_info["code"], request.query.get("from")

@@ -89,6 +89,13 @@ class WrittenDuty(Body):
     version: int = Field(ge=1)
 
 
+class DirectorDuty(Body):
+    """When a person is duty director, as a network document writes it; version 0 is of somebody new to it."""
+
+    duty: Any
+    version: int = Field(ge=0)
+
+
 class Organisations(Answer):
     """The tree of organisations."""
 

@@ -38,6 +38,7 @@ ADMINISTRATOR: Final = (Role.ADMINISTRATOR,)
 
 STUDY_QUERY: Final = ("before", "limit", "progress", "lane", "late", "day")
 OFFER_QUERY: Final = ("after", "limit", "lane", "modality", "site_id", "phase", "late")
+DIRECTORS: Final = (Role.PHYSICIAN, Role.COORDINATOR, Role.ADMINISTRATOR)
 READS_OR_LEADS: Final = (Role.PHYSICIAN, Role.COORDINATOR)
 CONSULT: Final = "/consults/{consult_id}"
 CASE: Final = "/cases/{case_id}"
@@ -134,11 +135,13 @@ OPERATIONS: Final = (
     Operation("GET", f"{CASE}/candidates", course.candidates, COORDINATORS, None, models.Candidates),
     Operation("POST", f"{CASE}/assign", course.assign, COORDINATORS, models.Assignment),
     Operation("GET", "/escalations", course.escalations, COORDINATORS, None, models.Escalations),
-    Operation("POST", "/escalations/{escalation_id}/acknowledge", course.acknowledge, COORDINATORS),
+    Operation("POST", "/escalations/{escalation_id}/acknowledge", course.acknowledge, DIRECTORS),
+    Operation("GET", "/duty-director", course.duty_director, DIRECTORS, None, models.DutyDirectorAnswer),
     Operation("GET", NETWORK, network.organisations, COORDINATORS, None, network_models.Organisations),
     Operation("GET", ONE, network.organisation, COORDINATORS, None, network_models.OrganisationAnswer),
     Operation("PUT", ONE, network.put_organisation, COORDINATORS, network_models.Facts),
     Operation("GET", f"{ONE}/duty", network.duty, COORDINATORS, None, network_models.DutyAnswer, ("from",)),
+    Operation("PUT", f"{ONE}/directors/{{login}}", network.put_director, COORDINATORS, network_models.DirectorDuty),
     Operation("GET", AGREEMENT, network.agreement, COORDINATORS, None, network_models.AgreementAnswer),
     Operation(
         "PUT", AGREEMENT, network.put_agreement, COORDINATORS, network_models.Terms, network_models.SavedAgreement

@@ -79,6 +79,11 @@ async def show_organisation(request: web.Request, viewer: Viewer, tried: Tried |
         newcomer=tried.over("physician", forms.NEWCOMER),
         person=tried.over("person", forms.NEWCOMER),
         hospitals=await in_thread(request, network_views.list_network, hub, viewer),
+        rosters={
+            one.login: tried.over(f"director-{one.login}", forms.duty_values(one.duty))
+            for one in found.directors.listed
+        },
+        new_director=tried.over("director", {"login": "", **forms.duty_values([])}),
     )
 
 
@@ -91,6 +96,19 @@ async def save_organisation(request: web.Request, viewer: Viewer) -> web.StreamR
         return f"{NETWORK}/organisations/{code}?done=saved"
 
     return await take_form(request, viewer, "facts", save, show_organisation)
+
+
+async def save_director(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Save when a person is duty director of the organisation."""
+    code, sent = request.match_info["code"], await request.post()
+    login = text_of(sent, "login").strip()
+
+    def save(hub: Hub, form: Form) -> str:
+        network_editing.save_director(hub, viewer, code, login, forms.duty_given(form), version_of(form))
+        return f"{NETWORK}/organisations/{code}?done=saved"
+
+    form = "director" if text_of(sent, "version") == "0" else f"director-{login}"
+    return await take_form(request, viewer, form, save, show_organisation)
 
 
 async def add_agreement(request: web.Request, viewer: Viewer) -> web.StreamResponse:

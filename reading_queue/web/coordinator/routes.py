@@ -55,6 +55,7 @@ ROUTES = (
         for_roles(people.end_person, *BOTH),
         name="coordinator.end_person",
     ),
+    web.post(f"{ORGANISATION}/directors", for_roles(network.save_director, *BOTH), name="coordinator.save_director"),
     web.get(f"{ORGANISATION}/duty", for_roles(network.show_duty, *BOTH), name="coordinator.duty"),
     web.get(AGREEMENT, for_roles(network.show_agreement, *BOTH), name="coordinator.agreement"),
     web.post(AGREEMENT, for_roles(network.save_agreement, *BOTH), name="coordinator.save_agreement"),

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from reading_queue.domain.roles import Role
 from reading_queue.web.access import for_roles
-from reading_queue.web.radiologist import actions, course, evidence, mdt, presence, views
+from reading_queue.web.radiologist import actions, course, escalations, evidence, mdt, presence, views
 
 TASK = "/cases/{case_id}/tasks/{reading_task_id}"
 
@@ -15,6 +15,12 @@ ROUTES = (
     web.post("/", for_roles(views.search, Role.PHYSICIAN), name="radiologist.search"),
     web.post("/away", for_roles(presence.go_away, Role.PHYSICIAN), name="radiologist.go_away"),
     web.post("/back", for_roles(presence.come_back, Role.PHYSICIAN), name="radiologist.come_back"),
+    web.get("/escalations", for_roles(escalations.show, Role.PHYSICIAN), name="radiologist.escalations"),
+    web.post(
+        "/escalations/{escalation_id}",
+        for_roles(escalations.acknowledge, Role.PHYSICIAN),
+        name="radiologist.acknowledge_escalation",
+    ),
     web.get("/mdt", for_roles(mdt.show, Role.PHYSICIAN), name="radiologist.mdt"),
     web.post("/mdt/{mdt_id}", for_roles(mdt.note, Role.PHYSICIAN), name="radiologist.mdt_outcome"),
     web.post("/cases/{case_id}/mdt", for_roles(mdt.put, Role.PHYSICIAN), name="radiologist.put_on_mdt"),

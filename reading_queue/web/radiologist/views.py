@@ -20,6 +20,7 @@ from reading_queue.services.network.presence import find_absence
 from reading_queue.services.reading import reading
 from reading_queue.services.reading.case_evidence import ShownFinding
 from reading_queue.services.reading.consults import consults_of
+from reading_queue.services.routing.escalating import find_directed, list_told
 from reading_queue.services.routing.explaining import why_not_me
 from reading_queue.services.routing.green_channels import list_green_cases
 from reading_queue.web.keys import HUB, in_thread
@@ -123,6 +124,8 @@ async def _desk(
         absence=await in_thread(request, find_absence, hub, viewer),
         soon=hub.clock() + SHORT_ABSENCE,
         green=await in_thread(request, list_green_cases, hub, viewer),
+        told=[one for one in await in_thread(request, list_told, hub, viewer) if one.ended_at is None],
+        directed=await in_thread(request, find_directed, hub, viewer),
         listed=listed,
         offers=listed.offers,
         wanted=wanted,

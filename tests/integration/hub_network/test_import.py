@@ -66,7 +66,7 @@ def test_command_says_what_changes_and_changes_nothing_before_it_is_asked_to(
     document = read_document()
     load_network(hub, document, hasher=CHEAP)
     same = network("import", write(tmp_path, document), "--dry-run")
-    assert same.stdout.splitlines() == ["Nothing would change.", "135 left as they are."], same.stderr
+    assert same.stdout.splitlines() == ["Nothing would change.", "136 left as they are."], same.stderr
     document["organisations"].append({"id": "new", "kind": "county", "name": "新县医院"})
     document["physicians"][0].update(
         wip_max=9, licence_valid_until="2098-12-31", duty={"weekly": {"fri": ["20:00-08:00"]}}
@@ -83,7 +83,7 @@ def test_command_says_what_changes_and_changes_nothing_before_it_is_asked_to(
     ], told.stderr
     assert lines[4] == "终止 23 项："
     assert lines[5] == "  协议 jianglan-third:qinghe-t01：结束日期 2099-12-31 → 2026-01-31"
-    assert lines[-1] == "保持不变：111 项。"
+    assert lines[-1] == "保持不变：112 项。"
     assert network("import", write(tmp_path, read_document()), "--dry-run").stdout.startswith("Nothing would change.")
     done = network("import", write(tmp_path, document))
     assert done.stdout.splitlines()[:2] == ["1 added:", "  organisation new: 新县医院"], done.stderr
@@ -100,7 +100,7 @@ def test_exported_folder_is_taken_back_after_a_spreadsheet_has_changed_it(
     load_network(hub, read_document(), hasher=CHEAP)
     folder = tmp_path / "县域网络"
     exported = network("export", str(folder), "--language", "zh")
-    assert len(exported.stdout.splitlines()) == 5, exported.stderr
+    assert len(exported.stdout.splitlines()) == 6, exported.stderr
     assert network("import", str(folder), "--dry-run", "--whole").stdout.startswith("Nothing would change.")
     table = folder / "duty.csv"
     text = table.read_text(encoding="utf-8-sig")

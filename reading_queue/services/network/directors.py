@@ -1,0 +1,94 @@
+"""Who is duty director (总值班) of an organisation now: by its dated roster, else by that of the organisation above.
+
+A roster is kept as it is written, in the organisation's own time; each change of it is a version, dated and audited.
+Runs inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from reading_queue.db.director_tables import DutyDirector
+from reading_queue.db.network_tables import Absence
+from reading_queue.db.tables import Account, Organisation, Physician
+from reading_queue.domain.network_changes import Kind
+from reading_queue.services.network.duty import parse_duty, periods_of
+from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author, record_version
+from reading_queue.services.routing.routing_facts import load_lineage
+
+ONE_DAY: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorsOnDuty:
+    """Who is told, and whose directors they are; nobody of no organisation where no roster names anybody now."""
+
+    organisation_id: str | None = None
+    account_ids: tuple[str, ...] = ()
+
+
+def find_directors(session: Session, organisation_id: str, now: datetime) -> DirectorsOnDuty:
+    """Return the directors on duty now of the organisation, else of the nearest one above it that has any.
+
+    Who is away, or whose account is closed, is not on duty.
+    """
+    lineage = load_lineage(session, organisation_id)
+    of_lineage = (
+        select(DutyDirector, Organisation.time_zone)
+        .join(Organisation, Organisation.organisation_id == DutyDirector.organisation_id)
+        .join(Account, Account.account_id == DutyDirector.account_id)
+        .where(DutyDirector.organisation_id.in_(lineage), Account.disabled_at.is_(None), ~_is_away(now))
+        .order_by(Account.login)
+    )
+    rows = session.execute(of_lineage).all()
+    for code in lineage:
+        there = (
+            row.account_id for row, zone in rows if row.organisation_id == code and is_on_duty(row.duty, zone, now)
+        )
+        if found := tuple(there):
+            return DirectorsOnDuty(code, found)
+    return DirectorsOnDuty()
+
+
+def is_on_duty(duty: Any, time_zone: str, now: datetime) -> bool:
+    """Return whether this written duty names this moment; the end of a shift is not part of it."""
+    return any(start <= now < end for start, end in periods_of(parse_duty(duty), time_zone, now, ONE_DAY))
+
+
+def organisations_directed(session: Session, account_id: str, now: datetime) -> tuple[str, ...]:
+    """Return the organisations whose director the person is now by their own rosters, in order."""
+    own = (
+        select(DutyDirector, Organisation.time_zone)
+        .join(Organisation, Organisation.organisation_id == DutyDirector.organisation_id)
+        .where(DutyDirector.account_id == account_id, ~_is_away(now))
+        .order_by(DutyDirector.organisation_id)
+    )
+    return tuple(row.organisation_id for row, zone in session.execute(own) if is_on_duty(row.duty, zone, now))
+
+
+def record_director(
+    session: Session, whose: tuple[str, str, str], duty: Any, now: datetime, author: Author = NOBODY_KNOWN
+) -> bool:
+    """Make this the duty of a director from now on; return whether it is new.
+
+    `whose`: organisation id, account id, login. `duty`: as `network_parts.written_duty` writes it.
+    """
+    organisation_id, account_id, login = whose
+    row = session.get(DutyDirector, (organisation_id, account_id))
+    if row is None:
+        row = DutyDirector(organisation_id=organisation_id, account_id=account_id)
+        session.add(row)
+    row.duty = duty
+    session.flush()
+    return record_version(session, Kind.DIRECTOR, f"{organisation_id}:{login}", {"duty": duty}, now, author)
+
+
+def _is_away(now: datetime) -> Any:
+    """Return the condition that the director of the row is a physician who is away."""
+    of_director = (Physician.account_id == DutyDirector.account_id, Absence.physician_id == Physician.physician_id)
+    return exists().where(*of_director, Absence.ended_at.is_(None), Absence.since <= now, Absence.until > now)

@@ -1,0 +1,82 @@
+"""Telling the duty director (总值班): at a breach, and when nobody can be asked; and who comes on duty later.
+
+Durable: who was told of each escalation, when, and as whose director. Telling again changes nothing. Where no roster
+names anybody up the line, the coordinators have it, as they have all of them, and the ledger says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from reading_queue.db.course_tables import EscalationRow
+from reading_queue.db.director_tables import DirectorNotice
+from reading_queue.db.tables import Case
+from reading_queue.domain.escalation import TELLS_THE_DIRECTOR
+from reading_queue.services.network.directors import DirectorsOnDuty, find_directors
+from reading_queue.services.worklists.desk_events import tell
+from storage.contract.identifiers import new_id
+
+TOLD: Final = "director_told"
+LOOKED_AT_MAX: Final = 200
+
+log = structlog.get_logger(__name__)
+
+
+def tell_directors(session: Session, case: Case, escalation_id: str, now: datetime) -> dict[str, Any]:
+    """Tell who is duty director for the case's organisation now; return what the ledger says of it."""
+    found = find_directors(session, case.organisation_id, now)
+    if not found.account_ids:
+        log.warning("no_duty_director", case_id=case.case_id, organisation_id=case.organisation_id)
+        return {"told": "coordinators"}
+    _write(session, escalation_id, found, now)
+    return {"told": "duty_director", "organisation_id": found.organisation_id, "directors": len(found.account_ids)}
+
+
+def tell_who_came_on_duty(session: Session, now: datetime) -> int:
+    """Tell the directors of this moment what others left unacknowledged; return how many notices are new."""
+    waiting = (
+        select(EscalationRow.escalation_id, Case)
+        .join(Case, Case.case_id == EscalationRow.case_id)
+        .where(
+            EscalationRow.ended_at.is_(None),
+            EscalationRow.acknowledged_at.is_(None),
+            EscalationRow.kind.in_(TELLS_THE_DIRECTOR),
+        )
+        .order_by(EscalationRow.raised_at.desc())
+        .limit(LOOKED_AT_MAX)
+    )
+    on_duty: dict[str, DirectorsOnDuty] = {}
+    told = 0
+    for escalation_id, case in session.execute(waiting).all():
+        found = on_duty.get(case.organisation_id)
+        if found is None:
+            found = on_duty[case.organisation_id] = find_directors(session, case.organisation_id, now)
+        fresh = len(_write(session, escalation_id, found, now))
+        if fresh:
+            tell(session, TOLD, case.site_id, case.case_id)
+        told += fresh
+    return told
+
+
+def was_told(session: Session, account_id: str, escalation_id: str) -> bool:
+    """Return whether the person was told of the escalation as a director."""
+    own = select(DirectorNotice.notice_id).where(
+        DirectorNotice.escalation_id == escalation_id, DirectorNotice.account_id == account_id
+    )
+    return session.scalar(own) is not None
+
+
+def _write(session: Session, escalation_id: str, found: DirectorsOnDuty, now: datetime) -> Sequence[str]:
+    if found.organisation_id is None:
+        return ()
+    whom = {"escalation_id": escalation_id, "organisation_id": found.organisation_id, "told_at": now}
+    rows = [{"notice_id": new_id(), "account_id": one, **whom} for one in found.account_ids]
+    fresh = insert(DirectorNotice).values(rows).on_conflict_do_nothing(index_elements=["escalation_id", "account_id"])
+    return session.scalars(fresh.returning(DirectorNotice.notice_id)).all()
