@@ -87,6 +87,8 @@ def build_oru(
 ) -> bytes:
     """Return the message; `pdf` is the printable report, None to leave it out; `orders` are the site's, by study UID.
 
+    Further orders of a study, under other accession numbers, are by that number; each is answered on its own.
+
     `placers`: of orders that a HIS sent, by their id, what the HIS calls them. Of a report that was declared void
     (作废) every result is marked as posted wrong (W of table 0085), a note says so in words, and its PDF is left out:
     the signed one does not say that it no longer counts.
@@ -95,8 +97,10 @@ def build_oru(
         UnicodeEncodeError: the receiver's character set cannot say it; UTF-8 and GB 18030 can say everything.
     """
     segments = [_header(report, settings, message_id), _patient(report, settings), *_visit(report, settings, orders)]
-    for number, study in enumerate(report.studies, start=1):
-        order = orders.get(study.study_uid)
+    answered = [(study, study.study_uid) for study in report.studies]
+    answered += [(study, study.accession_number) for study in report.further_studies]
+    for number, (study, key) in enumerate(answered, start=1):
+        order = orders.get(key)
         placer = ""
         if order is not None:
             placer = composite(*placers.get(order.order_id, Placer(order.order_id, settings.sending_application)))

@@ -52,13 +52,20 @@ class Companions:
         return find_void_since(self._journal, [study.study_uid for study in report.studies], report.signed_at)
 
     def find_orders(self, report: SignedReport) -> dict[str, Order]:
-        """Return the site's orders that the report answers, by study UID; one of another patient is none."""
+        """Return the site's orders that the report answers, by study UID; one of another patient is none.
+
+        Further ones, which the studies do not name, are by accession number.
+        """
         found: dict[str, Order] = {}
         for study in report.studies:
             row = find_by_accession(self._journal, study.accession_number) if study.accession_number else None
             row = row or find_by_study_uid(self._journal, Uid(study.study_uid))
             if row is not None and row.order.patient_number == report.patient.patient_number:
                 found[study.study_uid] = row.order
+        for study in report.further_studies:
+            row = find_by_accession(self._journal, study.accession_number)
+            if row is not None and row.order.patient_number == report.patient.patient_number:
+                found[study.accession_number] = row.order
         return found
 
     def find_placers(self, orders: Mapping[str, Order]) -> dict[str, Placer]:

@@ -91,7 +91,7 @@ def _page(content: ReportContent, content_sha256: str, created_at: datetime) -> 
         "age": age_text(patient.birth_date, first.study_date),
         "birth_date": patient.birth_date.isoformat() if patient.birth_date else "—",
         "patient_number": patient.patient_number or "—",
-        "accession_numbers": _joined(study.accession_number for study in content.studies),
+        "accession_numbers": _joined(content.accession_numbers),
         "modality": _joined(study.modality for study in content.studies),
         "exam_date": first.study_date.isoformat() if first.study_date else "—",
         "site": content.organisation_name or content.site_name,

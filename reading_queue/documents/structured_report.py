@@ -80,7 +80,8 @@ def build_basic_text_sr(
     dataset = new_document(content, identity)
     dataset.SeriesDescription = "影像诊断报告"
     _add_document_general(dataset, content, created_at)
-    dataset.ReferencedRequestSequence = items(*map(_request, content.studies))
+    answered = [*content.studies, *content.further_studies]  # each order has an item of its own
+    dataset.ReferencedRequestSequence = items(*map(_request, answered))
     dataset.CurrentRequestedProcedureEvidenceSequence = items(*references(evidence))
     if predecessor is not None:
         dataset.PredecessorDocumentsSequence = items(*references([predecessor]))

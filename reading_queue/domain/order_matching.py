@@ -96,6 +96,22 @@ def are_two_patients(one: Order, other: Order) -> bool:
     )
 
 
+def find_contradictions(one: Order, other: Order) -> tuple[str, ...]:
+    """Return in which fields two orders cannot both be of one study; empty when one read can answer both.
+
+    What one does not say contradicts nothing. Another modality is another examination, but for two names of one kind.
+    """
+    residents = {order.identity_number for order in (one, other) if order.identity_kind is IdentityKind.RESIDENT}
+    differs = {
+        "patient_number": are_two_patients(one, other),
+        "identity_number": len(residents) > 1,
+        "birth_date": _differ(one.birth_date, other.birth_date),
+        "sex": {one.sex, other.sex} == {"M", "F"},
+        "modality": _kind(one.modality) != _kind(other.modality),
+    }
+    return tuple(name for name, is_different in differs.items() if is_different)
+
+
 def is_same_person(one: Order, other: Order) -> bool:
     """Return whether two orders say the same of who the patient is."""
     return all(getattr(one, name) == getattr(other, name) for name in OF_PERSON)

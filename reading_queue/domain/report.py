@@ -38,12 +38,14 @@ __all__ = [
 SINCE_FORMAT_3: Final = frozenset({"evidence", "predecessor_id", "amendment_kind", "amendment_reason"})
 SINCE_FORMAT_4: Final = frozenset({"opinions"})
 SINCE_FORMAT_5: Final = frozenset({"single_physician"})
+SINCE_FORMAT_6: Final = frozenset({"orders"})
 NOT_YET: Final[dict[ReportFormat, frozenset[str]]] = {  # fields that a format does not have
-    "counterpart-report/1": SINCE_FORMAT_3 | SINCE_FORMAT_4 | SINCE_FORMAT_5,
-    "counterpart-report/2": SINCE_FORMAT_3 | SINCE_FORMAT_4 | SINCE_FORMAT_5,
-    "counterpart-report/3": SINCE_FORMAT_4 | SINCE_FORMAT_5,
-    "counterpart-report/4": SINCE_FORMAT_5,
-    "counterpart-report/5": frozenset(),
+    "counterpart-report/1": SINCE_FORMAT_3 | SINCE_FORMAT_4 | SINCE_FORMAT_5 | SINCE_FORMAT_6,
+    "counterpart-report/2": SINCE_FORMAT_3 | SINCE_FORMAT_4 | SINCE_FORMAT_5 | SINCE_FORMAT_6,
+    "counterpart-report/3": SINCE_FORMAT_4 | SINCE_FORMAT_5 | SINCE_FORMAT_6,
+    "counterpart-report/4": SINCE_FORMAT_5 | SINCE_FORMAT_6,
+    "counterpart-report/5": SINCE_FORMAT_6,
+    "counterpart-report/6": frozenset(),
 }
 
 
@@ -109,12 +111,16 @@ class ReportContent(SignedReport, SignedContent):
         return ReportText(findings=self.findings, impression=self.impression, recommendation=self.recommendation)
 
 
-def report_format(*, says_more: bool, has_opinions: bool = False, is_single: bool = False) -> ReportFormat:
+def report_format(
+    *, says_more: bool, has_opinions: bool = False, is_single: bool = False, names_orders: bool = False
+) -> ReportFormat:
     """Return the oldest format that can say everything: gateways of every age read it.
 
     `says_more`: it has evidence, or amends a report before it. `has_opinions`: another hospital was asked and answered.
-    `is_single`: one physician signs it alone.
+    `is_single`: one physician signs it alone. `names_orders`: it answers orders that its studies do not name.
     """
+    if names_orders:
+        return "counterpart-report/6"
     if is_single:
         return "counterpart-report/5"
     if has_opinions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -45,7 +46,9 @@ async def decide(request: web.Request, viewer: Viewer) -> str:
     match field(form, "act"):
         case "confirm":
             version = whole_number(field(form, "version"))
-            await in_thread(request, order_matching.confirm_match, hub, viewer, order_id, study_uid, version)
+            further = field(form, "further") == "yes"
+            confirm = partial(order_matching.confirm_match, further=further)
+            await in_thread(request, confirm, hub, viewer, order_id, study_uid, version)
             return "match_confirmed"
         case "reject":
             await in_thread(

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from reading_queue.errors import ConfirmationNeeded, HubError, NotAuthenticated, TextNotAcceptable
-from reading_queue.services.orders.order_entry import OrderGapsUnconfirmed, OrderNotAcceptable
+from reading_queue.services.orders.order_entry import OrderGapsUnconfirmed, OrderNotAcceptable, OrdersContradict
 from reading_queue.services.reports.single_signing import SecondPhysicianNeeded
 from reading_queue.web.keys import MOUNTS
 from reading_queue.web.language import translate, translate_or
@@ -46,6 +46,9 @@ def words_of(error: HubError) -> str:
     match error:
         case TextNotAcceptable():
             return " ".join(translate_or(f"wording.{sentence}", sentence) for sentence in error.problems)
+        case OrdersContradict() if error.fields:
+            named = translate_or("order.and", ", ").join(translate_or(f"order.{name}", name) for name in error.fields)
+            return f"{translate_or('error.orders_contradict', error.detail)} {named}"
         case OrderNotAcceptable():
             return " ".join(dict.fromkeys(fault_words(fault) for fault in error.faults))
         case SecondPhysicianNeeded():

@@ -27,6 +27,7 @@ ReportFormat = Literal[
     "counterpart-report/3",
     "counterpart-report/4",
     "counterpart-report/5",
+    "counterpart-report/6",
 ]
 # As it stands on the documents of a report with `single_physician`.
 SINGLE_PHYSICIAN_WORDS: Final = "本报告依结对协议由一位医师单独签发（单医师报告），未经第二位医师审核。"
@@ -124,6 +125,16 @@ class SinglePhysician(WireModel):
     declared_at: AwareDatetime
 
 
+class ReportedOrder(WireModel):
+    """One order (申请单) that the report answers, with the study it was read by; as it was when it was signed."""
+
+    order_id: str
+    accession_number: str
+    study_uid: str
+    procedure_name: str
+    question: str
+
+
 class SignedReport(WireModel):
     """The final text, who stands for it, and the digest of the submission, as the verifier has signed it.
 
@@ -132,7 +143,8 @@ class SignedReport(WireModel):
     measurements that were signed with the text; and of a later version, whose text stands whole, how and why it differs
     from the one before. Since format 4: `opinions`, what other hospitals were asked about the case and said before it
     was signed. Since format 5: `single_physician`, of a report that its author signed alone; `verifier` is the author
-    then. A report is written in the oldest format that can say everything, which older gateways read.
+    then. Since format 6: `orders`, all that the report answers, where the studies do not name them all. A report is
+    written in the oldest format that can say everything, which older gateways read.
     """
 
     format: ReportFormat = "counterpart-report/2"
@@ -164,7 +176,28 @@ class SignedReport(WireModel):
     amendment_kind: AmendmentKind | None = None
     amendment_reason: str = ""
     opinions: tuple[ReportedOpinion, ...] = ()
+    orders: tuple[ReportedOrder, ...] = ()
     single_physician: SinglePhysician | None = None
+
+    @property
+    def accession_numbers(self) -> list[str]:
+        """Return the numbers of all examinations and orders that the report answers, each once, in their order."""
+        of_studies = [study.accession_number for study in self.studies]
+        numbers = [*of_studies, *(order.accession_number for order in self.orders)]
+        return [number for number in dict.fromkeys(numbers) if number]
+
+    @property
+    def further_studies(self) -> list[ReportedStudy]:
+        """Return once more each study that answers an order under another accession number, under that number."""
+        studies = {study.study_uid: study for study in self.studies}
+        numbers = {study.accession_number for study in self.studies}
+        return [
+            studies[order.study_uid].model_copy(
+                update={"accession_number": order.accession_number, "description": order.procedure_name}
+            )
+            for order in self.orders
+            if order.accession_number not in numbers and order.study_uid in studies
+        ]
 
     @property
     def key_images(self) -> list[ReportedFinding]:

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from reading_queue.domain.report import PatientIdentity, ReportContent, ReportedStudy, Signatory
-from storage.contract.signed_report import ReportedEvidence, ReportedFinding, ReportedOpinion, SinglePhysician
+from storage.contract.signed_report import (
+    ReportedEvidence,
+    ReportedFinding,
+    ReportedOpinion,
+    ReportedOrder,
+    SinglePhysician,
+)
 
 SHANGHAI = timezone(timedelta(hours=8))
 SIGNED_AT = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
@@ -135,4 +141,18 @@ def report_of_one() -> ReportContent:
     author = signatory("王芳", "chief", "河北省第一人民医院")
     return report_content(
         format="counterpart-report/5", author=author, verifier=author, single_physician=alone, submitted_at=SIGNED_AT
+    )
+
+
+def report_of_two_orders() -> ReportContent:
+    """Return a report of one study that answers two orders, of which the images name the first."""
+    orders = (("a" * 32, "A2026-0001", "胸部CT平扫", "肺结节？"), ("b" * 32, "A2026-0002", "腹部CT平扫", "肝囊肿？"))
+    return report_content(
+        format="counterpart-report/6",
+        orders=tuple(
+            ReportedOrder(
+                order_id=order_id, accession_number=number, study_uid=STUDY_UID, procedure_name=what, question=question
+            )
+            for order_id, number, what, question in orders
+        ),
     )

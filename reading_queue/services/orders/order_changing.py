@@ -17,7 +17,6 @@ from sqlalchemy.orm import Session
 from reading_queue.db.order_tables import OrderNote
 from reading_queue.db.tables import Case, ClinicOrder
 from reading_queue.domain.order_changes import changed_fields
-from reading_queue.errors import Conflict
 from reading_queue.services.access.visibility import Viewer, require
 from reading_queue.services.cases.casework import record_custody
 from reading_queue.services.cases.holds import AT_THE_SITE, parse_words
@@ -29,6 +28,7 @@ from reading_queue.services.orders.order_entry import (
     OrderGapsUnconfirmed,
     OrderNotAcceptable,
     OrderNotOpen,
+    ReportSigned,
     StaleOrder,
     consent_content,
     consent_faults,
@@ -50,12 +50,6 @@ FIXED: Final = frozenset(
     {"format", "order_id", "version", "site_id", "accession_number", "origin", "entered_by", "entered_at"}
     | {"changed_at", "consent_recorded", *OF_EXAMINATION}
 )
-
-
-class ReportSigned(Conflict):
-    """The report of this order is signed: what it was read by stands. Add a note, and ask its reader to amend it."""
-
-    code = "order_reported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +76,7 @@ def change_order(hub: Hub, viewer: Viewer, order_id: str, version: int, change: 
         StaleOrder: somebody changed it meanwhile. OrderNotOpen: it was cancelled, or its examination broken off.
         ReportSigned: its report is signed.
         OrderNotAcceptable: fields are wrong; each is named. OrderGapsUnconfirmed: something would be missing.
-        StudyOfOtherPatient: another order of its study is of another patient.
+        StudyOfOtherPatient, OrdersContradict: another order of its study says something else.
     """
     require(viewer, *AT_THE_SITE)
     now = hub.clock()
@@ -100,7 +94,7 @@ def change_order(hub: Hub, viewer: Viewer, order_id: str, version: int, change: 
             raise ReportSigned
         refusal = find_refusal(session, order, row)
         if refusal is not None:
-            raise REFUSALS[refusal.code]
+            raise REFUSALS[refusal.code]()
         if change.consent is not None:
             row.consent = consent_content(change.consent, viewer)
         row.gateway_id = None

@@ -16,15 +16,22 @@ from pydantic import ValidationError
 from sqlalchemy import Sequence, select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import ClinicOrder
+from reading_queue.db.tables import Case, ClinicOrder
 from reading_queue.errors import Conflict, Invalid, NotFound
 from reading_queue.services.access.visibility import Viewer, require, visible_sites
 from reading_queue.services.cases.casework import find_case_of
 from reading_queue.services.cases.holds import AT_THE_SITE
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name
-from reading_queue.services.orders.order_refusals import OTHER_PATIENT, STUDY_DEAD, find_refusal
+from reading_queue.services.orders.order_refusals import (
+    CONTRADICTS,
+    OTHER_PATIENT,
+    STUDY_DEAD,
+    contradictions_at,
+    find_refusal,
+)
 from reading_queue.services.orders.order_versions import (
+    REPORTED,
     OrderNoteView,
     OrderVersionView,
     is_reported,
@@ -32,7 +39,7 @@ from reading_queue.services.orders.order_versions import (
     list_versions,
 )
 from reading_queue.services.orders.orders import put_version
-from reading_queue.services.orders.study_orders import find_order_of, lock_orders_of
+from reading_queue.services.orders.study_orders import list_orders_of, lock_orders_of
 from reading_queue.services.worklists.desk_events import tell
 from storage.catalogue.tables import Study
 from storage.contract.accession_numbers import HUB_MARK, accession_number_of
@@ -95,12 +102,38 @@ class StudyOfOtherPatient(Conflict):
 
 
 class StudyHasOrder(Conflict):
-    """This study has an order already. Look at it; cancel it first if it is the wrong one."""
+    """This study has an order already. Say that one read answers both, or cancel the one that is wrong."""
 
     code = "study_has_order"
 
 
-REFUSALS: Final = {STUDY_DEAD.code: StudyDead, OTHER_PATIENT.code: StudyOfOtherPatient}
+class OrdersContradict(Conflict):
+    """Another order of this study says something else of the patient or the examination; one of them is wrong.
+
+    `fields`: of an order, in which they contradict each other.
+    """
+
+    code = "orders_contradict"
+
+    def __init__(self, fields: tuple[str, ...] = ()) -> None:
+        self.fields = fields
+        super().__init__(
+            f"another order of this study contradicts it in {', '.join(fields) or 'what it says'}: cancel or correct "
+            "the one that is wrong"
+        )
+
+
+class ReportSigned(Conflict):
+    """The report of this order is signed: what it was read by stands. Add a note, and ask its reader to amend it."""
+
+    code = "order_reported"
+
+
+REFUSALS: Final = {
+    STUDY_DEAD.code: StudyDead,
+    OTHER_PATIENT.code: StudyOfOtherPatient,
+    CONTRADICTS.code: OrdersContradict,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +148,7 @@ class Consent:
 class Wanted:
     """What somebody filled in. `study_uid`: the order is for this study, which has come without one.
 
+    `further`: the study has an order already, and one read answers both.
     `order_id` is the sheet: the same content on it again is the same order. `confirmed`: gaps that are meant.
     """
 
@@ -125,6 +159,7 @@ class Wanted:
     order_id: str | None = None
     confirmed: tuple[str, ...] = ()
     faults: tuple[FieldFault, ...] = field(default=())  # that were found while the form was read
+    further: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +204,8 @@ def enter_order(hub: Hub, viewer: Viewer, wanted: Wanted) -> Order:
     Raises:
         NotFound: the site or the study is not among those that the viewer may order for.
         OrderNotAcceptable: fields are wrong; each is named. OrderGapsUnconfirmed: something is missing.
-        StudyDead, StudyHasOrder, StudyOfOtherPatient: the study takes no such order.
+        StudyDead, StudyHasOrder, StudyOfOtherPatient, OrdersContradict: the study takes no such order.
+        ReportSigned: the report of the study is signed, so that no further order can be read with it.
     """
     require(viewer, *AT_THE_SITE)
     now = hub.clock()
@@ -183,8 +219,8 @@ def enter_order(hub: Hub, viewer: Viewer, wanted: Wanted) -> Order:
             if _is_same(before, typed, wanted):
                 return Order.model_validate(before.content)
             typed = typed.model_copy(update={"order_id": new_id()})
-        if study is not None and find_order_of(session, study, cancelled=False) is not None:
-            raise StudyHasOrder
+        if study is not None:
+            require_joinable(session, typed, study, further=wanted.further)
         number = accession_number_of(wanted.site_id, HUB_MARK, session.scalar(NUMBERS) or 0)
         order = typed.model_copy(update={"accession_number": number})
         refusal = find_refusal(session, order, None)
@@ -264,6 +300,27 @@ def recent_orders(hub: Hub, viewer: Viewer, *, limit: int = RECENT_MAX) -> tuple
         newest = select(ClinicOrder.content).where(ClinicOrder.site_id.in_(visible_sites(session, viewer, hub.clock())))
         found = session.scalars(newest.order_by(ClinicOrder.change_number.desc()).limit(limit))
         return tuple(Order.model_validate(content) for content in found)
+
+
+def require_joinable(session: Session, order: Order, study: Study, *, further: bool) -> None:
+    """Let an order be read with a study that has others only where a person said so and they agree.
+
+    Raises:
+        StudyOfOtherPatient, OrdersContradict: the others say something else. StudyHasOrder: nobody said so.
+        ReportSigned: they are read already.
+    """
+    if all(other.order_id == order.order_id for other in list_orders_of(session, study)):
+        return
+    contradictions = contradictions_at(session, order, study)
+    if "patient_number" in contradictions:
+        raise StudyOfOtherPatient
+    if contradictions:
+        raise OrdersContradict(contradictions)
+    if not further:
+        raise StudyHasOrder
+    case_id = find_case_of(session, study.site_id, study.study_uid)
+    if case_id is not None and session.get_one(Case, case_id).state in REPORTED:
+        raise ReportSigned
 
 
 def get_order_locked(session: Session, viewer: Viewer, order_id: str, now: datetime) -> ClinicOrder:
@@ -374,7 +431,6 @@ def _study_of(session: Session, row: ClinicOrder) -> str | None:
     """Return a study that has come for the order."""
     for column, value in ((Study.accession_number, row.accession_number), (Study.study_uid, row.study_uid)):
         for study in session.scalars(select(Study).where(Study.site_id == row.site_id, column == value)):
-            found = find_order_of(session, study)
-            if found is not None and found.order_id == row.order_id:
+            if any(one.order_id == row.order_id for one in list_orders_of(session, study)):
                 return study.study_uid
     return None

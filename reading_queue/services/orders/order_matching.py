@@ -19,7 +19,12 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.identity_tables import UnlinkedOrder
 from reading_queue.db.tables import Case, CaseStudy, ClinicOrder
-from reading_queue.domain.order_matching import DAYS_APART_MAX, SamePatient, StudyOfPatient, are_two_patients, propose
+from reading_queue.domain.order_matching import (
+    DAYS_APART_MAX,
+    SamePatient,
+    StudyOfPatient,
+    propose,
+)
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import NotFound
 from reading_queue.services.access.visibility import Viewer, require, visible_sites
@@ -33,9 +38,9 @@ from reading_queue.services.orders.order_entry import (
     StaleOrder,
     StudyDead,
     StudyHasOrder,
-    StudyOfOtherPatient,
     get_order_locked,
     record,
+    require_joinable,
 )
 from reading_queue.services.orders.order_refusals import is_dead
 from reading_queue.services.orders.orders import put_version
@@ -171,23 +176,27 @@ def list_unmatched(hub: Hub, viewer: Viewer) -> Unmatched:
 def find_waiting_studies(
     hub: Hub, viewer: Viewer, site_id: str, study_uid: str | None = None
 ) -> tuple[WaitingStudy, ...]:
-    """Return the studies of one site of the viewer that have no order, oldest first, or one of them."""
+    """Return the studies of one site of the viewer that have no order, oldest first, or the one that is named."""
     require(viewer, *AT_THE_SITE)
     with hub.transaction() as session:
         sites = visible_sites(session, viewer, hub.clock()) & {site_id}
         return tuple(line for line, _ in _load_studies(session, viewer, sites, study_uid).values())
 
 
-def confirm_match(hub: Hub, viewer: Viewer, order_id: str, study_uid: str, version: int) -> None:
+def confirm_match(
+    hub: Hub, viewer: Viewer, order_id: str, study_uid: str, version: int, *, further: bool = False
+) -> None:
     """Say that an order is of a study; saying it again changes nothing.
 
-    `version` is that of the order that the viewer looked at.
+    `version` is that of the order that the viewer looked at. `further`: the study has an order already, and one read
+    answers both (chest and abdomen under two accession numbers, in one study).
 
     Raises:
         NotFound: there is no such order or study at a site of the viewer.
         StaleOrder: the order was changed meanwhile. OrderNotOpen: it was cancelled.
         StudyDead: nobody reads the study any more.
-        StudyOfOtherPatient, StudyHasOrder: it has another order.
+        StudyOfOtherPatient, OrdersContradict: another order of the study says something else.
+        StudyHasOrder: it has one, and `further` was not said. ReportSigned: its report is signed.
     """
     require(viewer, *AT_THE_SITE)
     now = hub.clock()
@@ -198,7 +207,8 @@ def confirm_match(hub: Hub, viewer: Viewer, order_id: str, study_uid: str, versi
         unlinked = session.get(UnlinkedOrder, (order_id, row.site_id, study_uid))
         if held.study_uid == study_uid and held.state is not OrderState.CANCELLED and unlinked is None:
             return
-        _require_joinable(session, held, study, case, version)
+        _require_open(held, study, case, version)
+        require_joinable(session, held, study, further=further)
         if unlinked is not None:
             session.delete(unlinked)
             session.flush()
@@ -223,7 +233,7 @@ def confirm_match(hub: Hub, viewer: Viewer, order_id: str, study_uid: str, versi
             now,
             actor=viewer.account_id,
             uids=[study_uid],
-            detail=dict(about, confirmed=True),
+            detail=dict(about, confirmed=True, further=further),
         )
         record(session, viewer, "U", row, now, event="match_confirmed", study_uid=study_uid)
         audit(session, now, ORDER_RECORD, "U", viewer.account_id, case, event="match_confirmed", **about)
@@ -268,19 +278,13 @@ def _get_study_locked(session: Session, site_id: str, study_uid: str) -> tuple[S
     return session.scalars(of_site.execution_options(populate_existing=True)).one(), case
 
 
-def _require_joinable(session: Session, order: Order, study: Study, case: Case, version: int) -> None:
+def _require_open(order: Order, study: Study, case: Case, version: int) -> None:
     if order.version != version:
         raise StaleOrder
     if order.state not in MAY_HAVE_STUDY:
         raise OrderNotOpen
     if is_dead(study, case.state):
         raise StudyDead
-    for other in list_orders_of(session, study):
-        if other.order_id == order.order_id:
-            continue
-        if are_two_patients(order, Order.model_validate(other.content)):
-            raise StudyOfOtherPatient
-        raise StudyHasOrder
 
 
 def _load_orders(
@@ -321,12 +325,11 @@ def _load_studies(
         .join(Case, Case.case_id == CaseStudy.case_id)
         .join(Patient, Patient.patient_id == Study.patient_id)
         .join(Site, Site.site_id == Study.site_id)
-        .where(Case.site_id.in_(sites), Case.state.not_in(OVER), Study.instance_count > 0, ~ordered)
+        .where(Case.site_id.in_(sites), Case.state.not_in(OVER), Study.instance_count > 0)
         .order_by(Case.first_instance_at, Study.study_uid)
         .limit(COMPARED_MAX)
     )
-    if study_uid is not None:
-        found = found.where(Study.study_uid == study_uid)
+    found = found.where(~ordered if study_uid is None else Study.study_uid == study_uid)
     return {
         (study.site_id, study.study_uid): _view_study(study, patient, case, name, zone, viewer.language)
         for study, patient, case, name, zone in session.execute(found)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from reading_queue.db.identity_tables import UnlinkedOrder
 from reading_queue.db.tables import Case, CaseStudy, ClinicOrder
 from reading_queue.domain.identity import NEVER_HELD
-from reading_queue.domain.order_matching import are_two_patients, is_same_person
+from reading_queue.domain.order_matching import are_two_patients, find_contradictions, is_same_person
 from reading_queue.domain.transitions import CaseState
 from reading_queue.services.orders.study_orders import list_orders_of
 from storage.catalogue.tables import Study
@@ -41,6 +41,13 @@ OTHER_PATIENT: Final = OrderRefused(
 )
 
 
+CONTRADICTS: Final = OrderRefused(
+    "orders_contradict",
+    "another order of this study says another birth date, sex, identity number or modality: cancel or correct the "
+    "one that is wrong",
+)
+
+
 def find_refusal(session: Session, order: Order, held: ClinicOrder | None) -> OrderRefused | None:
     """Return why the order cannot be taken, None when it can. `held` is its version so far."""
     before = Order.model_validate(held.content) if held is not None else None
@@ -52,7 +59,16 @@ def find_refusal(session: Session, order: Order, held: ClinicOrder | None) -> Or
         return STUDY_DEAD
     if order.lane not in NEVER_HELD and any(_is_of_another(session, order, study) for study, _ in studies):
         return OTHER_PATIENT
+    if order.lane not in NEVER_HELD and any(contradictions_at(session, order, study) for study, _ in studies):
+        return CONTRADICTS
     return None
+
+
+def contradictions_at(session: Session, order: Order, study: Study) -> tuple[str, ...]:
+    """Return in which fields an order contradicts the others of a study."""
+    others = (other for other in list_orders_of(session, study) if other.order_id != order.order_id)
+    found = {name for other in others for name in find_contradictions(order, Order.model_validate(other.content))}
+    return tuple(sorted(found))
 
 
 def is_dead(study: Study, state: str | None) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Sequence, and_, or_, select, union
+from sqlalchemy import Sequence, Subquery, and_, or_, select, union
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, CaseStudy, ClinicOrder
@@ -84,18 +84,25 @@ def orders_of_case(session: Session, case_id: str) -> list[ClinicOrder]:
     return orders_of_cases(session, [case_id])[case_id]
 
 
+def orders_by_study(session: Session, case_id: str) -> list[tuple[str, ClinicOrder]]:
+    """Return the orders of a case, each with the UID of a study that it is of; cancelled ones are left out."""
+    named = _select_named([case_id])
+    found = (
+        select(named.c.study_uid, ClinicOrder)
+        .join(ClinicOrder, ClinicOrder.order_id == named.c.order_id)
+        .where(ClinicOrder.state != OrderState.CANCELLED)
+        .order_by(named.c.study_uid, ClinicOrder.accession_number)
+    )
+    return [(study_uid, row) for study_uid, row in session.execute(found)]
+
+
 def orders_of_cases(session: Session, case_ids: Collection[str]) -> dict[str, list[ClinicOrder]]:
     """Return for each case the orders of its studies, in one statement; as `orders_of_case`."""
-    its_own = ClinicOrder.site_id == CaseStudy.site_id, is_not_unlinked(CaseStudy.site_id, CaseStudy.study_uid)
-    of_cases = select(CaseStudy.case_id, ClinicOrder.order_id).where(CaseStudy.case_id.in_(case_ids))
-    by_uid = of_cases.join(ClinicOrder, and_(ClinicOrder.study_uid == CaseStudy.study_uid, *its_own))
-    by_number = of_cases.join(
-        Study, and_(Study.site_id == CaseStudy.site_id, Study.study_uid == CaseStudy.study_uid)
-    ).join(ClinicOrder, and_(ClinicOrder.accession_number == Study.accession_number, *its_own))
-    named = union(by_uid, by_number.where(Study.accession_number != "")).subquery()
+    named = _select_named(case_ids)
+    of_case = select(named.c.case_id, named.c.order_id).distinct().subquery()
     found = (
-        select(named.c.case_id, ClinicOrder)
-        .join(ClinicOrder, ClinicOrder.order_id == named.c.order_id)
+        select(of_case.c.case_id, ClinicOrder)
+        .join(ClinicOrder, ClinicOrder.order_id == of_case.c.order_id)
         .where(ClinicOrder.state != OrderState.CANCELLED)
         .order_by(ClinicOrder.change_number.desc())
     )
@@ -103,6 +110,18 @@ def orders_of_cases(session: Session, case_ids: Collection[str]) -> dict[str, li
     for case_id, row in session.execute(found):
         orders[case_id].append(row)
     return orders
+
+
+def _select_named(case_ids: Collection[str]) -> Subquery:
+    """Select case, study and order of all that these cases' studies are named by: by UID, or by accession number."""
+    its_own = ClinicOrder.site_id == CaseStudy.site_id, is_not_unlinked(CaseStudy.site_id, CaseStudy.study_uid)
+    of_cases = select(CaseStudy.case_id, CaseStudy.study_uid, ClinicOrder.order_id)
+    of_cases = of_cases.where(CaseStudy.case_id.in_(case_ids))
+    by_uid = of_cases.join(ClinicOrder, and_(ClinicOrder.study_uid == CaseStudy.study_uid, *its_own))
+    by_number = of_cases.join(
+        Study, and_(Study.site_id == CaseStudy.site_id, Study.study_uid == CaseStudy.study_uid)
+    ).join(ClinicOrder, and_(ClinicOrder.accession_number == Study.accession_number, *its_own))
+    return union(by_uid, by_number.where(Study.accession_number != "")).subquery()
 
 
 def find_differences(order: Order, patient: PatientFacts) -> list[str]:

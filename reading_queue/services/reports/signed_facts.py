@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -9,8 +11,11 @@ from reading_queue.db.network_tables import AgreementVersion
 from reading_queue.db.tables import Account, Case, CaseStudy, Offer, Organisation, Physician
 from reading_queue.domain.report import PatientIdentity, ReportedStudy, Signatory
 from reading_queue.errors import WrongState
+from reading_queue.services.orders.orders import orders_by_study
 from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
+from storage.contract.orders import Order
+from storage.contract.signed_report import ReportedOrder
 
 
 def load_signatory(session: Session, physician_id: str, reading_task_id: str) -> Signatory:
@@ -68,6 +73,23 @@ def load_subject(session: Session, case: Case) -> tuple[PatientIdentity, tuple[R
         birth_date=patient.birth_date,
     )
     return identity, tuple(_describe(study, case) for study, _ in rows)
+
+
+def load_orders(session: Session, case: Case, studies: Sequence[ReportedStudy]) -> tuple[ReportedOrder, ...]:
+    """Return the orders that the report answers; none where the accession numbers of its studies name them all."""
+    named = {study.accession_number for study in studies}
+    found = [
+        ReportedOrder(
+            order_id=order.order_id,
+            accession_number=order.accession_number,
+            study_uid=study_uid,
+            procedure_name=order.procedure_name,
+            question=order.question,
+        )
+        for study_uid, row in orders_by_study(session, case.case_id)
+        for order in (Order.model_validate(row.content),)
+    ]
+    return tuple(found) if any(order.accession_number not in named for order in found) else ()
 
 
 def _describe(study: Study, case: Case) -> ReportedStudy:

@@ -54,7 +54,7 @@ from reading_queue.services.reading.consult_rows import join_report, load_opinio
 from reading_queue.services.reading.consults import require_none_open
 from reading_queue.services.reading.drafts import write_draft
 from reading_queue.services.reports.addenda import find_open_addendum, get_newest_report, get_open_addendum
-from reading_queue.services.reports.signed_facts import load_signatory, load_subject
+from reading_queue.services.reports.signed_facts import load_orders, load_signatory, load_subject
 from reading_queue.services.reports.site_preliminaries import tell_site
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
@@ -279,11 +279,10 @@ def sign_report(
     patient, studies = load_subject(session, case)
     site = session.get_one(Site, case.site_id)
     evidence, amends = load_reported(session, case.case_id), _load_amendment(session, case)
-    opinions = load_opinions(session, case.case_id)
+    opinions, orders = load_opinions(session, case.case_id), load_orders(session, case, studies)
+    more = {"has_opinions": bool(opinions), "is_single": signer.alone is not None, "names_orders": bool(orders)}
     content = ReportContent(
-        format=report_format(
-            says_more=bool(evidence or amends), has_opinions=bool(opinions), is_single=signer.alone is not None
-        ),
+        format=report_format(says_more=bool(evidence or amends), **more),
         report_id=new_id(),
         case_id=case.case_id,
         report_version=_next_version(session, case.case_id),
@@ -308,6 +307,7 @@ def sign_report(
         submission_sha256=submission.content_sha256,
         evidence=evidence,
         opinions=opinions,
+        orders=orders,
         single_physician=signer.alone,
         **amends,
     )

@@ -14,7 +14,7 @@ from reading_queue.web.api.models import Answer, Body
 from storage.contract.orders import Order, OrderGap
 
 WORDS_MAX = 4_000
-_OF_ENVELOPE = frozenset({"site_id", "order_id", "study_uid", "consent", "confirmed_gaps"})
+_OF_ENVELOPE = frozenset({"site_id", "order_id", "study_uid", "consent", "confirmed_gaps", "further"})
 
 
 class ConsentGiven(Body):
@@ -28,7 +28,8 @@ class NewOrder(Body):
     """An order to make. What a field may hold is told field by field when it does not (`faults` of the refusal).
 
     `order_id`: chosen by the caller, so that a repeated request makes no second order. `study_uid`: the study, already
-    here, that the order is for. `confirmed_gaps`: what a routine order lacks on purpose.
+    here, that the order is for. `confirmed_gaps`: what a routine order lacks on purpose. `further`: the study has an
+    order already, and one read answers both.
     """
 
     site_id: str = Field(max_length=64)
@@ -36,6 +37,7 @@ class NewOrder(Body):
     study_uid: str | None = Field(default=None, max_length=64)
     consent: ConsentGiven | None = None
     confirmed_gaps: tuple[OrderGap, ...] = ()
+    further: bool = False
     patient_number: str = Field(max_length=WORDS_MAX)
     patient_name: str = Field(default="", max_length=WORDS_MAX)
     patient_name_latin: str = Field(default="", max_length=WORDS_MAX)
@@ -70,6 +72,7 @@ class NewOrder(Body):
             study_uid=self.study_uid,
             order_id=self.order_id,
             confirmed=tuple(self.confirmed_gaps),
+            further=self.further,
         )
 
 
@@ -131,12 +134,16 @@ class OrderCancellation(Body):
 
 
 class MatchDecision(Body):
-    """Whether an order is of a study. Confirming needs the order's `version`, rejecting a `reason`."""
+    """Whether an order is of a study. Confirming needs the order's `version`, rejecting a `reason`.
+
+    `further`: the study has an order already, and one read answers both.
+    """
 
     study_uid: str = Field(max_length=64)
     decision: Literal["confirm", "reject"]
     version: int = Field(default=0, ge=0)
     reason: str = Field(default="", max_length=WORDS_MAX)
+    further: bool = False
 
 
 class OrderAnswer(Answer):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
 from reading_queue.services.access.visibility import Viewer
@@ -64,7 +66,8 @@ async def decide_match(request: web.Request, viewer: Viewer) -> web.StreamRespon
     given, order_id = await body_of(request, order_models.MatchDecision), request.match_info["order_id"]
     hub, what = request.config_dict[HUB], (order_id, given.study_uid)
     if given.decision == "confirm":
-        await in_thread(request, order_matching.confirm_match, hub, viewer, *what, given.version)
+        confirm = partial(order_matching.confirm_match, further=given.further)
+        await in_thread(request, confirm, hub, viewer, *what, given.version)
     else:
         await in_thread(request, order_matching.reject_match, hub, viewer, *what, given.reason)
     return nothing()

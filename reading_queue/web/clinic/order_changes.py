@@ -23,6 +23,7 @@ from reading_queue.services.orders.order_entry import (
     OrderNotAcceptable,
     OrderNotOpen,
     OrderSheet,
+    ReportSigned,
     StaleOrder,
 )
 from reading_queue.web.clinic import orders
@@ -57,7 +58,7 @@ async def change_form(request: web.Request, viewer: Viewer) -> web.StreamRespons
     """Show the form with what the order says."""
     held = await _sheet(request, viewer)
     if not held.is_changeable:
-        raise order_changing.ReportSigned if held.is_reported else OrderNotOpen
+        raise ReportSigned if held.is_reported else OrderNotOpen
     return _form(request, ChangeSheet(held, _text_of(held)))
 
 

@@ -16,11 +16,14 @@ from aiohttp import web
 from reading_queue.errors import HubError, Invalid
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.orders import order_entry, order_matching
+from reading_queue.services.orders.further_orders import OrderedStudy, find_ordered_studies
 from reading_queue.services.orders.order_entry import (
+    CHANGEABLE,
     Consent,
     OrderGapsUnconfirmed,
     OrderNotAcceptable,
     SiteOfOrders,
+    StudyHasOrder,
     Wanted,
 )
 from reading_queue.services.orders.order_matching import WaitingStudy
@@ -64,6 +67,7 @@ class Sheet:
     faults: tuple[FieldFault, ...] = ()
     gaps: tuple[str, ...] = ()
     refused: str = ""
+    asks_further: bool = False  # the study has an order already: does one read answer both?
 
 
 async def lists(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -106,7 +110,8 @@ async def enter(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     except OrderGapsUnconfirmed as exc:
         return _form(request, replace(sheet, gaps=exc.gaps), status=exc.status)
     except HubError as exc:
-        return _form(request, replace(sheet, refused=words_of(exc)), status=exc.status)
+        asks = isinstance(exc, StudyHasOrder)
+        return _form(request, replace(sheet, refused=words_of(exc), asks_further=asks), status=exc.status)
     done = "order_for_study" if sheet.study_uid else "order_entered"
     return redirect(f"{LIST}/{made.order_id}?done={done}")
 
@@ -132,6 +137,9 @@ async def show_order(request: web.Request, viewer: Viewer, refused: HubError | N
     hub, done = request.config_dict[HUB], request.query.get("done", "")
     sheet = await in_thread(request, order_entry.show_order, hub, viewer, request.match_info["order_id"])
     studies: tuple[WaitingStudy, ...] = ()
+    ordered: tuple[OrderedStudy, ...] = ()
+    if sheet.study_uid is None and sheet.order.state in CHANGEABLE:
+        ordered = await in_thread(request, find_ordered_studies, hub, viewer, sheet.order.order_id)
     if sheet.study_uid is None and sheet.is_open:
         studies = await in_thread(request, order_matching.find_waiting_studies, hub, viewer, sheet.order.site_id)
     return page(
@@ -141,6 +149,7 @@ async def show_order(request: web.Request, viewer: Viewer, refused: HubError | N
         sheet=sheet,
         order=sheet.order,
         studies=studies,
+        ordered=ordered,
         now=hub.clock(),
         done=done if done in DONE else "",
         refused=words_of(refused) if refused is not None else "",
@@ -171,7 +180,8 @@ def _wanted(sheet: Sheet, typed: Typed, form: Form) -> Wanted:
         except ValueError:
             faults = (*faults, FieldFault("consent_at", "consent_at_form"))
     confirmed = tuple(field(form, "confirmed").split(","))
-    return Wanted(sheet.site_id, fields, consent, sheet.study_uid or None, sheet.order_id, confirmed, faults)
+    further = field(form, "further") == "yes"
+    return Wanted(sheet.site_id, fields, consent, sheet.study_uid or None, sheet.order_id, confirmed, faults, further)
 
 
 def _zone(sheet: Sheet) -> ZoneInfo:

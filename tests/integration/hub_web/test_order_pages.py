@@ -114,9 +114,29 @@ def test_an_order_is_made_for_a_study_that_came_without_one(browser_of: Of, coun
     whose = {"site_id": FIRST_SITE, "study_uid": STUDY}
     order_id = entered(clinic.post("/clinic/orders/new", **FORM, **whose))
     assert f"/clinic/orders/{order_id}" in clinic.get(f"/clinic/studies/{FIRST_SITE}/{STUDY}").text
-    assert "此检查已有申请单" in clinic.post("/clinic/orders/new", **FORM, **whose).text
+    asked = clinic.post("/clinic/orders/new", **FORM, **whose)
+    assert "此检查已有申请单" in asked.text
+    assert 'name="further"' in asked.text
+    wrong = clinic.post("/clinic/orders/new", **FORM | {"modality": "MR"}, **whose, further="yes")
+    assert "不一致的项目： 检查类型" in wrong.text
+    second = entered(clinic.post("/clinic/orders/new", **FORM | {"procedure_name": "腹部平扫"}, **whose, further="yes"))
+    assert f"/clinic/orders/{second}" in clinic.get(f"/clinic/studies/{FIRST_SITE}/{STUDY}").text
     assert address.replace("&", "&amp;") not in clinic.get("/clinic/orders").text
     assert clinic.post(f"/clinic/orders/{order_id}/cancel", version="1", reason="重复").status == 409
+
+
+def test_an_order_without_images_is_read_with_a_study_that_has_one(browser_of: Of, county: County):
+    county.arrive(STUDY)
+    clinic = browser_of(TECHNICIAN)
+    entered(clinic.post("/clinic/orders/new", **FORM, site_id=FIRST_SITE, study_uid=STUDY))
+    second = entered(clinic.post("/clinic/orders/new", **FORM | {"procedure_name": "腹部平扫"}, site_id=FIRST_SITE))
+    page = clinic.get(f"/clinic/orders/{second}").text
+    assert 'id="further"' in page
+    assert "排除肺炎" in page.split('id="further"')[1]
+    its = f"/clinic/orders/{second}/match"
+    assert clinic.post(its, study_uid=STUDY, act="confirm", version="1").status == 409
+    assert clinic.post(its, study_uid=STUDY, act="confirm", version="1", further="yes").status == 303
+    assert f"/clinic/studies/{FIRST_SITE}/{STUDY}" in clinic.get(f"/clinic/orders/{second}").text
 
 
 def test_the_clinic_changes_an_order_and_the_reader_confirms_what_changed(browser_of: Of, county: County):

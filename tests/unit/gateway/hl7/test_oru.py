@@ -18,6 +18,7 @@ from storage.hl7.message import Message, parse_message
 from tests.support.reports import (
     report_content,
     report_of_one,
+    report_of_two_orders,
     report_with_evidence,
     report_with_opinion,
     reported_study,
@@ -226,3 +227,17 @@ def test_a_report_that_one_physician_signed_says_so() -> None:
     told = read(build_oru(alone, SETTINGS, "id1", None))
     assert told.at(observations(told)["Annotation comment"], 5) == SINGLE_PHYSICIAN_WORDS
     assert "Annotation comment" not in observations(read(build_oru(report(), SETTINGS, "id1", None)))
+
+
+def test_a_further_order_of_a_study_is_answered_under_its_own_number() -> None:
+    given = {"order_id": "b" * 32, "accession_number": "A2026-0002", "study_uid": "2.25.9", "modality": "CT"}
+    given |= {"version": 1, "site_id": "t", "origin": "hl7", "patient_number": "P20260001", "patient_name": "张三䶮"}
+    times = dict.fromkeys(("scheduled_at", "entered_at", "changed_at"), NOW)
+    second = Order.model_validate(given | times | {"procedure_name": "腹部CT平扫", "entered_by": "hl7"})
+    message = build_oru(report_of_two_orders(), SETTINGS, "id1", b"%PDF", {"A2026-0002": second})
+    told = read(message)
+    groups = told.named("OBR")
+    assert [told.at(place, 18) for place in groups] == ["A2026-0001", "A2026-0002"]
+    assert told.at(groups[1], 2) == second.order_id
+    assert [told.at(place, 2) for place in told.named("OBX")].count("ED") == 1
+    assert [told.at(place, 5) for place in told.named("OBX")].count(report().impression) == 2

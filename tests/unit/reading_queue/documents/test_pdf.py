@@ -21,6 +21,7 @@ from tests.support.reports import (
     find_fonts,
     report_content,
     report_of_one,
+    report_of_two_orders,
     report_with_evidence,
     report_with_opinion,
     reported_study,
@@ -227,3 +228,9 @@ def test_a_report_that_one_physician_signed_says_so_and_names_nobody_twice(fonts
     of_two = text_of(render(report_content(), fonts_dir), tmp_path)
     assert "单医师" not in of_two
     assert "二维码为两位医师所签" in of_two
+
+
+def test_all_numbers_of_what_it_answers_are_printed(fonts_dir: Path, tmp_path: Path) -> None:
+    text = text_of(render(report_of_two_orders(), fonts_dir), tmp_path)
+    assert "A2026-0001" in text
+    assert "A2026-0002" in text

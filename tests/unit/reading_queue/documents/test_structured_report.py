@@ -22,6 +22,7 @@ from tests.support.reports import (
     STUDY_UID,
     report_content,
     report_of_one,
+    report_of_two_orders,
     report_with_evidence,
     report_with_opinion,
     reported_study,
@@ -234,3 +235,9 @@ def test_a_report_that_one_physician_signed_says_so() -> None:
     (said,) = section(read(build(report_of_one())), "48767-8").ContentSequence
     assert said.TextValue == SINGLE_PHYSICIAN_WORDS
     assert "48767-8" not in headings(read(build(report_content())))
+
+
+def test_every_order_that_it_answers_is_a_request_of_its_own() -> None:
+    requests = read(build(report_of_two_orders())).ReferencedRequestSequence
+    assert [item.AccessionNumber for item in requests] == ["A2026-0001", "A2026-0002"]
+    assert {item.StudyInstanceUID for item in requests} == {STUDY_UID}

@@ -30,7 +30,13 @@ from reading_queue.domain.wording import (
     find_unstorable,
     find_warnings,
 )
-from tests.support.reports import report_content, report_of_one, report_with_evidence, report_with_opinion
+from tests.support.reports import (
+    report_content,
+    report_of_one,
+    report_of_two_orders,
+    report_with_evidence,
+    report_with_opinion,
+)
 
 CONTENT = SubmissionContent(
     submission_id="s",
@@ -143,3 +149,12 @@ def test_only_a_report_that_one_physician_signed_alone_has_the_field_of_its_form
         assert "single_physician" not in json.loads(older.canonical())
     assert report_format(says_more=True, has_opinions=True, is_single=True) == "counterpart-report/5"
     assert report_format(says_more=True) == "counterpart-report/3"
+
+
+def test_only_a_report_whose_studies_do_not_name_its_orders_has_the_field_of_its_format():
+    both = report_of_two_orders()
+    assert ReportContent.from_json(both.canonical()) == both
+    assert len(json.loads(both.canonical())["orders"]) == 2
+    for older in (report_content(), report_with_evidence(), report_with_opinion(), report_of_one()):
+        assert "orders" not in json.loads(older.canonical())
+    assert report_format(says_more=True, is_single=True, names_orders=True) == "counterpart-report/6"
