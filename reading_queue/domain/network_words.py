@@ -67,7 +67,7 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "duty_twice": "{login} 的值班在 rosters 中又写了一次",
         "last_day_over": "{login} 的最后工作日 {day} 已过；请改为以后的日期，或写 disabled: yes",
         "no_administrator": "导入后将没有任何可用的管理员账号",
-        "gap": "{organisation}：{begin} 至 {end} 无人值班",
+        "gap": "{name}（{organisation}）无人值班：{hours_zh}（{lasts} 小时），{days_zh}",
     },
     "en": {
         "missing": "is missing",
@@ -127,7 +127,7 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "duty_twice": "the duty of {login} is given in rosters too",
         "last_day_over": "the last day of {login}, {day}, is over; give a later one, or say disabled: yes",
         "no_administrator": "no account of an administrator would be left open",
-        "gap": "{organisation}: nobody is on duty from {begin} to {end}",
+        "gap": "{name} ({organisation}): nobody is on duty {hours_en} ({lasts} h): {days_en}",
     },
 }
 

@@ -30,6 +30,7 @@ from reading_queue.domain.network_changes import (
 )
 from reading_queue.domain.network_checks import Proposal, check
 from reading_queue.domain.network_faults import Fault, Places, tell
+from reading_queue.domain.network_gaps import tell_gaps
 from reading_queue.errors import Conflict
 from reading_queue.services.access.accounts import PASSWORD_HASHER
 from reading_queue.services.hub import Hub
@@ -195,10 +196,10 @@ def _ends(parsed: ParsedNetwork, before: State, wanted: State, today: date) -> l
 
 
 def _gaps(wanted: State, after: State, now: datetime) -> list[Fault]:
-    """Return when nobody is on duty in the coming week, for the hospitals whose weekly rosters the file says."""
+    """Return when nobody is on duty in the coming week, for the hospitals of those whose duty the file says."""
     hospitals: set[str] = set()
     for login, facts in wanted[Kind.DUTY].items():
-        if isinstance(facts["duty"], dict):
+        if facts["duty"] is not None:
             hospitals.update(_hospitals_of(after, login))
     staff: dict[str, list[tuple[Any, str, date | None]]] = {hospital: [] for hospital in sorted(hospitals)}
     for login, facts in after[Kind.DUTY].items():
@@ -210,13 +211,11 @@ def _gaps(wanted: State, after: State, now: datetime) -> list[Fault]:
         for hospital in _hospitals_of(after, login):
             if hospital in staff:
                 staff[hospital].append((facts["duty"], after[Kind.ORGANISATION][own]["time_zone"], last_day))
-    faults = []
+    faults: list[Fault] = []
     for hospital, duties in staff.items():
-        zone = ZoneInfo(after[Kind.ORGANISATION][hospital]["time_zone"])
-        for start, stop in gaps_of(duties, now, GAPS_TOLD_DAYS):
-            begin, end = (f"{moment.astimezone(zone):%Y-%m-%d %H:%M}" for moment in (start, stop))
-            params = {"organisation": hospital, "begin": begin, "end": end}
-            faults.append(Fault("gap", ("rosters",), params, warning=True))
+        facts = after[Kind.ORGANISATION][hospital]
+        found = gaps_of(duties, now, GAPS_TOLD_DAYS)
+        faults += tell_gaps(hospital, facts["name"], ZoneInfo(facts["time_zone"]), found)
     return faults
 
 

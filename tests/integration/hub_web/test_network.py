@@ -153,6 +153,15 @@ def test_agreements_for_the_same_work_on_the_same_days_are_refused(
     assert counts(hub) == [0] * len(TABLES)
 
 
+def test_hospital_without_anybody_on_duty_is_told_though_its_file_has_no_weekly_roster(hub: Hub) -> None:
+    document = read_document()
+    hospital = document["physicians"][0]["organisation"]
+    for one in document["physicians"]:
+        one["duty"] = [] if one["organisation"] == hospital else "always"
+    (told,) = load_network(hub, document, hasher=CHEAP).roster_gaps
+    assert f"({hospital}): nobody is on duty from 09:00 to 09:00 7 days later (168 h): Mon 2026-03-02" in told
+
+
 def test_weekly_roster_takes_the_place_of_other_duty_and_tells_its_gaps(hub: Hub, hub_clock: SteerableClock) -> None:
     document = read_document()
     for colleague in document["physicians"][1:]:
@@ -166,7 +175,7 @@ def test_weekly_roster_takes_the_place_of_other_duty_and_tells_its_gaps(hub: Hub
     first, again = (load_network(hub, document, hasher=CHEAP) for _ in range(2))
     assert first.roster_gaps == again.roster_gaps
     assert 1 <= len(first.roster_gaps) <= 2
-    assert all(words.startswith(f"{organisation}: nobody is on duty from ") for words in first.roster_gaps)
+    assert all(f"({organisation}): nobody is on duty from " in words for words in first.roster_gaps)
     periods = (
         select(DutyPeriod.starts_at, DutyPeriod.ends_at)
         .join(Physician, Physician.physician_id == DutyPeriod.physician_id)
