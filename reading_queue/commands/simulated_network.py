@@ -81,5 +81,6 @@ def _agreement(part: AgreementPart, requesting: str) -> TimedAgreement:
         stage=part.stage,
         valid_from=part.valid_from,
         valid_until=part.valid_until,
+        cases_per_day_max=part.cases_per_day_max,
     )
     return TimedAgreement(facts, {lane.value: minutes for lane, minutes in part.time_limits_min.items()})

@@ -24,6 +24,8 @@ from reading_queue.domain.routing import (
     merit,
     rank,
 )
+from reading_queue.domain.specialties import specialties_for
+from reading_queue.simulation.day_limits import DayLimits
 from reading_queue.simulation.life import SimulatedTask
 from reading_queue.simulation.network import Network
 from reading_queue.simulation.staff import Kind, Place, Staff
@@ -57,16 +59,33 @@ class _Asking:
 class Candidates:
     """Finds the candidates for a task among those who are there."""
 
-    def __init__(self, network: Network, staff: Staff, timeline: Timeline) -> None:
-        self._network, self._staff, self._timeline = network, staff, timeline
+    def __init__(self, network: Network, staff: Staff, timeline: Timeline, day_limits: DayLimits) -> None:
+        self._network, self._staff, self._timeline, self._day_limits = network, staff, timeline, day_limits
         self._stages: dict[tuple[str, Phase, str, date], Stages] = {}
+
+    def facts_of(self, task: SimulatedTask) -> CaseFacts:
+        """Return what the ranking needs of the task's case, as of today."""
+        case, study, today = task.case, task.case.study, self._timeline.today()
+        if task.facts is None or task.facts.local_date != today:
+            task.facts = CaseFacts(
+                case_id=str(case.number),
+                phase=task.phase,
+                lane=study.lane,
+                modality=study.modality,
+                body_region="",
+                organisation_ids=self._network.lineage(study.organisation_id),
+                local_date=today,
+                author_id=case.author_id if task.phase is Phase.VERIFICATION else None,
+                specialties=specialties_for(study.modality, "", None, today),
+            )
+        return task.facts
 
     def rank(self, task: SimulatedTask, case: CaseFacts, knows: set[str], width: int, widened: int) -> Ranking:
         """Return the ranking of the few on whom the choice can fall."""
-        stages, now = self._stages_of(case), self._timeline.now
+        stages, now = self._stages_of(case, task), self._timeline.now
         apart: dict[tuple[bool, int], list[Candidate]] = {}
         if facts := self._apart(case, task, knows):
-            for candidate in rank(case, facts, self._agreements(case), now).candidates:
+            for candidate in rank(case, facts, self._agreements(case, task), now).candidates:
                 apart.setdefault((candidate.let_pass, candidate.stage), []).append(candidate)
         passed_over = task.declined | knows
         if case.author_id is not None:
@@ -76,7 +95,7 @@ class Candidates:
 
     def rank_everybody(self, task: SimulatedTask, case: CaseFacts, knows: set[str]) -> Ranking:
         """Return the ranking of everybody whom an agreement lets read for the organisation, with all reasons."""
-        agreements = self._agreements(case)
+        agreements = self._agreements(case, task)
         hospitals = dict.fromkeys(one.assisting_organisation_id for one in agreements)
         return rank(case, self._staff.everybody(hospitals, task, knows), agreements, self._timeline.now)
 
@@ -124,13 +143,18 @@ class Candidates:
             return []
         return self._staff.apart(self._network.assisting(case.organisation_ids[0]), task, knows)
 
-    def _agreements(self, case: CaseFacts) -> Sequence[AgreementFacts]:
-        return self._network.agreements_of(case.organisation_ids[0])
+    def _agreements(self, case: CaseFacts, task: SimulatedTask) -> Sequence[AgreementFacts]:
+        agreements = self._network.agreements_of(case.organisation_ids[0])
+        if self._day_limits.concern(case.organisation_ids):
+            return self._day_limits.apply(agreements, task.case, case.local_date)
+        return agreements
 
-    def _stages_of(self, case: CaseFacts) -> Stages:
+    def _stages_of(self, case: CaseFacts, task: SimulatedTask) -> Stages:
+        if self._day_limits.concern(case.organisation_ids):
+            return _by_stage(case, self._agreements(case, task))
         alike = (case.organisation_ids[0], case.phase, case.modality, case.local_date)
         if alike not in self._stages:
-            self._stages[alike] = _by_stage(case, self._agreements(case))
+            self._stages[alike] = _by_stage(case, self._agreements(case, task))
         return self._stages[alike]
 
 

@@ -18,15 +18,14 @@ from reading_queue.domain.escalation import WHILE_UNTAKEN, next_look, steps_reac
 from reading_queue.domain.routing import (
     WORKLOAD_POINTS,
     WORKLOAD_POINTS_DEFAULT,
-    CaseFacts,
     Phase,
     choose,
     limit_of,
     still_to_ask,
 )
-from reading_queue.domain.specialties import specialties_for
 from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskEvent, ReadingTaskState
 from reading_queue.simulation.candidates import Candidates, Ranker
+from reading_queue.simulation.day_limits import DayLimits
 from reading_queue.simulation.demand import Demand, Study, draw_studies
 from reading_queue.simulation.life import Reader, SimulatedCase, SimulatedTask, Work
 from reading_queue.simulation.network import Network, RosteredPhysician, periods_within
@@ -64,7 +63,8 @@ class Run:
         self._timeline, self._begin, self._end_s = Timeline(begin), begin.astimezone(UTC), days * DAY_S
         self._chance = random.Random(f"{seed}/people")  # noqa: S311 -- no secret
         self._staff = Staff()
-        self._candidates = Candidates(network, self._staff, self._timeline)
+        self._day_limits = DayLimits(network)
+        self._candidates = Candidates(network, self._staff, self._timeline, self._day_limits)
         self.rank: Ranker = self._candidates.rank
         self._waiting = Waiting(network, self._timeline, rules.retry_s, self._end_s, self._route)
         self._knows: dict[tuple[str, int], set[str]] = {}
@@ -177,7 +177,8 @@ class Run:
         case, study, width = task.case, task.case.study, self._rules.offer_width
         case.waiting = task
         widened = case.widened(self._begin, self._now_s) if task.phase is Phase.INTERPRETATION else 0
-        facts, knows = self._facts_of(task), self._knows.get((study.organisation_id, study.patient), _NOBODY)
+        facts = self._candidates.facts_of(task)
+        knows = self._knows.get((study.organisation_id, study.patient), _NOBODY)
         if facts.author_id in knows:
             knows = knows - {facts.author_id}  # who does not verify their own
         self.rankings += 1
@@ -200,25 +201,10 @@ class Run:
             self._offer(task, self.readers[one.physician_id], one.agreement_id, one.stage)
         self._at(self._now_s + self._rules.offer_ttl_s, OTHER, self._expire_offers, task)
 
-    def _facts_of(self, task: SimulatedTask) -> CaseFacts:
-        case, study, today = task.case, task.case.study, self._timeline.today()
-        if task.facts is None or task.facts.local_date != today:
-            task.facts = CaseFacts(
-                case_id=str(case.number),
-                phase=task.phase,
-                lane=study.lane,
-                modality=study.modality,
-                body_region="",
-                organisation_ids=self._network.lineage(study.organisation_id),
-                local_date=today,
-                author_id=case.author_id if task.phase is Phase.VERIFICATION else None,
-                specialties=specialties_for(study.modality, "", None, today),
-            )
-        return task.facts
-
     def _offer(self, task: SimulatedTask, reader: Reader, agreement_id: str, stage: int) -> None:
         task.asked[reader.physician_id] = self._now_s + self._rules.offer_ttl_s
         task.stages[reader.physician_id] = (agreement_id, stage)
+        self._day_limits.count(task, reader.physician_id, agreement_id, self._timeline.today())
         reader.be_offered(task)
         self._look_soon(reader, task.case.study.lane)
 
@@ -234,6 +220,9 @@ class Run:
     def _close_offer(self, task: SimulatedTask, physician_id: str) -> None:
         del task.asked[physician_id]
         self.readers[physician_id].lose_offer(task)
+        with_room = self._day_limits.give_back(task, physician_id)
+        if with_room is not None:
+            self._waiting.wake(with_room)
 
     def _note_exhausted(self, task: SimulatedTask) -> None:
         if not task.asked:
@@ -297,6 +286,7 @@ class Run:
         if interpreting and case.claimed_s is None:
             case.claimed_s, case.agreement_id = self._now_s, task.stages[reader.physician_id][0]
         case.waiting = None
+        task.counted.pop(reader.physician_id, None)  # what is claimed counts until the day is over
         for physician_id in list(task.asked):
             self._close_offer(task, physician_id)
         self._stop_reading(reader)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from reading_queue.domain.escalation import Clock, Escalation, next_look, stages_widened
@@ -96,6 +96,7 @@ class SimulatedTask:
     parked_s: float | None = None  # since when nobody can be asked
     parked_reasons: Mapping[str, int] = field(default_factory=dict)
     facts: CaseFacts | None = None  # as they were when it was last routed; they change with the day alone
+    counted: dict[str, tuple[str, date]] = field(default_factory=dict)  # offers that count in an agreement's day
     is_stat: bool = field(init=False)
 
     def __post_init__(self) -> None:

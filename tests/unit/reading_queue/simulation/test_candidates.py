@@ -22,6 +22,7 @@ from reading_queue.domain.routing import (
 )
 from reading_queue.simulation import Demand, Hospital, Network, RosteredPhysician, Rules, TimedAgreement
 from reading_queue.simulation.candidates import Candidates
+from reading_queue.simulation.day_limits import DayLimits
 from reading_queue.simulation.demand import Study
 from reading_queue.simulation.engine import Run
 from reading_queue.simulation.life import Reader, SimulatedCase, SimulatedTask
@@ -93,7 +94,7 @@ def test_choice_is_the_one_of_ranking_everybody(
         if one.duty:
             staff.come(readers[-1])
     network = Network(ORGANISATIONS, [], [TimedAgreement(one, {}) for one in known])
-    candidates = Candidates(network, staff, Timeline(NOW))
+    candidates = Candidates(network, staff, Timeline(NOW), DayLimits(network))
     some = st.sets(st.sampled_from([one.physician_id for one in people])) if people else st.just(set[str]())
     author = data.draw(st.sampled_from(people)).physician_id if people and phase is Phase.VERIFICATION else None
     case = CaseFacts("case", phase, lane, "CT", "", ("clinic", "county"), TODAY, author, ("chest",))
@@ -135,7 +136,7 @@ def test_nobody_is_looked_at_behind_who_decides():
     network = Network(ORGANISATIONS, [], [replace(agreement("county", "county", 1))])
     case = CaseFacts("case", Phase.INTERPRETATION, Lane.ROUTINE, "CT", "", ("clinic", "county"), TODAY)
     task = task_of(Phase.INTERPRETATION, Lane.ROUTINE)
-    ranking = Candidates(network, staff, Timeline(NOW)).rank(task, case, set(), 3, 0)
+    ranking = Candidates(network, staff, Timeline(NOW), DayLimits(network)).rank(task, case, set(), 3, 0)
     assert [one.physician_id for one in ranking.candidates] == ["p0000", "p0001", "p0002"]
 
 
@@ -201,14 +202,20 @@ staff_of_a_county = st.lists(
     st.sampled_from([(1, 2), (1, 1), (2, 1)]),
     st.integers(1, 3),
     st.sampled_from([300.0, 900.0]),
+    st.sampled_from([{}, {}, {"all": 5}, {"DX": 2, "all": 10}]),
     st.integers(0, 99),
 )
 def test_run_decides_as_one_that_ranks_everybody_each_time(
-    people: list[RosteredPhysician], stages: tuple[int, int], width: int, offer_ttl_s: float, seed: int
+    people: list[RosteredPhysician],
+    stages: tuple[int, int],
+    width: int,
+    offer_ttl_s: float,
+    per_day_max: dict[str, int],
+    seed: int,
 ):
-    network = county(
-        *people, agreements=[agreement("county", "county", stages[0]), agreement("county", "city", stages[1])]
-    )
+    own, behind = agreement("county", "county", stages[0]), agreement("county", "city", stages[1])
+    limited = replace(own, facts=replace(own.facts, cases_per_day_max=per_day_max))
+    network = county(*people, agreements=[limited, behind])
     demand = Demand(studies_per_site_per_day={"township": 25}, same_patient_rate=0.4, decline_rate=0.1)
     rules = Rules(width, offer_ttl_s)
     few, plain = (watch(network, demand, rules, seed, plain=plain) for plain in (False, True))
