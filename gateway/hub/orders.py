@@ -66,9 +66,14 @@ class OrderSync:
         return bool(told or answer.refused)
 
     def _fetch(self) -> None:
+        """Fetch to the end; from the first order that could not be kept yet all is fetched again the next time."""
+        after, is_all_here = orders.fetched_through(self._journal), True
         while True:
-            after = orders.fetched_through(self._journal)
             page = self._client.fetch_orders(after)
-            orders.take_over_orders(self._journal, page.orders, page.through)
+            is_taken = orders.take_over_orders(self._journal, page.orders, page.through if is_all_here else 0)
+            if not is_taken:
+                log.warning("orders_wait_for_their_number", after=after)
+            is_all_here = is_all_here and is_taken
             if not page.orders or page.through <= after:
                 return
+            after = page.through

@@ -80,15 +80,21 @@ def change_order(connection: sqlite3.Connection, order: Order) -> None:
         raise StaleOrder("the order was changed meanwhile")
 
 
-def take_over_orders(journal: Journal, orders: Iterable[Order], through: int) -> None:
-    """Keep what came from the hub where it is newer than what is here, and how far was fetched.
+def take_over_orders(journal: Journal, orders: Iterable[Order], through: int) -> bool:
+    """Keep what came from the hub where it is newer than what is here; return whether all of it could be.
 
-    What the hub has not heard of yet is merged with it, and goes to the hub as the version after both.
+    What the hub has not heard of yet is merged with it, and goes to the hub as the version after both. An order whose
+    accession number another order has here waits: the hub refuses that one, and a person gives it another number. How
+    far was fetched (`through`) is noted only where nothing waits.
     """
+    is_all_here = True
     with journal.transaction() as connection:
         for order in orders:
             row = connection.execute("SELECT * FROM orders WHERE order_id = ?", (order.order_id,)).fetchone()
             before = parse_order(row) if row is not None else None
+            if _is_number_taken(connection, order):
+                is_all_here = False
+                continue
             connection.execute(
                 "INSERT INTO orders (order_id, version, accession_number, study_uid, state, scheduled_at, content,"
                 " reported_version) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?2) ON CONFLICT (order_id) DO UPDATE SET"
@@ -100,7 +106,14 @@ def take_over_orders(journal: Journal, orders: Iterable[Order], through: int) ->
                 merged = merge(before.order, order)
                 if merged.version > max(before.order.version, order.version):
                     change_order(connection, merged)
-        connection.execute("UPDATE order_numbers SET fetched_through = max(fetched_through, ?)", (through,))
+        if is_all_here:
+            connection.execute("UPDATE order_numbers SET fetched_through = max(fetched_through, ?)", (through,))
+    return is_all_here
+
+
+def _is_number_taken(connection: sqlite3.Connection, order: Order) -> bool:
+    query = "SELECT 1 FROM orders WHERE accession_number = ? AND order_id <> ?"
+    return connection.execute(query, (order.accession_number, order.order_id)).fetchone() is not None
 
 
 def fetched_through(journal: Journal) -> int:

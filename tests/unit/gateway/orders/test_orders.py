@@ -129,6 +129,23 @@ def test_orders_of_the_hub_are_taken_over_and_never_an_older_version(journal: Jo
     assert fetched_through(journal) == 7
 
 
+def test_an_order_whose_number_another_has_here_waits_and_holds_up_no_other(journal: Journal) -> None:
+    mine = enter(journal)
+    same_number = mine.model_copy(update={"order_id": "b" * 32})
+    other = mine.model_copy(update={"order_id": "c" * 32, "accession_number": "HUB2"})
+    assert not take_over_orders(journal, [same_number, other], through=7)
+    assert find_order(journal, "b" * 32) is None
+    assert find_order(journal, "c" * 32) is not None
+    assert fetched_through(journal) == 0
+    with journal.transaction() as connection:
+        change_order(connection, mine.model_copy(update={"accession_number": "MINE2", "version": 2}))
+    assert take_over_orders(journal, [same_number, other], through=7)
+    row = find_order(journal, "b" * 32)
+    assert row is not None
+    assert row.order.accession_number == same_number.accession_number
+    assert fetched_through(journal) == 7
+
+
 def test_orders_of_a_day_are_found(journal: Journal):
     today = enter(journal)
     enter(journal, scheduled_at=NOW + timedelta(days=1))
