@@ -18,6 +18,7 @@ from gateway.console.keys import DESK, TEMPLATES, find_viewer
 from gateway.console.language import WORDS, in_words, translate, translate_or
 from storage.dicom.person_name import patient_display_name
 from storage.screens.static_files import StaticFiles
+from storage.screens.templating import load_pages
 from storage.screens.words import current_language
 
 FOLDER: Final = Path(__file__).parent / "templates"
@@ -29,7 +30,7 @@ def build_templates(time_zone: str, *, serves_site: bool) -> jinja2.Environment:
     """Return the environment of all pages; times are shown in this zone, and a clinic's pages where there is one."""
     zone = ZoneInfo(time_zone)
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
+        loader=load_pages(FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -18,6 +18,7 @@ from reading_queue.web.language import WORDS, fault_in_words, in_words, translat
 from reading_queue.web.parsing import SCREEN_ZONE
 from storage.dicom.person_name import display_name
 from storage.screens.static_files import StaticFiles
+from storage.screens.templating import load_pages
 from storage.screens.words import current_language
 
 FOLDER: Final = Path(__file__).parent / "templates"
@@ -27,7 +28,7 @@ FILES: Final = StaticFiles(Path(__file__).parent / "static")
 def build_templates() -> jinja2.Environment:
     """Return the environment of all pages."""
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
+        loader=load_pages(FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -23,6 +23,7 @@ from storage.contract import national_id, orders
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from storage.screens import order_form
+from storage.screens.templating import SHARED
 from storage.screens.words import DEFAULT_LANGUAGE, use_language
 from storage.tls import HANDSHAKE_WORDS
 
@@ -88,7 +89,8 @@ def test_both_languages_have_the_same_words_with_the_same_places():
 
 
 def test_every_word_of_a_template_is_there():
-    used = {key for path in TEMPLATES.glob("*.html") for key in KEYS.findall(path.read_text(encoding="utf-8"))}
+    pages = [*TEMPLATES.glob("*.html"), *SHARED.glob("*.html")]
+    used = {key for path in pages for key in KEYS.findall(path.read_text(encoding="utf-8"))}
     assert used - language.catalogue("zh").keys() == set()
 
 

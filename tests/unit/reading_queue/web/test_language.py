@@ -31,6 +31,7 @@ from storage.catalogue.linking import Doubt, Likeness, Trait
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from storage.contract.wire import DocumentKind
+from storage.screens.templating import SHARED
 
 WORDS = {name: language.catalogue(name) for name in LANGUAGES}
 FAMILIES: dict[str, Iterable[str] | type[StrEnum]] = {
@@ -83,7 +84,7 @@ def test_no_word_is_empty_and_english_is_english() -> None:
 def test_every_key_of_a_template_is_in_the_catalogue() -> None:
     asked = {
         key
-        for path in FOLDER.rglob("*.html")
+        for path in (*FOLDER.rglob("*.html"), *SHARED.glob("*.html"))
         for key in re.findall(r"""\bt\(['"]([\w.]+)['"]\s*[,)]""", path.read_text(encoding="utf-8"))
     }
     assert len(asked) > 100
