@@ -5,6 +5,7 @@ Reads only, but for the audit line of every look at a case. What a viewer may no
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from sqlalchemy import or_, select
@@ -30,6 +31,7 @@ from reading_queue.services.cases.case_summaries import summarise, summarise_all
 from reading_queue.services.cases.case_views import (
     AddendumView,
     CaseKey,
+    CaseSummary,
     CaseView,
     ConsultsOfCase,
     HeldView,
@@ -168,6 +170,16 @@ def consults_of_case(hub: Hub, viewer: Viewer, case_id: str) -> ConsultsOfCase |
             if held and viewer.physician_id is not None
             else (),
         )
+
+
+def cases_asked_about(hub: Hub, viewer: Viewer, case_ids: Collection[str]) -> Mapping[str, CaseSummary]:
+    """Return the facts of those of these cases that the viewer may see, by their ids."""
+    if not case_ids:
+        return {}
+    now = hub.clock()
+    seen = select(Case).where(Case.case_id.in_(case_ids), may_follow_case(viewer, Case.case_id, Case.site_id, now))
+    with hub.transaction() as session:
+        return summarise_all(session, session.scalars(seen).all(), viewer.language, now)
 
 
 def _find_offer(session: Session, viewer: Viewer, case_id: str, now: datetime) -> OfferView | None:

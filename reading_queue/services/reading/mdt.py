@@ -17,6 +17,8 @@ from reading_queue.db.consult_tables import MdtEntry
 from reading_queue.db.tables import Account, Case, Physician
 from reading_queue.errors import Invalid, NotFound, WrongState
 from reading_queue.services.access.visibility import Viewer, may_follow_case, require_case
+from reading_queue.services.cases.case_summaries import summarise_all
+from reading_queue.services.cases.case_views import CaseSummary
 from reading_queue.services.cases.casework import PROCEDURE_RECORD, audit, get_case_locked
 from reading_queue.services.cases.holds import parse_words
 from reading_queue.services.hub import Hub
@@ -30,7 +32,7 @@ LISTED_MAX: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class MdtView:
-    """One case on the list; `case_id` only for who may see it."""
+    """One case on the list; `case_id` and `summary` only for who may see it."""
 
     mdt_id: str
     case_id: str | None
@@ -42,6 +44,7 @@ class MdtView:
     participants: str
     outcome: str
     outcome_at: datetime | None
+    summary: CaseSummary | None = None
 
 
 def put_on_list(hub: Hub, viewer: Viewer, case_id: str, question: str, meets_on: date) -> str:
@@ -95,7 +98,7 @@ def list_mdt(hub: Hub, viewer: Viewer) -> tuple[MdtView, ...]:
 def _load(session: Session, viewer: Viewer, hospital: str, now: datetime) -> tuple[MdtView, ...]:
     sees = may_follow_case(viewer, Case.case_id, Case.site_id, now)
     query = (
-        select(MdtEntry, Case.modality, site_name(viewer.language), Account.display_name, sees)
+        select(MdtEntry, Case, site_name(viewer.language), Account.display_name, sees)
         .join(Case, Case.case_id == MdtEntry.case_id)
         .join(Site, Site.site_id == Case.site_id)
         .join(Account, Account.account_id == MdtEntry.asked_by)
@@ -103,18 +106,21 @@ def _load(session: Session, viewer: Viewer, hospital: str, now: datetime) -> tup
         .order_by(MdtEntry.outcome_at.desc().nulls_first(), MdtEntry.meets_on, MdtEntry.mdt_id)
         .limit(LISTED_MAX)
     )
+    rows = session.execute(query).all()
+    summaries = summarise_all(session, [case for _, case, _, _, is_seen in rows if is_seen], viewer.language, now)
     return tuple(
         MdtView(
             mdt_id=row.mdt_id,
             case_id=row.case_id if is_seen else None,
             site_name=site,
-            modality=modality,
+            modality=case.modality,
             question=row.question,
             meets_on=row.meets_on,
             asked_by=name,
             participants=row.participants,
             outcome=row.outcome,
             outcome_at=row.outcome_at,
+            summary=summaries[row.case_id] if is_seen else None,
         )
-        for row, modality, site, name, is_seen in session.execute(query)
+        for row, case, site, name, is_seen in rows
     )

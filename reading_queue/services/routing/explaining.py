@@ -65,6 +65,7 @@ class Lateness:
     study_uid: str
     state: CaseState
     lane: Lane
+    modality: str
     due_at: datetime | None
     late_by: timedelta | None  # None while it is in time
     spans: tuple[Spent, ...]
@@ -122,7 +123,7 @@ def why_late(hub: Hub, viewer: Viewer, case_id: str) -> Lateness:
             case.first_instance_at,
             case.ready_at,
             case.offered_at,
-            case.claimed_at,
+            None if _was_given_back(case) else case.claimed_at,
             case.submitted_at,
             case.signed_at,
         )
@@ -140,6 +141,7 @@ def why_late(hub: Hub, viewer: Viewer, case_id: str) -> Lateness:
             study_uid=study_uid,
             state=CaseState(case.state),
             lane=Lane(case.lane),
+            modality=case.modality,
             due_at=case.due_at,
             late_by=end - case.due_at if case.due_at is not None and end > case.due_at else None,
             spans=spans,
@@ -153,6 +155,11 @@ def why_late(hub: Hub, viewer: Viewer, case_id: str) -> Lateness:
             agreement_version=agreed.number if agreed is not None else None,
             limit_min=agreed.time_limits_min.get(case.lane) if agreed is not None else None,
         )
+
+
+def _was_given_back(case: Case) -> bool:
+    """Return whether somebody had taken it who has it no more: nobody writes, it waits to be taken again."""
+    return case.submitted_at is None and CaseState(case.state) in {CaseState.READY, CaseState.OFFERED}
 
 
 def _find_agreed(session: Session, case: Case) -> AgreementVersion | None:

@@ -20,6 +20,7 @@ from reading_queue.services.network.presence import find_absence
 from reading_queue.services.reading import reading
 from reading_queue.services.reading.case_evidence import ShownFinding
 from reading_queue.services.reading.consults import consults_of
+from reading_queue.services.reading.desk_views import cases_asked_about
 from reading_queue.services.routing.escalating import find_directed, list_told
 from reading_queue.services.routing.explaining import why_not_me
 from reading_queue.services.routing.green_channels import list_green_cases
@@ -116,6 +117,7 @@ async def _desk(
     hub = request.config_dict[HUB]
     done = request.query.get("done")
     listed = await in_thread(request, reading.worklist_of, hub, viewer, limit=ROWS, wanted=wanted, after=after or None)
+    asked = await in_thread(request, consults_of, hub, viewer)
     return page(
         request,
         "radiologist/_desk.html" if is_refresh(request) else "radiologist/desk.html",
@@ -138,7 +140,8 @@ async def _desk(
         phases=tuple(Phase),
         text_max=SEARCH_CHARACTERS_MAX,
         held=await in_thread(request, reading.held_by, hub, viewer),
-        consults=await in_thread(request, consults_of, hub, viewer),
+        consults=asked,
+        consult_cases=await in_thread(request, cases_asked_about, hub, viewer, {one.case_id for one in asked}),
         led=await in_thread(request, reading.led_by, hub, viewer),
         done=done if done in DONE else None,
         reasons=REASONS,
