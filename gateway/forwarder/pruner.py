@@ -46,6 +46,10 @@ _FORGET: Final = {
     " AND reported_version >= version LIMIT ?)",
     "order_messages": "DELETE FROM order_messages WHERE message_id IN (SELECT message_id FROM order_messages"
     " WHERE state <> 'received' AND received_at < ? LIMIT ?)",
+    "site_acts": "DELETE FROM site_acts WHERE rowid IN (SELECT rowid FROM site_acts"
+    " WHERE state <> 'due' AND json_extract(content, '$.at') < ? LIMIT ?)",
+    "identity_settlements": "DELETE FROM identity_settlements WHERE rowid IN (SELECT rowid FROM identity_settlements"
+    " WHERE state <> 'due' AND json_extract(content, '$.at') < ? LIMIT ?)",
     "reader_reports": "DELETE FROM reader_reports WHERE report_key IN (SELECT report_key FROM reader_reports"
     " WHERE state <> 'due' AND received_at < ? LIMIT ?)",
     "reader_receipts": "DELETE FROM reader_receipts WHERE (reading_task_id, target, step, code) IN"

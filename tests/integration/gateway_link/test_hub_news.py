@@ -12,6 +12,7 @@ from gateway.journal.hub_news import hub_events_of, load_contact
 from storage.contract.wire import AccountRecord, AccountsAnswer, HubEvent, HubEventsAnswer
 from tests.integration.gateway_link.conftest import Clinic
 from tests.support.clock import SteerableClock
+from tests.support.waiting import eventually
 
 NOW = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
 LI = AccountRecord(
@@ -97,3 +98,14 @@ def test_accounts_never_come_over_a_line_that_others_hear(clinic: Clinic):
     HubNews(clinic.journal, clinic.client(), "http://hub.example", SteerableClock(NOW), lambda _: None).step()
     assert list_accounts(clinic.journal) == []
     assert clinic.hub.count("GET /gateway/v1/accounts.*") == 0
+
+
+def test_gateway_asks_a_hub_of_an_earlier_version_and_goes_on_without_its_answer(clinic: Clinic):
+    clinic.connect()
+
+    def has_asked() -> None:
+        assert clinic.hub.count("GET /gateway/v1/identity-doubts") == 1
+        assert clinic.hub.count("GET /gateway/v1/courses") == 1
+        assert clinic.hub.count(r"GET /gateway/v1/events.*") >= 1
+
+    eventually(has_asked, within_s=20)

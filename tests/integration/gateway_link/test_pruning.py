@@ -10,11 +10,15 @@ import pytest
 from gateway.clock import utc_now
 from gateway.forwarder.keeper import Keeper
 from gateway.forwarder.pruner import Pruner, PruningLimits
+from gateway.journal.course import acts_of, add_act, note_answer
+from gateway.journal.identity_doubts import add_settlement, note_settled, settlements_of
 from gateway.journal.returns import last_cursor
 from gateway.returns.retention import DocumentRetention
 from gateway.returns.store import DocumentStore
 from gateway.spool import QuarantineReason
+from storage.contract.course import SiteAct, SiteActKind, SiteActsAnswer
 from storage.contract.identifiers import new_uid
+from storage.contract.identity_doubts import IdentitySettlement, SettlementKind
 from tests.integration.gateway_link.conftest import Clinic
 from tests.integration.gateway_link.hub_stand_in import HubStandIn
 from tests.integration.gateway_link.test_keeping import confirm
@@ -59,6 +63,25 @@ def test_study_on_its_way_and_what_the_hub_has_not_heard_are_never_forgotten(cli
     assert before["custody"] == 1
     prune(clinic, days=5000)
     assert counts(clinic) == before
+
+
+@pytest.mark.parametrize(("days", "left"), [(399, 2), (401, 1)])
+def test_what_was_decided_about_cases_is_forgotten_once_it_is_old_and_the_hub_has_answered(
+    clinic: Clinic, days: float, left: int
+) -> None:
+    at, study_uid = utc_now(), new_uid()
+    words = {"study_uid": study_uid, "account_id": "li", "at": at}
+    facts = {"conflict_id": "c1", "facts_sha256": "ab" * 32, "kind": SettlementKind.CONFIRM, "reason": "核对"}
+    with clinic.journal.transaction() as connection:
+        for act_id in ("a" * 8, "b" * 8):
+            add_act(connection, SiteAct(act_id=act_id, kind=SiteActKind.WITHDRAW, words="转院", **words))
+            add_settlement(connection, IdentitySettlement.model_validate(words | facts | {"act_id": act_id}))
+    told = SiteActsAnswer(done=("a" * 8,))
+    note_answer(clinic.journal, told)
+    note_settled(clinic.journal, told)
+    prune(clinic, days=days)
+    assert len(acts_of(clinic.journal, study_uid)) == left
+    assert len(settlements_of(clinic.journal, study_uid)) == left
 
 
 @pytest.mark.parametrize(("days", "left"), [(179, 2), (181, 0)])
