@@ -21,8 +21,13 @@ WEEKDAYS: Final = {
 JOINED_BY: Final = {"zh": "、", "en": ", "}
 
 
-def tell_gaps(organisation: str, name: str, zone: ZoneInfo, gaps: Iterable[Period]) -> Iterator[Fault]:
-    """Yield a warning for the gaps of each stretch of hours, with the local days on which they begin."""
+def tell_gaps(
+    organisation: str, name: str, zone: ZoneInfo, gaps: Iterable[Period], code: str = "gap"
+) -> Iterator[Fault]:
+    """Yield a warning for the gaps of each stretch of hours, with the local days on which they begin.
+
+    `code`: "gap" of physicians, "director_gap" of duty directors.
+    """
     alike: defaultdict[tuple[str, str, int, timedelta], list[datetime]] = defaultdict(list)
     for start, stop in gaps:
         begin, end = start.astimezone(zone), stop.astimezone(zone)
@@ -40,7 +45,7 @@ def tell_gaps(organisation: str, name: str, zone: ZoneInfo, gaps: Iterable[Perio
             "days_zh": _days(days, "zh"),
             "days_en": _days(days, "en"),
         }
-        yield Fault("gap", ("rosters",), params, warning=True)
+        yield Fault(code, ("rosters",), params, warning=True)
 
 
 def _days(days: Iterable[datetime], language: str) -> str:

@@ -68,6 +68,8 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "last_day_over": "{login} 的最后工作日 {day} 已过；请改为以后的日期，或写 disabled: yes",
         "no_administrator": "导入后将没有任何可用的管理员账号",
         "gap": "{name}（{organisation}）无人值班：{hours_zh}（{lasts} 小时），{days_zh}",
+        "director_gap": "{name}（{organisation}）无总值班：{hours_zh}（{lasts} 小时），{days_zh}；"
+        "由上级机构或协调员处理",
     },
     "en": {
         "missing": "is missing",
@@ -128,6 +130,8 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "last_day_over": "the last day of {login}, {day}, is over; give a later one, or say disabled: yes",
         "no_administrator": "no account of an administrator would be left open",
         "gap": "{name} ({organisation}): nobody is on duty {hours_en} ({lasts} h): {days_en}",
+        "director_gap": "{name} ({organisation}): nobody is duty director {hours_en} ({lasts} h): {days_en}; "
+        "the organisation above has it then, or the coordinators",
     },
 }
 

@@ -6,8 +6,10 @@ Runs inside the caller's transaction.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 from sqlalchemy import exists, select
@@ -17,7 +19,7 @@ from reading_queue.db.director_tables import DutyDirector
 from reading_queue.db.network_tables import Absence
 from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.domain.network_changes import Kind
-from reading_queue.services.network.duty import parse_duty, periods_of
+from reading_queue.services.network.duty import parse_duty, periods_of, until_last_day
 from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author, record_version
 from reading_queue.services.routing.routing_facts import load_lineage
 
@@ -38,37 +40,50 @@ def find_directors(session: Session, organisation_id: str, now: datetime) -> Dir
     Who is away, or whose account is closed, is not on duty.
     """
     lineage = load_lineage(session, organisation_id)
-    of_lineage = (
-        select(DutyDirector, Organisation.time_zone)
+    return nearest(lineage, load_on_duty(session, now, lineage))
+
+
+def load_on_duty(
+    session: Session, now: datetime, organisation_ids: Sequence[str] | None = None
+) -> dict[str, tuple[str, ...]]:
+    """Return the accounts of all directors who are on duty now, by organisation: of these, or of every one."""
+    on_duty: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
+    directors = (
+        select(DutyDirector, Organisation.time_zone, Account.last_day)
         .join(Organisation, Organisation.organisation_id == DutyDirector.organisation_id)
         .join(Account, Account.account_id == DutyDirector.account_id)
-        .where(DutyDirector.organisation_id.in_(lineage), Account.disabled_at.is_(None), ~_is_away(now))
+        .where(Account.disabled_at.is_(None), ~_is_away(now))
         .order_by(Account.login)
     )
-    rows = session.execute(of_lineage).all()
+    if organisation_ids is not None:
+        directors = directors.where(DutyDirector.organisation_id.in_(organisation_ids))
+    for row, time_zone, last_day in session.execute(directors):
+        if is_on_duty(row.duty, time_zone, now, last_day):
+            on_duty[row.organisation_id] += (row.account_id,)
+    return dict(on_duty)
+
+
+def nearest(lineage: Sequence[str], on_duty: Mapping[str, tuple[str, ...]]) -> DirectorsOnDuty:
+    """Return the directors of the first organisation of the lineage that has any on duty."""
     for code in lineage:
-        there = (
-            row.account_id for row, zone in rows if row.organisation_id == code and is_on_duty(row.duty, zone, now)
-        )
-        if found := tuple(there):
-            return DirectorsOnDuty(code, found)
+        if code in on_duty:
+            return DirectorsOnDuty(code, on_duty[code])
     return DirectorsOnDuty()
 
 
-def is_on_duty(duty: Any, time_zone: str, now: datetime) -> bool:
-    """Return whether this written duty names this moment; the end of a shift is not part of it."""
-    return any(start <= now < end for start, end in periods_of(parse_duty(duty), time_zone, now, ONE_DAY))
+def is_on_duty(duty: Any, time_zone: str, now: datetime, last_day: date | None = None) -> bool:
+    """Return whether this written duty names this moment; the end of a shift is not part of it.
+
+    `last_day`: that of the person, after which no duty counts.
+    """
+    periods = until_last_day(periods_of(parse_duty(duty), time_zone, now, ONE_DAY), last_day, time_zone)
+    return any(start <= now < end for start, end in periods)
 
 
 def organisations_directed(session: Session, account_id: str, now: datetime) -> tuple[str, ...]:
     """Return the organisations whose director the person is now by their own rosters, in order."""
-    own = (
-        select(DutyDirector, Organisation.time_zone)
-        .join(Organisation, Organisation.organisation_id == DutyDirector.organisation_id)
-        .where(DutyDirector.account_id == account_id, ~_is_away(now))
-        .order_by(DutyDirector.organisation_id)
-    )
-    return tuple(row.organisation_id for row, zone in session.execute(own) if is_on_duty(row.duty, zone, now))
+    directed = load_on_duty(session, now)
+    return tuple(sorted(code for code, accounts in directed.items() if account_id in accounts))
 
 
 def record_director(

@@ -7,8 +7,8 @@ the same file again, or what was exported, changes nothing. An account that exis
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
@@ -49,6 +49,7 @@ from storage.ledger.tables import AuditEvent
 
 SECURITY_ALERT: Final = "110113"  # DCM: people's rights were changed
 GAPS_TOLD_DAYS: Final = 7
+GAPS: Final = frozenset({"gap", "director_gap"})
 
 
 class NetworkChanged(Conflict):
@@ -69,7 +70,7 @@ class ImportPlan:
     def told_warnings(self, language: str = "en") -> list[str]:
         """Return the warnings as sentences."""
         return [
-            fault.words(language) if fault.code == "gap" else tell(fault, self.places, language)
+            fault.words(language) if fault.code in GAPS else tell(fault, self.places, language)
             for fault in self.warnings
         ]
 
@@ -142,7 +143,7 @@ def load_network(
         agreements=sum(len(part.requesting) for part in network.agreements),
         accounts=sum(1 for _ in network.people()),
         passwords=passwords,
-        roster_gaps=tuple(fault.words() for fault in plan.warnings if fault.code == "gap"),
+        roster_gaps=tuple(fault.words() for fault in plan.warnings if fault.code in GAPS),
         plan=plan,
     )
 
@@ -167,7 +168,9 @@ def _plan(session: Session, parsed: ParsedNetwork, places: Places, now: datetime
     if faults:
         raise NetworkInvalid(_in_order(faults, parsed), places)
     warnings = [fault for fault in found if fault.warning]
-    return ImportPlan(tuple(changes), unchanged, (*warnings, *_gaps(wanted, after, now)), places)
+    return ImportPlan(
+        tuple(changes), unchanged, (*warnings, *_gaps(wanted, after, now), *_director_gaps(wanted, after, now)), places
+    )
 
 
 def _in_order(faults: Iterable[Fault], parsed: ParsedNetwork) -> list[Fault]:
@@ -211,12 +214,32 @@ def _gaps(wanted: State, after: State, now: datetime) -> list[Fault]:
         for hospital in _hospitals_of(after, login):
             if hospital in staff:
                 staff[hospital].append((facts["duty"], after[Kind.ORGANISATION][own]["time_zone"], last_day))
-    faults: list[Fault] = []
-    for hospital, duties in staff.items():
-        facts = after[Kind.ORGANISATION][hospital]
+    return list(_told_gaps("gap", staff, after, now))
+
+
+def _director_gaps(wanted: State, after: State, now: datetime) -> list[Fault]:
+    """Return when nobody is duty director in the coming week, for organisations whose weekly rosters the file says."""
+    staff: defaultdict[str, list[tuple[Any, str, date | None]]] = defaultdict(list)
+    for subject, facts in after[Kind.DIRECTOR].items():
+        organisation, _, login = subject.partition(":")
+        person = after[Kind.PERSON][login]
+        if not person["disabled"]:
+            last_day = date.fromisoformat(person["last_day"]) if person["last_day"] is not None else None
+            staff[organisation].append((facts["duty"], after[Kind.ORGANISATION][organisation]["time_zone"], last_day))
+    named = {
+        subject.partition(":")[0] for subject, facts in wanted[Kind.DIRECTOR].items() if isinstance(facts["duty"], dict)
+    }
+    weekly = {one: duties for one, duties in sorted(staff.items()) if one in named}
+    return list(_told_gaps("director_gap", weekly, after, now))
+
+
+def _told_gaps(
+    code: str, staff: Mapping[str, list[tuple[Any, str, date | None]]], after: State, now: datetime
+) -> Iterator[Fault]:
+    for organisation, duties in staff.items():
+        facts = after[Kind.ORGANISATION][organisation]
         found = gaps_of(duties, now, GAPS_TOLD_DAYS)
-        faults += tell_gaps(hospital, facts["name"], ZoneInfo(facts["time_zone"]), found)
-    return faults
+        yield from tell_gaps(organisation, facts["name"], ZoneInfo(facts["time_zone"]), found, code)
 
 
 def _hospitals_of(state: State, login: str) -> list[str]:

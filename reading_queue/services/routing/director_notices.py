@@ -6,7 +6,7 @@ names anybody up the line, the coordinators have it, as they have all of them, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,7 +19,13 @@ from reading_queue.db.course_tables import EscalationRow
 from reading_queue.db.director_tables import DirectorNotice
 from reading_queue.db.tables import Case
 from reading_queue.domain.escalation import TELLS_THE_DIRECTOR
-from reading_queue.services.network.directors import DirectorsOnDuty, find_directors
+from reading_queue.services.access.oversight import lineages
+from reading_queue.services.network.directors import (
+    DirectorsOnDuty,
+    find_directors,
+    load_on_duty,
+    nearest,
+)
 from reading_queue.services.worklists.desk_events import tell
 from storage.contract.identifiers import new_id
 
@@ -35,12 +41,18 @@ def tell_directors(session: Session, case: Case, escalation_id: str, now: dateti
     if not found.account_ids:
         log.warning("no_duty_director", case_id=case.case_id, organisation_id=case.organisation_id)
         return {"told": "coordinators"}
-    _write(session, escalation_id, found, now)
+    _write(session, {escalation_id: found}, now)
     return {"told": "duty_director", "organisation_id": found.organisation_id, "directors": len(found.account_ids)}
 
 
 def tell_who_came_on_duty(session: Session, now: datetime) -> int:
-    """Tell the directors of this moment what others left unacknowledged; return how many notices are new."""
+    """Tell the directors of this moment what others left unacknowledged; return of how many escalations.
+
+    A few statements, however many wait; nothing is asked of a network without directors on duty.
+    """
+    on_duty = load_on_duty(session, now)
+    if not on_duty:
+        return 0
     waiting = (
         select(EscalationRow.escalation_id, Case)
         .join(Case, Case.case_id == EscalationRow.case_id)
@@ -52,17 +64,13 @@ def tell_who_came_on_duty(session: Session, now: datetime) -> int:
         .order_by(EscalationRow.raised_at.desc())
         .limit(LOOKED_AT_MAX)
     )
-    on_duty: dict[str, DirectorsOnDuty] = {}
-    told = 0
-    for escalation_id, case in session.execute(waiting).all():
-        found = on_duty.get(case.organisation_id)
-        if found is None:
-            found = on_duty[case.organisation_id] = find_directors(session, case.organisation_id, now)
-        fresh = len(_write(session, escalation_id, found, now))
-        if fresh:
-            tell(session, TOLD, case.site_id, case.case_id)
-        told += fresh
-    return told
+    cases: dict[str, Case] = dict(session.execute(waiting).all())
+    above = lineages(session) if cases else {}
+    found = {escalation_id: nearest(above[case.organisation_id], on_duty) for escalation_id, case in cases.items()}
+    fresh = _write(session, found, now)
+    for escalation_id in fresh:
+        tell(session, TOLD, cases[escalation_id].site_id, cases[escalation_id].case_id)
+    return len(fresh)
 
 
 def was_told(session: Session, account_id: str, escalation_id: str) -> bool:
@@ -73,10 +81,20 @@ def was_told(session: Session, account_id: str, escalation_id: str) -> bool:
     return session.scalar(own) is not None
 
 
-def _write(session: Session, escalation_id: str, found: DirectorsOnDuty, now: datetime) -> Sequence[str]:
-    if found.organisation_id is None:
-        return ()
-    whom = {"escalation_id": escalation_id, "organisation_id": found.organisation_id, "told_at": now}
-    rows = [{"notice_id": new_id(), "account_id": one, **whom} for one in found.account_ids]
+def _write(session: Session, found: Mapping[str, DirectorsOnDuty], now: datetime) -> frozenset[str]:
+    """Write down who is told of which escalation; return those of which somebody was not told before."""
+    rows = [
+        {
+            "notice_id": new_id(),
+            "escalation_id": escalation_id,
+            "account_id": account_id,
+            "organisation_id": directors.organisation_id,
+            "told_at": now,
+        }
+        for escalation_id, directors in found.items()
+        for account_id in directors.account_ids
+    ]
+    if not rows:
+        return frozenset()
     fresh = insert(DirectorNotice).values(rows).on_conflict_do_nothing(index_elements=["escalation_id", "account_id"])
-    return session.scalars(fresh.returning(DirectorNotice.notice_id)).all()
+    return frozenset(session.scalars(fresh.returning(DirectorNotice.escalation_id)))

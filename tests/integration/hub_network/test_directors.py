@@ -95,3 +95,14 @@ def test_one_person_twice_for_one_organisation_is_refused(hub: Hub) -> None:
     County(hub).build()
     with pytest.raises(NetworkInvalid, match="given twice"):
         load_network(hub, with_directors(director(), director(duty="always")), hasher=CHEAP)
+
+
+def test_hours_of_the_coming_week_without_a_director_are_told_and_refuse_nothing(hub: Hub) -> None:
+    nights = {"weekly": {day: ["20:00-08:00"] for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")}}
+    days = {"weekly": {day: ["08:00-20:00"] for day in ("mon", "tue", "wed", "thu", "fri", "sat")}}
+    document = with_directors(director(duty=nights), director("he.jing", days))
+    plan = plan_import(hub, document)
+    assert plan.told_warnings("zh") == [
+        "清河县人民医院（qinghe-renmin）无总值班：08:00 至 20:00（12 小时），周日 2026-03-08；由上级机构或协调员处理"
+    ]
+    assert load_network(hub, document, hasher=CHEAP).roster_gaps

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from reading_queue.db.director_tables import DirectorNotice
 from reading_queue.db.network_tables import Absence
@@ -25,6 +25,7 @@ from reading_queue.services.network.directors import find_directors, is_on_duty
 from reading_queue.services.network.network_editing import FieldsInvalid, NotYours, StaleVersion
 from reading_queue.services.network.network_versions import network_as_of
 from reading_queue.services.routing import escalating
+from reading_queue.services.routing.director_notices import tell_who_came_on_duty
 from reading_queue.services.worklists import desk_events
 from reading_queue.services.worklists.desk_events import Cursor
 from storage.contract.hops import Hop
@@ -99,6 +100,12 @@ def said(hub: Hub, case_id: str) -> dict[str, dict[str, Any]]:
 def test_a_roster_has_nights_holidays_and_extra_shifts_in_local_time(duty: Any, local: str, on_duty: bool):
     now = datetime.fromisoformat(local).replace(tzinfo=SHANGHAI).astimezone(UTC)
     assert is_on_duty(duty, "Asia/Shanghai", now) == on_duty
+
+
+def test_no_duty_counts_after_the_last_day_of_the_person():
+    night = datetime(2026, 3, 3, 1, 0, tzinfo=SHANGHAI).astimezone(UTC)  # of the shift that began on Monday
+    assert is_on_duty(BY_NIGHT, "Asia/Shanghai", night, date(2026, 3, 3))
+    assert not is_on_duty(BY_NIGHT, "Asia/Shanghai", night, date(2026, 3, 2))
 
 
 def test_a_breach_tells_the_director_on_duty_and_the_ledger_says_so(
@@ -194,6 +201,30 @@ def test_who_comes_on_duty_is_told_of_what_nobody_has_acknowledged(
     assert [one.escalation_id for one in escalating.list_told(hub, chief)] == [first.escalation_id]
 
 
+def test_looking_who_came_on_duty_costs_the_same_however_many_wait(
+    world: World, hub: Hub, hub_clock: SteerableClock, administrator: Viewer, chief: Viewer
+):
+    roster(hub, administrator, "chief", BY_NIGHT)
+    hub_clock.advance(10)
+    for number in range(6):
+        world.arrive(f"1.2.{number}", lane=Lane.STAT)
+    counted: list[str] = []
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        counted.append(statement)
+
+    event.listen(hub.engine, "before_cursor_execute", count)
+    try:
+        with hub.transaction() as session:
+            evening = datetime(2026, 3, 2, 18, 0, tzinfo=SHANGHAI)
+            assert tell_who_came_on_duty(session, evening) == 6
+    finally:
+        event.remove(hub.engine, "before_cursor_execute", count)
+    assert len([one for one in counted if one.startswith("SELECT") and "pg_notify" not in one]) <= 3
+    assert len([one for one in counted if "INTO director_notices" in one]) == 1
+    assert len(escalating.list_told(hub, chief)) == 6
+
+
 def test_the_director_acknowledges_and_whoever_was_not_told_may_not(
     world: World, hub: Hub, hub_clock: SteerableClock, administrator: Viewer, coordinator: Viewer, chief: Viewer
 ):
@@ -208,9 +239,9 @@ def test_the_director_acknowledges_and_whoever_was_not_told_may_not(
     escalating.acknowledge(hub, stranger, told.escalation_id)
     (seen,) = escalating.list_escalations(hub, coordinator)
     assert seen.acknowledged_by == "Chief"
-    event = AuditEvent.detail["event"].as_string() == "escalation_acknowledged"
+    acknowledged = AuditEvent.detail["event"].as_string() == "escalation_acknowledged"
     with hub.transaction() as session:
-        trail = session.scalars(select(AuditEvent).where(event)).one()
+        trail = session.scalars(select(AuditEvent).where(acknowledged)).one()
     assert (trail.account_id, trail.detail["as_director"]) == ("chief", True)
 
 
