@@ -120,7 +120,12 @@ def _demand(keys: Mapping[str, Any]) -> Demand:
 def _rules(policy: Policy) -> Rules:
     from reading_queue.simulation import Rules
 
-    return Rules(policy.offer_width, policy.offer_ttl_s, time_limit_default_min=policy.time_limit_default_min)
+    return Rules(
+        policy.offer_width,
+        policy.offer_ttl_s,
+        time_limit_default_min=policy.time_limit_default_min,
+        green_channel_limit_min=policy.green_channel_limit_min,
+    )
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from reading_queue.commands.simulation_words import LANES, WORDS
+from reading_queue.commands.simulation_words import CHANNELS, LANES, WORDS
 from reading_queue.domain.roles import Title
 from reading_queue.domain.routing import REASONS, Reason
 
@@ -25,6 +25,8 @@ def report(summary: Summary, language: str, *, everything: bool = False) -> None
     for sentence in sentences(summary, language):
         console.print(sentence, highlight=False)
     console.print(_served(say["by_lane"], summary["lanes"], LANES[language], say))
+    if summary["green_channels"]:
+        console.print(_served(say["by_channel"], summary["green_channels"], CHANNELS[language], say))
     console.print(_escalations(summary, language))
     _print_long(console, _worst_first(summary["counties"]), everything, say, summary["names"], say["by_county"])
     _print_long(console, _worst_first(summary["agreements"]), everything, say, {}, say["by_agreement"])
@@ -136,9 +138,12 @@ def _of(shown: int, whole: int, say: Mapping[str, str]) -> str:
 def _escalations(summary: Summary, language: str) -> Table:
     say, lanes = WORDS[language], summary["escalations"]
     stages = sorted({key for counts in lanes.values() for key in counts if key.isdigit()}, key=int)
-    steps = ("widened", "two_thirds", "breached", "unroutable")
-    columns = ["", *(say["stage"].format(stage=stage) for stage in stages), *(say[step] for step in steps[:-1])]
-    columns.append(say["director"])
+    steps = ("widened", "two_thirds", "breached", "unroutable", "director")
+    columns = [
+        "",
+        *(say["stage"].format(stage=stage) for stage in stages),
+        *(say.get(f"{step}_short", say[step]) for step in steps),
+    ]
     table = _table(say["escalations"], columns)
     for lane, counts in lanes.items():
         table.add_row(LANES[language][lane], *(str(counts.get(key, 0)) for key in (*stages, *steps)))

@@ -10,6 +10,25 @@ LANES: Final[Mapping[str, Mapping[str, str]]] = {
     "en": {"stat": "stat", "urgent": "urgent", "routine": "routine", "background": "background"},
 }
 
+CHANNELS: Final[Mapping[str, Mapping[str, str]]] = {
+    "zh": {
+        "stroke": "卒中",
+        "chest_pain": "胸痛",
+        "trauma": "创伤",
+        "maternal": "危重孕产妇",
+        "neonatal": "危重新生儿",
+        "other": "其他",
+    },
+    "en": {
+        "stroke": "stroke",
+        "chest_pain": "chest pain",
+        "trauma": "trauma",
+        "maternal": "pregnancy",
+        "neonatal": "newborn",
+        "other": "other",
+    },
+}
+
 WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "zh": {
         "whole": "{days} 天，{sites} 个站点，{physicians} 名医师：{cases} 例检查，{share} 在时限内签发，{late} "
@@ -27,6 +46,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "without_agreement": "{count} 例没有任何结对协议覆盖，永远无人可派：请先补上协议。",
         "always": "注意：{count} 名医师标为全天候值班（duty: always），结果会好于任何真实排班。请写入真实班次再看。",
         "by_lane": "按紧急程度",
+        "by_channel": "绿色通道（含急危）",
         "by_county": "按县（最差在前）",
         "by_agreement": "按协议（最差在前）",
         "by_organisation": "按医院（最忙在前）",
@@ -38,7 +58,8 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "widened": "过 1/3 时限",
         "two_thirds": "过 2/3 时限",
         "breached": "超时",
-        "director": "无人可派",
+        "unroutable_short": "无人可派",
+        "director": "已告值班主任",
         "gaps": "排班空档及其代价",
         "comparison": "两份排班对照（同一批检查）",
         "figure": "指标",
@@ -91,6 +112,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "always": "Mind: {count} physicians are on duty around the clock (duty: always), which flatters the result. "
         "Write real shifts and look again.",
         "by_lane": "By urgency",
+        "by_channel": "Green channels, which are stat too",
         "by_county": "By county, the worst first",
         "by_agreement": "By agreement, the worst first",
         "by_organisation": "By hospital, the busiest first",
@@ -102,7 +124,8 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "widened": "1/3 passed",
         "two_thirds": "2/3 passed",
         "breached": "late",
-        "director": "nobody eligible",
+        "unroutable_short": "nobody eligible",
+        "director": "director told",
         "gaps": "Gaps in the roster and what they cost",
         "comparison": "Two rosters, the same studies",
         "figure": "figure",

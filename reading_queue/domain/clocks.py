@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from storage.contract.lanes import Lane
 
+Moment = TypeVar("Moment", float, datetime)
 COUNTS_GROSS = frozenset({Lane.STAT, Lane.URGENT})
 
 
@@ -46,3 +48,13 @@ def net(began_at: datetime, ended_at: datetime, pauses: Iterable[Pause]) -> time
 def moved_limit(due_at: datetime, lane: Lane, pause: timedelta) -> datetime:
     """Return when a report is due after a pause: an emergency's limit does not move."""
     return due_at if lane in COUNTS_GROSS else due_at + pause
+
+
+def first_limit_min(usual_min: int, of_channel_min: int | None) -> int:
+    """Return the minutes from the start of the examination before anybody is asked: a green channel shortens them."""
+    return usual_min if of_channel_min is None else min(usual_min, of_channel_min)
+
+
+def agreed_due(agreed: Moment, due: Moment, *, in_green_channel: bool) -> Moment:
+    """Return when a report is due under an agreement: a green channel's own limit is never made longer by one."""
+    return min(agreed, due) if in_green_channel else agreed

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from reading_queue.domain.roles import Title
 from storage.contract.lanes import Lane
+from storage.contract.orders import GreenChannel
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -33,6 +34,14 @@ EMERGENCY: Final = (2, 1.5, 1.5, 1, 1, 1.5, 2, 3, 5, 6, 6, 5, 4, 5, 5, 5, 5, 5, 
 # attendings (Al Yassin et al., Academic Radiology). The others are ours.
 READING_MIN: Final = {"CT": 14.0, "MR": 11.0, "PT": 20.0, "MG": 4.0, "US": 4.0, "XA": 15.0, "RF": 6.0, "DX": 3.0}
 MODALITIES: Final = {"DX": 0.60, "US": 0.23, "CT": 0.15, "MR": 0.02}  # ours
+# Ours: of the stat studies, those whose order names a pathway.
+GREEN_CHANNELS: Final = {
+    GreenChannel.STROKE: 0.10,
+    GreenChannel.CHEST_PAIN: 0.06,
+    GreenChannel.TRAUMA: 0.10,
+    GreenChannel.MATERNAL: 0.01,
+    GreenChannel.NEONATAL: 0.01,
+}
 WEEKEND: Final = 5  # Saturday, counted from Monday
 
 
@@ -56,6 +65,7 @@ class Demand(BaseModel):
     lanes: dict[Lane, Weight] = Field(
         default_factory=lambda: {Lane.STAT: 0.03, Lane.URGENT: 0.12, Lane.ROUTINE: 0.80, Lane.BACKGROUND: 0.05}
     )
+    green_channels: dict[GreenChannel, Share] = Field(default_factory=lambda: dict(GREEN_CHANNELS))  # of stat studies
     elective_hours: Hours = ELECTIVE  # when routine and background studies come, by local hour
     emergency_hours: Hours = EMERGENCY  # when stat and urgent ones do
     transfer_min: dict[Lane, Minutes] = (
@@ -100,6 +110,13 @@ class Demand(BaseModel):
             raise ValueError(f"is missing for {', '.join(missing)}")
         return value
 
+    @field_validator("green_channels")
+    @classmethod
+    def _no_more_than_all(cls, value: dict[GreenChannel, float]) -> dict[GreenChannel, float]:
+        if sum(value.values()) > 1 + 1e-9:
+            raise ValueError("the shares add up to more than 1")
+        return value
+
     def of_site(self, organisation_id: str, kind: str) -> float:
         """Return how many studies the organisation sends on a working day, in the mean."""
         return self.sites.get(organisation_id, self.studies_per_site_per_day.get(kind, 0.0))
@@ -135,6 +152,7 @@ class Study:
     returns_to_site: bool
     returns_to_author: bool
     site_answers_after_s: float
+    green_channel: GreenChannel | None = None
 
 
 def draw_studies(
@@ -148,13 +166,17 @@ def draw_studies(
         patients = 0
         for day in range(days):
             chance = random.Random(f"{seed}/{organisation_id}/{day}")  # noqa: S311 -- no secret
+            channels = random.Random(f"{seed}/{organisation_id}/{day}/channels")  # noqa: S311 -- no secret
             weekend = (weekday + day) % 7 >= WEEKEND
             for lane, mean in _means(demand, demand.of_site(organisation_id, kind), weekend=weekend):
                 for _ in range(_poisson(chance, mean)):
                     again = patients > 0 and chance.random() < demand.same_patient_rate
                     patient = chance.randrange(patients) if again else patients
                     patients = max(patients, patient + 1)
-                    yield _draw_study(demand, chance, organisation_id, lane, day, patient)
+                    study = _draw_study(demand, chance, organisation_id, lane, day, patient)
+                    if lane is Lane.STAT:
+                        study.green_channel = _draw_channel(demand, channels)
+                    yield study
 
 
 def _means(demand: Demand, per_day: float, *, weekend: bool) -> Iterator[tuple[Lane, float]]:
@@ -184,6 +206,16 @@ def _draw_study(
         returns_to_author=chance.random() < demand.return_to_author_rate,
         site_answers_after_s=demand.site_answer_min * 60 * chance.lognormvariate(0, 0.5),
     )
+
+
+def _draw_channel(demand: Demand, chance: random.Random) -> GreenChannel | None:
+    """Return the pathway that the order of a stat study names, None for most."""
+    reached, drawn = 0.0, chance.random()
+    for channel, share in demand.green_channels.items():
+        reached += share
+        if drawn < reached:
+            return channel
+    return None
 
 
 def _poisson(chance: random.Random, mean: float) -> int:

@@ -141,7 +141,7 @@ class Run:
 
     def _declare(self, study: Study) -> None:
         self._expect_next()
-        limit_s = self._rules.time_limit_default_min[study.lane] * 60
+        limit_s = self._rules.limit_min(study.lane, study.green_channel) * 60
         case = SimulatedCase(len(self.cases), study, study.exam_s + limit_s)
         self.cases.append(case)
         self._at(study.exam_s + study.ready_after_s, OTHER, self._verify_images, case)

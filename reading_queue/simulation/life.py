@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Final
 
+from reading_queue.domain.clocks import agreed_due
 from reading_queue.domain.escalation import Clock, Escalation, next_look, stages_widened
 from reading_queue.domain.routing import CaseFacts, Phase, PhysicianFacts
 from reading_queue.domain.transitions import (
@@ -62,7 +63,8 @@ class SimulatedCase:
 
     def tighten(self, minutes: int) -> bool:
         """Set an agreement's own limit; return whether it is another one than before."""
-        due_s = self.study.exam_s + minutes * 60
+        agreed_s, in_green_channel = self.study.exam_s + minutes * 60, self.study.green_channel is not None
+        due_s = agreed_due(agreed_s, self.due_s, in_green_channel=in_green_channel)
         if due_s == self.due_s:
             return False
         self._set_due(due_s)

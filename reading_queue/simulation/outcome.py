@@ -18,6 +18,7 @@ from reading_queue.simulation.gaps import Gap, find_gaps
 from reading_queue.simulation.life import Reader, SimulatedCase, Wait
 from reading_queue.simulation.network import Network
 from storage.contract.lanes import Lane
+from storage.contract.orders import GreenChannel
 
 DAY_S = 86400.0
 
@@ -51,6 +52,7 @@ class Outcome:
             "rankings": self.rankings,
             "all": self._served(self.cases),
             "lanes": self._by(lambda case: case.study.lane.value, [lane.value for lane in Lane]),
+            "green_channels": self._green_channels(),
             "counties": self._by(lambda case: county[case.study.organisation_id]),
             "agreements": self._by(lambda case: (case.agreement_id or "").partition(":")[0] or "-"),
             "escalations": self._escalations(),
@@ -65,6 +67,14 @@ class Outcome:
         for case in self.cases:
             groups.setdefault(key(case), []).append(case)
         return {name: self._served(group) for name, group in groups.items() if group}
+
+    def _green_channels(self) -> dict[str, dict[str, Any]]:
+        of_channels = [case for case in self.cases if case.study.green_channel is not None]
+        groups = {
+            channel.value: [one for one in of_channels if one.study.green_channel is channel]
+            for channel in GreenChannel
+        }
+        return {channel: self._served(group) for channel, group in groups.items() if group}
 
     def _served(self, cases: Sequence[SimulatedCase]) -> dict[str, Any]:
         """Return how these cases were served; waits are in minutes from the start of the examination."""
@@ -95,17 +105,21 @@ class Outcome:
         return dict(Counter(case.state for case in self.cases))
 
     def _escalations(self) -> dict[str, dict[str, int]]:
-        """Return by lane how many cases were offered up to each stage, asked wider, and told the duty director."""
+        """Return by lane how many cases were offered up to each stage, asked wider, and told the duty director.
+
+        The hub tells at once of a green channel and when nobody can be asked, and when the limit has passed.
+        """
         counted: dict[str, Counter[str]] = defaultdict(Counter)
+        unroutable = {wait.case.number for wait in self.waits}
         for case in self.cases:
             of_lane = counted[case.study.lane.value]
             if case.stage_reached:
                 of_lane[str(case.stage_reached)] += 1
             of_lane.update(step.value for step in case.steps_reached)
-            of_lane["breached"] += self.is_late(case)
-        told = {(wait.case.study.lane.value, wait.case.number) for wait in self.waits}
-        for lane, _ in told:
-            counted[lane]["unroutable"] += 1
+            late, nobody = self.is_late(case), case.number in unroutable
+            of_lane["breached"] += late
+            of_lane["unroutable"] += nobody
+            of_lane["director"] += late or nobody or case.study.green_channel is not None
         return {lane.value: dict(sorted(counted[lane.value].items())) for lane in Lane if lane.value in counted}
 
     def _unroutable(self) -> dict[str, Any]:

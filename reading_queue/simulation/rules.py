@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reading_queue.domain.clocks import first_limit_min
+from storage.contract.lanes import Lane
+from storage.contract.orders import GreenChannel
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -16,3 +20,18 @@ class Rules:
     time_limit_default_min: Mapping[str, int] = field(
         default_factory=lambda: {"stat": 120, "urgent": 240, "routine": 1440, "background": 4320}
     )
+    green_channel_limit_min: Mapping[str, int] = field(
+        default_factory=lambda: {
+            "stroke": 30,
+            "chest_pain": 45,
+            "trauma": 45,
+            "maternal": 45,
+            "neonatal": 45,
+            "other": 60,
+        }
+    )
+
+    def limit_min(self, lane: Lane, channel: GreenChannel | None) -> int:
+        """Return how many minutes a report may take from the start of the examination, before an agreement counts."""
+        of_channel_min = None if channel is None else self.green_channel_limit_min[channel]
+        return first_limit_min(self.time_limit_default_min[lane], of_channel_min)

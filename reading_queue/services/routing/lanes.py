@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case
+from reading_queue.domain.clocks import first_limit_min
 from reading_queue.domain.escalation import Escalation
 from reading_queue.domain.transitions import AMENDED, BEING_READ, SIGNED, CaseState
 from reading_queue.services.cases.casework import find_open_task, launch_route, record_custody
@@ -65,9 +66,9 @@ def _hurry(session: Session, case: Case, now: datetime) -> None:
 
 def count_limit(hub: Hub, case: Case) -> None:
     """Set when the report is due: the norm counts from the start of the exam, else from the first instance."""
-    limit = time_limit(hub, case.lane)
-    if case.green_channel is not None:
-        limit = min(limit, timedelta(minutes=hub.policy.green_channel_limit_min[case.green_channel]))
+    channel = case.green_channel
+    of_channel_min = None if channel is None else hub.policy.green_channel_limit_min[channel]
+    limit = timedelta(minutes=first_limit_min(hub.policy.time_limit_default_min[case.lane], of_channel_min))
     case.due_at = (case.exam_started_at or case.first_instance_at) + limit
     case.look_again_at = None
 
