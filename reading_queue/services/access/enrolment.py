@@ -11,7 +11,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Organisation, Physician
@@ -86,7 +86,8 @@ def issue_reader_code(hub: Hub, organisation_id: str, issued_by: str) -> str:
         NotFound: there is no such organisation, or it has no physicians.
     """
     with hub.transaction() as session:
-        physicians = select(Physician.physician_id).where(Physician.organisation_id == organisation_id)
+        read_for_it = or_(Physician.organisation_id == organisation_id, Physician.also_at.contains([organisation_id]))
+        physicians = select(Physician.physician_id).where(read_for_it)
         if session.scalar(physicians.limit(1)) is None:
             raise NotFound(f"there is no organisation {organisation_id!r} with physicians in the network")
         return _issue(session, hub, issued_by, reads_for=organisation_id)

@@ -1,4 +1,7 @@
-"""What a gateway at an assisting hospital may have: the cases that its own physicians hold, and their reports' drafts.
+"""What a gateway at an assisting hospital may have: the cases that are read for it, and their reports' drafts.
+
+A case is read for the hospital under whose agreement it was given: by its own physicians, and by those of others who
+read for it too (`also_at`), whose cases their own hospital's gateway has no part in.
 
 Nothing is volatile. Its right is that of each physician who holds a task at this moment, by the same condition as on
 the desks; it ends with the claim. A text that comes from a workstation becomes the draft and nothing more: only the
@@ -10,10 +13,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Account, Case, CaseStudy, Draft, Physician, ReadingTask
+from reading_queue.db.network_tables import AgreementVersion
+from reading_queue.db.tables import Account, Case, CaseStudy, Draft, Offer, Physician, ReadingTask
 from reading_queue.domain.report import ReportText
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import ReadingTaskState
@@ -46,7 +50,7 @@ class DraftAtDesk(Conflict):
 
 
 def claimed_cases(hub: Hub, organisation_id: str) -> ReaderCases:
-    """Return what physicians of the organisation hold now, oldest claim first, with what each of them may see."""
+    """Return what those who read for the organisation hold now, oldest claim first, with what each may see."""
     now = hub.clock()
     with hub.transaction() as session:
         held = _held_by(organisation_id).order_by(ReadingTask.claimed_at).limit(CASES_MAX)
@@ -79,9 +83,7 @@ def record_reader_receipt(hub: Hub, organisation_id: str, reading_task_id: str, 
     now = hub.clock()
     with hub.transaction() as session:
         theirs = select(ReadingTask).join(Physician, Physician.physician_id == ReadingTask.holder_id)
-        theirs = theirs.where(
-            ReadingTask.reading_task_id == reading_task_id, Physician.organisation_id == organisation_id
-        )
+        theirs = theirs.where(ReadingTask.reading_task_id == reading_task_id, _is_read_for(organisation_id))
         task = session.scalars(theirs).one_or_none()
         if task is None:
             raise NotFound("there is no such claim of this organisation")
@@ -146,8 +148,25 @@ def _held_by(organisation_id: str) -> Select[ReadingTask, Physician, Account]:
         select(ReadingTask, Physician, Account)
         .join(Physician, Physician.physician_id == ReadingTask.holder_id)
         .join(Account, Account.account_id == Physician.account_id)
-        .where(Physician.organisation_id == organisation_id, ReadingTask.state == ReadingTaskState.IN_PROGRESS)
+        .where(_is_read_for(organisation_id), ReadingTask.state == ReadingTaskState.IN_PROGRESS)
         .where(Account.disabled_at.is_(None))
+    )
+
+
+def _is_read_for(organisation_id: str) -> ColumnElement[bool]:
+    """Say whether a task's holder has it under an agreement of this hospital: their own, or one they also read for."""
+    given = (
+        Offer.reading_task_id == ReadingTask.reading_task_id,
+        Offer.physician_id == ReadingTask.holder_id,
+        AgreementVersion.agreement_id == Offer.agreement_id,
+        AgreementVersion.number == Offer.agreement_version,
+    )
+    assisting = AgreementVersion.assisting_organisation_id
+    elsewhere = exists().where(*given, Physician.also_at.contains(func.to_jsonb(assisting)))
+    as_guest = exists().where(*given, assisting == organisation_id)
+    return or_(
+        and_(Physician.organisation_id == organisation_id, ~elsewhere),
+        and_(Physician.also_at.contains([organisation_id]), as_guest),
     )
 
 

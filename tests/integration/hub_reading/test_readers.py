@@ -7,8 +7,9 @@ from datetime import date
 import pytest
 from sqlalchemy import select, update
 
-from reading_queue.db.tables import Draft
+from reading_queue.db.tables import Draft, Physician
 from reading_queue.errors import NotFound
+from reading_queue.services.access.enrolment import issue_reader_code
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
 from reading_queue.services.reading import reading
@@ -162,3 +163,39 @@ def test_what_became_of_the_case_there_is_in_the_ledger_also_after_the_claim(
     assert [str(hop) for hop in world.hops(case_id)].count("at_reader") == 2
     with pytest.raises(NotFound):
         record_reader_receipt(hub, COUNTY, task_id, delivered)
+
+
+def test_a_guest_s_claim_comes_to_the_hospital_under_whose_agreement_it_is_read(
+    world: World, hub: Hub, wang: Viewer, claimed: tuple[str, str]
+) -> None:
+    """The guest's own hospital has no agreement with the site, and is given nothing of it."""
+    _, task_id = claimed
+    with hub.transaction() as session:
+        guest = session.get_one(Physician, wang.physician_id)
+        guest.organisation_id, guest.also_at = COUNTY, [CITY]
+    pack_id = add_pack(hub, STUDY)
+    (case,) = claimed_cases(hub, CITY).cases
+    assert case.reading_task_id == task_id
+    assert claimed_cases(hub, COUNTY).cases == ()
+    assert pack_of_claim(hub, CITY, task_id, pack_id).pack_id == pack_id
+    with pytest.raises(NotFound):
+        pack_of_claim(hub, COUNTY, task_id, pack_id)
+    receipt = ReaderReceipt(step="delivered", target="pacs:main", at=hub.clock())
+    record_reader_receipt(hub, CITY, task_id, receipt)
+    with pytest.raises(NotFound):
+        record_reader_receipt(hub, COUNTY, task_id, receipt)
+    login = wang.login
+    with pytest.raises(NotTheClaimer):
+        take_report(hub, COUNTY, "gateway-county", from_workstation(login))
+    take_report(hub, CITY, "gateway-city", from_workstation(login))
+    with hub.transaction() as session:
+        assert session.scalars(select(Draft)).one().findings == TEXT.findings
+
+
+def test_a_hospital_that_only_guests_read_for_may_have_a_reader_gateway(world: World, hub: Hub, wang: Viewer) -> None:
+    with hub.transaction() as session:
+        for physician in session.scalars(select(Physician)):
+            physician.organisation_id, physician.also_at = COUNTY, [CITY]
+    assert issue_reader_code(hub, CITY, "admin")
+    with pytest.raises(NotFound):
+        issue_reader_code(hub, "nowhere", "admin")
