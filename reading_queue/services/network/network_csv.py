@@ -1,13 +1,15 @@
 """A network as a set of CSV files for spreadsheets: read with the row and column of everything, and written. Pure.
 
-Written in UTF-8 with a byte order mark, which Excel needs, and CR LF. Read in UTF-8 with or without the mark, or in
-GB18030, which Excel writes on a Chinese Windows; lines end in any way; columns come in any order, named in English or
-Chinese. A list in a cell is separated by semicolons. A cell that a spreadsheet would take for a formula is written with
+Written in UTF-8 with a byte order mark, which Excel needs, and CR LF. Read in UTF-8 with or without the mark, in
+GB18030, which Excel writes on a Chinese Windows, or in UTF-16 ("Unicode text"); between commas, tabs or semicolons;
+lines end in any way; columns come in any order, named in English or Chinese; levels, titles and roles may be Chinese
+words. A list in a cell is separated by semicolons. A cell that a spreadsheet would take for a formula is written with
 an apostrophe before it, which is taken off again. A day may be written 2026/1/5, as Excel does.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -18,6 +20,7 @@ from typing import Any, Final
 
 from reading_queue.domain.network_faults import Fault, Path, Place
 from reading_queue.domain.network_words import FIELDS_ZH
+from reading_queue.domain.roles import Title
 from reading_queue.services.network.network_parts import WEEKDAYS
 from reading_queue.services.network.network_yaml import decode
 from storage.contract.lanes import Lane
@@ -34,6 +37,19 @@ _QUOTED_FORMULA: Final = re.compile(r"'+[=+\-@\t\r]")
 _SPREADSHEET_DAY: Final = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})")
 _YES: Final = frozenset({"yes", "true", "1", "是"})
 _NO: Final = frozenset({"no", "false", "0", "否"})
+
+_ROUNDED: Final = re.compile(r"\d(?:\.\d+)?[Ee]\+\d+")  # what a spreadsheet makes of a long number
+_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_CODES: Final[Mapping[str, str]] = {
+    **{title.zh: title.value for title in Title},
+    "乡镇": "township",
+    "县": "county",
+    "市": "municipal",
+    "省": "provincial",
+    "技师": "technician",
+    "协调员": "coordinator",
+    "管理员": "administrator",
+}
 
 ParseCell = Callable[[str], Any]
 WriteCell = Callable[[Any], str]
@@ -67,7 +83,12 @@ def _write_counts(value: Mapping[str, int]) -> str:
     return ";".join(f"{name}={count}" for name, count in sorted(value.items()))
 
 
+def _parse_code(cell: str) -> str:
+    return _CODES.get(cell, cell)
+
+
 TEXT: Final = (str, str)
+CODE: Final = (_parse_code, str)
 LIST: Final = (_parse_list, ";".join)
 NUMBER: Final = (_parse_number, str)
 DAY: Final = (_parse_day, str)
@@ -78,7 +99,7 @@ COUNTS: Final = (_parse_counts, _write_counts)
 FILES: Final[Mapping[str, Mapping[str, tuple[ParseCell, WriteCell]]]] = {
     "organisations.csv": {
         "id": TEXT,
-        "kind": TEXT,
+        "kind": CODE,
         "name": TEXT,
         "name_en": TEXT,
         "parent": TEXT,
@@ -104,7 +125,7 @@ FILES: Final[Mapping[str, Mapping[str, tuple[ParseCell, WriteCell]]]] = {
         "name": TEXT,
         "organisation": TEXT,
         "also_at": LIST,
-        "title": TEXT,
+        "title": CODE,
         "licence_number": TEXT,
         "licence_valid_until": DAY,
         "modalities": LIST,
@@ -119,7 +140,7 @@ FILES: Final[Mapping[str, Mapping[str, tuple[ParseCell, WriteCell]]]] = {
     "people.csv": {
         "login": TEXT,
         "name": TEXT,
-        "role": TEXT,
+        "role": CODE,
         "organisation": TEXT,
         "language": TEXT,
         "disabled": YES,
@@ -214,7 +235,7 @@ def read_csv_set(files: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[Path,
 
 def _decode(found: _Set, file: str, data: bytes) -> str | None:
     try:
-        return decode(data)
+        return data.decode("utf-16") if data.startswith(_UTF_16) else decode(data)
     except UnicodeDecodeError:
         found.fault("not_unicode", Place(file, 1))
         return None
@@ -222,7 +243,7 @@ def _decode(found: _Set, file: str, data: bytes) -> str | None:
 
 def _rows(found: _Set, file: str, text: str) -> Iterator[_Row]:
     """Yield the rows that say something; a file whose header is wrong has none."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
     columns: list[str] | None = None
     headers: dict[str, str] = {}
     line = 1
@@ -234,27 +255,38 @@ def _rows(found: _Set, file: str, text: str) -> Iterator[_Row]:
             if columns is None:
                 columns = [_COLUMN_OF.get(cell.strip(), cell.strip()) for cell in cells]
                 headers = dict(zip(columns, (cell.strip() for cell in cells), strict=True))
-                if not _header_is_right(found, Place(file, begins), columns):
+                if not _header_is_right(found, Place(file, begins), columns, chinese=columns != list(headers.values())):
                     return
             elif any(cell.strip() for cell in cells[len(columns) :]):
                 found.fault("too_many_cells", Place(file, begins))
             else:
-                yield _Row(file, begins, _values(file, columns, cells), headers)
+                row = _Row(file, begins, _values(file, columns, cells), headers)
+                if _ROUNDED.fullmatch(str(row.values.get("licence_number", ""))):
+                    found.fault("rounded_number", row.place("licence_number"))
+                yield row
     except csv.Error as exc:
         found.fault("not_csv", Place(file, line), words=str(exc))
 
 
-def _header_is_right(found: _Set, place: Place, columns: list[str]) -> bool:
+def _delimiter(text: str) -> str:
+    """Return what stands between the cells of the header; lists in cells are separated by semicolons below it."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    return max((",", "\t", ";"), key=header.count)
+
+
+def _header_is_right(found: _Set, place: Place, columns: list[str], *, chinese: bool) -> bool:
     known, faults_before = FILES[place.file], len(found.faults)
+    named = HEADERS_ZH if chinese else dict(zip(known, known, strict=True))
     for column in dict.fromkeys(columns):
         at = Place(place.file, place.line, column)
         if column and column not in known:
-            found.fault("unknown_column", at, column=column, expected=", ".join(known))
+            found.fault("unknown_column", at, column=column, expected=", ".join(named[one] for one in known))
         elif column and columns.count(column) > 1:
             found.fault("column_twice", at, column=column)
     for column in KEYS[place.file]:
         if column not in columns:
-            found.fault("missing_column", Place(place.file, place.line, column), column=column)
+            at = Place(place.file, place.line, named[column])
+            found.fault("missing_column", at, column=named[column])
     return len(found.faults) == faults_before
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
@@ -246,3 +248,46 @@ def test_tables_are_written_for_excel_and_run_no_formula():
     assert table == (
         "\ufeff编码,级别,名称,英文名称,上级机构,站点,时区\r\n" + """a,county,"'=HYPERLINK(""http://x"")",'-1+1,,,\r\n"""
     ).encode("utf-8")
+
+
+def in_chinese_words(table: str) -> str:
+    for code, words in (("associate_chief", "副主任医师"), ("chief", "主任医师"), ("attending", "主治医师")):
+        table = table.replace(f",{code},", f",{words},")
+    for code, words in (("township", "乡镇"), ("county", "县"), ("technician", "技师"), ("coordinator", "协调员")):
+        table = table.replace(f",{code},", f",{words},")
+    return table
+
+
+def with_delimiter(table: str, delimiter: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter).writerows(csv.reader(io.StringIO(table)))
+    return text.getvalue()
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        pytest.param(lambda table: with_delimiter(table, "\t").encode("utf-16"), id="excels-unicode-text"),
+        pytest.param(lambda table: with_delimiter(table, ";").encode("utf-8-sig"), id="semicolons"),
+        pytest.param(lambda table: in_chinese_words(table).encode("gb18030"), id="chinese-words"),
+    ],
+)
+def test_other_ways_in_which_spreadsheets_save_are_the_same_network(saved: Callable[[str], bytes]):
+    document = yaml.safe_load(COUNTY.read_text(encoding="utf-8"))
+    state = state_of(document)
+    tables = write_csv_set(document_of(state), "zh")
+    again, _, faults = read_csv_set({name: saved(data.decode("utf-8-sig")) for name, data in tables.items()})
+    assert faults == []
+    assert compare(state, facts_of(parse(again).network), TODAY) == []
+
+
+def test_rounded_licence_number_is_refused_and_faults_name_columns_as_the_file_does():
+    header = "登录名,名称,所属机构,职称,执业证书号,执业证书有效期\r\n"
+    _, places, faults = read_csv_set(
+        {"physicians.csv": f"{header}a.b,甲,h,主治医师,1.1E+14,2030/1/5\r\n".encode("gb18030")}
+    )
+    assert [tell(fault, places, "zh") for fault in faults] == [
+        "physicians.csv 第 2 行，执业证书号：表格软件把号码改成了科学计数；请先把此列设为文本，再重新填写"
+    ]
+    _, places, faults = read_csv_set({"physicians.csv": header.replace("职称,", "").encode("gb18030")})
+    assert [tell(fault, places, "zh") for fault in faults] == ["physicians.csv 第 1 行，职称：缺少 职称 这一列"]
