@@ -1,13 +1,15 @@
-"""The versions of orders, what readers were told of them, and notes to orders whose report is signed."""
+"""The versions of orders and by what they are found, what readers were told of them, and notes after the signature."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import ForeignKey, Index, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
+from reading_queue.db.tables import ClinicOrder
 from storage.tables import Base
 
 
@@ -50,3 +52,18 @@ class OrderNote(Base):
     written_at: Mapped[datetime]
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.account_id"))
     words: Mapped[str]
+
+
+class OrderSearch(Base):
+    """By what an order is found: `storage.catalogue.order_keys`, of its newest version."""
+
+    __tablename__ = "order_search"
+    __table_args__ = (Index("ix_order_search_keys", "keys", postgresql_using="gin"),)
+
+    order_id: Mapped[str] = mapped_column(ForeignKey("orders.order_id"), primary_key=True)
+    keys: Mapped[list[str]] = mapped_column(ARRAY(Text))
+
+
+# Beside the table's own, for lists of orders in the order of their changes.
+STATES_IN_ORDER: Final = Index("ix_orders_state_changes", ClinicOrder.state, ClinicOrder.change_number)
+LANES_IN_ORDER: Final = Index("ix_orders_lane_changes", ClinicOrder.lane, ClinicOrder.change_number)

@@ -10,10 +10,13 @@ from aiohttp import web
 from reading_queue.errors import HubError, Invalid
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.orders import order_entry, order_matching
+from reading_queue.services.orders.order_list import PAGE, SEARCH_CHARACTERS_MAX, OrderFilter, list_orders
 from reading_queue.web.keys import HUB, in_thread
-from reading_queue.web.parsing import field, whole_number
+from reading_queue.web.parsing import Form, field, whole_number, word_of
 from reading_queue.web.problems import words_of
 from reading_queue.web.rendering import page
+from storage.contract.lanes import Lane
+from storage.contract.orders import OrderState
 from storage.screens.requests import is_refresh
 
 DONE: Final = frozenset(
@@ -37,6 +40,46 @@ async def show_lists(request: web.Request, viewer: Viewer, desk: str, refused: H
         done=done if done in DONE else "",
         refused=words_of(refused) if refused is not None else "",
     )
+
+
+async def show_all(request: web.Request, viewer: Viewer) -> web.Response:
+    """Answer a page of all orders: by the address, or, with words, by a form, as a name belongs in no address."""
+    given = await request.post() if request.method == "POST" else request.query
+    hub, wanted = request.config_dict[HUB], filter_of(given, with_text=request.method == "POST")
+    before, limit = place_of(given)
+    find = partial(list_orders, before=before, limit=limit)
+    return page(
+        request,
+        "clinic/all_orders.html",
+        listed=await in_thread(request, find, hub, viewer, wanted),
+        sites=await in_thread(request, order_entry.order_sites, hub, viewer),
+        wanted=wanted,
+        here={name: value for name, value in (("site_id", wanted.site_id), *_choices(wanted)) if value},
+        states=tuple(OrderState),
+        lanes=tuple(Lane),
+        text_max=SEARCH_CHARACTERS_MAX,
+    )
+
+
+def filter_of(given: Form, *, with_text: bool = False) -> OrderFilter:
+    """Return which orders a query or a form asks for. Raises Invalid."""
+    state, lane = field(given, "state"), field(given, "lane")
+    return OrderFilter(
+        site_id=field(given, "site_id"),
+        state=word_of(OrderState, state) if state else None,
+        lane=word_of(Lane, lane) if lane else None,
+        text=field(given, "text") if with_text else "",
+    )
+
+
+def place_of(given: Form) -> tuple[int | None, int]:
+    """Return before which change a page begins, and how many orders it has. Raises Invalid."""
+    before, limit = field(given, "before"), field(given, "limit")
+    return whole_number(before) if before else None, whole_number(limit) if limit else PAGE
+
+
+def _choices(wanted: OrderFilter) -> tuple[tuple[str, str | None], ...]:
+    return ("state", wanted.state), ("lane", wanted.lane)
 
 
 async def decide(request: web.Request, viewer: Viewer) -> str:

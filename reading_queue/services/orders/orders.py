@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Sequence, Subquery, and_, or_, select, union
 from sqlalchemy.orm import Session
 
+from reading_queue.db.order_tables import OrderSearch
 from reading_queue.db.tables import Case, CaseStudy, ClinicOrder
 from reading_queue.domain.order_changes import ADDED, changed_fields, news_of, typed_fields
 from reading_queue.services.access.gateway_auth import GatewayIdentity
@@ -28,7 +29,9 @@ from reading_queue.services.patients.identity_doubts import SettledBy, check_ide
 from reading_queue.services.patients.link_asking import ask_for_number
 from reading_queue.services.routing.lanes import count_limit, enter_green_channel, raise_lane
 from storage.catalogue.indexing import PatientFacts
+from storage.catalogue.order_keys import keys_of_order
 from storage.catalogue.patient_facts import facts_of
+from storage.catalogue.pinyin import readings
 from storage.catalogue.tables import Patient, Study
 from storage.contract.hops import Hop
 from storage.contract.order_merge import merge
@@ -196,6 +199,7 @@ def put_version(
         setattr(row, name, value)
     session.add(row)
     session.flush()
+    session.merge(OrderSearch(order_id=row.order_id, keys=keys_of_order(order, readings)))
     account_id = account_id or (by.account_id if by is not None else None)
     changed = keep_version(session, row, held, order, now, account_id)
     for case in _join_arrived(session, hub, row, now, by):

@@ -8,10 +8,12 @@ from pydantic import AwareDatetime, Field
 
 from reading_queue.services.orders.order_changing import OrderChange
 from reading_queue.services.orders.order_entry import Consent, OrderSheet, SiteOfOrders, Wanted
+from reading_queue.services.orders.order_list import PAGE, ListedOrders, OrderFilter
 from reading_queue.services.orders.order_matching import Unmatched
 from reading_queue.services.orders.order_versions import OrderNoteView, OrderVersionView
 from reading_queue.web.api.models import Answer, Body
-from storage.contract.orders import Order, OrderGap
+from storage.contract.lanes import Lane
+from storage.contract.orders import OrderGap, OrderState
 
 WORDS_MAX = 4_000
 _OF_ENVELOPE = frozenset({"site_id", "order_id", "study_uid", "consent", "confirmed_gaps", "further"})
@@ -178,16 +180,36 @@ class OrderAnswer(Answer):
         )
 
 
+class OrderSearchWords(Body):
+    """Which orders are wanted: whose name, patient or accession number begins so. `before`: that of the next page."""
+
+    text: str = Field(default="", max_length=WORDS_MAX)
+    site_id: str = Field(default="", max_length=64)
+    state: OrderState | None = None
+    lane: Lane | None = None
+    before: int | None = Field(default=None, ge=0)
+    limit: int = Field(default=PAGE, ge=1)
+
+    def wanted(self) -> OrderFilter:
+        """Return it as the services take it."""
+        return OrderFilter(self.site_id, self.state, self.lane, self.text)
+
+
 class OrdersAnswer(Answer):
-    """The orders that changed last, newest first, and the sites for which the caller may order."""
+    """A page of orders, what changed last first, and the sites for which the caller may order.
+
+    `next_before` is the `before` of the next page, null after the last.
+    """
 
     orders: tuple[dict[str, Any], ...]
+    next_before: int | None
     sites: tuple[SiteOfOrders, ...]
 
     @classmethod
-    def of(cls, orders: tuple[Order, ...], sites: tuple[SiteOfOrders, ...]) -> OrdersAnswer:
+    def of(cls, found: ListedOrders, sites: tuple[SiteOfOrders, ...]) -> OrdersAnswer:
         """Return what the API says of the orders."""
-        return cls(orders=tuple(order.model_dump(mode="json") for order in orders), sites=sites)
+        orders = tuple(order.model_dump(mode="json") for order in found.orders)
+        return cls(orders=orders, next_before=found.next_before, sites=sites)
 
 
 class UnmatchedAnswer(Answer):

@@ -8,15 +8,29 @@ from aiohttp import web
 
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.orders import order_changing, order_entry, order_matching
+from reading_queue.services.orders.order_list import OrderFilter, list_orders
+from reading_queue.web import order_lists
 from reading_queue.web.api import order_models
 from reading_queue.web.api.handlers import answer, body_of, nothing
 from reading_queue.web.keys import HUB, in_thread
 
 
 async def orders(request: web.Request, viewer: Viewer) -> web.StreamResponse:
-    """List the orders that changed last, and the sites for which the caller may order."""
-    hub = request.config_dict[HUB]
-    found = await in_thread(request, order_entry.recent_orders, hub, viewer)
+    """List orders, what changed last first, and the sites for which the caller may order."""
+    return await _list(request, viewer, order_lists.filter_of(request.query), *order_lists.place_of(request.query))
+
+
+async def search_orders(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """List the orders that hold the words: a name belongs in no address."""
+    given = await body_of(request, order_models.OrderSearchWords)
+    return await _list(request, viewer, given.wanted(), given.before, given.limit)
+
+
+async def _list(
+    request: web.Request, viewer: Viewer, wanted: OrderFilter, before: int | None, limit: int
+) -> web.Response:
+    hub, find = request.config_dict[HUB], partial(list_orders, before=before, limit=limit)
+    found = await in_thread(request, find, hub, viewer, wanted)
     return answer(order_models.OrdersAnswer.of(found, await in_thread(request, order_entry.order_sites, hub, viewer)))
 
 

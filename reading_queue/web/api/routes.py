@@ -51,6 +51,7 @@ ONE: Final = f"{NETWORK}/{{code}}"
 AGREEMENT: Final = "/network/agreements/{agreement_id}"
 PERSON: Final = "/network/physicians/{physician_id}"
 ORDER: Final = "/orders/{order_id}"
+ORDER_QUERY: Final = ("site_id", "state", "lane", "before", "limit")
 
 OPERATIONS: Final = (
     Operation("DELETE", "/session", handlers.close_session, EVERYBODY),
@@ -108,7 +109,15 @@ OPERATIONS: Final = (
     Operation("GET", "/studies", handlers.studies, WITH_SITES, None, models.Studies, STUDY_QUERY),
     Operation("POST", "/studies/search", handlers.search_studies, WITH_SITES, models.StudySearch, models.Studies),
     Operation("GET", "/studies/{study_uid}/custody", handlers.custody, EVERYBODY, None, models.Custody, ("site_id",)),
-    Operation("GET", "/orders", orders.orders, WITH_SITES, None, order_models.OrdersAnswer),
+    Operation("GET", "/orders", orders.orders, WITH_SITES, None, order_models.OrdersAnswer, ORDER_QUERY),
+    Operation(
+        "POST",
+        "/orders/search",
+        orders.search_orders,
+        WITH_SITES,
+        order_models.OrderSearchWords,
+        order_models.OrdersAnswer,
+    ),
     Operation("POST", "/orders", orders.enter_order, WITH_SITES, order_models.NewOrder, order_models.OrderAnswer),
     Operation("GET", "/orders/unmatched", orders.unmatched, WITH_SITES, None, order_models.UnmatchedAnswer),
     Operation("GET", ORDER, orders.order, WITH_SITES, None, order_models.OrderAnswer),

@@ -28,7 +28,7 @@ from reading_queue.services.orders.order_entry import (
 )
 from reading_queue.services.orders.order_matching import WaitingStudy
 from reading_queue.web.keys import HUB, in_thread
-from reading_queue.web.order_lists import DONE, decide, show_lists
+from reading_queue.web.order_lists import DONE, decide, show_all, show_lists
 from reading_queue.web.parsing import SCREEN_ZONE, Form, field, whole_number
 from reading_queue.web.problems import fault_words, words_of
 from reading_queue.web.rendering import page
@@ -73,6 +73,11 @@ class Sheet:
 async def lists(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Show what waits for its other half, and the orders that changed last."""
     return await show_lists(request, viewer, "clinic")
+
+
+async def all_orders(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show all orders a page at a time, filtered, or those that hold the words of a form."""
+    return await show_all(request, viewer)
 
 
 async def match(request: web.Request, viewer: Viewer) -> web.StreamResponse:
