@@ -1,4 +1,6 @@
-"""How long a case has taken and how long it may take: gross, and net of the time in which the site was asked. Pure.
+"""How long a case has taken and how long it may take: gross, and net of the time in which it waited for its site. Pure.
+
+It waits for its site while a reader's question is open, and while it is held because it is in doubt whose it is.
 
 An emergency's limit counts gross: its norm runs from the start of the examination to the signature, whatever is asked
 meanwhile (RQI-RRC-02). Everybody else's stands still while the reader waits for the site.
@@ -43,6 +45,42 @@ def net(began_at: datetime, ended_at: datetime, pauses: Iterable[Pause]) -> time
         if pause.began_at < ended_at and (pause.ended_at is None or pause.ended_at > began_at)
     )
     return max(ended_at - began_at - paused(inside, ended_at), timedelta())
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a case stands in time, by both clocks. What is late by is None while it is in time, or without a limit.
+
+    `counts_gross`: of an emergency, whose limit no pause moves.
+    """
+
+    gross: timedelta
+    net: timedelta
+    gross_late_by: timedelta | None
+    net_late_by: timedelta | None
+    counts_gross: bool
+
+
+def standing(
+    began_at: datetime, ended_at: datetime, due_at: datetime | None, lane: Lane, pauses: tuple[timedelta, timedelta]
+) -> Standing:
+    """Return how a case stands at `ended_at`: its signature, or now.
+
+    `due_at`: as the pauses that have ended moved it. `pauses`: how long those lasted, and the one that is open.
+    """
+    over, still_open = pauses
+    gross = max(ended_at - began_at, timedelta())
+    counts_gross = lane in COUNTS_GROSS
+    if due_at is None:
+        gross_late = net_late = None
+    else:
+        gross_late = _late_by(ended_at, due_at if counts_gross else due_at - over)
+        net_late = _late_by(ended_at, due_at + still_open + (over if counts_gross else timedelta()))
+    return Standing(gross, max(gross - over - still_open, timedelta()), gross_late, net_late, counts_gross)
+
+
+def _late_by(ended_at: datetime, due_at: datetime) -> timedelta | None:
+    return ended_at - due_at if ended_at > due_at else None
 
 
 def moved_limit(due_at: datetime, lane: Lane, pause: timedelta) -> datetime:

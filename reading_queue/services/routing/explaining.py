@@ -14,14 +14,17 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.network_tables import AgreementVersion
 from reading_queue.db.tables import Case, CaseStudy, Offer, Physician, ReadingTask, RoutingDecision
+from reading_queue.domain.clocks import Standing, standing
 from reading_queue.domain.lateness import Spent, spans_of
 from reading_queue.domain.routing import REASONS, Phase, rank
 from reading_queue.domain.transitions import ROUTABLE, CaseState, ReadingTaskState
 from reading_queue.services.access.visibility import Viewer, require, require_case
 from reading_queue.services.cases.casework import find_open_task
+from reading_queue.services.cases.information_requests import find_open_request
 from reading_queue.services.cases.statistics import WITH_OVERSIGHT
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name
+from reading_queue.services.patients.identity_doubts import is_held
 from reading_queue.services.reading.claims import require_physician
 from reading_queue.services.routing.routing_facts import SharedFacts, load_facts, load_lineage, load_local_date
 from storage.catalogue.tables import Study
@@ -67,10 +70,11 @@ class Lateness:
     lane: Lane
     modality: str
     due_at: datetime | None
-    late_by: timedelta | None  # None while it is in time
+    late_by: timedelta | None  # by the clock that counts, None while it is in time
+    standing: Standing  # by both clocks
     spans: tuple[Spent, ...]
     longest: Spent | None
-    waited_for_site: timedelta  # how long a reader's questions stopped it
+    waited_for_site: timedelta  # how long it stood still for a reader's questions, or for whose it is
     declined: int
     let_pass: int  # offers that ran out unanswered
     given_back: int  # claims that ended without their work
@@ -128,7 +132,9 @@ def why_late(hub: Hub, viewer: Viewer, case_id: str) -> Lateness:
             case.signed_at,
         )
         spans = tuple(spans_of(moments, now))
-        end = case.signed_at or now
+        waited = timedelta(seconds=case.paused_s), _open_pause(session, case, now)
+        began_at = case.exam_started_at or case.first_instance_at
+        stands = standing(began_at, case.signed_at or now, case.due_at, Lane(case.lane), waited)
         offers = _count_offers(session, case_id)
         hops = _count_hops(session, case_id)
         name = session.scalars(select(site_name(viewer.language)).where(Site.site_id == case.site_id)).one()
@@ -143,10 +149,11 @@ def why_late(hub: Hub, viewer: Viewer, case_id: str) -> Lateness:
             lane=Lane(case.lane),
             modality=case.modality,
             due_at=case.due_at,
-            late_by=end - case.due_at if case.due_at is not None and end > case.due_at else None,
+            late_by=stands.gross_late_by if stands.counts_gross else stands.net_late_by,
+            standing=stands,
             spans=spans,
             longest=max(spans, key=lambda one: one.lasted, default=None),
-            waited_for_site=timedelta(seconds=case.paused_s),
+            waited_for_site=sum(waited, timedelta()),
             declined=offers.get("declined", 0),
             let_pass=offers.get("expired", 0),
             given_back=hops.get("released", 0),
@@ -160,6 +167,18 @@ def why_late(hub: Hub, viewer: Viewer, case_id: str) -> Lateness:
 def _was_given_back(case: Case) -> bool:
     """Return whether somebody had taken it who has it no more: nobody writes, it waits to be taken again."""
     return case.submitted_at is None and CaseState(case.state) in {CaseState.READY, CaseState.OFFERED}
+
+
+def _open_pause(session: Session, case: Case, now: datetime) -> timedelta:
+    """Return how long the case has been waiting for its site now: for an answer, or for whose it is."""
+    request = find_open_request(session, case.case_id)
+    if request is not None:
+        return now - request.asked_at
+    task = find_open_task(session, case.case_id)
+    is_scheduled = task is not None and task.state == ReadingTaskState.SCHEDULED
+    if task is not None and is_scheduled and is_held(case, task) and case.identity_doubted_at is not None:
+        return now - case.identity_doubted_at
+    return timedelta()
 
 
 def _find_agreed(session: Session, case: Case) -> AgreementVersion | None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case
-from reading_queue.domain.clocks import first_limit_min
+from reading_queue.domain.clocks import first_limit_min, moved_limit
 from reading_queue.domain.escalation import Escalation
 from reading_queue.domain.transitions import AMENDED, BEING_READ, SIGNED, CaseState
 from reading_queue.services.cases.casework import find_open_task, launch_route, record_custody
@@ -69,7 +69,8 @@ def count_limit(hub: Hub, case: Case) -> None:
     channel = case.green_channel
     of_channel_min = None if channel is None else hub.policy.green_channel_limit_min[channel]
     limit = timedelta(minutes=first_limit_min(hub.policy.time_limit_default_min[case.lane], of_channel_min))
-    case.due_at = (case.exam_started_at or case.first_instance_at) + limit
+    due_at = (case.exam_started_at or case.first_instance_at) + limit
+    case.due_at = moved_limit(due_at, Lane(case.lane), timedelta(seconds=case.paused_s or 0))
     case.look_again_at = None
 
 

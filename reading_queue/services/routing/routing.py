@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Account, Agreement, Case, Offer, Physician, ReadingTask, RoutingDecision
-from reading_queue.domain.clocks import agreed_due
+from reading_queue.domain.clocks import agreed_due, moved_limit
 from reading_queue.domain.escalation import Escalation, stages_widened
 from reading_queue.domain.routing import (
     Candidate,
@@ -236,6 +236,7 @@ def _tighten_due(session: Session, case: Case, agreement_ids: Collection[str]) -
     minutes = limit_of(limits, Lane(case.lane))
     if minutes is not None:
         due_at = (case.exam_started_at or case.first_instance_at) + timedelta(minutes=minutes)
+        due_at = moved_limit(due_at, Lane(case.lane), timedelta(seconds=case.paused_s))  # it waited for its site
         in_green_channel = case.green_channel is not None
         case.due_at = agreed_due(due_at, case.due_at or due_at, in_green_channel=in_green_channel)
         case.look_again_at = None

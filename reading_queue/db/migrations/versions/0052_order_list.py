@@ -10,8 +10,8 @@ from storage.catalogue.order_keys import keys_of_order
 from storage.catalogue.pinyin import readings
 from storage.contract.orders import Order
 
-revision = "0049"
-down_revision = "0048"
+revision = "0052"
+down_revision = "0051"
 branch_labels = None
 depends_on = None
 
