@@ -33,7 +33,12 @@ def upgrade() -> None:
         sa.Column("note", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_order_messages")),
         sa.UniqueConstraint(
-            "site_id", "sender_name", "sender", "control_id", "digest", name=op.f("uq_order_messages_site_id")
+            "site_id",
+            "sender_name",
+            "sender",
+            "control_id",
+            "digest",
+            name=op.f("uq_order_messages_site_id_sender_name_sender_control_id_digest"),
         ),
         sa.ForeignKeyConstraint(["decided_by"], ["accounts.account_id"], name=op.f("fk_order_messages_decided_by")),
         sa.ForeignKeyConstraint(["settled_by"], ["accounts.account_id"], name=op.f("fk_order_messages_settled_by")),
