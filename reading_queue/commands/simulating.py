@@ -125,6 +125,7 @@ def _rules(policy: Policy) -> Rules:
         policy.offer_ttl_s,
         time_limit_default_min=policy.time_limit_default_min,
         green_channel_limit_min=policy.green_channel_limit_min,
+        consult_limit_min=policy.consult_limit_min,
     )
 
 

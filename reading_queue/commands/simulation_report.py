@@ -76,6 +76,11 @@ def sentences(summary: Summary, language: str) -> list[str]:
             words.append(say["exclusions"].format(phase=say[phase], reasons="; ".join(told)))
     if unroutable["without_agreement"]:
         words.append(say["without_agreement"].format(count=unroutable["without_agreement"]))
+    consults = summary["consults"]
+    if consults["asked"]:
+        words.append(say["consults"].format(**consults, waits=_times(consults["wait_min"])))
+    if consults["without_hospital"]:
+        words.append(say["without_hospital"].format(count=consults["without_hospital"]))
     if summary["always_on_duty"]:
         words.append(say["always"].format(count=summary["always_on_duty"]))
     return words
@@ -161,7 +166,7 @@ def _gaps(summary: Summary, say: Mapping[str, str], everything: bool) -> Table:
     return table
 
 
-WORK: Final = ("interpreted", "verified", "rvu", "duty_h", "busy_h", "idle_h")
+WORK: Final = ("interpreted", "verified", "consulted", "rvu", "duty_h", "busy_h", "idle_h")
 
 
 def _organisations(summary: Summary, say: Mapping[str, str], everything: bool) -> Table:

@@ -44,6 +44,9 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "每次都会立即通知值班主任和站点。",
         "exclusions": "无人可派时（{phase}），按原因计人次：{reasons}",
         "without_agreement": "{count} 例没有任何结对协议覆盖，永远无人可派：请先补上协议。",
+        "consults": "会诊：向上级医院提出 {asked} 次，{answered} 次有意见，{expired} 次逾期，{declined} 次被退回，"
+        "{withdrawn} 次因交回病例而撤回，{open} 次仍未结束；阅片医师等待 分 p50/p90/p99：{waits}。",
+        "without_hospital": "{count} 例想请会诊，但没有含会诊服务的结对协议可用。",
         "always": "注意：{count} 名医师标为全天候值班（duty: always），结果会好于任何真实排班。请写入真实班次再看。",
         "by_lane": "按紧急程度",
         "by_channel": "绿色通道（含急危）",
@@ -80,6 +83,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "physicians": "医师",
         "interpreted": "阅片",
         "verified": "审核",
+        "consulted": "会诊",
         "rvu": "RVU",
         "duty_h": "值班小时",
         "busy_h": "工作小时",
@@ -109,6 +113,10 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "exclusions": "When nobody could be asked ({phase}), physicians counted by reason: {reasons}",
         "without_agreement": "No agreement covers {count} cases, so that nobody can ever be asked: "
         "make the agreement first.",
+        "consults": "Opinions asked up the line: {asked}; {answered} answered, {expired} out of time, {declined} given "
+        "back, {withdrawn} withdrawn with the case, {open} still open. Readers waited, min p50/p90/p99: {waits}.",
+        "without_hospital": "For {count} cases an opinion was wanted, and no agreement with the service consultation "
+        "lets the reader ask.",
         "always": "Mind: {count} physicians are on duty around the clock (duty: always), which flatters the result. "
         "Write real shifts and look again.",
         "by_lane": "By urgency",
@@ -146,6 +154,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "physicians": "physicians",
         "interpreted": "read",
         "verified": "verified",
+        "consulted": "opinions",
         "rvu": "RVU",
         "duty_h": "duty h",
         "busy_h": "busy h",

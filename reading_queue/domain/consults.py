@@ -5,11 +5,12 @@ The case stays with who asks. A consultation ends exactly once: with an opinion,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from reading_queue.domain.roles import VERIFIER_TITLE_MIN, Title
+from reading_queue.domain.routing import Service
 
 
 class ConsultState(StrEnum):
@@ -59,6 +60,32 @@ CONSULT_TRANSITIONS: Final[Mapping[tuple[ConsultState, ConsultEvent], tuple[Cons
 }
 CONSULT_ENDS: Final = frozenset({_S.ANSWERED, _S.DECLINED, _S.EXPIRED, _S.WITHDRAWN})
 CONSULTANT_TITLES: Final = frozenset(title for title in Title if title.rank >= VERIFIER_TITLE_MIN.rank)
+
+
+class Terms(Protocol):
+    """What an agreement is about, whatever keeps it; no modality and no region means all of them."""
+
+    @property
+    def services(self) -> Collection[str]:
+        """Return the services."""
+        ...
+
+    @property
+    def modalities(self) -> Collection[str]:
+        """Return the modalities."""
+        ...
+
+    @property
+    def body_regions(self) -> Collection[str]:
+        """Return the body regions."""
+        ...
+
+
+def covers(terms: Terms, modality: str, body_region: str) -> bool:
+    """Return whether an opinion on such a case may be asked under an agreement."""
+    of_modality = not terms.modalities or modality in terms.modalities
+    of_region = not terms.body_regions or body_region in terms.body_regions
+    return Service.CONSULTATION in terms.services and of_modality and of_region
 
 
 def apply_to_consult(state: ConsultState, event: ConsultEvent, *actors: ConsultActor) -> ConsultState:

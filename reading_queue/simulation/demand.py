@@ -93,6 +93,10 @@ class Demand(BaseModel):
     return_to_site_rate: Share = 0.01  # of first readings: images that cannot be read
     site_answer_min: Minutes = 90  # median, until a site has sent them again
     return_to_author_rate: Share = 0.03  # of verifications
+    consult_share: Share = (
+        0.01  # of first readings: the reader asks a hospital up the line, where an agreement lets them
+    )
+    consult_min: Minutes = 10  # median, of an attending's opinion
     same_patient_rate: Share = 0.10  # of studies: the patient was here in this run before
 
     @field_validator("modalities", "lanes", "elective_hours", "emergency_hours")
@@ -153,6 +157,8 @@ class Study:
     returns_to_author: bool
     site_answers_after_s: float
     green_channel: GreenChannel | None = None
+    asks_opinion: bool = False
+    opinion_difficulty: float = 1.0
 
 
 def draw_studies(
@@ -167,6 +173,7 @@ def draw_studies(
         for day in range(days):
             chance = random.Random(f"{seed}/{organisation_id}/{day}")  # noqa: S311 -- no secret
             channels = random.Random(f"{seed}/{organisation_id}/{day}/channels")  # noqa: S311 -- no secret
+            opinions = random.Random(f"{seed}/{organisation_id}/{day}/opinions")  # noqa: S311 -- no secret
             weekend = (weekday + day) % 7 >= WEEKEND
             for lane, mean in _means(demand, demand.of_site(organisation_id, kind), weekend=weekend):
                 for _ in range(_poisson(chance, mean)):
@@ -174,6 +181,9 @@ def draw_studies(
                     patient = chance.randrange(patients) if again else patients
                     patients = max(patients, patient + 1)
                     study = _draw_study(demand, chance, organisation_id, lane, day, patient)
+                    study.asks_opinion = opinions.random() < demand.consult_share
+                    if study.asks_opinion:
+                        study.opinion_difficulty = opinions.lognormvariate(0, demand.reading_spread)
                     if lane is Lane.STAT:
                         study.green_channel = _draw_channel(demand, channels)
                     yield study

@@ -3,6 +3,7 @@
 What people do is drawn from the demand model: who is on duty looks at what is offered after a while, takes the most
 urgent, reads one case at a time, leaves it for a stat case, and gives back at the end of duty what is not finished.
 As the limit of a case runs, further stages are asked, as the hub's sweep has them asked.
+Some readers ask a hospital up the line and hold the case until it has answered or its time is over.
 Leases do not run out, because who reads is at the desk; delivery after the signature is not simulated.
 """
 
@@ -14,6 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from reading_queue.domain.consults import ConsultActor, ConsultEvent
 from reading_queue.domain.escalation import WHILE_UNTAKEN, next_look, steps_reached
 from reading_queue.domain.routing import (
     WORKLOAD_POINTS,
@@ -25,9 +27,10 @@ from reading_queue.domain.routing import (
 )
 from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskEvent, ReadingTaskState
 from reading_queue.simulation.candidates import Candidates, Ranker
+from reading_queue.simulation.consulting import Consults
 from reading_queue.simulation.day_limits import DayLimits
 from reading_queue.simulation.demand import Demand, Study, draw_studies
-from reading_queue.simulation.life import Reader, SimulatedCase, SimulatedTask, Work
+from reading_queue.simulation.life import Reader, SimulatedCase, SimulatedConsult, SimulatedTask, Work
 from reading_queue.simulation.network import Network, RosteredPhysician, periods_within
 from reading_queue.simulation.outcome import Outcome
 from reading_queue.simulation.rules import Rules
@@ -66,6 +69,7 @@ class Run:
         self._day_limits = DayLimits(network)
         self._candidates = Candidates(network, self._staff, self._timeline, self._day_limits)
         self.rank: Ranker = self._candidates.rank
+        self._consults = Consults(network, self._timeline, rules)
         self._waiting = Waiting(network, self._timeline, rules.retry_s, self._end_s, self._route)
         self._knows: dict[tuple[str, int], set[str]] = {}
         self.readers = {one.facts.physician_id: self._hire(one, days, seed) for one in network.physicians}
@@ -92,7 +96,9 @@ class Run:
 
     def outcome(self, network: Network, begin: datetime, days: int) -> Outcome:
         """Return what became of everything."""
-        return Outcome(network, begin, days, self.cases, self.readers, self._waiting.waits, self.rankings)
+        return Outcome(
+            network, begin, days, self.cases, self.readers, self._waiting.waits, self.rankings, self._consults
+        )
 
     # Duty
 
@@ -127,10 +133,18 @@ class Run:
         self._stop_reading(reader)
 
     def _give_back(self, reader: Reader) -> None:
+        held = [consult.task for consult in reader.asking]
+        for consult in list(reader.asking):  # it ends with the claim that asked
+            self._consults.end(consult, ConsultEvent.WITHDRAW, ConsultActor.ASKER)
         for work in reversed(reader.claims):
-            reader.given_back += 1
-            self._end_claim(reader, work.task)
+            if work.task.consult is None:
+                held.append(work.task)
+            else:
+                self._end_consult(work.task.consult, ConsultEvent.DECLINE, ConsultActor.ACCEPTED_BY)
         reader.claims.clear()
+        for task in held:
+            reader.given_back += 1
+            self._end_claim(reader, task)
 
     # Cases
 
@@ -247,6 +261,10 @@ class Run:
             return
         reader.looks_at_s = None
         task = self._most_urgent(reader)
+        consult = None if reader.claims or reader.duty_until_s is None else self._consults.first_for(reader)
+        if consult is not None and (task is None or consult.task.case.urgency < task.case.urgency):
+            self._take_consult(reader, consult)
+            return
         if task is None:
             return
         if self._chance.random() < self._demand.decline_rate:
@@ -291,7 +309,7 @@ class Run:
             self._close_offer(task, physician_id)
         self._stop_reading(reader)
         reader.claims.append(Work(task, self._takes_s(reader, task)))
-        reader.note(work_in_progress=len(reader.claims))
+        reader.note(work_in_progress=reader.holding)
         self._go_on_reading(reader)
 
     def _takes_s(self, reader: Reader, task: SimulatedTask) -> float:
@@ -322,12 +340,11 @@ class Run:
             return
         self._stop_reading(reader)
         work = reader.claims.pop()
-        was_full = not reader.has_room
-        reader.note(work_in_progress=len(reader.claims))
-        if was_full:
-            for hospital in reader.facts.hospitals:
-                self._waiting.wake(hospital)
-        if work.task.phase is Phase.INTERPRETATION:
+        self._note_room(reader)
+        if work.task.consult is not None:
+            reader.consulted += work.task.consult.ended_s is None
+            self._end_consult(work.task.consult, ConsultEvent.ANSWER, ConsultActor.ACCEPTED_BY)
+        elif work.task.phase is Phase.INTERPRETATION:
             self._finish_interpretation(reader, work.task)
         else:
             self._finish_verification(reader, work.task)
@@ -347,11 +364,52 @@ class Run:
             task.move(ReadingTaskEvent.CANCEL, Actor.HOLDER)
             self._at(self._now_s + case.study.site_answers_after_s, OTHER, self._verify_images, case)
             return
+        if case.study.asks_opinion and not case.consulted and self._ask_opinion(reader, task):
+            return
+        self._submit(reader, task)
+
+    def _submit(self, reader: Reader, task: SimulatedTask) -> None:
+        case = task.case
         case.move(CaseEvent.SUBMIT, Actor.HOLDER)
         case.author_id = reader.physician_id
         reader.interpreted += 1
         self._complete(reader, task)
         self._route(SimulatedTask(case, Phase.VERIFICATION))
+
+    # Opinions
+
+    def _ask_opinion(self, reader: Reader, task: SimulatedTask) -> bool:
+        """Ask up the line; the case stays with the reader, who reads others meanwhile."""
+        consult = self._consults.ask(reader, task)
+        if consult is None:
+            return False
+        self._note_room(reader)
+        self._at(consult.due_s, OTHER, self._end_consult, consult, ConsultEvent.EXPIRE, ConsultActor.SYSTEM)
+        for one in self._staff.there(consult.hospital_id):
+            self._look_soon(one, task.case.study.lane)
+        return True
+
+    def _take_consult(self, reader: Reader, consult: SimulatedConsult) -> None:
+        self._consults.accept(consult)
+        study = consult.task.case.study
+        takes_s = (
+            self._demand.consult_min * 60 * self._demand.title_factor[reader.facts.title] * study.opinion_difficulty
+        )
+        reader.claims.append(Work(SimulatedTask(consult.task.case, Phase.INTERPRETATION, consult=consult), takes_s))
+        self._go_on_reading(reader)
+
+    def _end_consult(self, consult: SimulatedConsult, event: ConsultEvent, actor: ConsultActor) -> None:
+        """End the question; who asked goes on with the case, with an opinion or without."""
+        if self._consults.end(consult, event, actor):
+            self._note_room(consult.asker)
+            self._submit(consult.asker, consult.task)
+
+    def _note_room(self, reader: Reader) -> None:
+        was_full = not reader.has_room
+        reader.note(work_in_progress=reader.holding)
+        if was_full and reader.has_room:
+            for hospital in reader.facts.hospitals:
+                self._waiting.wake(hospital)
 
     def _finish_verification(self, reader: Reader, task: SimulatedTask) -> None:
         case = task.case
@@ -383,5 +441,5 @@ class Run:
         task.move(ReadingTaskEvent.CANCEL, Actor.HOLDER)
         replacement = task.replacement()
         replacement.declined.add(reader.physician_id)
-        reader.note(work_in_progress=reader.facts.work_in_progress - 1)
+        reader.note(work_in_progress=reader.holding)
         self._route(replacement)

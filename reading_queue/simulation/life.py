@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from reading_queue.domain.clocks import agreed_due
+from reading_queue.domain.consults import ConsultState
 from reading_queue.domain.escalation import Clock, Escalation, next_look, stages_widened
 from reading_queue.domain.routing import CaseFacts, Phase, PhysicianFacts
 from reading_queue.domain.transitions import (
@@ -45,6 +46,7 @@ class SimulatedCase:
     came_back: bool = False  # from the site, with better images
     rewritten: bool = False  # by its author, whom the verifier asked
     waiting: SimulatedTask | None = None  # the reading task that nobody has claimed
+    consulted: bool = False  # another hospital was asked about it, or could not be
     steps_reached: set[Escalation] = field(default_factory=set)  # thirds of its limit that passed before a claim
     urgency: tuple[int, float, int] = field(init=False)  # the most urgent of several has the least
     _widened: tuple[int, float] = (0, 0.0)  # by how many stages, and until which moment that is so
@@ -99,6 +101,7 @@ class SimulatedTask:
     parked_reasons: Mapping[str, int] = field(default_factory=dict)
     facts: CaseFacts | None = None  # as they were when it was last routed; they change with the day alone
     counted: dict[str, tuple[str, date]] = field(default_factory=dict)  # offers that count in an agreement's day
+    consult: SimulatedConsult | None = None  # the opinion that is being written: no reading task of the hub
     is_stat: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -134,6 +137,8 @@ class Reader:
     _queue: list[tuple[tuple[int, float, int], int, SimulatedTask]] = field(default_factory=list)  # of offers, a heap
     _serial: int = 0
     claims: list[Work] = field(default_factory=list)  # the last one is being read
+    asking: dict[SimulatedConsult, None] = field(default_factory=dict)  # held while another hospital is asked
+    consulted: int = 0
     looks_at_s: float | None = None
     turn: int = 0  # raised by every change of what is being read: older events are void
     interpreted: int = 0
@@ -149,6 +154,11 @@ class Reader:
     def physician_id(self) -> str:
         """Return who it is."""
         return self.facts.physician_id
+
+    @property
+    def holding(self) -> int:
+        """Return how many reading tasks the physician holds."""
+        return sum(work.task.consult is None for work in self.claims) + len(self.asking)
 
     @property
     def has_room(self) -> bool:
@@ -209,6 +219,19 @@ class Reader:
         self._answered.clear()
         if self.on_change is not None:
             self.on_change(self)
+
+
+@dataclass(slots=True, eq=False)
+class SimulatedConsult:
+    """A question to a hospital up the line about a case that its reader holds meanwhile."""
+
+    task: SimulatedTask
+    asker: Reader
+    hospital_id: str
+    asked_s: float
+    due_s: float
+    state: ConsultState = ConsultState.ASKED
+    ended_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,10 @@ class Network:
             self._concerning[organisation_id] = [one for above in lineage for one in self._requested.get(above, ())]
         return self._concerning[organisation_id]
 
+    def requested_by(self, organisation_id: str) -> Sequence[AgreementFacts]:
+        """Return the agreements that the organisation itself has made as the one who asks."""
+        return self._requested.get(organisation_id, ())
+
     def assisting(self, organisation_id: str) -> tuple[str, ...]:
         """Return the organisations whose physicians may read for this one, at any stage."""
         if organisation_id not in self._assisting:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from reading_queue.domain.consults import CONSULT_ENDS
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import CaseState
+from reading_queue.simulation.consulting import Consults
 from reading_queue.simulation.gaps import Gap, find_gaps
 from reading_queue.simulation.life import Reader, SimulatedCase, Wait
 from reading_queue.simulation.network import Network
@@ -34,6 +36,7 @@ class Outcome:
     readers: Mapping[str, Reader]
     waits: Sequence[Wait]
     rankings: int
+    consults: Consults
 
     @property
     def end_s(self) -> float:
@@ -57,6 +60,7 @@ class Outcome:
             "agreements": self._by(lambda case: (case.agreement_id or "").partition(":")[0] or "-"),
             "escalations": self._escalations(),
             "unroutable": self._unroutable(),
+            "consults": self._consults(),
             "gaps": self._gaps(county),
             "organisations": self._organisations(),
             "people": [self._person(reader) for reader in self.readers.values()],
@@ -136,6 +140,18 @@ class Outcome:
             "exclusions": {phase: dict(counts.most_common()) for phase, counts in reasons.items() if counts},
         }
 
+    def _consults(self) -> dict[str, Any]:
+        """Return how many opinions were asked up the line, how they ended, and how long their readers waited."""
+        ended = Counter(consult.state.value for consult in self.consults.all)
+        waited = [one.ended_s - one.asked_s for one in self.consults.all if one.ended_s is not None]
+        return {
+            "asked": len(self.consults.all),
+            **{state.value: ended[state] for state in sorted(CONSULT_ENDS)},
+            "open": sum(consult.ended_s is None for consult in self.consults.all),
+            "without_hospital": self.consults.without_hospital,
+            "wait_min": _percentiles(waited),
+        }
+
     def _length_s(self, wait: Wait) -> float:
         return (self.end_s if wait.end_s is None else wait.end_s) - wait.begin_s
 
@@ -189,6 +205,7 @@ def _worked(readers: Sequence[Reader]) -> dict[str, Any]:
     return {
         "interpreted": sum(reader.interpreted for reader in readers),
         "verified": sum(reader.verified for reader in readers),
+        "consulted": sum(reader.consulted for reader in readers),
         "declined": sum(reader.declined for reader in readers),
         "given_back": sum(reader.given_back for reader in readers),
         "rvu": round(sum(reader.facts.workload_points for reader in readers) / 100, 1),

@@ -30,6 +30,9 @@ class Rules:
             "other": 60,
         }
     )
+    consult_limit_min: Mapping[str, int] = field(
+        default_factory=lambda: {"stat": 20, "urgent": 60, "routine": 480, "background": 1440}
+    )
 
     def limit_min(self, lane: Lane, channel: GreenChannel | None) -> int:
         """Return how many minutes a report may take from the start of the examination, before an agreement counts."""

@@ -123,6 +123,10 @@ class Staff:
             found.update(self._at_several[hospital])
         return [reader.facts_for(task, knows) for reader in found]
 
+    def there(self, hospital: str) -> list[Reader]:
+        """Return who is at the hospital now."""
+        return list(self._present[hospital].values())
+
     def everybody(self, hospitals: Iterable[str], task: SimulatedTask, knows: set[str]) -> list[PhysicianFacts]:
         """Return the facts of all who belong to the hospitals, each once, with their answers to the task."""
         hired = dict.fromkeys(reader for one in hospitals for reader in self._hired[one])

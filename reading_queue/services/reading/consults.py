@@ -24,9 +24,9 @@ from reading_queue.domain.consults import (
     ConsultEventNotAllowed,
     ConsultState,
     apply_to_consult,
+    covers,
 )
 from reading_queue.domain.escalation import Escalation
-from reading_queue.domain.routing import Service
 from reading_queue.domain.transitions import ReadingTaskState
 from reading_queue.errors import Conflict, Forbidden, NotFound, WrongState
 from reading_queue.services.access.visibility import Viewer
@@ -90,7 +90,7 @@ def hospitals_to_ask(
     )
     found: dict[str, ConsultableHospital] = {}
     for agreement, hospital in session.execute(agreed):
-        if _covers(agreement, case):
+        if covers(agreement, case.modality, case.body_region):
             name = (hospital.name_en or hospital.name) if language == "en" else hospital.name
             one = ConsultableHospital(hospital.organisation_id, name, agreement.agreement_id)
             found.setdefault(one.organisation_id, one)
@@ -288,12 +288,6 @@ def _actors(session: Session, consult: Consult, physician_id: str) -> tuple[Cons
     consults = at_hospital and physician.title in CONSULTANT_TITLES
     has_taken = consult.accepted_by == physician_id
     return (ConsultActor.CONSULTANT,) * consults + (ConsultActor.ACCEPTED_BY,) * has_taken
-
-
-def _covers(agreement: Agreement, case: Case) -> bool:
-    of_modality = not agreement.modalities or case.modality in agreement.modalities
-    of_region = not agreement.body_regions or case.body_region in agreement.body_regions
-    return Service.CONSULTATION in agreement.services and of_modality and of_region
 
 
 def _record(session: Session, case: Case, consult: Consult, hop: Hop, now: datetime, viewer: Viewer | None) -> None:
