@@ -63,3 +63,15 @@ class PlacerOrder(Base):
     namespace: Mapped[str] = mapped_column(primary_key=True)
     placer_number: Mapped[str] = mapped_column(primary_key=True)
     order_id: Mapped[str] = mapped_column(ForeignKey("orders.order_id"), index=True)
+
+
+class RefusedConnection(Base):
+    """How often an address was refused a connection for order messages, for one reason."""
+
+    __tablename__ = "refused_connections"
+
+    address: Mapped[str] = mapped_column(primary_key=True)
+    why: Mapped[str] = mapped_column(primary_key=True)  # in words, constant
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+    count: Mapped[int]

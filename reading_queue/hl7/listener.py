@@ -1,7 +1,8 @@
 """A listener for order messages: MLLP over TLS, a certificate of the configured CA on both sides.
 
 Nothing is durable here: `order_messages.intake` keeps each message before it is answered. What a connection is cut off
-in the middle of was not acknowledged, and nothing of it stays. Whoever is not let in is told in the log, in words.
+in the middle of was not acknowledged, and nothing of it stays. Whoever is not let in is told in the log, in words, and
+counted for the administrators' page (`order_messages.connections`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import structlog
 
 from reading_queue.heartbeat import BEAT_EVERY_S
 from reading_queue.services.hub import Hub
+from reading_queue.services.order_messages.connections import note_refusals
 from reading_queue.services.order_messages.intake import decide_waiting, refuse_long, take_message
 from reading_queue.services.order_messages.senders import OrderSender, recognise
 from storage.hl7.faults import ErrorCode, Fault
@@ -32,6 +34,8 @@ from storage.tls import HANDSHAKE_S_MAX, explain_handshake
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S: Final = 60.0  # for what was kept and not decided on
+COUNT_EVERY_S: Final = 1.0  # refused connections are written as often
+REFUSED_MAX: Final = 500  # addresses and reasons, between two writings; the log has the others
 SKIPPED_BYTES_MAX: Final = 256 * 1024 * 1024  # of one message that is too long; then the connection is closed
 STOP_S: Final = 5.0  # for messages that are being decided on
 ACCEPT_AGAIN_S: Final = 1.0  # after the machine had no file left for a connection
@@ -66,6 +70,7 @@ class OrderListener:
         self._hub, self._tls, self._limits, self._run = hub, tls, limits, run
         self._connections: set[asyncio.Task[None]] = set()
         self._of_sender: Counter[str] = Counter()
+        self._refused: Counter[tuple[str, str]] = Counter()
         self._answering = 0
         self._quiet = asyncio.Event()
 
@@ -102,12 +107,16 @@ class OrderListener:
         await asyncio.gather(*tasks, *self._connections, return_exceptions=True)
 
     async def _look_after(self) -> None:
+        loop, look_at = asyncio.get_running_loop(), 0.0
         while True:
             try:
-                await self._run(decide_waiting, self._hub)
+                if loop.time() >= look_at:
+                    await self._run(decide_waiting, self._hub)
+                    look_at = loop.time() + LOOK_EVERY_S
+                await self._write_refusals()
             except Exception:  # the database may be away; it is looked again
                 log.exception("order_messages_not_looked_at")
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(COUNT_EVERY_S)
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -119,7 +128,7 @@ class OrderListener:
                 await asyncio.sleep(ACCEPT_AGAIN_S)
                 continue
             if len(self._connections) >= self._limits.connections_max:
-                _refuse(address[0], TOO_MANY)
+                self._refuse(address[0], TOO_MANY)
                 connection.close()
                 continue
             task = asyncio.create_task(self._serve(connection, address[0]))
@@ -130,7 +139,7 @@ class OrderListener:
         try:
             reader, writer = await self._secure(connection)
         except OSError as exc:
-            _refuse(address, explain_handshake(exc))
+            self._refuse(address, explain_handshake(exc))
             return
         try:
             await self._serve_sender(reader, writer, address)
@@ -158,10 +167,10 @@ class OrderListener:
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         sender = recognise(self._hub.order_senders.values(), shown) if shown else None
         if sender is None:
-            _refuse(address, NOBODY)
+            self._refuse(address, NOBODY)
             return
         if self._of_sender[sender.name] >= self._limits.connections_per_sender_max:
-            _refuse(address, TOO_MANY_OF_SENDER, sender.name)
+            self._refuse(address, TOO_MANY_OF_SENDER, sender.name)
             return
         self._of_sender[sender.name] += 1
         try:
@@ -186,6 +195,16 @@ class OrderListener:
             read = try_reading(message, sender.character_set)
             verdict = Verdict("AE", kind_of_answer(read), (Fault("MSH-10", ErrorCode.INTERNAL_ERROR, UNABLE),))
             return answer_orders(verdict, read, sender.character_set, self._hub.clock())
+
+    def _refuse(self, address: str, why: str, sender: str = "") -> None:
+        log.warning("hl7_connection_refused", address=address, why=why, sender=sender)
+        if (address, why) in self._refused or len(self._refused) < REFUSED_MAX:
+            self._refused[address, why] += 1
+
+    async def _write_refusals(self) -> None:
+        counted, self._refused = self._refused, Counter()
+        if counted:
+            await self._run(note_refusals, self._hub, counted)
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
@@ -273,7 +292,3 @@ class _Conversation:
                 raise FrameTooLong("a message without end")
             rest = self._frames.skip(data)
         return rest
-
-
-def _refuse(address: str, why: str, sender: str = "") -> None:
-    log.warning("hl7_connection_refused", address=address, why=why, sender=sender)

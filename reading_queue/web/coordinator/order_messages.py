@@ -10,7 +10,7 @@ from aiohttp import web
 from reading_queue.errors import HubError
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.holdings.retention import REASON_CHARACTERS
-from reading_queue.services.order_messages import desk
+from reading_queue.services.order_messages import connections, desk
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field, whole_number
 from reading_queue.web.problems import words_of
@@ -34,6 +34,7 @@ async def show_list(request: web.Request, viewer: Viewer, refused: HubError | No
         done=done if done in DONE else "",
         found=found,
         everything=everything,
+        refusals=await in_thread(request, connections.list_refusals, hub, viewer),
         shown_max=desk.SHOWN_MAX,
         senders=len(hub.order_senders),
         reason_characters=REASON_CHARACTERS,

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy import select
 
-from reading_queue.db.message_tables import OrderMessage
+from reading_queue.db.message_tables import OrderMessage, RefusedConnection
 from reading_queue.db.tables import ClinicOrder
 from reading_queue.services.hub import Hub
 from reading_queue.services.order_messages.intake import decide_waiting
@@ -220,6 +220,13 @@ def test_nobody_is_let_in_without_a_certificate_that_is_named(clinic: Clinic, tm
         "its certificate belongs to no configured sender",
     ]
     assert clinic.send(*EXAMPLE, control_id="C1") == ("AA", [])
+
+    def are_counted() -> None:
+        with clinic.hub.transaction() as session:
+            counted = session.execute(select(RefusedConnection.why, RefusedConnection.count))
+            assert {row[0]: row[1] for row in counted} == dict.fromkeys(why, 1)
+
+    eventually(are_counted)
 
 
 def test_sender_may_be_known_by_the_name_that_its_certificate_bears(hub: Hub, authority: Authority) -> None:

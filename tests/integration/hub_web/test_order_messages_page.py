@@ -12,6 +12,7 @@ from sqlalchemy import select
 from reading_queue.db.message_tables import OrderMessage
 from reading_queue.db.tables import ClinicOrder
 from reading_queue.services.hub import Hub
+from reading_queue.services.order_messages.connections import note_refusals
 from reading_queue.services.order_messages.intake import take_message
 from reading_queue.services.order_messages.senders import OrderSender
 from storage.hl7.local_codes import LocalCodes
@@ -105,6 +106,14 @@ def test_a_message_of_a_site_outside_the_network_is_an_administrators(
     assert browser_of(COORDINATOR).get(f"{PAGE}/{number}").status == 404
     assert browser_of(ADMINISTRATOR).get(f"{PAGE}/{number}").status == 200
     assert "MSH-6" in browser_of(ADMINISTRATOR).get(PAGE).text
+
+
+def test_refused_connections_are_an_administrators_matter(hub: Hub, browser_of: Visitors, county: County) -> None:
+    for _ in range(2):
+        note_refusals(hub, {("203.0.113.9", "it showed no certificate"): 3})
+    page = browser_of(ADMINISTRATOR).get(PAGE).text
+    assert all(words in page for words in ("203.0.113.9", "对方没有出示证书", ">6<"))
+    assert "203.0.113.9" not in browser_of(COORDINATOR).get(PAGE).text
 
 
 @pytest.fixture(scope="module")
