@@ -1,6 +1,6 @@
 """`counterpart-hub network`: the network taken from files and given as files.
 
-One YAML file, or a folder of CSV files for spreadsheets (deploy/hub/network.md tells the format).
+One YAML file, or a folder of CSV files for spreadsheets (deploy/hub/network.example.yaml tells the format).
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from reading_queue.commands.acting import CommandAsOption, command_author
 if TYPE_CHECKING:
     from reading_queue.domain.network_faults import Fault, Places
     from reading_queue.services.hub import Hub
-    from reading_queue.services.network.network import ImportPlan
-    from reading_queue.services.network.network_versions import Author
+    from reading_queue.services.network.network import ImportPlan, NetworkLoaded
 
 network_app = typer.Typer(help="The network: organisations, agreements, people, duty.", no_args_is_help=True)
 
@@ -71,6 +70,8 @@ def import_file(
     changes nothing.
     """
     from reading_queue.bootstrap import build_hub
+    from reading_queue.domain.network_words import PLAN
+    from reading_queue.services.network.network import load_network
     from reading_queue.services.network.network_document import NetworkInvalid
 
     author = command_author(name)
@@ -84,10 +85,13 @@ def import_file(
         raise typer.Exit(1) from exc
     _tell(plan, language, None if everything else LINES_MAX)
     if dry_run:
+        if plan.changes:
+            typer.echo(PLAN[language]["dry_run"])
         return
     if plan.changes and sys.stdin.isatty() and not yes:
         typer.confirm({"zh": "现在导入？", "en": "Import it now?"}[language], abort=True)
-    _do(hub, document, places, plan, author, whole=whole)
+    loaded = load_network(hub, document, places, whole=whole, told=plan, author=author)
+    _tell_done(loaded, language)
 
 
 @network_app.command("load")
@@ -175,13 +179,10 @@ def _tell(plan: ImportPlan, language: str, lines_max: int | None) -> None:
         typer.echo(PLAN[language]["warning"] + words)
 
 
-def _do(hub: Hub, document: dict[str, Any], places: Places, plan: ImportPlan, author: Author, *, whole: bool) -> None:
-    from reading_queue.services.network.network import load_network
+def _tell_done(loaded: NetworkLoaded, language: str) -> None:
+    from reading_queue.domain.network_words import PLAN
 
-    loaded = load_network(hub, document, places, whole=whole, told=plan, author=author)
-    typer.echo(
-        f"{loaded.organisations} organisations, {loaded.sites} sites, {loaded.agreements} agreements, "
-        f"{loaded.accounts} accounts"
-    )
+    counts = {name: getattr(loaded, name) for name in ("organisations", "sites", "agreements", "accounts")}
+    typer.echo(PLAN[language]["done"].format(**counts))
     for login, password in loaded.passwords.items():
-        typer.echo(f"new account {login}: password {password}")
+        typer.echo(PLAN[language]["password"].format(login=login, password=password))

@@ -83,7 +83,7 @@ def test_command_says_what_changes_and_changes_nothing_before_it_is_asked_to(
     ], told.stderr
     assert lines[4] == "终止 23 项："
     assert lines[5] == "  协议 jianglan-third:qinghe-t01：结束日期 2099-12-31 → 2026-01-31"
-    assert lines[-1] == "保持不变：112 项。"
+    assert lines[-2:] == ["保持不变：112 项。", "以上只是预演，没有任何修改。去掉 --dry-run 即可导入。"]
     assert network("import", write(tmp_path, read_document()), "--dry-run").stdout.startswith("Nothing would change.")
     done = network("import", write(tmp_path, document))
     assert done.stdout.splitlines()[:2] == ["1 added:", "  organisation new: 新县医院"], done.stderr
@@ -92,6 +92,15 @@ def test_command_says_what_changes_and_changes_nothing_before_it_is_asked_to(
         in done.stdout
     )
     assert network("load", file).stdout.startswith("Nothing would change.")
+
+
+def test_what_was_done_is_told_in_the_language_that_was_asked_for(network: Command, tmp_path: Path, hub: Hub) -> None:
+    document = read_document()
+    document["coordinators"].append({"login": "second", "name": "第二", "organisation": "qinghe-renmin"})
+    told = network("import", write(tmp_path, document), "--language", "zh")
+    *_, counted, password = told.stdout.splitlines()
+    assert counted == "文件共有 27 个机构、23 个站点、92 份协议、17 个账号。", told.stderr
+    login(hub, "second", password.removeprefix("新账号 second：初始密码 "), "browser")
 
 
 def test_exported_folder_is_taken_back_after_a_spreadsheet_has_changed_it(
