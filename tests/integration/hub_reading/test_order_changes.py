@@ -13,6 +13,7 @@ from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import Invalid, NotFound, OrderChangeUnseen
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
+from reading_queue.services.order_messages.order_book import HubBook
 from reading_queue.services.orders import order_entry, orders
 from reading_queue.services.orders.order_changing import OrderChange, ReportSigned, change_order, note_order
 from reading_queue.services.orders.order_entry import (
@@ -28,6 +29,8 @@ from reading_queue.services.reading import desk_views, reading
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from storage.contract.orders import Order
+from storage.hl7.faults import OrderFaulty
+from storage.hl7.order_message import Control, OrderRequest
 from storage.ledger.tables import AuditEvent, CustodyEvent
 from tests.integration.hub_reading.test_identity_doubts import chen, li
 from tests.integration.hub_reading.test_orders import hand_in, order
@@ -209,6 +212,19 @@ def test_after_the_signature_there_is_only_a_note(
     (view,) = desk_views.case_view(hub, wang, case_id).orders
     assert [(note.by, note.words) for note in view.notes] == [("Chen", "患者补述：对碘过敏")]
     assert Hop.ORDER_NOTED in world.hops(case_id)
+
+
+def test_a_his_that_changes_an_order_at_the_hub_after_the_signature_is_told_so(
+    world: World, hub: Hub, wang: Viewer, zhao: Viewer, case_id: str
+):
+    sign(world, hub, wang, zhao, case_id)
+    asked = OrderRequest(1, Control.CHANGE, "P1", "HIS", "", "", "", {}, {})
+    changed = order(version=2, consent_recorded=True, question="排除肺栓塞")
+    with hub.transaction() as session, pytest.raises(OrderFaulty, match="is signed"):
+        HubBook(hub, session, SITE, 1, "HIS", hub.clock()).replace(changed, asked, "order_changed")
+    done = order(version=2, consent_recorded=True, state="done")
+    with hub.transaction() as session:
+        HubBook(hub, session, SITE, 1, "HIS", hub.clock()).replace(done, asked, "order_changed")
 
 
 def test_who_may_not_see_an_order_may_not_change_it(world: World, hub: Hub, li: Viewer):

@@ -278,6 +278,7 @@ def test_pages_of_orders_fit_their_screens(
             ("form", "/clinic/orders/new"),
             ("order", f"/clinic/orders/{made}"),
             ("change", f"/clinic/orders/{made}/change"),
+            ("all", "/clinic/orders/all"),
         ):
             page.goto(f"{url}{address}")
             page.screenshot(path=tmp_path / f"{name}-{language}-{width}.png", full_page=True)
