@@ -122,6 +122,11 @@ PRELOADED: Final = (
 )
 
 
+LOADED_WITH_THE_FIRST_IMAGE: Final = (
+    "imagecodecs", "imagecodecs._htj2k", "imagecodecs._jpegls", "imagecodecs._jpeg2k", "encodings.gb18030",
+)  # fmt: skip
+
+
 def preload() -> None:
     """Load what the jobs will need before the worker forks: its children share it and start at once.
 
@@ -129,7 +134,7 @@ def preload() -> None:
     """
     from storage.catalogue import pinyin
 
-    for name in (*PRELOADED, "imagecodecs"):
+    for name in (*PRELOADED, *LOADED_WITH_THE_FIRST_IMAGE):
         importlib.import_module(name)
     pinyin.readings("王")  # and with it the whole table
     configure_mappers()
