@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import heapq
 from collections import defaultdict
 from collections.abc import Callable
@@ -48,13 +49,25 @@ class Timeline:
         self._slices[number].append(event)
 
     def go_on_until(self, end_s: float) -> None:
-        """Handle every event before the end; then it is the end."""
+        """Handle every event before the end; then it is the end.
+
+        A run keeps what it makes: the search for unreachable cycles would go through all of it again and again.
+        """
+        was_on = gc.isenabled()
+        gc.disable()
+        try:
+            self._handle_until(end_s)
+        finally:
+            if was_on:
+                gc.enable()
+        self.now_s = end_s
+
+    def _handle_until(self, end_s: float) -> None:
         while self._events or self._reach_next():
             if self._events[0][0] >= end_s:
-                break
+                return
             self.now_s, _, _, handle, arguments = heapq.heappop(self._events)
             handle(*arguments)
-        self.now_s = end_s
 
     def _reach_next(self) -> bool:
         if not self._to_come:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,3 +64,16 @@ def test_events_come_in_the_order_of_time_kind_and_making(events: list[tuple[int
     assert seen == sorted(seen)
     assert len(seen) == made
     assert timeline.now_s == 1000.0
+
+
+def test_the_search_for_cycles_rests_during_a_run_and_goes_on_after_it_even_when_it_fails():
+    timeline, seen = Timeline(datetime(2026, 3, 2, tzinfo=UTC)), []
+
+    def fail() -> None:
+        seen.append(gc.isenabled())
+        raise ValueError("in the run")
+
+    timeline.at(1.0, OTHER, fail)
+    with pytest.raises(ValueError, match="in the run"):
+        timeline.go_on_until(10.0)
+    assert (seen, gc.isenabled()) == ([False], True)
