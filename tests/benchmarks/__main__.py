@@ -42,6 +42,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="name the ids and their goals, measure nothing")
     parser.add_argument("--out", type=Path, default=BUILD / "bench.json", help="the report")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # what it started ends with it
     load_benchmarks()
     chosen = select(REGISTERED, options.only)
     if not chosen:
