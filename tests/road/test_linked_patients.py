@@ -164,7 +164,7 @@ def test_reader_with_the_case_sees_the_other_clinics_study_until_the_link_is_tak
     assert clinics.status(other_reader, clinics.here) == clinics.answer_to_colleague(other_reader, reader)
 
 
-def test_national_id_is_in_the_order_and_nowhere_else(clinics: TwoClinics) -> None:
+def test_national_id_is_in_the_versions_of_the_order_and_nowhere_else(clinics: TwoClinics) -> None:
     folder = clinics.network.folder
     url = find_postgres_url(folder / "hub")
     assert url is not None
@@ -177,7 +177,7 @@ def test_national_id_is_in_the_order_and_nowhere_else(clinics: TwoClinics) -> No
             if NUMBER in said
         }
     engine.dispose()
-    assert holding == {"orders"}
+    assert holding == {"orders", "order_versions"}
     files = [path for name in ("log", "hub/log", "hub/redis") for path in (folder / name).rglob("*") if path.is_file()]
     assert files
     assert [str(path) for path in files if NUMBER.encode() in path.read_bytes()] == []

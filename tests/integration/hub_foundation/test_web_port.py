@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reading_queue.web.server import address_of, bind
+from reading_queue.web.listening import CannotListen, address_of, bind
 
 
 def test_the_bound_port_is_written_down(tmp_path: Path) -> None:
@@ -47,5 +47,5 @@ def test_a_port_file_that_says_nothing_is_ignored(tmp_path: Path, known: str) ->
 
 
 def test_a_fixed_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OSError, match="in use"):
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(CannotListen, match="another program"):
         bind("127.0.0.1", other.getsockname()[1], tmp_path / "web.port")

@@ -106,6 +106,7 @@ def test_suggestion_is_decided_with_the_keyboard_alone_and_undone(page_of: Calla
     page = page_of()
     page.locator("a[href='/coordinator/links']").focus()
     page.keyboard.press("Enter")
+    page.wait_for_url("**/coordinator/links*")  # loaded, with the script that knows the keys
     expect(page.locator("article")).to_have_count(1)
     page.keyboard.press("j")
     expect(page.locator("article:focus")).to_have_count(1)
