@@ -277,8 +277,8 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from reading_queue.db.schema import SchemaOutdated
     from reading_queue.embedded import EmbeddedServerError
     from reading_queue.errors import HubError
+    from reading_queue.listening import CannotListen
     from reading_queue.services.access.keys import KeyFileDamaged
-    from reading_queue.web.listening import CannotListen
     from storage.objects.protocol import ObjectStoreError
     from storage.tls import CertificateUnusable
 
@@ -304,7 +304,7 @@ def _serve_everything(invocation: Invocation) -> None:
     from reading_queue.bootstrap import build_supervisor, port_file
     from reading_queue.embedded.directories import owned, remove_socket_directory
     from reading_queue.embedded.signals import SignalWaiter
-    from reading_queue.web.listening import bind
+    from reading_queue.listening import bind
 
     settings, data_dir = invocation.settings, invocation.settings.data_dir
     with owned(data_dir):
@@ -322,7 +322,7 @@ def _serve_web(settings: HubSettings, descriptor: int | None) -> None:
     import asyncio
 
     from reading_queue import bootstrap
-    from reading_queue.web.listening import address_of, bind, inherit
+    from reading_queue.listening import address_of, bind, inherit
     from reading_queue.web.server import serve
 
     listening = (
@@ -339,7 +339,7 @@ def _serve_hl7(settings: HubSettings) -> None:
     import asyncio
 
     from reading_queue import bootstrap
-    from reading_queue.web.listening import bind
+    from reading_queue.listening import bind
     from storage.screens.offload import Offload
 
     tls = bootstrap.build_hl7_tls(settings)

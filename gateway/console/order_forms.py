@@ -16,33 +16,15 @@ from gateway.journal.identity import find_identity
 from gateway.journal.orders import AccessionTaken
 from gateway.orders import AccessionReserved
 from gateway.peers import Permission
-from storage.contract.lanes import Lane
-from storage.contract.national_id import IdentityKind
 from storage.contract.orders import (
-    CHILDREN_AT_ONCE_MAX,
-    MODALITIES,
-    GreenChannel,
     Order,
     OrderGap,
     OrderOrigin,
-    Pregnancy,
-    VisitKind,
 )
 from storage.screens import order_form
 from storage.screens.order_form import FieldFault, Typed
 
 TAKEN: Final = FieldFault(order_form.ACCESSION, "accession_taken")
-USUAL_MODALITIES: Final = ("CT", "DX", "CR", "MR", "US", "MG", "RF", "XA", "ECG", "ES")
-CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
-    "sex": ("M", "F", "O"),
-    "identity_kind": tuple(IdentityKind),
-    "lane": tuple(Lane),
-    "green_channel": tuple(GreenChannel),
-    "visit_kind": tuple(VisitKind),
-    "pregnancy": tuple(answer for answer in Pregnancy if answer),
-    "modality": (*USUAL_MODALITIES, *sorted(MODALITIES - set(USUAL_MODALITIES))),
-    "birth_order": tuple(str(number) for number in range(1, CHILDREN_AT_ONCE_MAX + 1)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +117,7 @@ async def show_form(request: web.Request, sheet: Sheet, *, status: int = 200) ->
         status=status,
         sheet=sheet,
         faults={fault.field: words_of(fault) for fault in reversed(sheet.faults)} | dict(sheet.told),
-        choices=CHOICES,
+        choices=order_form.OPTIONS,
         stations=stations(desk),
         limits={name: order_form.limit_of(name) for name in (order_form.ACCESSION, *order_form.TEXTS)},
         is_enrolled=identity is not None,

@@ -16,7 +16,7 @@ import structlog
 from aiohttp import web
 
 from reading_queue.heartbeat import BEAT_EVERY_S
-from reading_queue.web.listening import BACKLOG, address_of
+from reading_queue.listening import BACKLOG, address_of
 
 SHUTDOWN_S: Final = 2.0  # for requests that are still being answered
 GARBAGE_OBJECTS: Final = 20_000  # made and not freed before the collector looks for what only holds itself

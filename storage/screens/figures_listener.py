@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import structlog
 
@@ -78,8 +78,7 @@ class FiguresListener:
         """Listen on `host` and `port` (0: any free one); raises OSError when it is taken."""
 
         class Handler(_Handler):
-            def figures(self) -> str:
-                return exposition(figures())
+            text = staticmethod(lambda: exposition(figures()))
 
         class Server(_Server):
             address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -133,8 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "Counterpart"
     sys_version = ""
 
-    def figures(self) -> str:
-        raise NotImplementedError
+    text: ClassVar[Callable[[], str]]  # what is answered
 
     def do_GET(self) -> None:
         """Answer the figures; nothing else is here."""
@@ -142,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.NOT_FOUND)
             return
         try:
-            body = self.figures().encode()
+            body = type(self).text().encode()
         except Exception as exc:  # noqa: BLE001 -- the border of a request: the scraper is told, and asks again
             _log.warning("figures_not_had", reason=type(exc).__name__)
             self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)

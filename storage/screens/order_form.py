@@ -21,8 +21,30 @@ from storage.contract.national_id import (
     parse_old_resident_id,
     parse_resident_id,
 )
-from storage.contract.orders import Order, OrderFault, OrderGap, explain_faults, find_gaps
+from storage.contract.orders import (
+    CHILDREN_AT_ONCE_MAX,
+    MODALITIES,
+    GreenChannel,
+    Order,
+    OrderFault,
+    OrderGap,
+    Pregnancy,
+    VisitKind,
+    explain_faults,
+    find_gaps,
+)
 
+USUAL_MODALITIES: Final = ("CT", "DX", "CR", "MR", "US", "MG", "RF", "XA", "ECG", "ES")
+OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {  # what a list on the form offers, the usual first
+    "sex": ("M", "F", "O"),
+    "identity_kind": tuple(IdentityKind),
+    "lane": tuple(Lane),
+    "green_channel": tuple(GreenChannel),
+    "visit_kind": tuple(VisitKind),
+    "pregnancy": tuple(answer for answer in Pregnancy if answer),
+    "modality": (*USUAL_MODALITIES, *sorted(MODALITIES - set(USUAL_MODALITIES))),
+    "birth_order": tuple(str(number) for number in range(1, CHILDREN_AT_ONCE_MAX + 1)),
+}
 TEXTS: Final = (
     "patient_number",
     "patient_name",

@@ -32,7 +32,7 @@ from reading_queue.web.parsing import Form, whole_number
 from reading_queue.web.parsing import field as text_of
 from reading_queue.web.problems import fault_words, words_of
 from reading_queue.web.rendering import page
-from storage.screens.order_form import NAMES, FieldFault, Typed, differences, form_of, limit_of, read_form
+from storage.screens.order_form import NAMES, OPTIONS, FieldFault, Typed, differences, form_of, limit_of, read_form
 from storage.screens.requests import redirect
 
 _CONSENT: Final = ("consent_given_by", "consent_at")
@@ -132,6 +132,6 @@ def _form(request: web.Request, sheet: ChangeSheet, *, status: int = 200) -> web
         sheet=sheet,
         order=sheet.held.order,
         faults={fault.field: fault_words(fault) for fault in sheet.faults},
-        choices=orders.CHOICES,
+        choices=OPTIONS,
         limits={name: limit_of(name) for name in sheet.text},
     )

@@ -33,24 +33,11 @@ from reading_queue.web.parsing import SCREEN_ZONE, Form, field, whole_number
 from reading_queue.web.problems import fault_words, words_of
 from reading_queue.web.rendering import page
 from storage.contract.identifiers import new_id
-from storage.contract.lanes import Lane
-from storage.contract.national_id import IdentityKind
-from storage.contract.orders import CHILDREN_AT_ONCE_MAX, MODALITIES, GreenChannel, Pregnancy, VisitKind
-from storage.screens.order_form import FieldFault, Typed, empty_form, form_moment, limit_of, read_form
+from storage.contract.orders import MODALITIES
+from storage.screens.order_form import OPTIONS, FieldFault, Typed, empty_form, form_moment, limit_of, read_form
 from storage.screens.requests import redirect
 
 LIST: Final = "/clinic/orders"
-USUAL_MODALITIES: Final = ("CT", "DX", "CR", "MR", "US", "MG", "RF", "XA", "ECG", "ES")
-CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
-    "sex": ("M", "F", "O"),
-    "identity_kind": tuple(IdentityKind),
-    "lane": tuple(Lane),
-    "green_channel": tuple(GreenChannel),
-    "visit_kind": tuple(VisitKind),
-    "pregnancy": tuple(answer for answer in Pregnancy if answer),
-    "modality": (*USUAL_MODALITIES, *sorted(MODALITIES - set(USUAL_MODALITIES))),
-    "birth_order": tuple(str(number) for number in range(1, CHILDREN_AT_ONCE_MAX + 1)),
-}
 _CONSENT: Final = ("consent_given_by", "consent_at")
 
 
@@ -199,7 +186,7 @@ def _said_by(study: WaitingStudy) -> dict[str, str]:
         "patient_number": study.patient_number,
         "patient_name": study.patient_name,
         "birth_date": study.birth_date.isoformat() if study.birth_date else "",
-        "sex": study.sex if study.sex in CHOICES["sex"] else "",
+        "sex": study.sex if study.sex in OPTIONS["sex"] else "",
         "modality": study.modality if study.modality in MODALITIES else "",
         "procedure_name": study.description.replace("^", " ")[: limit_of("procedure_name")],
         "lane": study.lane,
@@ -214,6 +201,6 @@ def _form(request: web.Request, sheet: Sheet, *, status: int = 200) -> web.Respo
         status=status,
         sheet=sheet,
         faults={fault.field: fault_words(fault) for fault in sheet.faults},
-        choices=CHOICES,
+        choices=OPTIONS,
         limits={name: limit_of(name) for name in sheet.text},
     )

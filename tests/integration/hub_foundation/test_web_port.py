@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reading_queue.web.listening import CannotListen, address_of, bind
+from reading_queue.listening import CannotListen, address_of, bind
 
 
 def test_the_bound_port_is_written_down(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from gateway.hub import HubClient, SigningIdentity
+from gateway.hub import HubClient
 from gateway.hub.identity_doubts import IdentitySync
 from gateway.hub.telling import OLD_HUB_RETRY_S
 from gateway.identity_settling import settle_identity
@@ -23,7 +22,6 @@ from reading_queue.db.tables import Account, ClinicOrder
 from reading_queue.domain.identity import Mismatch, Settlement
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseState
-from reading_queue.services.access.enrolment import issue_enrolment_code
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
 from reading_queue.services.patients import identity_settling
@@ -38,8 +36,6 @@ from storage.contract.identity_doubts import (
     SettlementKind,
 )
 from storage.contract.lanes import Lane
-from storage.contract.signing import GatewayKey
-from storage.contract.wire import EnrolmentRequest
 from storage.ledger.tables import AuditEvent
 from tests.integration.hub_intake.http_server import HubServer
 from tests.integration.hub_reading.test_course import person
@@ -48,6 +44,7 @@ from tests.integration.hub_reading.test_identity_doubts import doubts as at_desk
 from tests.integration.hub_reading.test_orders import hand_in, order
 from tests.integration.hub_reading.world import COUNTY, SITE, World
 from tests.support.clock import SteerableClock
+from tests.support.gateway_client import enrolled_client
 
 pytestmark = pytest.mark.postgres
 
@@ -100,17 +97,8 @@ class Console:
 @pytest.fixture
 def console(world: World, hub: Hub, hub_clock: SteerableClock, tmp_path: Path) -> Iterator[Console]:
     person(world, "li", Role.TECHNICIAN, SITE)
-    key = GatewayKey.generate()
-    with HubServer(hub) as server:
-        with contextlib.closing(
-            HubClient(server.url, None, clock=hub.clock, connect_timeout_s=5, read_timeout_s=10)
-        ) as stranger:
-            code = issue_enrolment_code(hub, SITE, "admin")
-            enrolled = stranger.enrol(EnrolmentRequest(code=code, public_key=key.public_text(), software_version="1"))
-        identity = SigningIdentity(key=key, key_id=enrolled.gateway_id, audience=enrolled.audience)
-        client = HubClient(server.url, identity, clock=hub.clock, connect_timeout_s=5, read_timeout_s=10)
+    with HubServer(hub) as server, enrolled_client(hub, server.url, SITE) as client:
         yield Console(hub, tmp_path / "journal.sqlite", client, hub_clock)
-        client.close()
 
 
 @pytest.fixture

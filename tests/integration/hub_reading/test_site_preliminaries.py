@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from gateway.hub import HubClient, SigningIdentity
+from gateway.hub import HubClient
 from gateway.hub.course import CourseSync
 from gateway.hub.preliminaries import PreliminarySync
 from gateway.journal.custody import custody_of
@@ -23,7 +23,6 @@ from gateway.site_acts import acknowledge_preliminary
 from reading_queue.db.course_tables import PreliminaryAcknowledgement
 from reading_queue.domain.roles import Role, Title
 from reading_queue.errors import Forbidden, Invalid, NotFound
-from reading_queue.services.access.enrolment import issue_enrolment_code
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
 from reading_queue.services.reading import reading
@@ -31,12 +30,11 @@ from reading_queue.services.reports import site_preliminaries
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Uid
 from storage.contract.lanes import Lane
-from storage.contract.signing import GatewayKey
-from storage.contract.wire import EnrolmentRequest
 from tests.integration.hub_intake.http_server import HubServer
 from tests.integration.hub_reading.test_course import person
 from tests.integration.hub_reading.world import COUNTY, SITE, TEXT, World
 from tests.support.clock import SteerableClock
+from tests.support.gateway_client import enrolled_client
 
 pytestmark = pytest.mark.postgres
 
@@ -91,17 +89,8 @@ class Console:
 @pytest.fixture
 def console(world: World, hub: Hub, hub_clock: SteerableClock, tmp_path: Path) -> Iterator[Console]:
     person(world, "li", Role.TECHNICIAN, SITE)
-    key = GatewayKey.generate()
-    with HubServer(hub) as server:
-        with contextlib.closing(
-            HubClient(server.url, None, clock=hub.clock, connect_timeout_s=5, read_timeout_s=10)
-        ) as stranger:
-            code = issue_enrolment_code(hub, SITE, "admin")
-            enrolled = stranger.enrol(EnrolmentRequest(code=code, public_key=key.public_text(), software_version="1"))
-        identity = SigningIdentity(key=key, key_id=enrolled.gateway_id, audience=enrolled.audience)
-        client = HubClient(server.url, identity, clock=hub.clock, connect_timeout_s=5, read_timeout_s=10)
+    with HubServer(hub) as server, enrolled_client(hub, server.url, SITE) as client:
         yield Console(hub, tmp_path / "journal.sqlite", client, hub_clock)
-        client.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.console import language, order_forms
+from gateway.console import language
 from gateway.console.attention import Matter
 from gateway.console.road import Progress, Stage
 from gateway.his_orders.listener import CORRECT_THE_HIS
@@ -123,7 +123,7 @@ def test_every_fault_of_an_order_and_every_choice_of_its_form_has_a_word():
     wanted = {f"fault.{code}" for code in codes} | {f"gap.{gap}" for gap in order_form._ASKED}
     wanted |= {f"order_state.{state}" for state in orders.OrderState}
     wanted |= {f"origin.{origin}" for origin in orders.OrderOrigin}
-    wanted |= {f"{name}.{one}" for name in order_form.CHOICES for one in order_forms.CHOICES[name]}
+    wanted |= {f"{name}.{one}" for name in order_form.CHOICES for one in order_form.OPTIONS[name]}
     wanted |= {f"order.{name}" for name in order_form.NEW_NAMES}
     wanted |= {"fault.accession_taken", "fault.accession_reserved"}
     assert wanted - language.catalogue("zh").keys() == set()

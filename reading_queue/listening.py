@@ -1,7 +1,7 @@
-"""Where the web role listens: an address that others can find, and that stays the hub's own while the role is away.
+"""Where the web and the HL7 role listen: an address that others can find, and that stays the hub's own.
 
-The supervisor listens and the web role inherits the socket: while the role is being started again, callers wait in the
-kernel's queue, and no other program can take the address and answer in the hub's name.
+Under `serve` the supervisor listens and the web role inherits the socket: while that role is being started again,
+callers wait in the kernel's queue, and no other program can take the address and answer in the hub's name.
 
 The port file survives, so that a restart with port 0 comes back on the port that gateways know. All else is volatile.
 """
