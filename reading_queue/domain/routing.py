@@ -107,6 +107,10 @@ NOBODY_BY_AGREEMENT: Final[Mapping[str, str]] = {
     "zh": "无人可派：没有覆盖本机构的结对协议",
     "en": "Nobody can be asked: no agreement covers this site",
 }
+NOBODY_BY_FAILURE: Final[Mapping[str, str]] = {
+    "zh": "派单程序出错，尚未派给任何医生；系统会再试",
+    "en": "Routing failed, and nobody is asked yet; it is tried again",
+}
 
 WHOLE_POOL: Final = 2  # widened so often, every stage is asked
 

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, Organisation, ReadingTask, RoutingDecision
-from reading_queue.domain.routing import describe_nobody
+from reading_queue.domain.routing import NOBODY_BY_FAILURE, describe_nobody
 from storage.ledger.tables import Site
 
 
@@ -33,8 +33,9 @@ def organisation_name(name: str, name_en: str, language: str) -> str:
 def why_nobody(session: Session, cases: Collection[Case], language: str) -> dict[str, str]:
     """Return by case id why nobody can be asked, for those cases of which that is so."""
     waiting = {case.case_id: case.unroutable_reason for case in cases if case.unroutable_reason is not None}
-    counted = _load_excluded(session, waiting.keys(), language)
-    return {case_id: counted.get(case_id, sentence) for case_id, sentence in waiting.items()}
+    failed = {case_id for case_id, sentence in waiting.items() if sentence == NOBODY_BY_FAILURE["zh"]}
+    counted = _load_excluded(session, waiting.keys() - failed, language)
+    return {**waiting, **counted, **dict.fromkeys(failed, NOBODY_BY_FAILURE[language])}
 
 
 def _load_excluded(session: Session, case_ids: Collection[str], language: str) -> Mapping[str, str]:

@@ -199,10 +199,10 @@ def _runner(name: str, job: Job, process: RuntimePerProcess) -> Callable[..., No
             if _is_together(arguments):
                 _run_together(runtime, name, job, arguments, delivered_again=delivered_again)
                 return
-            if delivered_again and not count_delivery(runtime.hub, name, arguments):
+            if delivered_again and not count_delivery(runtime.hub, name, arguments, attempt):
                 return
             job.run(runtime, **arguments)
-            if delivered_again:
+            if delivered_again or attempt > 1:
                 forget_deliveries(runtime.hub, name, arguments)
         except Exception as failure:  # noqa: BLE001 -- the border of a job: every failure is recorded, none is raised
             _settle(process, name, arguments, attempt, failure)

@@ -48,11 +48,11 @@ class WorkerBench:
         worker.wait_until(lambda: worker.log().count(READY) == len(CREWS), 30)
         return worker
 
-    def ask(self, job: str, *names: str) -> None:
+    def ask(self, job: str, *names: str, attempt: int = 1) -> None:
         """Commit outbox rows, together."""
         with Session(self._engine) as session, session.begin():
             for name in names:
-                launch(session, datetime.now(UTC), job, name=name)
+                launch(session, datetime.now(UTC), job, name=name, attempt=attempt)
 
     @contextmanager
     def relaying(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ from reading_queue.db.tables import Account, Agreement, Case, Offer, Physician, 
 from reading_queue.domain.clocks import agreed_due, moved_limit
 from reading_queue.domain.escalation import Escalation, stages_widened
 from reading_queue.domain.routing import (
+    NOBODY_BY_FAILURE,
     Candidate,
     Phase,
     Ranking,
@@ -111,6 +112,20 @@ def _route(session: Session, hub: Hub, task: ReadingTask, case: Case, shared: Sh
         _offer(session, hub, case, task, fresh, _Run(facts, ranking, offers), now)
     elif not asked:
         _mark_unroutable(session, case, task, _Run(facts, ranking, offers), now)
+
+
+def note_failed(hub: Hub, reading_task_id: str) -> None:
+    """Tell the duty director and the site that nobody is asked, because the routing of this task failed for good."""
+    now = hub.clock()
+    with hub.transaction() as session:
+        found = find_task_locked(session, reading_task_id)
+        if found is None:
+            return
+        task, case = found
+        waits = task.state == ReadingTaskState.SCHEDULED and case.state in ROUTABLE and not is_held(case, task)
+        if waits and not any(offer.state == "open" for offer in _load_offers(session, task).values()):
+            case.unroutable_reason = NOBODY_BY_FAILURE["zh"]
+            raise_escalation(session, case, Escalation.NOBODY, now)
 
 
 def _widened(case: Case, task: ReadingTask, now: datetime) -> int:

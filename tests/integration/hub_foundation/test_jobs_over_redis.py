@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 from reading_queue.embedded.directories import make_socket_directory, owned, remove_socket_directory
 from reading_queue.embedded.redis import EmbeddedRedis
 from reading_queue.worker.celery_app import RECONNECT_MAX_S, TimeLimitsClash, make_celery
-from reading_queue.worker.failures import DELIVERIES_MAX
+from reading_queue.worker.failures import DELIVERIES_MAX, RETRY_DELAY_MAX_S, TRANSIENT_ATTEMPTS_MAX
 from reading_queue.worker.relay import BACK_OFF_MAX_S
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
 from storage.ledger.tables import DeadJob, OutboxMessage, Redelivery
@@ -103,22 +104,36 @@ def test_a_job_that_never_ends_is_cut_off_and_recorded(bench: WorkerBench, datab
     assert attempts() == [None, 2, 3], "one launch for each time limit"
 
 
-def test_a_job_that_kills_its_process_every_time_is_laid_down(bench: WorkerBench, database: sa.Engine) -> None:
+def test_a_job_whose_process_ends_every_time_pauses_and_is_laid_down_after_its_last_attempt(
+    bench: WorkerBench, database: sa.Engine
+) -> None:
     bench.start_worker(visibility_s=DEATH_IS_SEEN_S)
-    bench.ask("probe.die", "a")
-
-    def laid_down() -> DeadJob:
-        with Session(database) as session:
-            dead = session.scalars(sa.select(DeadJob)).one_or_none()
-        assert dead is not None
-        return dead
-
-    dead = eventually(laid_down, 30)
-    assert (dead.job, dead.arguments) == ("probe.die", {"name": "a"})
-    assert f"each of the {DELIVERIES_MAX} times" in dead.reason
+    bench.ask("probe.die", "a", attempt=TRANSIENT_ATTEMPTS_MAX - 1)
+    pause_s = eventually(lambda: pause_before(database, TRANSIENT_ATTEMPTS_MAX), 30)
+    assert pause_s == pytest.approx(RETRY_DELAY_MAX_S, abs=1)
     assert len(bench.await_mark("started-a")) == DELIVERIES_MAX
     bench.ask("probe.note", "b")
     bench.await_mark("done-b")
+
+    bench.ask("probe.die", "a", attempt=TRANSIENT_ATTEMPTS_MAX)  # as when the pause is over
+    dead = eventually(lambda: laid_down(database), 30)
+    assert (dead.job, dead.arguments) == ("probe.die", {"name": "a"})
+    assert dead.reason == f"its process ended each time it was started, after {TRANSIENT_ATTEMPTS_MAX} attempts"
+    assert len(bench.await_mark("started-a")) == DELIVERIES_MAX + 1, "those deaths are not forgotten"
+
+
+def pause_before(database: sa.Engine, attempt: int) -> float:
+    with Session(database) as session:
+        later = [row for row in session.scalars(sa.select(OutboxMessage)) if row.arguments["attempt"] == attempt]
+    assert later
+    return (later[0].due_at - datetime.now(UTC)).total_seconds()
+
+
+def laid_down(database: sa.Engine) -> DeadJob:
+    with Session(database) as session:
+        dead = session.scalars(sa.select(DeadJob)).one_or_none()
+    assert dead is not None
+    return dead
 
 
 def test_a_job_that_ended_well_after_all_begins_anew(bench: WorkerBench, database: sa.Engine) -> None:
@@ -144,25 +159,24 @@ def test_jobs_that_came_together_are_done_together(bench: WorkerBench) -> None:
     bench.await_mark("together-3")
 
 
-@pytest.mark.parametrize(("bad", "reason"), [("fail", "LookupError"), ("die", "its process ended")])
+@pytest.mark.parametrize(("bad", "failure"), [("fail", "LookupError"), ("die", "its process ended")])
 def test_one_bad_job_among_several_takes_nobody_with_it(
-    bench: WorkerBench, database: sa.Engine, bad: str, reason: str
+    bench: WorkerBench, database: sa.Engine, bad: str, failure: str
 ) -> None:
-    bench.start_worker(visibility_s=DEATH_IS_SEEN_S)
+    worker = bench.start_worker(visibility_s=DEATH_IS_SEEN_S)
     bench.ask("probe.each", "a", bad, "b")
     bench.await_mark("together-3")
     for name in ("a", "b"):
         assert len(bench.await_mark(f"done-{name}", 20)) == 1
 
-    def laid_down() -> list[tuple[str, str]]:
+    def tried_again() -> list[str]:
         with Session(database) as session:
-            dead = [(each.subject_id, each.reason) for each in session.scalars(sa.select(DeadJob))]
-        assert dead
-        return dead
+            later = [row for row in session.scalars(sa.select(OutboxMessage)) if row.arguments.get("attempt") == 3]
+        assert later
+        return [row.arguments["name"] for row in later]
 
-    ((subject, why),) = eventually(laid_down, 60)
-    assert subject == bad
-    assert reason in why
+    assert eventually(tried_again, 60) == [bad]
+    assert failure in worker.log()
 
 
 def test_an_emergency_is_offered_while_long_jobs_hold_every_other_child(bench: WorkerBench) -> None:

@@ -7,13 +7,16 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
+from reading_queue.domain.escalation import Escalation
 from reading_queue.domain.roles import Role
+from reading_queue.domain.routing import NOBODY_BY_FAILURE
 from reading_queue.errors import NotFound, WrongState
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases.attention import Stuck, StuckKind, stuck
 from reading_queue.services.hub import Hub
 from reading_queue.services.motion import dead_jobs, sweeps
 from reading_queue.services.reading import reading
+from reading_queue.services.routing import escalating, routing
 from reading_queue.worker.failures import OTHER_ATTEMPTS_MAX, record_failure
 from storage.ledger.tables import DeadJob, OutboxMessage
 from tests.integration.hub_reading.world import COUNTY, SITE, World
@@ -50,6 +53,28 @@ def test_a_dead_job_is_not_launched_again_until_it_has_rested(
 def test_another_subject_of_the_same_job_is_launched(hub: Hub, unrouted: str) -> None:
     lay_down(hub, "cases.route", reading_task_id="another")
     assert sweeps.relaunch_lost(hub) == 1
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_the_director_and_the_site_are_told_at_once_of_a_case_whose_routing_is_dead(
+    world: World, hub: Hub, unrouted: str, wang: Viewer, language: str
+) -> None:
+    lay_down(hub, "cases.route", reading_task_id=unrouted)
+    coordinator = replace(wang, role=Role.COORDINATOR, organisation_id=COUNTY, physician_id=None, language=language)
+    (told,) = escalating.list_escalations(hub, coordinator)
+    assert (told.kind, told.reason) == (Escalation.NOBODY, NOBODY_BY_FAILURE[language])
+    assert told.tells_director
+    lay_down(hub, "cases.route", reading_task_id=unrouted)
+    assert len(escalating.list_escalations(hub, coordinator)) == 1, "once is enough"
+    routing.route(hub, unrouted)
+    assert escalating.list_escalations(hub, coordinator) == (), "somebody is asked now"
+
+
+def test_nobody_is_told_where_somebody_is_asked_already(world: World, hub: Hub, wang: Viewer) -> None:
+    task = world.open_task(world.arrive("1.2.3"))
+    lay_down(hub, "cases.route", reading_task_id=task.reading_task_id)
+    coordinator = replace(wang, role=Role.COORDINATOR, organisation_id=COUNTY, physician_id=None)
+    assert escalating.list_escalations(hub, coordinator) == ()
 
 
 @pytest.mark.parametrize("job", ["transfers.verify_pack", "reports.render"])
