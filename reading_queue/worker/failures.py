@@ -148,7 +148,7 @@ def _tell_of_dead(hub: Hub, job: str, arguments: Mapping[str, str]) -> None:
 
     try:
         routing.note_failed(hub, arguments["reading_task_id"])
-    except Exception:
+    except Exception:  # noqa: BLE001 -- the dead job is written, and seen on its page
         _log.exception("dead_routing_not_told", job=job, **arguments)
 
 
