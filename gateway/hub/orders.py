@@ -1,22 +1,18 @@
 """Tells the hub the clinic's orders, and fetches what changed elsewhere.
 
 Durable: which versions the hub has, which it refuses and why, and how far its own were fetched, in the journal. Days
-offline cost nothing: orders are made and used here all the same. Volatile: how often in a row it failed.
+offline cost nothing: orders are made and used here all the same.
 """
 
 from __future__ import annotations
 
-import random
-from datetime import timedelta
 from typing import Final
 
 import structlog
 
-from gateway.backoff import delay_s
-from gateway.hub.client import HubClient
 from gateway.hub.errors import HubError
+from gateway.hub.exchange import HubExchange
 from gateway.journal import orders
-from gateway.journal.database import Journal
 from storage.contract.orders import Order
 from storage.contract.wire import ORDERS_PER_BATCH_MAX, OrderBatch, OrdersAnswer
 
@@ -25,25 +21,14 @@ log = structlog.get_logger(__name__)
 FETCH_EVERY_S: Final = 15.0
 
 
-class OrderSync:
-    """One step of a `Loop`. `wake` it when an order was entered."""
+class OrderSync(HubExchange):
+    """Orders made here are told first, so that those made elsewhere meet them."""
 
-    def __init__(self, journal: Journal, client: HubClient, *, retry_delay_max_s: float) -> None:
-        self._journal = journal
-        self._client = client
-        self._retry_delay_max_s = retry_delay_max_s
-        self._failures = 0
+    name = "orders"
 
-    def step(self) -> float:
-        """Report what is due, fetch what is new; return the seconds to wait."""
-        try:
-            self._report()
-            self._fetch()
-        except HubError as exc:
-            self._failures += 1
-            log.info("orders_delayed", reason=str(exc), failures=self._failures)
-            return delay_s(self._failures, timedelta(0), random.random(), max_s=self._retry_delay_max_s)  # noqa: S311
-        self._failures = 0
+    def _exchange(self) -> float:
+        self._report()
+        self._fetch()
         return FETCH_EVERY_S
 
     def _report(self) -> None:

@@ -1,55 +1,34 @@
 """One exchange with the hub over and over: tell it what people here did, fetch what waits for them.
 
 Durable: what the hub has not answered, and what it last said, in the journal. A hub of an earlier version knows nothing
-of the exchange: then nothing is shown, and what is to be told waits. Volatile: how often in a row it failed.
+of the exchange: then nothing is shown, and what is to be told waits.
 """
 
 from __future__ import annotations
 
-import random
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Collection, Iterable
-from datetime import timedelta
-from http import HTTPStatus
-from typing import ClassVar, Final
+from typing import Final
 
 import structlog
 
-from gateway.backoff import delay_s
-from gateway.hub.client import HubClient
-from gateway.hub.errors import HubError, HubRefused
-from gateway.journal.database import Journal
+from gateway.hub.errors import HubError
+from gateway.hub.exchange import HubExchange
 from storage.contract.course import SiteActsAnswer
 
 log = structlog.get_logger(__name__)
 
 FETCH_EVERY_S: Final = 10.0
-OLD_HUB_RETRY_S: Final = 600.0
 
 
-class TellingSync(ABC):
-    """One step of a `Loop`. `wake` it when somebody acted."""
+class TellingSync(HubExchange):
+    """What people here do is told first, so that what is fetched knows of it."""
 
-    name: ClassVar[str]
+    every_hub_knows = False
 
-    def __init__(self, journal: Journal, client: HubClient, *, retry_delay_max_s: float) -> None:
-        self._journal = journal
-        self._client = client
-        self._retry_delay_max_s = retry_delay_max_s
-        self._failures = 0
-
-    def step(self) -> float:
-        """Report what is due, fetch what waits; return the seconds to wait."""
-        try:
-            self._report()
-            self._fetch()
-        except HubRefused as exc:
-            if exc.status == HTTPStatus.NOT_FOUND:
-                return OLD_HUB_RETRY_S
-            return self._later(exc)
-        except HubError as exc:
-            return self._later(exc)
-        self._failures = 0
+    def _exchange(self) -> float:
+        self._report()
+        self._fetch()
         return FETCH_EVERY_S
 
     @abstractmethod
@@ -59,11 +38,6 @@ class TellingSync(ABC):
     @abstractmethod
     def _fetch(self) -> None:
         """Ask the hub what waits and keep it."""
-
-    def _later(self, exc: HubError) -> float:
-        self._failures += 1
-        log.info("telling_delayed", about=self.name, reason=str(exc), failures=self._failures)
-        return delay_s(self._failures, timedelta(0), random.random(), max_s=self._retry_delay_max_s)  # noqa: S311
 
 
 def require_told(answer: SiteActsAnswer, act_ids: Iterable[str]) -> None:

@@ -1,8 +1,8 @@
 """Asks the hub for documents, proves them and keeps them.
 
-Durable: each announcement, each document and what became of it. Volatile: how often in a row the hub did not answer.
-On restart announced documents are fetched, and the hub is asked from the last cursor on. One document that cannot be
-fetched or does not prove never holds up another.
+Durable: each announcement, each document and what became of it. On restart announced documents
+are fetched, and the hub is asked from the last cursor on. One document that cannot be fetched or does not prove never
+holds up another.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import structlog
 from gateway.backoff import delay_s
 from gateway.errors import SpoolFull
 from gateway.hub import HubClient, HubError
+from gateway.hub.exchange import HubExchange
 from gateway.journal import returns
 from gateway.journal.database import Journal
 from gateway.journal.identity import Identity
@@ -36,8 +37,10 @@ UNTRUSTED_FIRST_S: Final = 5.0
 UNTRUSTED_MAX_S: Final = 900.0
 
 
-class DocumentFetcher:
-    """One step of a `Loop`: fetch what is due, then wait at the hub for news."""
+class DocumentFetcher(HubExchange):
+    """Fetches what is due, then waits at the hub for news."""
+
+    name = "documents"
 
     def __init__(  # noqa: PLR0913 -- what it stands on
         self,
@@ -53,28 +56,18 @@ class DocumentFetcher:
         on_fetched: Callable[[], None],
         pace: Callable[[int], int],
     ) -> None:
-        self._journal = journal
+        super().__init__(journal, client, retry_delay_max_s=retry_delay_max_s)
         self._store = store
-        self._client = client
         self._identity = identity
         self._targets = tuple(targets)
         self._long_poll_s = long_poll_s
-        self._retry_delay_max_s = retry_delay_max_s
         self._clock = clock
         self._on_fetched = on_fetched
         self._pace = pace
-        self._failures = 0
 
-    def step(self) -> float:
-        """Ask once and fetch everything due; return the seconds to wait."""
-        try:
-            self._fetch_due()
-            page = self._client.fetch_documents(returns.last_cursor(self._journal), self._wait_s())
-        except HubError as exc:
-            self._failures += 1
-            log.info("documents_not_asked", reason=str(exc), failures=self._failures)
-            return self._delay_s(self._failures)
-        self._failures = 0
+    def _exchange(self) -> float:
+        self._fetch_due()
+        page = self._client.fetch_documents(returns.last_cursor(self._journal), self._wait_s())
         for signed in page.documents:
             self._announce(signed)
         self._fetch_due()
@@ -156,9 +149,6 @@ class DocumentFetcher:
     def _note_failure(self, document: DocumentRow, problem: str) -> None:
         next_attempt_at = self._clock() + timedelta(seconds=self._delay_s(document.attempts + 1))
         returns.note_document_failure(self._journal, document, problem, next_attempt_at)
-
-    def _delay_s(self, attempts: int) -> float:
-        return delay_s(attempts, timedelta(0), random.random(), max_s=self._retry_delay_max_s)  # noqa: S311
 
     def _untrusted_delay_s(self, document: DocumentRow) -> float:
         return delay_s(

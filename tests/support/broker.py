@@ -1,4 +1,4 @@
-"""A real RabbitMQ of this test run, started from the Debian package without its service account."""
+"""Real brokers of this test run: RabbitMQ of the Debian package, without its service account, and our own Redis."""
 
 from __future__ import annotations
 
@@ -12,11 +12,24 @@ from pathlib import Path
 
 from kombu import Connection
 
+from reading_queue.embedded.directories import make_socket_directory, owned, remove_socket_directory
+from reading_queue.embedded.redis import EmbeddedRedis
 from tests.support.processes import RunningProcess
 from tests.support.waiting import eventually
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the wrapper in sbin changes the user
 START_S = 60
+
+
+@contextmanager
+def redis(folder: Path) -> Iterator[EmbeddedRedis]:
+    """Run a Redis in `folder`; what is left of it is stopped, whoever stopped or started it meanwhile."""
+    with owned(folder):
+        server = EmbeddedRedis(folder, make_socket_directory(folder, runtime_dir=None))
+        server.start()
+        yield server
+        server.stop()
+        remove_socket_directory(folder)
 
 
 @contextmanager

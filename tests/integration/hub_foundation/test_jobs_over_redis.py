@@ -13,35 +13,29 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from reading_queue.embedded.directories import make_socket_directory, owned, remove_socket_directory
 from reading_queue.embedded.redis import EmbeddedRedis
 from reading_queue.worker.celery_app import RECONNECT_MAX_S, TimeLimitsClash, make_celery
 from reading_queue.worker.failures import DELIVERIES_MAX, RETRY_DELAY_MAX_S, TRANSIENT_ATTEMPTS_MAX
 from reading_queue.worker.relay import BACK_OFF_MAX_S
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
 from storage.ledger.tables import DeadJob, OutboxMessage, Redelivery
+from tests.support.broker import redis
 from tests.support.processes import ProcessStarter
 from tests.support.waiting import eventually
-from tests.support.worker import WorkerBench, kill_tree
+from tests.support.worker import WorkerBench
 from tests.support.worker_process import CREWS
 
 pytestmark = [pytest.mark.services, pytest.mark.postgres]
 
 
-OFFERED_WITHIN_S = 2
 ATTEMPTS = 5  # of each crew to reach a broker that is gone
 DEATH_IS_SEEN_S = 20  # Celery sees a child's death after at most 5 s, the time limit of a job must be longer
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    data_dir = tmp_path / "broker"
-    with owned(data_dir):
-        server = EmbeddedRedis(data_dir, make_socket_directory(data_dir, runtime_dir=None))
-        server.start()
+    with redis(tmp_path / "broker") as server:
         yield server
-        server.stop()
-        remove_socket_directory(data_dir)
 
 
 @pytest.fixture
@@ -75,16 +69,6 @@ def test_a_job_whose_child_is_killed_is_done_by_another(bench: WorkerBench) -> N
     bench.await_mark("started-a", count=2)
     bench.release()
     bench.await_mark("done-a")
-
-
-def test_a_job_whose_whole_worker_is_killed_is_done_by_the_next(bench: WorkerBench) -> None:
-    first = bench.start_worker()
-    bench.ask("probe.hold", "a")
-    bench.await_mark("started-a")
-    kill_tree(first)
-    bench.release()
-    bench.start_worker()
-    bench.await_mark("done-a", 20)
 
 
 def test_a_job_that_never_ends_is_cut_off_and_recorded(bench: WorkerBench, database: sa.Engine) -> None:
@@ -177,20 +161,6 @@ def test_one_bad_job_among_several_takes_nobody_with_it(
 
     assert eventually(tried_again, 60) == [bad]
     assert failure in worker.log()
-
-
-def test_an_emergency_is_offered_while_long_jobs_hold_every_other_child(bench: WorkerBench) -> None:
-    bench.start_worker(visibility_s=DEATH_IS_SEEN_S)
-    for_all = ("a", "b", "c", "d", "e", "f")
-    bench.ask("probe.hold", *for_all)
-    bench.ask("probe.large", "g", "h", "i")
-    bench.await_started(3)
-    bench.ask("probe.offer", "stroke")
-    bench.await_mark("done-stroke", OFFERED_WITHIN_S)
-    assert bench.started() == 3, "the children were held all the while"
-    bench.release()
-    for name in for_all:
-        bench.await_mark(f"done-{name}")
 
 
 def test_a_crew_that_dies_or_hangs_is_started_again_and_takes_no_other_with_it(bench: WorkerBench) -> None:

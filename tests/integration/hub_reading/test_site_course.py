@@ -10,7 +10,7 @@ import pytest
 
 from gateway.hub import HubClient, SigningIdentity
 from gateway.hub.course import CourseSync
-from gateway.hub.telling import OLD_HUB_RETRY_S
+from gateway.hub.exchange import OLD_HUB_RETRY_S
 from gateway.journal.course import acts_of, find_course
 from gateway.journal.database import Journal
 from gateway.operations import Asker, NotPossible

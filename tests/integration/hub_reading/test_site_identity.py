@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import select
 
 from gateway.hub import HubClient
+from gateway.hub.exchange import OLD_HUB_RETRY_S
 from gateway.hub.identity_doubts import IdentitySync
-from gateway.hub.telling import OLD_HUB_RETRY_S
 from gateway.identity_settling import settle_identity
 from gateway.journal.custody import custody_of
 from gateway.journal.database import Journal
