@@ -69,6 +69,11 @@ def write_duty(session: Session, physician: Physician, time_zone: str, now: date
         session.execute(insert(DutyPeriod), fresh)
 
 
+def local_today(session: Session, organisation_id: str, now: datetime) -> date:
+    """Return today's date where the organisation is."""
+    return now.astimezone(ZoneInfo(session.get_one(Organisation, organisation_id).time_zone)).date()
+
+
 def until_last_day(periods: Iterable[Period], last_day: date | None, time_zone: str) -> list[Period]:
     """Return the periods as far as the end of the person's last day, if one is known."""
     if last_day is None:

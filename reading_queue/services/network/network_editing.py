@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeVar
-from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 from sqlalchemy import select
@@ -27,7 +26,7 @@ from reading_queue.services.cases.statistics import WITH_OVERSIGHT
 from reading_queue.services.hub import Hub
 from reading_queue.services.network.agreements import TERMS, record_agreement
 from reading_queue.services.network.directors import record_director
-from reading_queue.services.network.duty import parse_duty, write_duty
+from reading_queue.services.network.duty import local_today, parse_duty, write_duty
 from reading_queue.services.network.network_history import present_version
 from reading_queue.services.network.network_parts import (
     AgreementPart,
@@ -383,8 +382,3 @@ def _get_own_physician(session: Session, viewer: Viewer, physician_id: str, vers
         raise NotFound("there is no such physician")
     require_own(belongs=row.organisation_id in own_organisations(session, viewer))
     return row
-
-
-def local_today(session: Session, organisation_id: str, now: datetime) -> date:
-    """Return today's date where the organisation is."""
-    return now.astimezone(ZoneInfo(session.get_one(Organisation, organisation_id).time_zone)).date()

@@ -25,13 +25,12 @@ from reading_queue.services.access.oversight import lineages, managed_roles, own
 from reading_queue.services.access.visibility import Viewer, require
 from reading_queue.services.cases.statistics import WITH_OVERSIGHT
 from reading_queue.services.hub import Hub
-from reading_queue.services.network.duty import write_duty
+from reading_queue.services.network.duty import local_today, write_duty
 from reading_queue.services.network.network_document import NOTHING
 from reading_queue.services.network.network_editing import (
     FieldsInvalid,
     NameTaken,
     StaleVersion,
-    local_today,
     parse_part,
     require_own,
 )

@@ -1,7 +1,8 @@
 """Cases for a conference of several disciplines (MDT, 多学科会诊): who put which on the list, and what came of it.
 
 Durable: each entry with its question, day, participants and outcome; an outcome is written once. A physician puts
-cases on the list that they may see; the list is the hospital's. Who may not see a case finds its question, no patient.
+cases on the list that they may see; the list is the hospital's, and its days are those of the hospital's time zone.
+Who may not see a case finds its question, no patient.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from reading_queue.services.cases.casework import PROCEDURE_RECORD, audit, get_c
 from reading_queue.services.cases.holds import parse_words
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name
+from reading_queue.services.network.duty import local_today
 from reading_queue.services.reading.claims import require_physician
 from storage.contract.identifiers import new_id
 from storage.ledger.tables import Site
@@ -47,19 +49,28 @@ class MdtView:
     summary: CaseSummary | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class MdtList:
+    """A hospital's list, and which day it is there."""
+
+    today: date
+    entries: tuple[MdtView, ...]
+
+
 def put_on_list(hub: Hub, viewer: Viewer, case_id: str, question: str, meets_on: date) -> str:
     """Put a case that the viewer may see on their hospital's list; return the entry's id. Raises NotFound, Invalid."""
     now, physician_id = hub.clock(), require_physician(viewer)
     words = parse_words(question, "say in a few words what the conference is to answer")
-    if meets_on < now.date():
-        raise Invalid("the conference is today or later")
     with hub.transaction() as session:
+        hospital = session.get_one(Physician, physician_id).organisation_id
+        if meets_on < local_today(session, hospital, now):
+            raise Invalid("the conference is today or later")
         require_case(session, viewer, case_id, now)
         case = get_case_locked(session, case_id)
         entry = MdtEntry(
             mdt_id=new_id(),
             case_id=case_id,
-            organisation_id=session.get_one(Physician, physician_id).organisation_id,
+            organisation_id=hospital,
             asked_by=viewer.account_id,
             asked_at=now,
             question=words,
@@ -87,12 +98,12 @@ def note_outcome(hub: Hub, viewer: Viewer, mdt_id: str, participants: str, outco
         audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event="mdt_outcome", mdt_id=mdt_id)
 
 
-def list_mdt(hub: Hub, viewer: Viewer) -> tuple[MdtView, ...]:
+def list_mdt(hub: Hub, viewer: Viewer) -> MdtList:
     """Return the list of the viewer's hospital: what is to come first, by its day, then what is over, newest first."""
     now, physician_id = hub.clock(), require_physician(viewer)
     with hub.transaction() as session:
         hospital = session.get_one(Physician, physician_id).organisation_id
-        return _load(session, viewer, hospital, now)
+        return MdtList(local_today(session, hospital, now), _load(session, viewer, hospital, now))
 
 
 def _load(session: Session, viewer: Viewer, hospital: str, now: datetime) -> tuple[MdtView, ...]:

@@ -19,8 +19,8 @@ LIST = "/radiologist/mdt"
 
 async def show(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Show the list of the viewer's hospital."""
-    entries = await in_thread(request, mdt.list_mdt, request.config_dict[HUB], viewer)
-    return page(request, "radiologist/mdt.html", entries=entries, now=request.config_dict[HUB].clock())
+    listed = await in_thread(request, mdt.list_mdt, request.config_dict[HUB], viewer)
+    return page(request, "radiologist/mdt.html", entries=listed.entries, today=listed.today)
 
 
 async def put(request: web.Request, viewer: Viewer) -> web.StreamResponse:

@@ -180,7 +180,6 @@ async def case_page(request: web.Request, viewer: Viewer, attempt: Attempt) -> w
         wants=tuple(Wanted),
         amendment_kinds=tuple(AmendmentKind),
         heartbeat_s=hub.policy.lease_s // 3,
-        now=hub.clock(),
     )
 
 
