@@ -38,6 +38,9 @@ find_python() {
     die "no Python 3.11 was found" "apt-get install python3.11 python3-venv (Debian 12 has it)"
 }
 
+# Note that something is done; a new file, for checkouts may share their files by hard links.
+note_done() { printf '%s' "$2" >"$1.new" && mv -f "$1.new" "$1"; }
+
 make_venv() {
     local python
     [ -x "$venv/bin/python" ] && "$venv/bin/python" -c '' 2>/dev/null && return
@@ -61,7 +64,7 @@ install_python() {
         || die "pip could not install this checkout" "look at its message above"
     missing=$("$venv/bin/python" -m pip check --disable-pip-version-check) \
         || die "$lock does not hold all that $("$venv/bin/python" -V) needs" "$missing"
-    printf '%s' "$want" >"$stamp"
+    note_done "$stamp" "$want"
 }
 
 build_assets() {
@@ -76,7 +79,7 @@ build_assets() {
         || die "npm could not install deploy/assets/package-lock.json" "is there a network, and a reachable npm registry?"
     "$venv/bin/python" deploy/assets/build.py build/node/node_modules build/web >&2
     rm -rf build/node
-    printf '%s' "$want" >"$stamp"
+    note_done "$stamp" "$want"
 }
 
 # The viewer's own DICOMweb client as a file, for the tests alone.
@@ -91,7 +94,7 @@ fetch_for_tests() {
         || die "npm could not install deploy/assets/for_tests/package-lock.json" "is there a network, and a reachable npm registry?"
     cp build/node/node_modules/dicomweb-client/build/dicomweb-client.js build/for_tests/
     rm -rf build/node
-    printf '%s' "$want" >"$stamp"
+    note_done "$stamp" "$want"
 }
 
 # Real peers for the tests: DICOM tools, a browser, a broker, PDF and barcode readers, Chinese fonts for screenshots.

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import IO, TYPE_CHECKING, Final
 
 import structlog
+from prometheus_client.metrics_core import Metric
 
 from gateway.answering import Answering
 from gateway.clock import utc_now
@@ -50,8 +51,7 @@ from gateway.spool.durable import RealFiles
 from gateway.spool.rebuild import rebuild
 from gateway.spool.spool import Spool
 from storage.contract.identifiers import Uid
-from storage.screens.exposition import Figure
-from storage.screens.figures_listener import serving_figures
+from storage.screens.figures_listener import registry_of, serving_figures
 from storage.tls import CertificateUnusable, Credentials, server_context
 
 if TYPE_CHECKING:
@@ -150,7 +150,8 @@ class Gateway:
             self._orders.start()
         for loop in self._loops:
             loop.start()
-        self._answering_scrapers.enter_context(serving_figures(self._settings.metrics.address, self._figures))
+        registry = registry_of(self._figures)
+        self._answering_scrapers.enter_context(serving_figures(self._settings.metrics.address, registry))
         if port_file is not None:
             _write_port(port_file, port)
         log.info("gateway_started", port=port)
@@ -192,7 +193,7 @@ class Gateway:
             return ReaderLink(self._settings, self._journal, build_client(self._settings, signing), self._spool)
         return HubLink(self._settings, self._journal, self._spool, identity, signing, expect=self._watcher.expect)
 
-    def _figures(self) -> list[Figure]:
+    def _figures(self) -> list[Metric]:
         return figures(self._journal, self._spool, self._settings.dicom.disk_floor_bytes, utc_now())
 
     def _stop_receiving(self) -> None:

@@ -290,11 +290,12 @@ def run_scheduler_role(settings: HubSettings, stop: threading.Event) -> None:
     from reading_queue.worker.jobs import JOBS, TOGETHER_MAX
     from reading_queue.worker.relay import Relay
     from reading_queue.worker.scheduler import run_scheduler
-    from storage.screens.figures_listener import serving_figures
+    from storage.screens.figures_listener import registry_of, serving_figures
 
     hub = build_hub(settings)
     celery, _ = build_celery(settings)
-    with Publisher(celery) as publisher, serving_figures(settings.metrics.scheduler, lambda: figures(hub)):
+    registry = registry_of(lambda: figures(hub))
+    with Publisher(celery) as publisher, serving_figures(settings.metrics.scheduler, registry):
         relay = Relay(hub.engine, publisher.publish, hub.clock, TOGETHER_MAX)
         letters = None
         if not is_redis(celery.conf.broker_url):

@@ -6,25 +6,31 @@ Volatile, and of this process alone: several web processes are several targets o
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 
-from storage.screens.exposition import Figure, Sample
 from storage.screens.figures_listener import serving_figures
 
 CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 class RequestCounts:
-    """Counts requests by the class of their status; written in the event loop's thread, read in any."""
+    """Counts requests by the class of their status, in a registry of its own."""
 
     def __init__(self) -> None:
-        self._answered: Counter[str] = Counter()
-        self._seconds = 0.0
-        self._open = 0
+        disable_created_metrics()  # type: ignore[no-untyped-call] # when a count began is nobody's question: the scraper sees each restart
+        self.registry = CollectorRegistry()
+        words = "Requests that this process has answered, by the class of their status."
+        self._answered = Counter("counterpart_web_requests", words, ["status"], registry=self.registry)
+        for one in CLASSES:
+            self._answered.labels(one)
+        took = "How long this process took for them in all, streams of events included."
+        self._seconds = Counter("counterpart_web_request_seconds", took, registry=self.registry)
+        now_open = "Requests that it is answering, streams included."
+        self._open = Gauge("counterpart_web_requests_open", now_open, registry=self.registry)
 
     def middleware(self) -> Middleware:
         """Return what counts every request."""
@@ -32,7 +38,7 @@ class RequestCounts:
         @web.middleware
         async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
             began, status = time.monotonic(), 500
-            self._open += 1
+            self._open.inc()
             try:
                 response = await handler(request)
                 status = response.status
@@ -41,26 +47,14 @@ class RequestCounts:
                 status = exc.status
                 raise
             finally:
-                self._open -= 1
-                self._answered[f"{status // 100}xx"] += 1
-                self._seconds += time.monotonic() - began
+                self._open.dec()
+                self._answered.labels(f"{status // 100}xx").inc()
+                self._seconds.inc(time.monotonic() - began)
 
         return count
-
-    def figures(self) -> list[Figure]:
-        """Return the counts."""
-        answered = tuple(Sample(self._answered[one], {"status": one}) for one in CLASSES)
-        words = "Requests that this process has answered, by the class of their status."
-        took = "How long this process took for them in all, streams of events included."
-        now_open = (Sample(self._open),)
-        return [
-            Figure("counterpart_web_requests_total", words, answered, "counter"),
-            Figure("counterpart_web_request_seconds_total", took, (Sample(self._seconds),), "counter"),
-            Figure("counterpart_web_requests_open", "Requests that it is answering, streams included.", now_open),
-        ]
 
 
 async def answering_scrapers(address: str, counts: RequestCounts, _app: web.Application) -> AsyncIterator[None]:
     """Answer scrapers at this address for as long as the application runs."""
-    with serving_figures(address, counts.figures):
+    with serving_figures(address, counts.registry):
         yield

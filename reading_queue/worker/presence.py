@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
+from prometheus_client.metrics_core import Metric
 from sqlalchemy.exc import SQLAlchemyError
 
 from reading_queue.embedded.signals import SignalWaiter
@@ -18,8 +19,7 @@ from reading_queue.heartbeat import BEAT_EVERY_S, SILENT_AFTER_S, Heard
 from reading_queue.services.motion import queue_probes
 from reading_queue.worker.queues import Crew
 from reading_queue.worker.runtime import RuntimePerProcess
-from storage.screens.exposition import Figure, gauges
-from storage.screens.figures_listener import serving_figures
+from storage.screens.figures_listener import gauges, registry_of, serving_figures
 
 TELL_EVERY_S: Final = 8.0
 
@@ -30,12 +30,12 @@ def tell_of(
     process: RuntimePerProcess, heard: Mapping[Crew, Heard], beat: Callable[[], None], metrics_address: str = ""
 ) -> int:
     """Tell again and again, until SIGTERM, of the crews that are heard; answer scrapers at `metrics_address`."""
-    with serving_figures(metrics_address, lambda: crew_figures(heard)):
+    with serving_figures(metrics_address, registry_of(lambda: crew_figures(heard))):
         _tell(process, heard, beat)
     return 0
 
 
-def crew_figures(heard: Mapping[Crew, Heard]) -> list[Figure]:
+def crew_figures(heard: Mapping[Crew, Heard]) -> list[Metric]:
     """Return the crews in numbers; one that was never heard has been silent for ever."""
     silent = {crew.name: time.time() - (one.last() or 0.0) for crew, one in heard.items()}
     children = {crew.name: float(crew.children) for crew in heard}

@@ -1,7 +1,8 @@
 """`/metrics` on a listener of its own, apart from everything that the public reaches.
 
-Volatile. A few scrapers are answered at once, each in a thread; one that says nothing keeps no other waiting, and no
-stop. What is asked while the figures cannot be had is answered 503.
+Only numbers, and labels from short lists (lanes, queues, sites): never anything about a person. Volatile. A few
+scrapers are answered at once, each in a thread; one that says nothing keeps no other waiting, and no stop. What is
+asked while the figures cannot be had is answered 503.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,8 +18,10 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
 import structlog
-
-from storage.screens.exposition import CONTENT_TYPE, Figure, exposition
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
 
 PATH: Final = "/metrics"
 SCRAPERS_MAX: Final = 8  # at once
@@ -27,6 +30,32 @@ PORT_MAX: Final = 65535
 REQUEST_S: Final = 10.0  # a scraper that says nothing for so long is sent away
 
 _log = structlog.get_logger(__name__)
+
+
+class ReadAtScrape:
+    """A collector whose figures are read anew for each scraper; without names, so that making it reads nothing."""
+
+    def __init__(self, read: Callable[[], Iterable[Metric]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        """Return every figure, as of now."""
+        return self._read()
+
+
+def registry_of(read: Callable[[], Iterable[Metric]]) -> CollectorRegistry:
+    """Return a registry of nothing but these figures."""
+    registry = CollectorRegistry()
+    registry.register(ReadAtScrape(read))
+    return registry
+
+
+def gauges(name: str, words: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    """Return a figure with one number for each value of one label."""
+    family = GaugeMetricFamily(name, words, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
 
 
 def parse_address(text: str) -> tuple[str, int] | None:
@@ -51,7 +80,7 @@ def check_address(text: str) -> str:
 
 
 @contextmanager
-def serving_figures(address: str, figures: Callable[[], Iterable[Figure]]) -> Iterator[None]:
+def serving_figures(address: str, registry: CollectorRegistry) -> Iterator[None]:
     """Answer scrapers at this address while the block runs; nobody where it is empty.
 
     An address that cannot be had is told in the log and keeps nothing else from working.
@@ -61,7 +90,7 @@ def serving_figures(address: str, figures: Callable[[], Iterable[Figure]]) -> It
         yield
         return
     try:
-        listener = FiguresListener(*parsed, figures)
+        listener = FiguresListener(*parsed, registry)
     except OSError as exc:
         _log.error("figures_not_served", address=address, reason=exc.strerror)
         yield
@@ -72,13 +101,13 @@ def serving_figures(address: str, figures: Callable[[], Iterable[Figure]]) -> It
 
 
 class FiguresListener:
-    """Answers scrapers while its block runs. `figures` is called for each, in a thread of the listener's own."""
+    """Answers scrapers while its block runs. The registry is read for each, in a thread of the listener's own."""
 
-    def __init__(self, host: str, port: int, figures: Callable[[], Iterable[Figure]]) -> None:
+    def __init__(self, host: str, port: int, figures: CollectorRegistry) -> None:
         """Listen on `host` and `port` (0: any free one); raises OSError when it is taken."""
 
         class Handler(_Handler):
-            text = staticmethod(lambda: exposition(figures()))
+            registry = figures
 
         class Server(_Server):
             address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -132,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "Counterpart"
     sys_version = ""
 
-    text: ClassVar[Callable[[], str]]  # what is answered
+    registry: ClassVar[CollectorRegistry]  # what is answered
 
     def do_GET(self) -> None:
         """Answer the figures; nothing else is here."""
@@ -140,13 +169,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.NOT_FOUND)
             return
         try:
-            body = type(self).text().encode()
+            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+            body = encode(self.registry)
         except Exception as exc:  # noqa: BLE001 -- the border of a request: the scraper is told, and asks again
             _log.warning("figures_not_had", reason=type(exc).__name__)
             self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)
             return
         self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", CONTENT_TYPE)
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -10,17 +10,20 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from prometheus_client.core import CounterMetricFamily as Counter
+from prometheus_client.core import GaugeMetricFamily as Gauge
+from prometheus_client.metrics_core import Metric
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.health_tables import SchedulerBeat
-from reading_queue.db.tables import Case
+from reading_queue.db.tables import Case, Offer, Report
 from reading_queue.services.hub import Hub
 from reading_queue.services.motion.queue_probes import view_queues
 from storage.catalogue.tables import GrantedPack
 from storage.contract.lanes import Lane
 from storage.ledger.tables import OPEN_DEAD_JOB, DeadJob, Gateway, OutboxMessage
-from storage.screens.exposition import Figure, Sample, gauge, gauges
+from storage.screens.figures_listener import gauges
 
 RECENTLY: Final = timedelta(minutes=5)
 OFFER_LIMITS_S: Final = (0.5, 1, 2, 5, 15, 60, 300)
@@ -29,7 +32,7 @@ OPEN: Final = Case.state.not_in(("acknowledged", "cancelled"))
 Values = Mapping[str, float]
 
 
-def figures(hub: Hub) -> list[Figure]:
+def figures(hub: Hub) -> list[Metric]:
     """Return every figure of the hub, as of now."""
     now = hub.clock()
     with hub.transaction() as session:
@@ -39,10 +42,11 @@ def figures(hub: Hub) -> list[Figure]:
             *_launches(session, now),
             *_queues(session, now),
             *_sites(session, now),
+            *_since_ever(session),
         ]
 
 
-def _cases(session: Session, now: datetime) -> Iterator[Figure]:
+def _cases(session: Session, now: datetime) -> Iterator[Metric]:
     late = Case.signed_at.is_(None) & (Case.due_at < now)
     unoffered = Case.state == "ready"
     columns: dict[str, ColumnElement[Any]] = {
@@ -79,33 +83,33 @@ _CASE_FIGURES: Final = (
 )
 
 
-def _commit_to_offer(session: Session, now: datetime) -> Figure:
+def _commit_to_offer(session: Session, now: datetime) -> Metric:
     took_s = func.extract("epoch", Case.offered_at - Case.ready_at)
     limits = [func.count().filter(took_s <= limit_s) for limit_s in OFFER_LIMITS_S]
     recent = and_(OPEN, Case.offered_at >= now - RECENTLY, Case.ready_at.is_not(None))
     *counts, all_of_them = session.execute(select(*limits, func.count()).where(recent)).one()
     bounds = [*(f"{limit_s:g}" for limit_s in OFFER_LIMITS_S), "+Inf"]
-    samples = tuple(Sample(count, {"le": le}) for le, count in zip(bounds, [*counts, all_of_them], strict=True))
     words = "Cases of offers_last_5m by the seconds from their last image's commit to the offer, cumulative."
-    return Figure("counterpart_commit_to_offer_last_5m", words, samples)
+    spread = dict(zip(bounds, [*counts, all_of_them], strict=True))
+    return gauges("counterpart_commit_to_offer_last_5m", words, "le", spread)
 
 
-def _launches(session: Session, now: datetime) -> Iterator[Figure]:
+def _launches(session: Session, now: datetime) -> Iterator[Metric]:
     due = (OutboxMessage.published_at.is_(None), OutboxMessage.due_at <= now)
     count, oldest = session.execute(select(func.count(), func.min(OutboxMessage.due_at)).where(*due)).one()
-    yield gauge("counterpart_outbox_due", "Launches that are due and not given to the broker.", count)
-    yield gauge("counterpart_outbox_oldest_seconds", "How long the oldest of them has been due.", _age_s(oldest, now))
+    yield Gauge("counterpart_outbox_due", "Launches that are due and not given to the broker.", count)
+    yield Gauge("counterpart_outbox_oldest_seconds", "How long the oldest of them has been due.", _age_s(oldest, now))
     dead = session.scalars(select(func.count()).select_from(DeadJob).where(OPEN_DEAD_JOB)).one()
-    yield gauge("counterpart_dead_jobs", "Jobs that failed for good and wait for a person.", dead)
+    yield Gauge("counterpart_dead_jobs", "Jobs that failed for good and wait for a person.", dead)
     unproved = session.execute(
         select(func.count(), func.min(GrantedPack.committed_at)).where(GrantedPack.state == "committed")
     ).one()
-    yield gauge("counterpart_packs_unverified", "Packs that were uploaded and are not verified.", unproved[0])
+    yield Gauge("counterpart_packs_unverified", "Packs that were uploaded and are not verified.", unproved[0])
     words = "How long ago the oldest of them was committed."
-    yield gauge("counterpart_packs_unverified_oldest_seconds", words, _age_s(unproved[1], now))
+    yield Gauge("counterpart_packs_unverified_oldest_seconds", words, _age_s(unproved[1], now))
 
 
-def _queues(session: Session, now: datetime) -> Iterator[Figure]:
+def _queues(session: Session, now: datetime) -> Iterator[Metric]:
     queues = view_queues(session, now)
     workers = {one.queue: float(one.workers) for one in queues}
     yield gauges("counterpart_queue_workers", "Processes that serve a queue of jobs now.", "queue", workers)
@@ -116,10 +120,10 @@ def _queues(session: Session, now: datetime) -> Iterator[Figure]:
     words = "How long the last answered probe took through outbox, broker and worker."
     yield gauges("counterpart_queue_probe_seconds", words, "queue", took)
     heard = session.scalars(select(func.max(SchedulerBeat.heard_at))).one()
-    yield gauge("counterpart_scheduler_silent_seconds", "Since when no scheduler was heard.", _age_s(heard, now))
+    yield Gauge("counterpart_scheduler_silent_seconds", "Since when no scheduler was heard.", _age_s(heard, now))
 
 
-def _sites(session: Session, now: datetime) -> Iterator[Figure]:
+def _sites(session: Session, now: datetime) -> Iterator[Metric]:
     seen = session.execute(
         select(Gateway.site_id, func.max(Gateway.last_seen_at))
         .where(Gateway.site_id.is_not(None), Gateway.revoked_at.is_(None), Gateway.last_seen_at.is_not(None))
@@ -129,6 +133,24 @@ def _sites(session: Session, now: datetime) -> Iterator[Figure]:
     ages = {str(site_id): _age_s(last, now) for site_id, last in seen}
     words = "How long ago a site's gateway was last heard."
     yield gauges("counterpart_gateway_silent_seconds", words, "site", ages)
+
+
+def _since_ever(session: Session) -> Iterator[Metric]:
+    """Rows that are never deleted, counted; by no lane, for a case may change its lane and a count must not fall."""
+    for name, words, rows in _COUNTED:
+        yield Counter(f"counterpart_{name}", words, session.scalars(rows).one())
+
+
+_COUNTED: Final = (
+    (
+        "cases_committed",
+        "Cases whose images were all here, so that they could be offered.",
+        select(func.count()).where(Case.ready_at.is_not(None)),
+    ),
+    ("offers", "Offers of a reading task to a physician.", select(func.count()).select_from(Offer)),
+    ("reports_signed", "Versions of reports that were signed.", select(func.count()).select_from(Report)),
+    ("jobs_dead", "Jobs that failed for good, settled ones included.", select(func.count()).select_from(DeadJob)),
+)
 
 
 def _age_s(since: datetime | None, now: datetime) -> float:

@@ -7,20 +7,26 @@ import socket
 from pathlib import Path
 
 import urllib3
+from prometheus_client import generate_latest
 
 from gateway.bootstrap import Gateway
 from gateway.figures import figures
 from gateway.settings import GatewaySettings
 from storage.contract.lanes import Lane
-from storage.screens.exposition import exposition
+from storage.screens.figures_listener import registry_of
 from tests.integration.gateway_console.conftest import Clinic, enrol
 from tests.integration.gateway_console.day import Day
 
 DOCUMENT = Path(__file__).parents[3] / "deploy" / "metrics.md"
 
 
+def text_of(clinic: Clinic) -> str:
+    registry = registry_of(lambda: figures(clinic.journal, clinic.desk.spool, 1000, clinic.clock()))
+    return generate_latest(registry).decode()
+
+
 def told(clinic: Clinic) -> dict[str, float]:
-    text = exposition(figures(clinic.journal, clinic.desk.spool, 1000, clinic.clock()))
+    text = text_of(clinic)
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
@@ -43,7 +49,7 @@ def test_a_day_at_the_clinic_in_numbers(clinic: Clinic) -> None:
 def test_every_figure_is_explained_and_none_tells_of_a_patient(clinic: Clinic) -> None:
     enrol(clinic.journal, clinic.clock)
     study_uid = Day(clinic).study(name="Zhang^San=张^三", state="ready")
-    text = exposition(figures(clinic.journal, clinic.desk.spool, 1000, clinic.clock()))
+    text = text_of(clinic)
     for secret in ("Zhang", "张", study_uid, "P0001", "T010001"):
         assert secret not in text
     assert {value for _, value in re.findall(r'(\w+)="([^"]*)"', text)} == {str(lane) for lane in Lane}

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
 
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
@@ -20,7 +21,7 @@ from reading_queue.worker.presence import crew_figures
 from reading_queue.worker.queues import Crew
 from storage.contract.lanes import Lane
 from storage.ledger.tables import Gateway
-from storage.screens.exposition import exposition
+from storage.screens.figures_listener import registry_of
 from tests.integration.hub_reading.world import SITE, World
 from tests.support.clock import SteerableClock
 
@@ -35,9 +36,13 @@ LABELS = {
 }
 
 
+def text_of(hub: Hub) -> str:
+    return generate_latest(registry_of(lambda: figures(hub))).decode()
+
+
 def told(hub: Hub) -> dict[str, float]:
     """Return what a scraper reads, by figure and labels as written."""
-    lines = [line for line in exposition(figures(hub)).splitlines() if not line.startswith("#")]
+    lines = [line for line in text_of(hub).splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
@@ -63,6 +68,8 @@ def test_a_case_is_counted_on_its_way(hub: Hub, hub_clock: SteerableClock, world
     assert offered["counterpart_outbox_due"] == 0
     spread = {le: offered[f'counterpart_commit_to_offer_last_5m{{le="{le}"}}'] for le in ("2", "5", "+Inf")}
     assert spread == {"2": 0, "5": 1, "+Inf": 1}
+    counted = {name: offered[f"counterpart_{name}_total"] for name in ("cases_committed", "offers", "reports_signed")}
+    assert counted == {"cases_committed": 1, "offers": 1, "reports_signed": 0}
     claims.claim(hub, wang, reading_task_of(world))
     assert told(hub)['counterpart_claims_last_5m{lane="stat"}'] == 1
     assert told(hub)['counterpart_cases_unclaimed{lane="stat"}'] == 0
@@ -70,6 +77,7 @@ def test_a_case_is_counted_on_its_way(hub: Hub, hub_clock: SteerableClock, world
     late = told(hub)
     assert late['counterpart_cases_breached{lane="stat"}'] == 1
     assert late['counterpart_offers_last_5m{lane="stat"}'] == 0
+    assert late["counterpart_offers_total"] == 1
     assert late['counterpart_commit_to_offer_last_5m{le="+Inf"}'] == 0
 
 
@@ -83,7 +91,7 @@ def test_queues_dead_jobs_packs_and_gateways_are_counted(hub: Hub, hub_clock: St
         session.get_one(Gateway, "gateway-1").last_seen_at = hub.clock()
     hub_clock.advance(20)
     seen = told(hub)
-    assert seen["counterpart_dead_jobs"] == 1
+    assert seen["counterpart_dead_jobs"] == seen["counterpart_jobs_dead_total"] == 1
     assert seen["counterpart_packs_unverified_oldest_seconds"] == pytest.approx(20)
     assert seen['counterpart_queue_workers{queue="routing"}'] == 1
     assert seen['counterpart_queue_workers{queue="large"}'] == 0
@@ -96,7 +104,7 @@ def test_queues_dead_jobs_packs_and_gateways_are_counted(hub: Hub, hub_clock: St
 def test_labels_come_from_short_lists_and_nothing_tells_of_a_patient(hub: Hub, world: World, wang: Viewer) -> None:
     world.arrive("1.2.840.99", lane=Lane.URGENT)
     queue_probes.ask(hub, PROBES)
-    text = exposition(figures(hub))
+    text = text_of(hub)
     for label, value in re.findall(r'(\w+)="([^"]*)"', text):
         assert value in LABELS[label], (label, value)
     for secret in ("张伟", "P1", "1.2.840.99", "wang", "1960"):
@@ -106,7 +114,8 @@ def test_labels_come_from_short_lists_and_nothing_tells_of_a_patient(hub: Hub, w
 def test_every_figure_of_the_hub_is_explained_and_no_other(hub: Hub, world: World) -> None:
     queue_probes.ask(hub, PROBES)
     crews = {Crew("routing", ("routing",), 1): SharedHeartbeat()}
-    made = {one.name for one in [*figures(hub), *RequestCounts().figures(), *crew_figures(crews)]}
+    here = [*figures(hub), *RequestCounts().registry.collect(), *crew_figures(crews)]
+    made = {f"{one.name}_total" if one.type == "counter" else one.name for one in here}
     explained = set(re.findall(r"^\| `(counterpart_\w+)`", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE))
     gateways = {name for name in explained if name.startswith("counterpart_gateway_")}
     assert made == (explained - gateways) | {"counterpart_gateway_silent_seconds"}

@@ -37,7 +37,8 @@ class CountedServer(AppServer):
 
     def answered(self) -> dict[str, int]:
         text = get(f"http://{self.figures_address}/metrics").data.decode()
-        found = re.findall(r'^counterpart_web_requests_total{status="(\dxx)"} (\d+)$', text, re.MULTILINE)
+        assert "_created" not in text
+        found = re.findall(r'^counterpart_web_requests_total{status="(\dxx)"} (\d+)\.0$', text, re.MULTILINE)
         return {status: int(count) for status, count in found if count != "0"}
 
 
