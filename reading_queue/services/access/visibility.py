@@ -41,6 +41,9 @@ _WHOSE = ("study_id", "study_date", "site_id", "patient_id", "patient_birth_date
 _ASKED: Final = aliased(Study, name="asked")
 _OWN: Final = aliased(Study, name="own")
 _OTHER: Final = aliased(Study, name="other")
+_HOLDER: Final = aliased(Physician, name="holder")
+_LEAD: Final = aliased(Physician, name="lead")
+_CONSULTANT: Final = aliased(Physician, name="consultant")
 ColumnOrValue = ColumnElement[str] | InstrumentedAttribute[str] | str
 
 
@@ -263,35 +266,33 @@ def _their_cases(viewer: Viewer, now: datetime) -> tuple[Select[str], ...]:
 
 def _consulted(physician_id: str) -> Select[str]:
     """Select the cases on which the physician's hospital is asked for its opinion now, or which they have taken."""
-    consultant = aliased(Physician)
     theirs = or_(
         and_(
             Consult.state == ConsultState.ASKED,
             or_(
-                Consult.organisation_id == consultant.organisation_id,
-                consultant.also_at.contains(func.to_jsonb(Consult.organisation_id)),
+                Consult.organisation_id == _CONSULTANT.organisation_id,
+                _CONSULTANT.also_at.contains(func.to_jsonb(Consult.organisation_id)),
             ),
         ),
         Consult.accepted_by == physician_id,
     )
     return (
         select(Consult.case_id)
-        .join(consultant, and_(consultant.physician_id == physician_id, consultant.title.in_(CONSULTANT_TITLES)))
+        .join(_CONSULTANT, and_(_CONSULTANT.physician_id == physician_id, _CONSULTANT.title.in_(CONSULTANT_TITLES)))
         .where(Consult.ended_at.is_(None), theirs)
     )
 
 
 def _led(physician_id: str) -> Select[str]:
     """Select the cases that are in the hands of colleagues whom the physician leads, and may have to be taken over."""
-    holder, lead = aliased(Physician), aliased(Physician)
     return (
         select(ReadingTask.case_id)
-        .join(holder, holder.physician_id == ReadingTask.holder_id)
-        .join(lead, lead.organisation_id == holder.organisation_id)
+        .join(_HOLDER, _HOLDER.physician_id == ReadingTask.holder_id)
+        .join(_LEAD, _LEAD.organisation_id == _HOLDER.organisation_id)
         .where(
             ReadingTask.state == "in_progress",
-            lead.physician_id == physician_id,
-            lead.title.in_(LEAD_TITLES),
+            _LEAD.physician_id == physician_id,
+            _LEAD.title.in_(LEAD_TITLES),
         )
     )
 

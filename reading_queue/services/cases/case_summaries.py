@@ -33,6 +33,8 @@ def summarise(session: Session, found: Case, language: str, now: datetime) -> Ca
 
 def summarise_all(session: Session, cases: Collection[Case], language: str, now: datetime) -> Mapping[str, CaseSummary]:
     """Return the facts of cases by their ids, names in the language of the reader."""
+    if not cases:
+        return {}
     studies = _load_studies(session, [found.case_id for found in cases])
     sites = _load_sites(session, {found.site_id for found in cases}, language)
     return {found.case_id: _summarise(session, found, studies[found.case_id], sites, language, now) for found in cases}

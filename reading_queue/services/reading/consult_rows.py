@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, aliased
@@ -20,6 +21,12 @@ from reading_queue.services.cases.casework import record_custody
 from reading_queue.services.routing.escalating import end_escalations
 from storage.contract.hops import Hop
 from storage.contract.signed_report import ReportedOpinion, Signatory
+
+# Made once: what is made anew with each query costs more than the query.
+_ASKER: Final = aliased(Account, name="asker")
+_CONSULTANT: Final = aliased(Account, name="consultant")
+_ASKING: Final = aliased(Physician, name="asking")
+_ANSWERING: Final = aliased(Physician, name="answering")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +89,13 @@ def join_report(session: Session, case_id: str, report_id: str) -> None:
 
 def load_opinions(session: Session, case_id: str) -> tuple[ReportedOpinion, ...]:
     """Return every opinion on a case in the form in which it is signed with the report, oldest first."""
-    asker, consultant = aliased(Account), aliased(Account)
-    asking, answering = aliased(Physician), aliased(Physician)
     given = (
-        select(Consult, Organisation.name, asker.display_name, consultant.display_name, answering)
+        select(Consult, Organisation.name, _ASKER.display_name, _CONSULTANT.display_name, _ANSWERING)
         .join(Organisation, Organisation.organisation_id == Consult.organisation_id)
-        .join(asking, asking.physician_id == Consult.asked_by)
-        .join(asker, asker.account_id == asking.account_id)
-        .join(answering, answering.physician_id == Consult.accepted_by)
-        .join(consultant, consultant.account_id == answering.account_id)
+        .join(_ASKING, _ASKING.physician_id == Consult.asked_by)
+        .join(_ASKER, _ASKER.account_id == _ASKING.account_id)
+        .join(_ANSWERING, _ANSWERING.physician_id == Consult.accepted_by)
+        .join(_CONSULTANT, _CONSULTANT.account_id == _ANSWERING.account_id)
         .where(Consult.case_id == case_id, Consult.state == ConsultState.ANSWERED)
         .order_by(Consult.ended_at, Consult.consult_id)
     )
@@ -117,15 +122,13 @@ def load_opinions(session: Session, case_id: str) -> tuple[ReportedOpinion, ...]
 
 def list_consults(session: Session, language: str, *conditions: object) -> tuple[ConsultView, ...]:
     """Return the consultations that fulfil the conditions, newest first; each names its people and its hospital."""
-    asker, consultant = aliased(Account), aliased(Account)
-    asking, answering = aliased(Physician), aliased(Physician)
     query = (
-        select(Consult, Organisation, asker.display_name, consultant.display_name, answering.title)
+        select(Consult, Organisation, _ASKER.display_name, _CONSULTANT.display_name, _ANSWERING.title)
         .join(Organisation, Organisation.organisation_id == Consult.organisation_id)
-        .join(asking, asking.physician_id == Consult.asked_by)
-        .join(asker, asker.account_id == asking.account_id)
-        .outerjoin(answering, answering.physician_id == Consult.accepted_by)
-        .outerjoin(consultant, consultant.account_id == answering.account_id)
+        .join(_ASKING, _ASKING.physician_id == Consult.asked_by)
+        .join(_ASKER, _ASKER.account_id == _ASKING.account_id)
+        .outerjoin(_ANSWERING, _ANSWERING.physician_id == Consult.accepted_by)
+        .outerjoin(_CONSULTANT, _CONSULTANT.account_id == _ANSWERING.account_id)
         .where(*conditions)  # type: ignore[arg-type]
         .order_by(Consult.asked_at.desc(), Consult.consult_id)
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, aliased
@@ -64,6 +65,9 @@ from reading_queue.services.reports.single_signing import may_sign_alone
 from storage.contract.orders import Order
 from storage.contract.signed_report import AmendmentKind
 
+_HOLDER: Final = aliased(Physician, name="holder")
+_LEAD: Final = aliased(Physician, name="lead")
+
 
 def held_by(hub: Hub, viewer: Viewer) -> list[HeldView]:
     """Return the reading tasks the viewer holds, most urgent first."""
@@ -83,18 +87,17 @@ def held_by(hub: Hub, viewer: Viewer) -> list[HeldView]:
 def led_by(hub: Hub, viewer: Viewer) -> list[LedView]:
     """Return what colleagues hold whom the viewer leads, most urgent first; nothing for a junior."""
     now = hub.clock()
-    holder, lead = aliased(Physician), aliased(Physician)
     held = (
         select(ReadingTask, Case, Account.display_name)
         .join(Case, Case.case_id == ReadingTask.case_id)
-        .join(holder, holder.physician_id == ReadingTask.holder_id)
-        .join(lead, lead.organisation_id == holder.organisation_id)
-        .join(Account, Account.account_id == holder.account_id)
+        .join(_HOLDER, _HOLDER.physician_id == ReadingTask.holder_id)
+        .join(_LEAD, _LEAD.organisation_id == _HOLDER.organisation_id)
+        .join(Account, Account.account_id == _HOLDER.account_id)
         .where(
             ReadingTask.state == ReadingTaskState.IN_PROGRESS,
-            lead.physician_id == viewer.physician_id,
-            lead.title.in_(LEAD_TITLES),
-            holder.physician_id != viewer.physician_id,
+            _LEAD.physician_id == viewer.physician_id,
+            _LEAD.title.in_(LEAD_TITLES),
+            _HOLDER.physician_id != viewer.physician_id,
         )
         .order_by(*most_urgent_first())
     )

@@ -39,20 +39,22 @@ class GreenCase:
 def list_green_cases(hub: Hub, viewer: Viewer) -> tuple[GreenCase, ...]:
     """Return the unsigned green-channel cases that the viewer may follow, those due first first."""
     now = hub.clock()
-    query = (
-        select(Case, site_name(viewer.language), CaseStudy.study_uid)
-        .join(Site, Site.site_id == Case.site_id)
-        .join(CaseStudy, CaseStudy.case_id == Case.case_id)
-        .where(
-            Case.green_channel.is_not(None),
-            Case.state.in_(UNSIGNED),
-            is_first_study(),
-            may_follow_case(viewer, Case.case_id, Case.site_id, now),
-        )
-        .order_by(Case.due_at, Case.case_id)
-        .limit(LISTED_MAX)
-    )
+    unsigned = Case.green_channel.is_not(None), Case.state.in_(UNSIGNED)
     with hub.transaction() as session:
+        if session.scalar(select(Case.case_id).where(*unsigned).limit(1)) is None:
+            return ()  # at most moments: whose they are is a costly question
+        query = (
+            select(Case, site_name(viewer.language), CaseStudy.study_uid)
+            .join(Site, Site.site_id == Case.site_id)
+            .join(CaseStudy, CaseStudy.case_id == Case.case_id)
+            .where(
+                *unsigned,
+                is_first_study(),
+                may_follow_case(viewer, Case.case_id, Case.site_id, now),
+            )
+            .order_by(Case.due_at, Case.case_id)
+            .limit(LISTED_MAX)
+        )
         return tuple(
             GreenCase(
                 case_id=case.case_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -16,6 +16,7 @@ from reading_queue.errors import ConfirmationNeeded, HubError, ReauthenticationN
 from reading_queue.services.access.accounts import LoginRefused
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.holdings.study_list import SEARCH_CHARACTERS_MAX
+from reading_queue.services.hub import Hub
 from reading_queue.services.network.presence import find_absence
 from reading_queue.services.reading import reading
 from reading_queue.services.reading.case_evidence import ShownFinding
@@ -116,37 +117,45 @@ async def _desk(
 ) -> web.StreamResponse:
     hub = request.config_dict[HUB]
     done = request.query.get("done")
-    listed = await in_thread(request, reading.worklist_of, hub, viewer, limit=ROWS, wanted=wanted, after=after or None)
-    asked = await in_thread(request, consults_of, hub, viewer)
+    values = await in_thread(request, _read_desk, hub, viewer, wanted, after)
     return page(
         request,
         "radiologist/_desk.html" if is_refresh(request) else "radiologist/desk.html",
         status=refused.status if refused is not None else 200,
         refused=words_of(refused) if refused is not None else "",
-        absence=await in_thread(request, find_absence, hub, viewer),
         soon=hub.clock() + SHORT_ABSENCE,
-        green=await in_thread(request, list_green_cases, hub, viewer),
-        told=[one for one in await in_thread(request, list_told, hub, viewer) if one.ended_at is None],
-        directed=await in_thread(request, find_directed, hub, viewer),
-        listed=listed,
-        offers=listed.offers,
         wanted=wanted,
         is_filtered=wanted != reading.WorklistFilter(),
         after=after,
         here=desk_address(wanted, after),
         first=desk_address(wanted),
-        next=desk_address(wanted, listed.next_after),
+        next=desk_address(wanted, values["listed"].next_after),
         lanes=tuple(Lane),
         phases=tuple(Phase),
         text_max=SEARCH_CHARACTERS_MAX,
-        held=await in_thread(request, reading.held_by, hub, viewer),
-        consults=asked,
-        consult_cases=await in_thread(request, cases_asked_about, hub, viewer, {one.case_id for one in asked}),
-        led=await in_thread(request, reading.led_by, hub, viewer),
         done=done if done in DONE else None,
         reasons=REASONS,
         now=hub.clock(),
+        **values,
     )
+
+
+def _read_desk(hub: Hub, viewer: Viewer, wanted: reading.WorklistFilter, after: str) -> dict[str, Any]:
+    """Read what the desk shows, in one turn of a thread: the page is asked for every few seconds."""
+    listed = reading.worklist_of(hub, viewer, limit=ROWS, wanted=wanted, after=after or None)
+    asked = consults_of(hub, viewer)
+    return {
+        "listed": listed,
+        "offers": listed.offers,
+        "absence": find_absence(hub, viewer),
+        "green": list_green_cases(hub, viewer),
+        "told": [one for one in list_told(hub, viewer) if one.ended_at is None],
+        "directed": find_directed(hub, viewer),
+        "held": reading.held_by(hub, viewer),
+        "consults": asked,
+        "consult_cases": cases_asked_about(hub, viewer, {one.case_id for one in asked}),
+        "led": reading.led_by(hub, viewer),
+    }
 
 
 async def why_not(request: web.Request, viewer: Viewer) -> web.StreamResponse:
