@@ -26,17 +26,24 @@ def list_links(
     context: typer.Context,
     login: AsOption,
     state: Annotated[LinkState, typer.Option("--state", help="Which of them.")] = LinkState.SUGGESTED,
-    page: Annotated[int, typer.Option("--page", min=1, help="Which page of them.")] = 1,
+    after: Annotated[str, typer.Option("--after", help="Behind which the page begins, as the page before says.")] = "",
 ) -> None:
     """Show links with both sides' facts; national IDs are compared and never shown. The look is in the audit trail."""
+    from reading_queue.domain.page_places import Place
     from reading_queue.services.patients import link_desk
 
     hub, viewer = acting_person(context, login)
-    shown = link_desk.list_links(hub, viewer, state, page)
+    try:
+        place = Place.of_text(after) if after else None
+    except ValueError as exc:
+        raise typer.BadParameter("this leads to no page; leave it out for the first one") from exc
+    shown = link_desk.list_links(hub, viewer, state, place)
     for link in shown.links:
         for line in _lines(link):
             typer.echo(line)
     typer.echo(", ".join(f"{name} {count}" for name, count in shown.counts.items()))
+    if shown.next_after is not None:
+        typer.echo(f"more with --after {shown.next_after.text()}")
 
 
 @links_app.command()

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 from multidict import MultiMapping
 
+from reading_queue.domain.page_places import Place
 from reading_queue.domain.routing import Phase
 from reading_queue.errors import Invalid, NotFound
 from reading_queue.services.holdings.study_list import Progress, StudyFilter
@@ -73,6 +74,16 @@ def wanted_offers(values: Form, *, with_text: bool = False) -> WorklistFilter:
         )
     except ValueError as exc:
         raise Invalid("lane or phase is not one of the words for it") from exc
+
+
+def page_place(text: str) -> Place | None:
+    """Return behind which row a page begins, None for the first page. Raises Invalid."""
+    if not text:
+        return None
+    try:
+        return Place.of_text(text)
+    except ValueError as exc:
+        raise Invalid("this leads to no page; begin with the first one") from exc
 
 
 def word_of(words: type[Word], text: str) -> Word:

@@ -29,6 +29,7 @@ from reading_queue.errors import Conflict, WrongState
 from reading_queue.services.access.visibility import Viewer, require, require_case
 from reading_queue.services.cases.case_facts import copy_facts, list_studies
 from reading_queue.services.cases.casework import (
+    PATIENT_RECORD,
     PROCEDURE_RECORD,
     audit,
     close_offers,
@@ -118,6 +119,17 @@ def join_by_order(session: Session, hub: Hub, case: Case, now: datetime) -> bool
         _join(session, hub, kept, other, Actor.SYSTEM, now)
         return True
     return False
+
+
+def partners_of(hub: Hub, viewer: Viewer, case_id: str) -> tuple[PartnerView, ...]:
+    """Return the cases with which this one may be read together, the newest first. Raises NotFound."""
+    now = hub.clock()
+    require(viewer, *AT_THE_SITE)
+    with hub.transaction() as session:
+        require_case(session, viewer, case_id, now)
+        case = session.get_one(Case, case_id)
+        audit(session, now, PATIENT_RECORD, "R", viewer.account_id, case, event="partners_listed")
+        return list_partners(session, case)
 
 
 def list_partners(session: Session, case: Case) -> tuple[PartnerView, ...]:

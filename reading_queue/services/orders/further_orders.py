@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, CaseStudy, ClinicOrder
 from reading_queue.domain.order_matching import find_contradictions
+from reading_queue.errors import NotFound
 from reading_queue.services.access.visibility import Viewer, require, visible_sites
 from reading_queue.services.cases.holds import AT_THE_SITE
 from reading_queue.services.hub import Hub
@@ -46,13 +47,13 @@ class OrderedStudy:
 def find_ordered_studies(hub: Hub, viewer: Viewer, order_id: str) -> tuple[OrderedStudy, ...]:
     """Return the studies of an order's patient that have orders already and are not signed, the newest first.
 
-    One read may answer this order too; a person says so (`confirm_match` with `further`).
+    One read may answer this order too; a person says so (`confirm_match` with `further`). Raises NotFound.
     """
     require(viewer, *AT_THE_SITE)
     with hub.transaction() as session:
         row = session.get(ClinicOrder, order_id)
         if row is None or row.site_id not in visible_sites(session, viewer, hub.clock()):
-            return ()
+            raise NotFound("there is no such order, or you may not see it")
         order = Order.model_validate(row.content)
         found = (
             select(Study)

@@ -12,11 +12,12 @@ from datetime import date, datetime
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Account
 from reading_queue.domain.links import LinkAct, LinkState, acts_open, find_next
+from reading_queue.domain.page_places import Place
 from reading_queue.errors import Conflict, Invalid, NotFound
 from reading_queue.services.access.visibility import Viewer, require, visible_sites
 from reading_queue.services.cases.casework import PATIENT_RECORD
@@ -34,7 +35,6 @@ from storage.ledger.tables import AuditEvent, Site
 from storage.objects.protocol import StoreUnavailable
 
 LISTED_MAX: Final = 20  # on one page
-PAGES_MAX: Final = 500
 PATIENTS_SEARCHED_MAX: Final = 500  # of one name
 REASON_CHARACTERS: Final = (4, 200)
 DECISIONS_MAX: Final = 50  # of one link: what goes back and forth for longer is no matter for a button
@@ -107,34 +107,38 @@ class LinkPage:
     """The links of one state, a page of them, and how many there are of each state."""
 
     state: LinkState
-    number: int  # of the page, from 1
     links: tuple[LinkView, ...]
     counts: dict[LinkState, int]
-
-    @property
-    def has_more(self) -> bool:
-        """Return whether another page follows."""
-        return self.number * LISTED_MAX < self.counts[self.state] and self.number < PAGES_MAX
+    next_after: Place | None  # behind which the next page begins; None after the last
 
 
-def list_links(hub: Hub, viewer: Viewer, state: LinkState = LinkState.SUGGESTED, number: int = 1) -> LinkPage:
+def list_links(
+    hub: Hub, viewer: Viewer, state: LinkState = LinkState.SUGGESTED, after: Place | None = None
+) -> LinkPage:
     """Return a page of links between the sites that the viewer oversees, and note in the audit trail whom they saw.
 
-    Suggestions come oldest first, what was decided newest first.
+    Suggestions come oldest first, what was decided newest first. `after` is the `next_after` of the page before.
     """
     require(viewer, *WITH_OVERSIGHT)
-    number = min(max(number, 1), PAGES_MAX)
     now = hub.clock()
-    order = PatientLink.changed_at if state is LinkState.SUGGESTED else PatientLink.changed_at.desc()
+    place = tuple_(PatientLink.changed_at, PatientLink.link_id)
     with hub.transaction() as session:
         sites = visible_sites(session, viewer, now)
         counts = count_by_state(session, sites)
         found = select(PatientLink).where(_within(sites), PatientLink.state == state)
-        found = found.order_by(order, PatientLink.link_id).offset((number - 1) * LISTED_MAX).limit(LISTED_MAX)
-        links = _view(session, session.scalars(found).all(), viewer.language)
+        if state is LinkState.SUGGESTED:
+            found = found.order_by(PatientLink.changed_at, PatientLink.link_id)
+            found = found.where(place > tuple_(after.at, after.key)) if after is not None else found
+        else:
+            found = found.order_by(PatientLink.changed_at.desc(), PatientLink.link_id.desc())
+            found = found.where(place < tuple_(after.at, after.key)) if after is not None else found
+        rows = session.scalars(found.limit(LISTED_MAX + 1)).all()
+        shown = rows[:LISTED_MAX]
+        links = _view(session, shown, viewer.language)
+        more = Place(shown[-1].changed_at, shown[-1].link_id) if len(rows) > LISTED_MAX else None
         if links:
             _audit(session, now, viewer, "R", "", listed=[one.link_id for one in links])
-    return LinkPage(state, number, links, counts)
+    return LinkPage(state, links, counts, more)
 
 
 def search_links(hub: Hub, viewer: Viewer, text: str) -> tuple[LinkView, ...]:

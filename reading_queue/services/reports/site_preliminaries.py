@@ -20,10 +20,16 @@ from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import NotFound
 from reading_queue.services.access.visibility import Viewer, require, require_case
-from reading_queue.services.cases.casework import PROCEDURE_RECORD, audit, get_case_locked, record_custody
+from reading_queue.services.cases.casework import (
+    PATIENT_RECORD,
+    PROCEDURE_RECORD,
+    audit,
+    get_case_locked,
+    record_custody,
+)
 from reading_queue.services.cases.holds import parse_words
 from reading_queue.services.hub import Hub
-from reading_queue.services.reports.preliminary import PUBLISHED_IN, WAITS_FOR_SECOND
+from reading_queue.services.reports.preliminary import PUBLISHED_IN, WAITS_FOR_SECOND, PreliminaryView, find_preliminary
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Uid
 from storage.contract.lanes import Lane
@@ -68,6 +74,17 @@ def tell_site(session: Session, case: Case) -> None:
     """Wake the site's gateway when what stands of an emergency changes with this transaction."""
     if Lane(case.lane) in PUBLISHED_IN:
         session.execute(select(func.pg_notify(CHANNEL, case.site_id)))
+
+
+def preliminary_of(hub: Hub, viewer: Viewer, case_id: str) -> PreliminaryView | None:
+    """Return what stands of an emergency until the second physician signs, else None. Raises NotFound."""
+    now = hub.clock()
+    require(viewer, *MAY_ACKNOWLEDGE)
+    with hub.transaction() as session:
+        require_case(session, viewer, case_id, now)
+        case = session.get_one(Case, case_id)
+        audit(session, now, PATIENT_RECORD, "R", viewer.account_id, case, event="preliminary_viewed")
+        return find_preliminary(session, case)
 
 
 def acknowledge(hub: Hub, viewer: Viewer, submission_id: str, told: str, at: datetime | None = None) -> bool:

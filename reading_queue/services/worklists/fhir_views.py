@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, exists, false, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, false, func, literal_column, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session, aliased
 
@@ -27,6 +27,7 @@ from reading_queue.domain.fhir_content import (
     service_request,
     task,
 )
+from reading_queue.domain.page_places import Place
 from reading_queue.domain.report import ReportContent
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseState, ReadingTaskState
@@ -55,15 +56,15 @@ class FhirQuery:
     status: tuple[str, ...] = ()
     changed: tuple[tuple[str, datetime], ...] = ()
     count: int = 50
-    offset: int = 0
+    after: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FhirPage:
-    """Part of what a search found, and whether more comes after."""
+    """Part of what a search found, and where the next part begins; None after the last."""
 
     resources: list[Resource]
-    has_more: bool
+    next_after: Place | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +84,15 @@ def search_resources(hub: Hub, viewer: Viewer, resource_type: str, query: FhirQu
     compared = [_COMPARISONS[prefix](kind.changed_at, moment) for prefix, moment in query.changed]
     with hub.transaction() as session:
         statement = kind.select(viewer, now).where(*kind.conditions(query), *compared)
-        statement = statement.order_by(kind.changed_at.desc(), kind.key).limit(query.count + 1).offset(query.offset)
-        rows = session.execute(statement).all()
+        if query.after is not None:
+            statement = statement.where(tuple_(kind.changed_at, kind.key) < tuple_(query.after.at, query.after.key))
+        places = kind.changed_at.label("place_at"), kind.key.label("place_key")
+        statement = statement.add_columns(*places).order_by(kind.changed_at.desc(), kind.key.desc())
+        rows = session.execute(statement.limit(query.count + 1)).all()
         _audit(session, viewer, QUERY, "E", resource_type, "search", now)
-        return FhirPage(kind.show(session, rows[: query.count]), len(rows) > query.count)
+        shown = rows[: query.count]
+        more = Place(shown[-1].place_at, shown[-1].place_key) if len(rows) > query.count else None
+        return FhirPage(kind.show(session, [row[:-2] for row in shown]), more)
 
 
 def read_resource(hub: Hub, viewer: Viewer, resource_type: str, resource_id: str) -> Resource:

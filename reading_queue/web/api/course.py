@@ -8,6 +8,7 @@ from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases import holds, joining, separating, site_returns, withdrawals
 from reading_queue.services.corrections import voiding
 from reading_queue.services.reading import reading
+from reading_queue.services.reports import site_preliminaries
 from reading_queue.services.routing import assigning, escalating
 from reading_queue.web.api import models, site_models
 from reading_queue.web.api.handlers import answer, body_of, nothing, task_id
@@ -83,6 +84,27 @@ async def resubmit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     given, case_id = await body_of(request, models.Words), request.match_info["case_id"]
     await in_thread(request, site_returns.resubmit, request.config_dict[HUB], viewer, case_id, given.words)
     return nothing()
+
+
+async def preliminary(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show what the author of an emergency's report has signed, while the second physician has not."""
+    hub, case_id = request.config_dict[HUB], request.match_info["case_id"]
+    found = await in_thread(request, site_preliminaries.preliminary_of, hub, viewer, case_id)
+    return answer(site_models.Preliminary(preliminary=found))
+
+
+async def acknowledge_preliminary(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Say that the preliminary report was seen, and who was told."""
+    given, hub = await body_of(request, site_models.Told), request.config_dict[HUB]
+    what = request.match_info["submission_id"], given.told
+    first = await in_thread(request, site_preliminaries.acknowledge, hub, viewer, *what)
+    return answer(site_models.PreliminarySeen(is_first=first))
+
+
+async def partners(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """List the cases of the same patient with which a case may be read together."""
+    hub, case_id = request.config_dict[HUB], request.match_info["case_id"]
+    return answer(site_models.Partners(partners=await in_thread(request, joining.partners_of, hub, viewer, case_id)))
 
 
 async def join(request: web.Request, viewer: Viewer) -> web.StreamResponse:

@@ -18,7 +18,7 @@ from reading_queue.services.patients import link_desk
 from reading_queue.services.reading import reading
 from reading_queue.web.api import models
 from reading_queue.web.keys import HUB, TOKEN, in_thread
-from reading_queue.web.parsing import study_of, wanted_offers, wanted_studies, whole_number, word_of
+from reading_queue.web.parsing import page_place, study_of, wanted_offers, wanted_studies, word_of
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
@@ -206,11 +206,10 @@ async def show_statistics(request: web.Request, viewer: Viewer) -> web.StreamRes
 async def links(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """List links between patient records of two sites, a page of those in one state."""
     state = word_of(LinkState, request.query.get("state", LinkState.SUGGESTED))
-    number = whole_number(request.query.get("page", "1"))
-    page = await in_thread(request, link_desk.list_links, request.config_dict[HUB], viewer, state, number)
-    return answer(
-        models.Links(state=page.state, page=page.number, links=page.links, counts=page.counts, has_more=page.has_more)
-    )
+    after = page_place(request.query.get("after", ""))
+    page = await in_thread(request, link_desk.list_links, request.config_dict[HUB], viewer, state, after)
+    following = page.next_after.text() if page.next_after is not None else None
+    return answer(models.Links(state=page.state, links=page.links, counts=page.counts, next_after=following))
 
 
 async def decide_link(request: web.Request, viewer: Viewer) -> web.StreamResponse:

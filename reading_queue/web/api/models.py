@@ -400,13 +400,15 @@ class Custody(Answer):
 
 
 class Links(Answer):
-    """A page of links between patient records of two sites, and how many there are of each state."""
+    """A page of links between patient records of two sites, and how many there are of each state.
+
+    `next_after` is the `after` of the next page, null after the last.
+    """
 
     state: LinkState
-    page: int
     links: tuple[link_desk.LinkView, ...]
     counts: dict[LinkState, int]
-    has_more: bool
+    next_after: str | None
 
 
 class Decided(Answer):

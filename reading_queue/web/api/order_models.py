@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field
 
+from reading_queue.services.orders.further_orders import OrderedStudy
 from reading_queue.services.orders.order_changing import OrderChange
 from reading_queue.services.orders.order_entry import Consent, OrderSheet, SiteOfOrders, Wanted
 from reading_queue.services.orders.order_list import PAGE, ListedOrders, OrderFilter
@@ -210,6 +211,15 @@ class OrdersAnswer(Answer):
         """Return what the API says of the orders."""
         orders = tuple(order.model_dump(mode="json") for order in found.orders)
         return cls(orders=orders, next_before=found.next_before, sites=sites)
+
+
+class FurtherStudies(Answer):
+    """The studies of an order's patient that have orders already and are not signed, the newest first.
+
+    One read may answer this order too: confirm the match with `further`.
+    """
+
+    studies: tuple[OrderedStudy, ...]
 
 
 class UnmatchedAnswer(Answer):

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.orders import order_changing, order_entry, order_matching
+from reading_queue.services.orders.further_orders import find_ordered_studies
 from reading_queue.services.orders.order_list import OrderFilter, list_orders
 from reading_queue.web import order_lists
 from reading_queue.web.api import order_models
@@ -73,6 +74,13 @@ async def unmatched(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """List orders without a study, studies without an order, and which of them may belong together."""
     found = await in_thread(request, order_matching.list_unmatched, request.config_dict[HUB], viewer)
     return answer(order_models.UnmatchedAnswer(unmatched=found))
+
+
+async def further_studies(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """List the studies that have an order already and whose read may answer this one too."""
+    hub, order_id = request.config_dict[HUB], request.match_info["order_id"]
+    found = await in_thread(request, find_ordered_studies, hub, viewer, order_id)
+    return answer(order_models.FurtherStudies(studies=found))
 
 
 async def decide_match(request: web.Request, viewer: Viewer) -> web.StreamResponse:

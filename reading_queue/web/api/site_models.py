@@ -1,4 +1,4 @@
-"""What a site or a coordinator says of whose a case is, and of what is read together."""
+"""What a site or a coordinator says of whose a case is, of what is read together, and of preliminary reports."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from datetime import date
 
 from pydantic import Field
 
+from reading_queue.services.cases.joining import PartnerView
+from reading_queue.services.reports.preliminary import PreliminaryView
 from reading_queue.web.api.models import Answer, Body
 from storage.contract.national_id import IdentityKind
 
@@ -15,6 +17,30 @@ class Joining(Body):
 
     other_case_id: str = Field(max_length=64)
     reason: str = Field(max_length=500)
+
+
+class Partners(Answer):
+    """The cases with which one may be read together, the newest first."""
+
+    partners: tuple[PartnerView, ...]
+
+
+class Preliminary(Answer):
+    """What stands of an emergency until the second physician signs; null of every other case."""
+
+    preliminary: PreliminaryView | None
+
+
+class Told(Body):
+    """Who was told of a preliminary report."""
+
+    told: str = Field(max_length=2000)
+
+
+class PreliminarySeen(Answer):
+    """Whether this is the first word of the site about the preliminary report; later ones change nothing."""
+
+    is_first: bool
 
 
 class Separation(Body):

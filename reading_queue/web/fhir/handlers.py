@@ -10,18 +10,18 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from reading_queue.domain.fhir_content import VERSION, Resource, bundle
+from reading_queue.domain.page_places import Place
 from reading_queue.errors import Invalid
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.worklists import fhir_views
 from reading_queue.services.worklists.fhir_views import KINDS, PREFIXES, FhirQuery
 from reading_queue.web.keys import HUB, in_thread
-from reading_queue.web.parsing import whole_number
+from reading_queue.web.parsing import page_place, whole_number
 
 FHIR_JSON: Final = "application/fhir+json"
 COUNT_MAX: Final = 100
-OFFSET_MAX: Final = 1_000_000
 VALUE_CHARACTERS_MAX: Final = 256
-PARAMETERS: Final = ("identifier", "accession", "patient.identifier", "status", "_lastUpdated", "_count", "_offset")
+PARAMETERS: Final = ("identifier", "accession", "patient.identifier", "status", "_lastUpdated", "_count", "_cursor")
 _MOMENT: Final = re.compile(r"(eq|gt|ge|lt|le)?(\d{4}-\d\d-\d\d(?:T.{5,24})?)", re.ASCII)
 _UNSTORABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -68,8 +68,8 @@ async def search(request: web.Request, viewer: Viewer, *, resource_type: str) ->
     query = parse_fhir_query(list(request.query.items()))
     page = await in_thread(request, fhir_views.search_resources, hub, viewer, resource_type, query)
     base = f"{hub.public_url.rstrip('/')}/fhir"
-    following = _address(base, resource_type, request, query.offset + query.count) if page.has_more else None
-    return fhir_json(bundle(page.resources, base, _address(base, resource_type, request, query.offset), following))
+    following = _address(base, resource_type, request, page.next_after) if page.next_after is not None else None
+    return fhir_json(bundle(page.resources, base, _address(base, resource_type, request, query.after), following))
 
 
 async def read(request: web.Request, viewer: Viewer, *, resource_type: str) -> web.StreamResponse:
@@ -102,7 +102,7 @@ def parse_fhir_query(pairs: list[tuple[str, str]]) -> FhirQuery:
         status=tuple(filter(None, single.get("status", "").split(","))),
         changed=tuple(changed),
         count=min(max(whole_number(single.get("_count", "50")), 1), COUNT_MAX),
-        offset=min(whole_number(single.get("_offset", "0")), OFFSET_MAX),
+        after=page_place(single.get("_cursor", "")),
     )
 
 
@@ -122,6 +122,8 @@ def _compared(value: str) -> list[tuple[str, datetime]]:
     return [(match[1], moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))]
 
 
-def _address(base: str, resource_type: str, request: web.Request, offset: int) -> str:
-    asked = [(name, value) for name, value in request.query.items() if name != "_offset"]
-    return f"{base}/{resource_type}?{urlencode([*asked, ('_offset', str(offset))])}"
+def _address(base: str, resource_type: str, request: web.Request, after: Place | None) -> str:
+    asked = [(name, value) for name, value in request.query.items() if name != "_cursor"]
+    if after is not None:
+        asked.append(("_cursor", after.text()))
+    return f"{base}/{resource_type}" + (f"?{urlencode(asked)}" if asked else "")

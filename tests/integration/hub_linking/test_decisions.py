@@ -97,7 +97,7 @@ def let_all_agree(qinghe: Clinic) -> None:
 def test_page_shows_both_sides_and_the_look_is_in_the_audit_trail(network: Hub, li: Viewer, suggested: str) -> None:
     page = list_links(network, li)
     (one,) = page.links
-    assert (page.counts[LinkState.SUGGESTED], page.has_more) == (1, False)
+    assert (page.counts[LinkState.SUGGESTED], page.next_after) == (1, None)
     assert [(side.site_id, side.patient_number, side.name, side.sex, str(side.birth_date)) for side in one.sides] == [
         (OTHER_SITE, NUMBER, "王^芳", "F", "1980-02-29"),
         (SITE, "P-0001", "王^芳", "F", "1980-02-29"),
@@ -120,10 +120,12 @@ def test_pages_end_where_links_end(
     for number in range(3):
         for clinic in (qinghe, baishan):
             clinic.study(PatientID=f"P-{number}", PatientBirthDate=f"1980010{number + 1}")
-    pages = [list_links(network, li, LinkState.SUGGESTED, number) for number in (1, 2, 3)]
-    assert [len(page.links) for page in pages] == [2, 1, 0]
-    assert [page.has_more for page in pages] == [True, False, False]
-    assert len({one.link_id for page in pages for one in page.links}) == 3
+    first = list_links(network, li, LinkState.SUGGESTED)
+    decide(network, li, first.links[0].link_id, LinkAct.REFUSE, WHY)  # what goes meanwhile shifts nothing
+    last = list_links(network, li, LinkState.SUGGESTED, first.next_after)
+    assert [len(page.links) for page in (first, last)] == [2, 1]
+    assert last.next_after is None
+    assert len({one.link_id for page in (first, last) for one in page.links}) == 3
 
 
 def test_accepted_link_holds_whatever_the_facts_say_later(

@@ -21,6 +21,7 @@ from storage.ledger.tables import AuditEvent
 from tests.integration.hub_web.county import AUTHOR, COORDINATOR, OTHER_TECHNICIAN, TECHNICIAN, County
 from tests.integration.hub_web.serving import Answer, Visitor
 from tests.integration.hub_web.test_order_card import hand_in_order
+from tests.support.clock import SteerableClock
 from tests.support.statements import statements
 
 pytestmark = pytest.mark.postgres
@@ -121,7 +122,7 @@ def test_each_key_finds_what_it_names_and_nothing_else(
         assert found(coordinator, kind, **{name: miss}) == [], name
 
 
-def test_pages_lead_through_everything_once(county: County, program_of: ProgramOf) -> None:
+def test_pages_lead_through_everything_once(county: County, program_of: ProgramOf, hub_clock: SteerableClock) -> None:
     cases = {county.arrive(f"1.2.3.{number}", ago_s=90 + number) for number in range(5)}
     coordinator, seen, path = program_of(COORDINATOR), [], "Task?_count=2"
     while path:
@@ -129,6 +130,8 @@ def test_pages_lead_through_everything_once(county: County, program_of: ProgramO
         seen += [entry["resource"]["id"] for entry in page["entry"]]
         following = [link["url"] for link in page["link"] if link["relation"] == "next"]
         path = following[0].partition("/fhir/")[2] if following else ""
+        hub_clock.advance(1)
+        county.arrive(f"1.2.4.{len(seen)}")  # what comes meanwhile shifts nothing
     assert len(seen) == 5
     assert set(seen) == cases
 

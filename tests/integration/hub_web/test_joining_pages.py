@@ -72,6 +72,9 @@ def test_what_is_done_for_the_second_study_of_a_case_leads_back_to_it(
 def test_programs_join_and_separate(county: County, program_of: BrowserOf, pair: tuple[str, str]):
     chest, abdomen = pair
     program = program_of(TECHNICIAN)
+    (partner,) = program.get(f"/api/v1/cases/{chest}/partners").json()["partners"]
+    assert (partner["case_id"], partner["study_uid"], partner["accession_number"]) == (abdomen, ABDOMEN, "A2")
+    assert program_of(OTHER_TECHNICIAN).get(f"/api/v1/cases/{chest}/partners").status == 404
     joined = program.call("POST", f"/cases/{chest}/join", {"other_case_id": abdomen, "reason": "一次扫描"})
     assert joined.status == 204
     studies = program.get(f"/api/v1/cases/{chest}").json()["case"]["summary"]["studies"]

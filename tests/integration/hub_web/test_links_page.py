@@ -183,7 +183,7 @@ def test_forged_and_foolish_decisions_are_refused(county: County, browser_of: Ca
     assert visitor.post(address, act="accept", reason=WHY, **said | {"version": "x"}).status == 422
     assert visitor.post(f"{address}0", act="accept", reason=WHY, **said).status == 404
     assert visitor.get("/coordinator/links?state=married").status == 422
-    assert visitor.get("/coordinator/links?page=-1").status == 422
+    assert visitor.get("/coordinator/links?after=-1").status == 422
     assert only_link(county).state == "suggested"
 
 
@@ -192,7 +192,7 @@ def test_programs_list_and_decide_over_the_same_service(county: County, program_
     program = program_of(COORDINATOR)
     listed = program.call("GET", "/links").json()
     (link,) = listed["links"]
-    assert (listed["counts"], listed["has_more"]) == ({"suggested": 1, "linked": 0, "refused": 0}, False)
+    assert (listed["counts"], listed["next_after"]) == ({"suggested": 1, "linked": 0, "refused": 0}, None)
     assert [side["site_id"] for side in link["sides"]] == [FIRST_SITE, SECOND_SITE]
     assert link["traits"]["national_id"] == "unknown"
     address, said = f"/links/{link['link_id']}", {"act": "accept", "reason": WHY, "version": link["version"]}
@@ -202,4 +202,4 @@ def test_programs_list_and_decide_over_the_same_service(county: County, program_
     for odd in ({"act": "marry"}, {"reason": ""}, {"version": 0}, {"patient": "x"}):
         assert program.call("POST", address, said | odd).status == 422
     assert program.call("GET", "/links?state=married").status == 422
-    assert program.call("GET", "/links?state=linked&page=1").json()["links"][0]["is_by_person"]
+    assert program.call("GET", "/links?state=linked").json()["links"][0]["is_by_person"]

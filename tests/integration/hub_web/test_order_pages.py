@@ -125,7 +125,7 @@ def test_an_order_is_made_for_a_study_that_came_without_one(browser_of: Of, coun
     assert clinic.post(f"/clinic/orders/{order_id}/cancel", version="1", reason="重复").status == 409
 
 
-def test_an_order_without_images_is_read_with_a_study_that_has_one(browser_of: Of, county: County):
+def test_an_order_without_images_is_read_with_a_study_that_has_one(browser_of: Of, program_of: Of, county: County):
     county.arrive(STUDY)
     clinic = browser_of(TECHNICIAN)
     entered(clinic.post("/clinic/orders/new", **FORM, site_id=FIRST_SITE, study_uid=STUDY))
@@ -133,6 +133,8 @@ def test_an_order_without_images_is_read_with_a_study_that_has_one(browser_of: O
     page = clinic.get(f"/clinic/orders/{second}").text
     assert 'id="further"' in page
     assert "排除肺炎" in page.split('id="further"')[1]
+    (study,) = program_of(TECHNICIAN).get(f"/api/v1/orders/{second}/further-studies").json()["studies"]
+    assert (study["study_uid"], study["orders"][0]["question"]) == (STUDY, "排除肺炎")
     its = f"/clinic/orders/{second}/match"
     assert clinic.post(its, study_uid=STUDY, act="confirm", version="1").status == 409
     assert clinic.post(its, study_uid=STUDY, act="confirm", version="1", further="yes").status == 303

@@ -209,6 +209,10 @@ RIGHTS: dict[str, set[Role]] = {
     **{f"POST {API_TASK}/{verb}": {P} for verb in ("take-over", "hold", "resume", "withdrawal", "nothing-to-amend")},
     "POST /api/v1/information-requests/{request_id}": SITES,
     "POST /api/v1/cases/{case_id}/withdraw": SITES,
+    "GET /api/v1/cases/{case_id}/preliminary": SITES,
+    "POST /api/v1/preliminary-reports/{submission_id}/acknowledge": SITES,
+    "GET /api/v1/cases/{case_id}/partners": SITES,
+    "GET /api/v1/orders/{order_id}/further-studies": SITES,
     "POST /api/v1/cases/{case_id}/join": SITES,
     "POST /api/v1/cases/{case_id}/separate": SITES,
     **{
