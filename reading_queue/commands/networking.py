@@ -41,7 +41,8 @@ class Format(StrEnum):
 
 
 FileArgument = Annotated[
-    Path, typer.Argument(help="The network: a YAML file, a folder of CSV files, or one CSV file of such a folder.")
+    Path,
+    typer.Argument(help="The network: a YAML file, a folder of CSV files, one of those, or a ZIP archive of either."),
 ]
 LanguageOption = Annotated[Language, typer.Option(help="The language of the words.")]
 
@@ -90,7 +91,7 @@ def import_file(
         return
     if plan.changes and sys.stdin.isatty() and not yes:
         typer.confirm({"zh": "现在导入？", "en": "Import it now?"}[language], abort=True)
-    loaded = load_network(hub, document, places, whole=whole, told=plan, author=author)
+    loaded = load_network(hub, document, places, whole=whole, told=plan.fingerprint, author=author)
     _tell_done(loaded, language)
 
 
@@ -144,23 +145,20 @@ def read_network(file: Path) -> tuple[dict[str, Any], Places, list[Fault]]:
         NetworkInvalid: nothing can be understood of it.
     """
     from reading_queue.domain.network_faults import Fault, Place
-    from reading_queue.services.network.network_csv import FILES, read_csv_set
+    from reading_queue.services.network.network_csv import FILES
     from reading_queue.services.network.network_document import NetworkInvalid
-    from reading_queue.services.network.network_yaml import read_yaml
+    from reading_queue.services.network.network_files import read_files
 
     try:
-        if file.is_dir():
-            tables = {one.name: one.read_bytes() for one in sorted(file.glob("*.csv"))}
-            if not tables.keys() & FILES.keys():
-                raise NetworkInvalid([Fault("no_network")], {(): Place(str(file), 1)})
-            return read_csv_set(tables)
-        if file.suffix.lower() == ".csv":
-            return read_csv_set({file.name: file.read_bytes()})
-        document, places = read_yaml(file.name, file.read_bytes())
+        if not file.is_dir():
+            return read_files({file.name: file.read_bytes()})
+        tables = {one.name: one.read_bytes() for one in sorted(file.glob("*.csv"))}
     except OSError as exc:
         fault = Fault("not_readable", (), {"words": exc.strerror})
         raise NetworkInvalid([fault], {(): Place(str(file), 1)}) from exc
-    return document, places, []
+    if not tables.keys() & FILES.keys():
+        raise NetworkInvalid([Fault("no_network")], {(): Place(str(file), 1)})
+    return read_files(tables)
 
 
 def _plan(hub: Hub, read: tuple[dict[str, Any], Places, list[Fault]], *, whole: bool) -> ImportPlan:

@@ -64,6 +64,6 @@ def find_place(places: Places, path: Path) -> Place | None:
 def tell(fault: Fault, places: Places, language: str = "en") -> str:
     """Return one sentence with file, line, field and what is wrong."""
     place = find_place(places, fault.path)
-    in_table = place is not None and place.file.endswith(".csv")
-    where = fault.at() if place is None else place.words("" if in_table else fault.at(), language)
+    of_file = place is not None and (place.file.endswith(".csv") or fault.path[:1] == (place.file,))
+    where = fault.at() if place is None else place.words("" if of_file else fault.at(), language)
     return f"{where}{'：' if language == 'zh' else ': '}{fault.words(language)}"

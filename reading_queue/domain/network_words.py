@@ -46,6 +46,14 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "too_many_cells": "这一行的单元格比表头多",
         "key_twice": "{key} 写了两次",
         "too_big": "文件展开后过大",
+        "too_many_bytes": "所有文件解压后合计超过 {limit} 字节",
+        "packed_too_big": "所有文件压缩后合计超过 {limit} 字节；请分批上传，或用 counterpart-hub network import",
+        "too_many_files": "超过 {limit} 个文件",
+        "too_many_lines": "超过 {limit} 行",
+        "too_many_accounts": "将新建 {count} 个账号，一次最多 {limit} 个；"
+        "请分批上传，或用 counterpart-hub network import",
+        "not_a_zip": "不是可以读取的 ZIP 压缩包；请检查是否损坏或有密码",
+        "workbook": "是表格软件自己的格式；请把每张表另存为 CSV",
         "duty_mixed": "同一医师不能既写 {alone} 又写其他值班方式",
         "not_a_pair": "写作 检查类型=数量，如 all=200;CT=40",
         # What it says.
@@ -110,6 +118,15 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "too_many_cells": "has more cells than the header",
         "key_twice": "{key} is given twice",
         "too_big": "is too large once its references are followed",
+        "too_many_bytes": "all files together have more than {limit} bytes once they are unpacked",
+        "packed_too_big": "all files together have more than {limit} bytes even when they are packed; "
+        "upload them in several parts, or use counterpart-hub network import",
+        "too_many_files": "holds more than {limit} files",
+        "too_many_lines": "has more than {limit} lines",
+        "too_many_accounts": "would make {count} accounts, at most {limit} at once; upload them in several parts, "
+        "or use counterpart-hub network import",
+        "not_a_zip": "is no ZIP archive that can be read; see whether it is damaged or has a password",
+        "workbook": "is a spreadsheet's own format; save each sheet as CSV",
         "duty_mixed": "one physician cannot have {alone} and duty of another kind",
         "not_a_pair": "write modality=number, such as all=200;CT=40",
         "code_twice": "{subject} is given twice",

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from reading_queue.errors import ConfirmationNeeded, HubError, NotAuthenticated, TextNotAcceptable
+from reading_queue.services.network.network_document import NetworkInvalid
 from reading_queue.services.orders.order_entry import OrderGapsUnconfirmed, OrderNotAcceptable, OrdersContradict
 from reading_queue.services.reports.single_signing import SecondPhysicianNeeded
 from reading_queue.web.keys import MOUNTS
@@ -90,6 +91,8 @@ def _extras(error: HubError) -> dict[str, Any]:
             }
         case SecondPhysicianNeeded():
             return {"obstacles": list(error.obstacles)}
+        case NetworkInvalid():
+            return {"problems": list(error.problems)}
         case OrderGapsUnconfirmed():
             return {"gaps": list(error.gaps)}
         case ConfirmationNeeded():

@@ -7,6 +7,8 @@ the same file again, or what was exported, changes nothing. An account that exis
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -67,6 +69,12 @@ class ImportPlan:
     warnings: tuple[Fault, ...]
     places: Places
 
+    @property
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over all changes, old values and new: who agrees to the plan agrees to these."""
+        told = [(one.kind, one.subject, one.action, one.facts, one.differing) for one in self.changes]
+        return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
     def told_warnings(self, language: str = "en") -> list[str]:
         """Return the warnings as sentences."""
         return [
@@ -83,9 +91,9 @@ class NetworkLoaded:
     sites: int
     agreements: int
     accounts: int
+    plan: ImportPlan
     passwords: dict[str, str] = field(default_factory=dict, repr=False)
     roster_gaps: tuple[str, ...] = ()  # in words, for the coming week
-    plan: ImportPlan | None = None
 
 
 def plan_import(
@@ -112,14 +120,14 @@ def load_network(
     places: Places | None = None,
     *,
     whole: bool = False,
-    told: ImportPlan | None = None,
+    told: str | None = None,
     author: Author = NOBODY_KNOWN,
     hasher: PasswordHasher = PASSWORD_HASHER,
 ) -> NetworkLoaded:
     """Import the document and return what it held.
 
-    `whole`: agreements and people that it does not name end, in so far as it has such a section. `told`: the plan that
-    somebody has agreed to; `author`: who does it.
+    `whole`: agreements and people that it does not name end, in so far as it has such a section. `told`: the
+    fingerprint of the plan that somebody has agreed to; `author`: who does it.
 
     Raises:
         NetworkInvalid: with every fault.
@@ -131,7 +139,7 @@ def load_network(
     with hub.transaction() as session:
         lock_network(session)
         plan = _plan(session, parsed, places or {}, now, whole=whole)
-        if told is not None and told.changes != plan.changes:
+        if told is not None and told != plan.fingerprint:
             raise NetworkChanged
         record_changes(session, plan.changes, hashes, now, author)
         extend_duty(session, facts_of(parsed.network)[Kind.DUTY], now)

@@ -31,6 +31,7 @@ PEOPLE: Final[Mapping[str, str]] = {
     "administrator": "administrators",
 }
 LIMITS: Final[Mapping[str, str]] = {f"{lane.value}_min": lane.value for lane in Lane}
+LINES_MAX: Final = 100_000  # of one file
 NEVER, ALWAYS, OFF = "never", "always", "off"
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
 _QUOTED_FORMULA: Final = re.compile(r"'+[=+\-@\t\r]")
@@ -257,6 +258,9 @@ def _rows(found: _Set, file: str, text: str) -> Iterator[_Row]:
                 headers = dict(zip(columns, (cell.strip() for cell in cells), strict=True))
                 if not _header_is_right(found, Place(file, begins), columns, chinese=columns != list(headers.values())):
                     return
+            elif begins > LINES_MAX:
+                found.fault("too_many_lines", Place(file, begins), limit=LINES_MAX)
+                return
             elif any(cell.strip() for cell in cells[len(columns) :]):
                 found.fault("too_many_cells", Place(file, begins))
             else:

@@ -14,7 +14,7 @@ from aiohttp import web
 from reading_queue.errors import Invalid
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.network import network_editing, network_people, network_views
+from reading_queue.services.network import network_editing, network_people, network_upload, network_views
 from reading_queue.web.api import network_models as models
 from reading_queue.web.api.handlers import answer, body_of, nothing
 from reading_queue.web.keys import HUB, in_thread
@@ -125,6 +125,37 @@ async def duty(request: web.Request, viewer: Viewer) -> web.StreamResponse:
         raise Invalid("from is a day, YYYY-MM-DD") from exc
     found = await _call(request, viewer, network_views.view_duty, code, first)
     return answer(models.DutyAnswer(duty=found))
+
+
+async def import_network(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Say what importing the files would change; with the fingerprint of what was told, do it."""
+    given = await body_of(request, models.NetworkFiles)
+    files = {name: text.encode() for name, text in given.files.items()}
+    passwords: dict[str, str] = {}
+    if given.told is None:
+        plan = await _call(request, viewer, network_upload.plan_upload, files, whole=given.whole)
+    else:
+        loaded = await _call(request, viewer, network_upload.import_upload, files, given.told, whole=given.whole)
+        plan, passwords = loaded.plan, loaded.passwords
+    told = models.NetworkPlan(
+        changes=tuple(
+            models.PlannedChange(
+                kind=one.kind, subject=one.subject, action=one.action, facts=dict(one.facts), differing=one.differing
+            )
+            for one in plan.changes
+        ),
+        unchanged=plan.unchanged,
+        warnings=tuple(plan.told_warnings()),
+        fingerprint=plan.fingerprint,
+        imported=given.told is not None,
+        passwords=passwords,
+    )
+    return answer(told)
+
+
+async def network_document(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Give the network as a document that changes nothing when it is imported again; audited."""
+    return answer(models.NetworkDocumentAnswer(document=await _call(request, viewer, network_upload.export_for)))
 
 
 async def _call(

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
+from reading_queue.domain.network_changes import Action, Kind
 from reading_queue.domain.roles import Role
 from reading_queue.services.network.network_views import (
     AgreementView,
@@ -94,6 +95,41 @@ class DirectorDuty(Body):
 
     duty: Any
     version: int = Field(ge=0)
+
+
+class NetworkFiles(Body):
+    """A network's files as text by name: one YAML, or CSV files. `told`: the fingerprint of the plan agreed to."""
+
+    files: dict[str, str] = Field(min_length=1)
+    whole: bool = False
+    told: str | None = None
+
+
+class PlannedChange(Answer):
+    """One subject that would not stay as it is: its facts afterwards, and name, old and new of those that differ."""
+
+    kind: Kind
+    subject: str
+    action: Action
+    facts: dict[str, Any]
+    differing: tuple[tuple[str, Any, Any], ...]
+
+
+class NetworkPlan(Answer):
+    """What importing the files changes; `imported` says whether it was done. Passwords are told this once."""
+
+    changes: tuple[PlannedChange, ...]
+    unchanged: int
+    warnings: tuple[str, ...]
+    fingerprint: str
+    imported: bool
+    passwords: dict[str, str] = Field(default_factory=dict)
+
+
+class NetworkDocumentAnswer(Answer):
+    """The network as a document that changes nothing when it is imported again."""
+
+    document: dict[str, Any]
 
 
 class Organisations(Answer):

@@ -179,6 +179,17 @@ OPERATIONS: Final = (
         network_models.PersonAdded,
     ),
     Operation("POST", "/network/people/{account_id}/end", network.end_person, COORDINATORS, network_models.PersonEnd),
+    Operation(
+        "POST",
+        "/network/import",
+        network.import_network,
+        ADMINISTRATOR,
+        network_models.NetworkFiles,
+        network_models.NetworkPlan,
+    ),
+    Operation(
+        "GET", "/network/document", network.network_document, ADMINISTRATOR, None, network_models.NetworkDocumentAnswer
+    ),
     Operation("GET", "/presence", presence.own_absence, PHYSICIAN, None, network_models.OwnAbsence),
     Operation("POST", "/presence/away", presence.leave, PHYSICIAN, network_models.Away),
     Operation("POST", "/presence/back", presence.return_to_work, PHYSICIAN),

@@ -13,6 +13,7 @@ from reading_queue.web.coordinator import (
     keeping,
     links,
     network,
+    network_files,
     order_messages,
     orders,
     people,
@@ -24,6 +25,7 @@ BOTH = (Role.COORDINATOR, Role.ADMINISTRATOR)
 CANDIDATES = "/cases/{case_id}/candidates"
 NETWORK, ORGANISATION = "/network", "/network/organisations/{code}"
 AGREEMENT, PHYSICIAN = "/network/agreements/{agreement_id}", "/network/physicians/{physician_id}"
+IMPORT = "/network/import"
 DEAD_JOB = "/jobs/{dead_job_id}"
 MESSAGES, MESSAGE = "/order-messages", "/order-messages/{message_id}"
 STUDY = "/studies/{site_id}/{study_uid}"
@@ -46,6 +48,12 @@ ROUTES = (
     web.post(f"{MESSAGE}/dismiss", for_roles(order_messages.dismiss, *BOTH), name="coordinator.dismiss_order_message"),
     web.get(NETWORK, for_roles(network.show_network, *BOTH), name="coordinator.network"),
     web.post(NETWORK, for_roles(network.add_organisation, *BOTH), name="coordinator.add_organisation"),
+    web.get(IMPORT, for_roles(network_files.show, Role.ADMINISTRATOR), name="coordinator.network_import"),
+    web.post(IMPORT, for_roles(network_files.plan, Role.ADMINISTRATOR), name="coordinator.plan_network"),
+    web.post(
+        f"{IMPORT}/confirm", for_roles(network_files.confirm, Role.ADMINISTRATOR), name="coordinator.import_network"
+    ),
+    web.get("/network/export", for_roles(network_files.export, Role.ADMINISTRATOR), name="coordinator.network_export"),
     web.get(ORGANISATION, for_roles(network.show_organisation, *BOTH), name="coordinator.organisation"),
     web.post(ORGANISATION, for_roles(network.save_organisation, *BOTH), name="coordinator.save_organisation"),
     web.post(f"{ORGANISATION}/agreements", for_roles(network.add_agreement, *BOTH), name="coordinator.add_agreement"),

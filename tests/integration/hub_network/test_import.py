@@ -244,7 +244,7 @@ def test_import_that_is_no_longer_what_was_told_is_not_done(hub: Hub) -> None:
     told = plan_import(hub, document)
     load_network(hub, {"organisations": [{**document["organisations"][0], "name": "乙"}]}, hasher=CHEAP)
     with pytest.raises(NetworkChanged):
-        load_network(hub, document, told=told, hasher=CHEAP)
+        load_network(hub, document, told=told.fingerprint, hasher=CHEAP)
     assert export_network(hub)["organisations"][2]["name"] != "甲"
 
 

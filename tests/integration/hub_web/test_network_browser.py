@@ -72,6 +72,14 @@ def test_every_page_of_the_network_fits_its_screen_and_speaks_its_language(
         assert page.evaluate(OVERHANG) <= 0, f"{name} hangs over the edge"
         assert page.evaluate("document.documentElement.lang").startswith(language)
         assert not UNTRANSLATED.findall(page.inner_text("main")), name
+    page.goto(f"{root}{ROOM}/import")
+    renamed = f"organisations: [{{id: {CLINIC}, kind: township, name: 甲, parent: {HOSPITAL}}}]"
+    page.set_input_files("[name=files]", {"name": "n.yaml", "mimeType": "", "buffer": renamed.encode()})
+    page.locator("form[enctype] button").click()
+    expect(page.locator(".plan")).to_contain_text(f"{CLINIC}")
+    page.screenshot(path=tmp_path / f"import-{width}-{language}.png", full_page=True)
+    assert page.evaluate(OVERHANG) <= 0, "the import hangs over the edge"
+    assert not UNTRANSLATED.findall(page.inner_text("main"))
     page.goto(root + ROOM)
     expect(page.locator("h1")).to_have_text(HEADINGS[language])
 
