@@ -162,12 +162,13 @@ def requeue_delivery(connection: sqlite3.Connection, document_id: str, target: s
 
 
 def requeue_void(connection: sqlite3.Connection, study_uid: str) -> int:
-    """Let every HIS that was told of a report about this study be told that it is void; return how many reports."""
+    """Let HIS and PACS that have a report about this study be told that it is void; return of how many documents."""
     return connection.execute(
-        "UPDATE deliveries SET state = 'due', attempts = 0 WHERE state = 'delivered' AND target LIKE ? AND EXISTS ("
+        "UPDATE deliveries SET state = 'due', attempts = 0 WHERE state = 'delivered'"
+        " AND (target LIKE ? OR target LIKE ?) AND EXISTS ("
         " SELECT 1 FROM documents, json_each(json_extract(documents.descriptor, '$.canonical'), '$.study_uids') study"
         " WHERE documents.document_id = deliveries.document_id AND study.value = ?)",
-        (f"{TargetKind.HL7}:%", study_uid),
+        (f"{TargetKind.HL7}:%", f"{TargetKind.PACS}:%", study_uid),
     ).rowcount
 
 

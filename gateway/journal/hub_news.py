@@ -48,7 +48,7 @@ def is_known(journal: Journal, event: HubEvent) -> bool:
 def add_hub_events(journal: Journal, events: Sequence[HubEvent], through: datetime) -> None:
     """Keep these events, and that there is none before `through` that is not here.
 
-    A report that they newly say is void is told to the HIS once more, in the same transaction.
+    A report that they newly say is void is told to HIS and PACS once more, in the same transaction.
     """
     new_ones = [event for event in events if event.hop == Hop.VOIDED and not is_known(journal, event)]
     with journal.transaction() as connection:

@@ -28,7 +28,7 @@ class Sender:
 def build_channel(target: Target, sender: Sender) -> Channel | None:
     """Return the target's channel; None where a person delivers, on the print page."""
     if isinstance(target, PacsTarget):
-        return PacsChannel(target, sender.calling_ae_title, sender.credentials)
+        return PacsChannel(target, sender.calling_ae_title, sender.credentials, sender.companions.find_void_of)
     if isinstance(target, Hl7Target):
         return HisChannel(target, sender.companions, sender.clock)
     if isinstance(target, FolderTarget):

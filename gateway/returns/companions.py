@@ -5,7 +5,10 @@ version, and the site's orders that it answers. Reads only.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from io import BytesIO
+from typing import Final
 
 from pydicom import dcmread
 
@@ -19,8 +22,10 @@ from gateway.returns.proof import DocumentAltered, verify_content
 from gateway.returns.store import DocumentStore
 from storage.contract.identifiers import Uid
 from storage.contract.orders import Order
-from storage.contract.signed_report import SignedReport
+from storage.contract.signed_report import ReportUnreadable, SignedReport, parse_signed_report
 from storage.contract.wire import DocumentDescriptor, DocumentKind
+
+EVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class Companions:
@@ -50,6 +55,19 @@ class Companions:
     def find_void(self, report: SignedReport) -> bool:
         """Return whether the hub has declared the report void."""
         return find_void_since(self._journal, [study.study_uid for study in report.studies], report.signed_at)
+
+    def find_void_of(self, beside: DocumentDescriptor) -> bool:
+        """Return whether the hub has declared the report of this document void.
+
+        Where its signed text is not here, when the document was made stands for when it was signed.
+        """
+        if not find_void_since(self._journal, beside.study_uids, EVER):
+            return False
+        content = self.find(beside, DocumentKind.REPORT_JSON)
+        with suppress(ReportUnreadable):
+            if content is not None:
+                return self.find_void(parse_signed_report(content))
+        return find_void_since(self._journal, beside.study_uids, datetime.fromisoformat(beside.created_at))
 
     def find_orders(self, report: SignedReport) -> dict[str, Order]:
         """Return the site's orders that the report answers, by study UID; one of another patient is none.

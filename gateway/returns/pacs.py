@@ -1,12 +1,14 @@
 """C-STORE and C-ECHO to the clinic's PACS (PS3.4 annexes A and B; the gateway is the SCU).
 
 Nothing is durable here. A status of success or warning counts as stored; everything else is a reason in words. An
-object sent again has the same SOP Instance UID, which a PACS takes as the same object.
+object sent again has the same SOP Instance UID, which a PACS takes as the same object. Of a report that the hub has
+declared void, a note goes in place of each object, which rejects it (`void_note`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -23,9 +25,11 @@ from pynetdicom.presentation import PresentationContext
 from gateway.peers import CallBack
 from gateway.returns.channel import Delivered, Outcome, Parcel, Refused, TargetUnavailable, Unanswered
 from gateway.returns.reencoding import CharacterSetTooSmall, reencode
+from gateway.returns.void_note import KEY_OBJECT_SELECTION, REJECTED_FOR_SAFETY, build_void_note
 from gateway.scu import Destination, PeerUnavailable, associated, echo
 from gateway.targets import PacsTarget
 from storage.contract.delivery import DeliveryFailure, DeliveryFault
+from storage.contract.wire import DocumentDescriptor
 from storage.tls import Credentials
 
 log = structlog.get_logger(__name__)
@@ -53,8 +57,15 @@ _FAILURES: Final = {
 class PacsChannel:
     """One PACS; each step of a delivery is one association."""
 
-    def __init__(self, target: PacsTarget, calling_ae_title: str, credentials: Credentials | None) -> None:
+    def __init__(
+        self,
+        target: PacsTarget,
+        calling_ae_title: str,
+        credentials: Credentials | None,
+        is_void: Callable[[DocumentDescriptor], bool],
+    ) -> None:
         self._target = target
+        self._is_void = is_void
         self._destination = _destination(target, credentials)
         self._calling_ae_title = calling_ae_title
         self._association: Association | None = None
@@ -64,7 +75,7 @@ class PacsChannel:
     def open(self, parcels: Sequence[Parcel]) -> None:
         """Associate for these documents; raises TargetUnavailable."""
         self.close()
-        contexts = _contexts([parcel.path for parcel in parcels])
+        contexts = _contexts({self._kind_of(parcel) for parcel in parcels})
         try:
             self._association = self._ending.enter_context(
                 associated(self._destination, self._calling_ae_title, contexts)
@@ -74,22 +85,28 @@ class PacsChannel:
         self._message_id = 0
 
     def deliver(self, parcel: Parcel) -> Outcome:
-        """Send one document as it was signed, or in the PACS's own character set and transfer syntax."""
+        """Send one document as it was signed, or in the PACS's own character set and transfer syntax.
+
+        Of a report that was declared void, the note that rejects the document goes in its place.
+        """
         association = self._association
         if association is None or not association.is_established:
             return Unanswered(DeliveryFailure.of(DeliveryFault.PACS_NO_ANSWER))
-        sop_class, syntax = _class_and_syntax(parcel.path)
+        sop_class, syntax = self._kind_of(parcel)
         accepted = {(context.abstract_syntax, context.transfer_syntax[0]) for context in association.accepted_contexts}
         if not {(sop_class, syntax), (sop_class, ImplicitVRLittleEndian)} & accepted:
             return Refused(DeliveryFailure.of(DeliveryFault.PACS_CLASS_NOT_TAKEN, sop_class=sop_class))
         copy = self._reencoded(parcel)
-        if copy is None:
-            content: Path | Dataset = parcel.path if (sop_class, syntax) in accepted else dcmread(parcel.path)
-        else:
+        detail: dict[str, str] = {} if copy is None else {"character_set": self._target.character_set}
+        if sop_class == KEY_OBJECT_SELECTION:
+            content: Path | Dataset = build_void_note(copy if copy is not None else dcmread(parcel.path))
+            detail["rejection"] = REJECTED_FOR_SAFETY
+        elif copy is not None:
             content = copy
+        else:
+            content = parcel.path if (sop_class, syntax) in accepted else dcmread(parcel.path)
         self._message_id += 1
-        answer = association.send_c_store(content, msg_id=self._message_id)
-        return _outcome(answer, {} if copy is None else {"character_set": self._target.character_set})
+        return _outcome(association.send_c_store(content, msg_id=self._message_id), detail)
 
     def close(self) -> None:
         """Release the association."""
@@ -99,6 +116,12 @@ class PacsChannel:
     def shut_down(self) -> None:
         """Nothing is kept between two steps."""
         self.close()
+
+    def _kind_of(self, parcel: Parcel) -> tuple[str, str]:
+        """Return class and transfer syntax of what is sent for a document."""
+        if self._is_void(parcel.descriptor):
+            return KEY_OBJECT_SELECTION, ImplicitVRLittleEndian
+        return _class_and_syntax(parcel.path)
 
     def _reencoded(self, parcel: Parcel) -> Dataset | None:
         """Return the copy in the PACS's character set, None where the signed object goes as it is."""
@@ -136,10 +159,9 @@ def _outcome(answer: Dataset, detail: dict[str, str]) -> Outcome:
     return Refused(failure) if failure is not None else Delivered({"status": f"{status:04X}", **detail})
 
 
-def _contexts(paths: Sequence[Path]) -> list[PresentationContext]:
-    """Return one context for each class in the files' own syntax, and one in the syntax that every PACS must take."""
-    kinds = {_class_and_syntax(path) for path in paths}
-    kinds |= {(sop_class, ImplicitVRLittleEndian) for sop_class, _ in kinds}
+def _contexts(kinds: AbstractSet[tuple[str, str]]) -> list[PresentationContext]:
+    """Return one context for each class in its own syntax, and one in the syntax that every PACS must take."""
+    kinds = kinds | {(sop_class, ImplicitVRLittleEndian) for sop_class, _ in kinds}
     return [build_context(sop_class, syntax) for sop_class, syntax in sorted(kinds)]
 
 

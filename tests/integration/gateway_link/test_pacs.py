@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -9,7 +11,10 @@ import pytest
 from pydicom import dcmread
 from pynetdicom import AE, evt
 
-from storage.contract.wire import DocumentKind
+from gateway.journal.hub_news import add_hub_events
+from gateway.returns.void_note import KEY_OBJECT_SELECTION
+from storage.contract.hops import Hop
+from storage.contract.wire import DocumentKind, HubEvent
 from tests.integration.gateway_link.conftest import Clinic
 from tests.integration.gateway_link.documents import PDF, publish_signed
 from tests.integration.gateway_link.hub_stand_in import HubStandIn
@@ -104,6 +109,36 @@ def test_an_old_pacs_reads_the_same_values_under_the_same_uid(
     assert {str(one.SpecificCharacterSet) for one in got.values()} == {declared}
     kept = clinic.spool_dir / "documents" / report.content.case_id / f"{report.document_id(DocumentKind.SR)}.dcm"
     assert kept.read_bytes() == report.documents[DocumentKind.SR][1]
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("character_set", ["GB18030", "ISO_IR 192"])
+def test_a_report_that_is_declared_void_is_rejected_at_the_pacs_once_for_each_object(
+    clinic: Clinic, hub: HubStandIn, tmp_path: Path, character_set: str
+) -> None:
+    with running_storescp(tmp_path / "pacs") as pacs:
+        clinic.connect(targets=[pacs.target(character_set=character_set)])
+        report = publish_signed(hub)
+        for kind in (DocumentKind.SR, DocumentKind.PDF):
+            eventually(lambda kind=kind: _is(codes(hub, report.document_id(kind)), ["delivered"]))
+        study_uid, signed_at = report.content.studies[0].study_uid, report.content.signed_at
+        void_at = signed_at + timedelta(hours=1)
+        voided = HubEvent(event_id=7, study_uid=study_uid, hop=Hop.VOIDED, at=void_at, actor_name="")
+        for _ in range(2):  # told twice it is void once
+            add_hub_events(clinic.journal, [voided], voided.at)
+            clinic.disconnect()
+            clinic.connect(targets=[pacs.target(character_set=character_set)])
+            eventually(lambda: _is(len(pacs.files()), 4))
+        clinic.disconnect()
+        told = {path: dcmread(path) for path in pacs.files()}
+    notes = {path: one for path, one in told.items() if one.SOPClassUID == KEY_OBJECT_SELECTION}
+    rejected = {one.ContentSequence[1].ReferencedSOPSequence[0].ReferencedSOPInstanceUID for one in notes.values()}
+    assert rejected == {one.SOPInstanceUID for one in told.values()} - {one.SOPInstanceUID for one in notes.values()}
+    for path, note in notes.items():
+        assert note.ConceptNameCodeSequence[0].CodeValue == "113037"
+        assert (note.StudyInstanceUID, str(note.PatientName)) == (study_uid, "Zhang^San=张^三䶮")
+        read = subprocess.run(["dsrdump", path], capture_output=True, check=True)  # another maker's reading
+        assert b"Rejected for Patient Safety Reasons" in read.stdout
 
 
 def test_pacs_that_gets_only_the_sr_is_all_the_home_it_says_it_is(clinic: Clinic, hub: HubStandIn) -> None:
