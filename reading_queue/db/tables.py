@@ -59,6 +59,7 @@ class Account(Base):
     login: Mapped[str] = mapped_column(unique=True)
     display_name: Mapped[str]
     password_hash: Mapped[str]
+    password_temporary: Mapped[bool] = mapped_column(server_default="false")  # somebody else knows it: change it first
     role: Mapped[str]  # reading_queue.domain.roles.Role
     organisation_id: Mapped[str] = mapped_column(ForeignKey("organisations.organisation_id"))
     language: Mapped[str] = mapped_column(server_default="zh")

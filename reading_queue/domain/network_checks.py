@@ -166,7 +166,7 @@ def _administrators(state: State) -> bool:
 
 
 def _physicians(proposal: Proposal) -> Iterator[Fault]:
-    changed = {change.subject for change in proposal.changed(Kind.PHYSICIAN)}
+    changed = {change.subject for kind in (Kind.PHYSICIAN, Kind.PERSON) for change in proposal.changed(kind)}
     for login, facts in proposal.after[Kind.PHYSICIAN].items():
         named = (Kind.PERSON, login) in proposal.where
         before = proposal.before[Kind.PHYSICIAN].get(login, {})

@@ -32,6 +32,7 @@ COOKIE: Final = "counterpart"
 COOKIE_SECURE: Final = "__Host-counterpart"  # a browser takes it over TLS only, for this host only
 BODY_BYTES_MAX: Final = 1024 * 1024
 FORM_TYPES: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
+BEFORE_A_PASSWORD: Final = ("/password", "/logout", "/language", "/static/", "/api/v1/session")
 BROWSER_POLICY: Final = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -96,6 +97,9 @@ async def open_session(request: web.Request, handler: Handler) -> web.StreamResp
         if session is not None and session.kind == kind:
             request[SESSION], request[TOKEN] = session, token
     choose_language(request)
+    session = request.get(SESSION)
+    if session is not None and session.password_temporary and not request.path.startswith(BEFORE_A_PASSWORD):
+        raise accounts.PasswordChangeNeeded
     return await handler(request)
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from reading_queue.errors import ConfirmationNeeded, HubError, NotAuthenticated, TextNotAcceptable
+from reading_queue.services.access.accounts import PasswordChangeNeeded
 from reading_queue.services.network.network_document import NetworkInvalid
 from reading_queue.services.orders.order_entry import OrderGapsUnconfirmed, OrderNotAcceptable, OrdersContradict
 from reading_queue.services.reports.single_signing import SecondPhysicianNeeded
@@ -33,6 +34,12 @@ def refusal(request: web.Request, error: HubError) -> web.StreamResponse:
         return problem(error.status, error.code, error.detail, **_extras(error))
     if isinstance(error, NotAuthenticated):
         return _to_login(request)
+    if isinstance(error, PasswordChangeNeeded):
+        return (
+            web.Response(status=403, headers={"HX-Redirect": "/password"})
+            if is_refresh(request)
+            else redirect("/password")
+        )
     return error_page(request, error.status, error.code, error.detail)
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from reading_queue.db.tables import Account, Organisation, Physician, Session
 from reading_queue.domain.roles import Role
-from reading_queue.errors import Conflict, NotAuthenticated
+from reading_queue.errors import Conflict, Forbidden, Invalid, NotAuthenticated
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
 from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author, record_person
@@ -31,6 +31,9 @@ USER_AUTHENTICATION: Final = "110114"  # DCM, PS3.16 CID 400
 TOUCH_EVERY_S: Final = 60  # last_seen_at is written at most this often
 TOKEN_BYTES: Final = 32
 LANGUAGES: Final = ("zh", "en")
+PASSWORD_CHARACTERS_MIN: Final = 8
+PASSWORD_CHARACTERS_MAX: Final = 256
+SECURITY_ATTRIBUTES_CHANGED: Final = "110137"  # DCM: User Security Attributes Changed
 PASSWORD_HASHER: Final = PasswordHasher()
 
 
@@ -38,6 +41,18 @@ class LoginRefused(NotAuthenticated):
     """Name or password is wrong, or the account is locked or disabled; which of them is not told."""
 
     code = "login_refused"
+
+
+class PasswordChangeNeeded(Forbidden):
+    """Choose a password of your own first: somebody else knows the present one."""
+
+    code = "password_change_needed"
+
+
+class PasswordNotAcceptable(Invalid):
+    """The new password is the old one, or not 8 to 256 characters long; nothing was changed."""
+
+    code = "password_not_acceptable"
 
 
 class LoginTaken(Conflict):
@@ -74,6 +89,7 @@ class LiveSession:
     viewer: Viewer
     csrf_token: str
     kind: str  # "browser" or "api"
+    password_temporary: bool = False  # may do nothing before it is changed
 
 
 def create_account(
@@ -150,8 +166,14 @@ def logout(hub: Hub, token: str) -> None:
 
 
 def find_viewer(hub: Hub, token: str) -> Viewer | None:
-    """Return who holds this token, or None when it is unknown, expired, idle too long, or the account disabled."""
+    """Return who holds this token, or None when it is unknown, expired, idle too long, or the account disabled.
+
+    Raises:
+        PasswordChangeNeeded.
+    """
     live = find_session(hub, token)
+    if live is not None and live.password_temporary:
+        raise PasswordChangeNeeded
     return live.viewer if live is not None else None
 
 
@@ -187,7 +209,7 @@ def find_session(hub: Hub, token: str, *, active: bool = True) -> LiveSession | 
             language=account.language,
             authenticated_at=live.authenticated_at,
         )
-        return LiveSession(viewer, live.csrf_token, live.kind)
+        return LiveSession(viewer, live.csrf_token, live.kind, account.password_temporary)
 
 
 def reauthenticate(hub: Hub, token: str, password: str) -> datetime:
@@ -206,6 +228,47 @@ def reauthenticate(hub: Hub, token: str, password: str) -> datetime:
     with hub.transaction() as session:
         session.execute(update(Session).where(Session.token_sha256 == _digest(token)).values(authenticated_at=now))
     return now
+
+
+def change_password(hub: Hub, token: str, password: str, new: str, *, hasher: PasswordHasher = PASSWORD_HASHER) -> None:
+    """Let who holds the session choose another password; their other sessions end. Audited.
+
+    Raises:
+        LoginRefused: the present password is wrong, the account locked, or the session over.
+        PasswordNotAcceptable.
+    """
+    live = find_session(hub, token)
+    if live is None:
+        raise LoginRefused("the session is over: log in again")
+    account_id = live.viewer.account_id
+    _check_password(hub, Account.account_id == account_id, password)
+    if new == password or not PASSWORD_CHARACTERS_MIN <= len(new) <= PASSWORD_CHARACTERS_MAX:
+        raise PasswordNotAcceptable
+    password_hash, now = hasher.hash(new), hub.clock()
+    with hub.transaction() as session:
+        values = {"password_hash": password_hash, "password_temporary": False}
+        session.execute(update(Account).where(Account.account_id == account_id).values(values))
+        others = delete(Session).where(Session.account_id == account_id, Session.token_sha256 != _digest(token))
+        session.execute(others)
+        session.execute(update(Session).where(Session.token_sha256 == _digest(token)).values(authenticated_at=now))
+        audit_password(session, now, account_id, account_id, "changed")
+
+
+def audit_password(session: DatabaseSession, now: datetime, by: str, account_id: str, step: str) -> None:
+    """Write down who changed whose password."""
+    session.add(
+        AuditEvent(
+            at=now,
+            event_code=SECURITY_ATTRIBUTES_CHANGED,
+            action="U",
+            account_id=by,
+            object_kind="account",
+            object_id=account_id,
+            site_id=None,
+            outcome="success",
+            detail={"password": step},
+        )
+    )
 
 
 def set_language(hub: Hub, viewer: Viewer, language: str) -> None:

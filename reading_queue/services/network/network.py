@@ -17,7 +17,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from argon2 import PasswordHasher
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Account
@@ -142,6 +142,7 @@ def load_network(
         if told is not None and told != plan.fingerprint:
             raise NetworkChanged
         record_changes(session, plan.changes, hashes, now, author)
+        session.execute(update(Account).where(Account.login.in_(passwords)).values(password_temporary=True))
         extend_duty(session, facts_of(parsed.network)[Kind.DUTY], now)
         session.add(_audit(now, plan, author))
     network = parsed.network

@@ -1,4 +1,4 @@
-"""People added to the network and ended on a coordinator's desk: the account, what a physician may read, the last day.
+"""People added, changed and ended on a coordinator's desk: the account, what a physician may read, the last day.
 
 Durable: each act is one transaction with its versions and audit. The password of a new account is random and told once,
 to who makes it. A coordinator adds physicians and technicians of their own organisations, an administrator everybody.
@@ -13,14 +13,16 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from argon2 import PasswordHasher
-from sqlalchemy import Date, cast, func, select
+from sqlalchemy import Date, cast, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Account, Organisation, Physician
-from reading_queue.domain.network_changes import Kind, compare
+from reading_queue.db.tables import Session as LoginSession
+from reading_queue.domain.network_changes import Action, Change, Kind, compare, merged
+from reading_queue.domain.network_checks import Proposal, check
 from reading_queue.domain.roles import Role
 from reading_queue.errors import Conflict, NotFound
-from reading_queue.services.access.accounts import PASSWORD_HASHER
+from reading_queue.services.access.accounts import PASSWORD_HASHER, audit_password
 from reading_queue.services.access.oversight import lineages, managed_roles, own_organisations
 from reading_queue.services.access.visibility import Viewer, require
 from reading_queue.services.cases.statistics import WITH_OVERSIGHT
@@ -34,13 +36,14 @@ from reading_queue.services.network.network_editing import (
     parse_part,
     require_own,
 )
-from reading_queue.services.network.network_facts import GROUPS, facts_of
+from reading_queue.services.network.network_facts import GROUPS, facts_of, load_facts
 from reading_queue.services.network.network_history import present_version
 from reading_queue.services.network.network_parts import NetworkDocument, PersonPart, PhysicianPart
 from reading_queue.services.network.network_recording import ask_others, lock_network, new_password, record_changes
 from reading_queue.services.network.network_versions import PHYSICIAN_TERMS, Author, record_person
 
-ACCOUNT_FACTS: Final = ("name", "organisation", "language", "last_day")
+PERSON_FACTS: Final = ("name", "organisation", "language")
+ACCOUNT_FACTS: Final = (*PERSON_FACTS, "last_day")
 CLOSED_AT_ONCE: Final = 50  # accounts in one run of the sweep
 
 
@@ -48,6 +51,12 @@ class LastAdministrator(Conflict):
     """Nobody would be left to administer this network: make another administrator first."""
 
     code = "last_administrator"
+
+
+class OwnPassword(Conflict):
+    """Your own password is changed on the page for it, with the one you have."""
+
+    code = "own_password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +101,31 @@ def add_person(
             Physician, Physician.account_id == Account.account_id
         )
         account_id, physician_id = session.execute(known.where(Account.login == login)).one()
+        session.execute(update(Account).where(Account.account_id == account_id).values(password_temporary=True))
     return AddedPerson(account_id, login, part.name, part.organisation, physician_id, password)
+
+
+def save_person(hub: Hub, viewer: Viewer, account_id: str, given: Mapping[str, Any], version: int) -> None:
+    """Make these somebody's name, organisation and language: PERSON_FACTS, named as in a network document.
+
+    What is offered to somebody who goes to another organisation is routed anew; what they hold stays theirs.
+
+    Raises:
+        StaleVersion, NotYours, NotFound, FieldsInvalid.
+    """
+    now = hub.clock()
+    with hub.transaction() as session:
+        row = _get_own(session, viewer, account_id, version)
+        part = parse_part(PersonPart, {"login": row.login}, given, PERSON_FACTS)
+        before = load_facts(session)
+        wanted = {name: getattr(part, name) for name in PERSON_FACTS}
+        change = Change(Kind.PERSON, row.login, Action.CHANGE, {**before[Kind.PERSON][row.login], **wanted})
+        today = local_today(session, row.organisation_id, now)
+        found = check(Proposal(before, merged(before, [change]), [change], today))
+        if found:
+            raise FieldsInvalid(tuple(dict.fromkeys(str(fault.path[-1]) for fault in found)))
+        require_own(belongs=part.organisation in own_organisations(session, viewer))
+        record_changes(session, [change], {}, now, Author(viewer.account_id))
 
 
 def end_person(hub: Hub, viewer: Viewer, account_id: str, last_day: date | None, version: int) -> None:
@@ -102,17 +135,9 @@ def end_person(hub: Hub, viewer: Viewer, account_id: str, last_day: date | None,
         StaleVersion, NotYours, NotFound, LastAdministrator.
         FieldsInvalid: the day is before yesterday.
     """
-    require(viewer, *WITH_OVERSIGHT)
     now = hub.clock()
     with hub.transaction() as session:
-        lock_network(session)
-        row = session.get(Account, account_id)
-        if row is None:
-            raise NotFound("there is nobody of this id")
-        role = Role(row.role)
-        require_own(belongs=role in managed_roles(viewer) and row.organisation_id in own_organisations(session, viewer))
-        if present_version(session, Kind.PERSON, account_id) != version:
-            raise StaleVersion
+        row = _get_own(session, viewer, account_id, version)
         today = local_today(session, row.organisation_id, now)
         if last_day is not None and last_day < today - timedelta(days=1):
             raise FieldsInvalid(("last_day",))
@@ -126,6 +151,31 @@ def end_person(hub: Hub, viewer: Viewer, account_id: str, last_day: date | None,
         _require_administrator(session)
         _write_duty(session, account_id, hub)
         record_person(session, row, now, Author(viewer.account_id))
+
+
+def reset_password(hub: Hub, viewer: Viewer, account_id: str, *, hasher: PasswordHasher = PASSWORD_HASHER) -> str:
+    """Give somebody who has lost theirs a password for one sign-in, and return it; kept nowhere, told this once.
+
+    Their sessions end and a lock is lifted; before anything else they choose a password of their own.
+
+    Raises:
+        NotFound, OwnPassword.
+        Forbidden: the viewer is no administrator.
+    """
+    require(viewer, Role.ADMINISTRATOR)
+    if account_id == viewer.account_id:
+        raise OwnPassword
+    password = new_password()
+    password_hash, now = hasher.hash(password), hub.clock()
+    with hub.transaction() as session:
+        row = session.get(Account, account_id, with_for_update=True)
+        if row is None:
+            raise NotFound("there is nobody of this id")
+        row.password_hash, row.password_temporary = password_hash, True
+        row.failed_logins, row.locked_until = 0, None
+        session.execute(delete(LoginSession).where(LoginSession.account_id == account_id))
+        audit_password(session, now, viewer.account_id, account_id, "reset")
+    return password
 
 
 def close_leavers(hub: Hub) -> int:
@@ -152,6 +202,20 @@ def close_leavers(hub: Hub) -> int:
         for row in rows:
             record_person(session, row, now)
     return len(rows)
+
+
+def _get_own(session: Session, viewer: Viewer, account_id: str, version: int) -> Account:
+    """Let one change of the network at a time through; return the account of whom the viewer manages."""
+    require(viewer, *WITH_OVERSIGHT)
+    lock_network(session)
+    row = session.get(Account, account_id)
+    if row is None:
+        raise NotFound("there is nobody of this id")
+    managed = Role(row.role) in managed_roles(viewer)
+    require_own(belongs=managed and row.organisation_id in own_organisations(session, viewer))
+    if present_version(session, Kind.PERSON, account_id) != version:
+        raise StaleVersion
+    return row
 
 
 def _parse(role: Role, login: str, given: Mapping[str, Any]) -> PersonPart:

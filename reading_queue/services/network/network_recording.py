@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Account, Offer, Organisation, Physician
@@ -95,7 +95,7 @@ def _record_people(
 ) -> dict[str, Account]:
     """Write the accounts and return those that were changed, by login."""
     accounts = {row.login: row for row in session.scalars(select(Account).where(Account.login.in_(list(changed))))}
-    closed: list[str] = []
+    left: list[str] = []
     for login, facts in changed.items():
         row = accounts.get(login)
         if row is None:
@@ -103,30 +103,33 @@ def _record_people(
             new = NewAccount(login, facts["name"], "", role, organisation, facts["language"])
             row = accounts[login] = account_row(new, hashes[login], now)
             session.add(row)
+        left += [row.account_id] if row.organisation_id != facts["organisation"] else []
         row.display_name, row.role, row.organisation_id = facts["name"], facts["role"], facts["organisation"]
         row.language = facts["language"]
         last_day = facts["last_day"]
         row.last_day = date.fromisoformat(last_day) if last_day is not None else None
         if facts["disabled"] != (row.disabled_at is not None):
             row.disabled_at = now if facts["disabled"] else None
-            closed += [row.account_id] if facts["disabled"] else []
+            left += [row.account_id] if facts["disabled"] else []
     session.flush()
-    ask_others(session, closed, now)
+    ask_others(session, left, now)
     for row in accounts.values():
         record_person(session, row, now, author)
     return accounts
 
 
 def ask_others(session: Session, account_ids: Collection[str], now: datetime) -> None:
-    """Have everything routed anew that is offered to people whose accounts were closed."""
+    """Withdraw what is offered to people who were closed or have gone elsewhere, and have it routed anew."""
     if not account_ids:
         return
-    offered = (
-        select(Offer.reading_task_id)
-        .join(Physician, Physician.physician_id == Offer.physician_id)
-        .where(Physician.account_id.in_(account_ids), Offer.state == "open")
+    theirs = select(Physician.physician_id).where(Physician.account_id.in_(account_ids))
+    withdrawn = session.scalars(
+        update(Offer)
+        .where(Offer.physician_id.in_(theirs), Offer.state == "open")
+        .values(state="withdrawn", answered_at=now)
+        .returning(Offer.reading_task_id)
     )
-    for reading_task_id in session.scalars(offered.distinct().order_by(Offer.reading_task_id)).all():
+    for reading_task_id in sorted(set(withdrawn)):
         launch_route(session, now, reading_task_id)
 
 

@@ -12,10 +12,10 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.network_tables import Absence, DutyPeriod, NetworkVersion
+from reading_queue.db.network_tables import Absence, DutyPeriod
 from reading_queue.db.tables import Account, Agreement, Organisation, Physician
 from reading_queue.domain.network_changes import Kind
 from reading_queue.domain.roles import Role
@@ -34,6 +34,7 @@ from reading_queue.services.local_words import organisation_name
 from reading_queue.services.network.director_views import DirectorsView, view_directors
 from reading_queue.services.network.network_history import VersionLine, history_of, present_version
 from reading_queue.services.network.network_versions import organisation_facts, physician_facts
+from reading_queue.services.network.people_views import PersonLine, load_people
 
 DUTY_DAYS: Final = 7  # of one page
 
@@ -91,20 +92,6 @@ class PhysicianLine:
 
 
 @dataclass(frozen=True, slots=True)
-class PersonLine:
-    """Somebody of an organisation who is no physician; `managed` says whether the viewer may close the account."""
-
-    account_id: str
-    login: str
-    name: str
-    role: Role
-    disabled: bool
-    last_day: date | None
-    version: int
-    managed: bool
-
-
-@dataclass(frozen=True, slots=True)
 class OrganisationView:
     """An organisation as its page shows it."""
 
@@ -133,9 +120,11 @@ class PhysicianView:
     login: str
     disabled: bool
     last_day: date | None  # after which the account is closed
+    language: str
     organisation_id: str
     organisation: str
     facts: Mapping[str, Any]
+    also_at: tuple[str, ...]  # names of the other hospitals
     duty: Any  # as it was written
     time_zone: str
     editable: bool
@@ -216,7 +205,7 @@ def view_organisation(hub: Hub, viewer: Viewer, organisation_id: str) -> Organis
                 _view_agreement(session, one, names, own, now, whole=False) for one in session.scalars(found).all()
             ),
             physicians=_load_physicians(session, organisation_id, now),
-            people=_load_people(session, viewer, organisation_id, editable=organisation_id in own),
+            people=load_people(session, viewer, organisation_id, editable=organisation_id in own),
             managed_roles=tuple(sorted(managed_roles(viewer))) if organisation_id in own else (),
             parents=tuple(
                 (one, names[one])
@@ -262,9 +251,11 @@ def view_physician(hub: Hub, viewer: Viewer, physician_id: str) -> PhysicianView
             login=account.login,
             disabled=account.disabled_at is not None,
             last_day=account.last_day,
+            language=account.language,
             organisation_id=row.organisation_id,
             organisation=name_of(organisation, viewer.language),
             facts=physician_facts(row),
+            also_at=_names_of(session, viewer, row.also_at),
             duty=row.duty,
             time_zone=organisation.time_zone,
             editable=row.organisation_id in own_organisations(session, viewer),
@@ -274,6 +265,13 @@ def view_physician(hub: Hub, viewer: Viewer, physician_id: str) -> PhysicianView
             history=tuple(sorted(versions, key=lambda one: one.at, reverse=True)),
             absence=(absence[0], absence[1]) if absence is not None else None,
         )
+
+
+def _names_of(session: Session, viewer: Viewer, codes: Sequence[str]) -> tuple[str, ...]:
+    """Return the organisations' names, in the order of their codes."""
+    rows = session.scalars(select(Organisation).where(Organisation.organisation_id.in_(codes)))
+    names = {row.organisation_id: name_of(row, viewer.language) for row in rows}
+    return tuple(names.get(code, code) for code in codes)
 
 
 def view_duty(hub: Hub, viewer: Viewer, organisation_id: str, first_day: date | None = None) -> DutyView:
@@ -382,31 +380,6 @@ def _load_physicians(
             on_duty=on_duty,
         )
         for physician, account, away, on_duty in rows
-    )
-
-
-def _load_people(session: Session, viewer: Viewer, organisation_id: str, *, editable: bool) -> tuple[PersonLine, ...]:
-    """Return those who are no physicians, with the version of each."""
-    of_account = (NetworkVersion.kind == Kind.PERSON, NetworkVersion.subject_id == Account.account_id)
-    rows = session.execute(
-        select(Account, func.coalesce(NetworkVersion.number, 0))
-        .outerjoin(NetworkVersion, and_(*of_account, NetworkVersion.replaced_at.is_(None)))
-        .where(Account.organisation_id == organisation_id, Account.role != Role.PHYSICIAN)
-        .order_by(Account.disabled_at.is_not(None), Account.role, Account.login)
-    ).all()
-    managed = managed_roles(viewer) if editable else frozenset()
-    return tuple(
-        PersonLine(
-            account_id=account.account_id,
-            login=account.login,
-            name=account.display_name,
-            role=Role(account.role),
-            disabled=account.disabled_at is not None,
-            last_day=account.last_day,
-            version=version,
-            managed=Role(account.role) in managed,
-        )
-        for account, version in rows
     )
 
 

@@ -43,6 +43,13 @@ async def reauthenticate(request: web.Request, _viewer: Viewer) -> web.StreamRes
     return answer(models.Reauthenticated(authenticated_at=at))
 
 
+async def change_password(request: web.Request, _viewer: Viewer) -> web.StreamResponse:
+    """Choose another password; a temporary one must be changed before anything else."""
+    given, hub = await body_of(request, models.PasswordChange), request.config_dict[HUB]
+    await in_thread(request, accounts.change_password, hub, request[TOKEN], given.password, given.new)
+    return nothing()
+
+
 async def me(_request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Say who asks."""
     return answer(models.Me.of(viewer))

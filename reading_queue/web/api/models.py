@@ -188,6 +188,13 @@ class OfferSearch(Body):
     limit: int = Field(default=PAGE_SIZE, ge=1)
 
 
+class PasswordChange(Body):
+    """The present password and the one to come."""
+
+    password: str
+    new: str
+
+
 class Token(Answer):
     """Send it as `Authorization: Bearer …`."""
 

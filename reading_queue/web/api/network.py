@@ -92,6 +92,20 @@ async def add_person(request: web.Request, viewer: Viewer) -> web.StreamResponse
     return answer(told, status=201)
 
 
+async def put_person(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Make these somebody's name, organisation and language."""
+    given = await body_of(request, models.Facts)
+    what = (request.match_info["account_id"], given.facts, given.version)
+    await _call(request, viewer, network_people.save_person, *what)
+    return nothing()
+
+
+async def reset_password(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Give somebody who has lost theirs a password for one sign-in; their sessions end."""
+    password = await _call(request, viewer, network_people.reset_password, request.match_info["account_id"])
+    return answer(models.TemporaryPassword(password=password))
+
+
 async def end_person(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Close the account after a day, or let it go on."""
     given = await body_of(request, models.PersonEnd)

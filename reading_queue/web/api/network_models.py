@@ -40,7 +40,7 @@ class Absences(Answer):
 
 
 class Facts(Body):
-    """All facts of an organisation or a physician, named as in a network document, and the version one has seen."""
+    """All facts of an organisation, person or physician, named as in a network document, and the version seen."""
 
     facts: dict[str, Any]
     version: int = Field(ge=0)
@@ -73,6 +73,12 @@ class PersonAdded(Answer):
     account_id: str
     physician_id: str | None
     login: str
+    password: str
+
+
+class TemporaryPassword(Answer):
+    """A password for one sign-in, told this once; it must be changed then."""
+
     password: str
 
 

@@ -63,6 +63,7 @@ OPERATIONS: Final = (
         models.Password,
         models.Reauthenticated,
     ),
+    Operation("POST", "/session/password", handlers.change_password, EVERYBODY, models.PasswordChange),
     Operation("GET", "/me", handlers.me, EVERYBODY, None, models.Me),
     Operation("GET", "/offers", handlers.offers, PHYSICIAN, None, models.Offers, OFFER_QUERY),
     Operation("POST", "/offers/search", handlers.search_offers, PHYSICIAN, models.OfferSearch, models.Offers),
@@ -177,6 +178,15 @@ OPERATIONS: Final = (
         COORDINATORS,
         network_models.NewPerson,
         network_models.PersonAdded,
+    ),
+    Operation("PUT", "/network/people/{account_id}", network.put_person, COORDINATORS, network_models.Facts),
+    Operation(
+        "POST",
+        "/network/people/{account_id}/password",
+        network.reset_password,
+        ADMINISTRATOR,
+        None,
+        network_models.TemporaryPassword,
     ),
     Operation("POST", "/network/people/{account_id}/end", network.end_person, COORDINATORS, network_models.PersonEnd),
     Operation(

@@ -179,6 +179,7 @@ async def show_physician(request: web.Request, viewer: Viewer, tried: Tried | No
         duty=tried.over("duty", forms.duty_values(found.duty)),
         ends=tried.over("end", {"last_day": found.last_day.isoformat() if found.last_day is not None else ""}),
         soon=hub.clock() + SHORT_ABSENCE,
+        hospitals=await in_thread(request, network_views.list_network, hub, viewer),
     )
 
 

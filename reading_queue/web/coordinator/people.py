@@ -41,6 +41,33 @@ async def add_person(request: web.Request, viewer: Viewer) -> web.StreamResponse
     return network_page(request, "coordinator/person_added.html", Tried(), added=added)
 
 
+async def save_person(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Save the name, organisation and language of somebody; shown is the organisation they are of then."""
+
+    def save(hub: Hub, form: Form) -> str:
+        given = {name: text_of(form, name).strip() for name in network_people.PERSON_FACTS}
+        network_people.save_person(hub, viewer, request.match_info["account_id"], given, version_of(form))
+        return f"{NETWORK}/organisations/{given['organisation']}?done=saved"
+
+    return await take_form(request, viewer, "people", save, show_organisation)
+
+
+async def reset_password(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Give somebody a password for one sign-in, and show it this once."""
+    account_id = request.match_info["account_id"]
+    try:
+        password = await in_thread(request, network_people.reset_password, request.config_dict[HUB], viewer, account_id)
+    except HubError as exc:
+        return await show_organisation(request, viewer, Tried(exc, {}, "people"))
+    return network_page(
+        request,
+        "coordinator/password_reset.html",
+        Tried(),
+        password=password,
+        organisation_id=request.match_info["code"],
+    )
+
+
 async def end_person(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Let the account of somebody of the organisation end with a day, or go on."""
 

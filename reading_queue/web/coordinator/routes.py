@@ -25,6 +25,7 @@ BOTH = (Role.COORDINATOR, Role.ADMINISTRATOR)
 CANDIDATES = "/cases/{case_id}/candidates"
 NETWORK, ORGANISATION = "/network", "/network/organisations/{code}"
 AGREEMENT, PHYSICIAN = "/network/agreements/{agreement_id}", "/network/physicians/{physician_id}"
+PERSON = f"{ORGANISATION}/people/{{account_id}}"
 IMPORT = "/network/import"
 DEAD_JOB = "/jobs/{dead_job_id}"
 MESSAGES, MESSAGE = "/order-messages", "/order-messages/{message_id}"
@@ -58,10 +59,10 @@ ROUTES = (
     web.post(ORGANISATION, for_roles(network.save_organisation, *BOTH), name="coordinator.save_organisation"),
     web.post(f"{ORGANISATION}/agreements", for_roles(network.add_agreement, *BOTH), name="coordinator.add_agreement"),
     web.post(f"{ORGANISATION}/people", for_roles(people.add_person, *BOTH), name="coordinator.add_person"),
+    web.post(PERSON, for_roles(people.save_person, *BOTH), name="coordinator.save_person"),
+    web.post(f"{PERSON}/end", for_roles(people.end_person, *BOTH), name="coordinator.end_person"),
     web.post(
-        f"{ORGANISATION}/people/{{account_id}}/end",
-        for_roles(people.end_person, *BOTH),
-        name="coordinator.end_person",
+        f"{PERSON}/password", for_roles(people.reset_password, Role.ADMINISTRATOR), name="coordinator.reset_password"
     ),
     web.post(f"{ORGANISATION}/directors", for_roles(network.save_director, *BOTH), name="coordinator.save_director"),
     web.get(f"{ORGANISATION}/duty", for_roles(network.show_duty, *BOTH), name="coordinator.duty"),

@@ -12,5 +12,7 @@ ROUTES = (
     web.get("/login", views.login_page, name="login"),
     web.post("/login", views.login, name="login.post"),
     web.post("/logout", for_roles(views.logout, *EVERYBODY), name="logout"),
+    web.get("/password", for_roles(views.password_page, *EVERYBODY), name="password"),
+    web.post("/password", for_roles(views.change_password, *EVERYBODY), name="password.post"),
     web.post("/language", views.change_language, name="language"),
 )

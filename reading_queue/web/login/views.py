@@ -9,10 +9,11 @@ from aiohttp import web
 from reading_queue.domain.roles import Role
 from reading_queue.services.access import accounts
 from reading_queue.services.access.visibility import Viewer
-from reading_queue.web.keys import HUB, TOKEN, find_viewer, in_thread
+from reading_queue.web.keys import HUB, SESSION, TOKEN, find_viewer, in_thread
 from reading_queue.web.language import translate
 from reading_queue.web.middlewares import cookie_name, is_secure
 from reading_queue.web.parsing import field
+from reading_queue.web.problems import words_of
 from reading_queue.web.rendering import page
 from storage.screens.requests import local_address, redirect
 from storage.screens.words import LANGUAGE_COOKIE
@@ -72,6 +73,27 @@ async def logout(request: web.Request, _viewer: Viewer) -> web.StreamResponse:
     return response
 
 
+async def password_page(request: web.Request, _viewer: Viewer) -> web.StreamResponse:
+    """Show the form for another password."""
+    return _password_form(request)
+
+
+async def change_password(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Give who is logged in the password they have chosen."""
+    hub, form = request.config_dict[HUB], await request.post()
+    new = field(form, "new")
+    if new != field(form, "again"):
+        return _password_form(request, translate("password.differs"), 422)
+    try:
+        await in_thread(request, accounts.change_password, hub, request[TOKEN], field(form, "password"), new)
+    except accounts.LoginRefused:
+        words = translate("login.refused", minutes=hub.policy.login_lock_s // 60)
+        return _password_form(request, words, 422)
+    except accounts.PasswordNotAcceptable as exc:
+        return _password_form(request, words_of(exc), exc.status)
+    return redirect(DESKS[viewer.role])
+
+
 async def change_language(request: web.Request) -> web.StreamResponse:
     """Remember the language: for the account, or for this browser before anybody logged in."""
     form = await request.post()
@@ -92,3 +114,9 @@ def _form(
     request: web.Request, *, next_path: str, name: str = "", problem: str = "", status: int = 200
 ) -> web.Response:
     return page(request, "login/login.html", status=status, next_path=next_path, name=name, problem=problem)
+
+
+def _password_form(request: web.Request, problem: str = "", status: int = 200) -> web.Response:
+    least = accounts.PASSWORD_CHARACTERS_MIN
+    temporary = request[SESSION].password_temporary
+    return page(request, "login/password.html", status=status, problem=problem, least=least, temporary=temporary)

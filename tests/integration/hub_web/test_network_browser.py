@@ -23,7 +23,7 @@ HOSPITAL, CLINIC = "qinghe-renmin", "qinghe-t01"
 ROOM = "/coordinator/network"
 HEADINGS = {"zh": "网络", "en": "Network"}
 OVERHANG = "document.documentElement.scrollWidth - window.innerWidth"
-UNTRANSLATED = re.compile(r"\b(?:network|late|role|lane|error|presence)\.[a-z_]+")
+UNTRANSLATED = re.compile(r"\b(?:network|password|late|role|lane|error|presence)\.[a-z_]+")
 
 
 def author_id(hub: Hub) -> str:
@@ -64,6 +64,7 @@ def test_every_page_of_the_network_fits_its_screen_and_speaks_its_language(
         "agreement": f"{ROOM}/agreements/renmin-first:{CLINIC}",
         "physician": f"{ROOM}/physicians/{author_id(hub)}",
         "duty": f"{ROOM}/organisations/{HOSPITAL}/duty?from=2026-03-09",
+        "password": "/password",
     }
     for name, path in pages.items():
         page.goto(root + path)

@@ -60,6 +60,7 @@ NETWORK_ACTS = (
     "/coordinator/network/physicians/{physician_id}/duty",
     "/coordinator/network/physicians/{physician_id}/end",
     "/coordinator/network/organisations/{code}/people",
+    "/coordinator/network/organisations/{code}/people/{account_id}",
     "/coordinator/network/organisations/{code}/people/{account_id}/end",
     "/api/v1/network/people",
     "/api/v1/network/people/{account_id}/end",
@@ -78,6 +79,11 @@ PUBLIC = {
 # Written apart from the code: who may use which route at all. What they find behind it is another question.
 RIGHTS: dict[str, set[Role]] = {
     "POST /logout": EVERYBODY,
+    **{f"{verb} /password": EVERYBODY for verb in ("GET", "POST")},
+    "POST /api/v1/session/password": EVERYBODY,
+    "PUT /api/v1/network/people/{account_id}": {C, A},
+    "POST /api/v1/network/people/{account_id}/password": {A},
+    "POST /coordinator/network/organisations/{code}/people/{account_id}/password": {A},
     "GET /events": EVERYBODY,
     "GET /clinic/": SITES,
     "POST /clinic/": SITES,
