@@ -50,7 +50,7 @@ class _Asking:
     task: SimulatedTask
     case: CaseFacts
     kind: Kind
-    passed_over: set[str]
+    passed_over: frozenset[str]
     apart: Mapping[tuple[bool, int], Sequence[Candidate]]
     width: int
     now: datetime
@@ -62,23 +62,31 @@ class Candidates:
     def __init__(self, network: Network, staff: Staff, timeline: Timeline, day_limits: DayLimits) -> None:
         self._network, self._staff, self._timeline, self._day_limits = network, staff, timeline, day_limits
         self._stages: dict[tuple[str, Phase, str, date], Stages] = {}
+        self._facts: dict[tuple[str, Phase, Lane, str, str | None], CaseFacts] = {}  # of today, by what is alike
+        self._facts_day: date | None = None
 
     def facts_of(self, task: SimulatedTask) -> CaseFacts:
         """Return what the ranking needs of the task's case, as of today."""
         case, study, today = task.case, task.case.study, self._timeline.today()
-        if task.facts is None or task.facts.local_date != today:
-            task.facts = CaseFacts(
-                case_id=str(case.number),
+        author_id = case.author_id if task.phase is Phase.VERIFICATION else None
+        alike = (study.organisation_id, task.phase, study.lane, study.modality, author_id)
+        if today != self._facts_day:
+            self._facts_day = today
+            self._facts.clear()
+        facts = self._facts.get(alike)
+        if facts is None:
+            facts = self._facts[alike] = CaseFacts(
+                case_id="",
                 phase=task.phase,
                 lane=study.lane,
                 modality=study.modality,
                 body_region="",
                 organisation_ids=self._network.lineage(study.organisation_id),
                 local_date=today,
-                author_id=case.author_id if task.phase is Phase.VERIFICATION else None,
+                author_id=author_id,
                 specialties=specialties_for(study.modality, "", None, today),
             )
-        return task.facts
+        return facts
 
     def rank(self, task: SimulatedTask, case: CaseFacts, knows: set[str], width: int, widened: int) -> Ranking:
         """Return the ranking of the few on whom the choice can fall."""
@@ -87,9 +95,7 @@ class Candidates:
         if facts := self._apart(case, task, knows):
             for candidate in rank(case, facts, self._agreements(case, task), now).candidates:
                 apart.setdefault((candidate.let_pass, candidate.stage), []).append(candidate)
-        passed_over = task.declined | knows
-        if case.author_id is not None:
-            passed_over.add(case.author_id)
+        passed_over = task.declined.union(knows, (case.author_id,) if case.author_id is not None else ())
         asking = _Asking(task, case, self._staff.kind_of(case), passed_over, apart, width, now)
         return self._look(asking, stages, widened)
 

@@ -46,13 +46,15 @@ class DayLimits:
         if agreement_id not in self._limited:
             return
         key, case = (agreement_id, today), task.case
+        if task.counted is None:
+            task.counted = {}
         task.counted[physician_id] = key
         self._cases[key][case.study.modality] += self._offers[key][case.number] == 0
         self._offers[key][case.number] += 1
 
     def give_back(self, task: SimulatedTask, physician_id: str) -> str | None:
         """Count an offer that has ended unclaimed no more; return who has a place free by it."""
-        key = task.counted.pop(physician_id, None)
+        key = None if task.counted is None else task.counted.pop(physician_id, None)
         if key is None:
             return None
         case = task.case

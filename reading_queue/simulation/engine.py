@@ -212,21 +212,20 @@ class Run:
                 for physician_id in task.asked:
                     self.readers[physician_id].order_offers()
         for one in fresh:
-            self._offer(task, self.readers[one.physician_id], one.agreement_id, one.stage)
+            self._offer(task, self.readers[one.physician_id], one.agreement_id)
         self._at(self._now_s + self._rules.offer_ttl_s, OTHER, self._expire_offers, task)
 
-    def _offer(self, task: SimulatedTask, reader: Reader, agreement_id: str, stage: int) -> None:
-        task.asked[reader.physician_id] = self._now_s + self._rules.offer_ttl_s
-        task.stages[reader.physician_id] = (agreement_id, stage)
+    def _offer(self, task: SimulatedTask, reader: Reader, agreement_id: str) -> None:
+        task.asked[reader.physician_id] = (self._now_s + self._rules.offer_ttl_s, agreement_id)
         self._day_limits.count(task, reader.physician_id, agreement_id, self._timeline.today())
         reader.be_offered(task)
         self._look_soon(reader, task.case.study.lane)
 
     def _expire_offers(self, task: SimulatedTask) -> None:
-        overdue = [one for one, until_s in task.asked.items() if until_s <= self._now_s]
+        overdue = [one for one, (until_s, _) in task.asked.items() if until_s <= self._now_s]
         for physician_id in overdue:
             self._close_offer(task, physician_id)
-            task.let_pass.add(physician_id)
+        task.let_pass = task.let_pass.union(overdue)
         if overdue and task.state is ReadingTaskState.SCHEDULED:
             self._note_exhausted(task)
             self._route(task)
@@ -293,7 +292,7 @@ class Run:
         task.case.move(CaseEvent.DECLINE, Actor.PHYSICIAN)
         reader.declined += 1
         self._close_offer(task, reader.physician_id)
-        task.declined.add(reader.physician_id)
+        task.declined |= {reader.physician_id}
         self._note_exhausted(task)
         self._route(task)
 
@@ -302,9 +301,10 @@ class Run:
         case.move(CaseEvent.CLAIM if interpreting else CaseEvent.CLAIM_REVIEW, Actor.PHYSICIAN)
         task.move(ReadingTaskEvent.CLAIM, Actor.PHYSICIAN)
         if interpreting and case.claimed_s is None:
-            case.claimed_s, case.agreement_id = self._now_s, task.stages[reader.physician_id][0]
+            case.claimed_s, case.agreement_id = self._now_s, task.asked[reader.physician_id][1]
         case.waiting = None
-        task.counted.pop(reader.physician_id, None)  # what is claimed counts until the day is over
+        if task.counted is not None:
+            task.counted.pop(reader.physician_id, None)  # what is claimed counts until the day is over
         for physician_id in list(task.asked):
             self._close_offer(task, physician_id)
         self._stop_reading(reader)
@@ -419,7 +419,7 @@ class Run:
             task.move(ReadingTaskEvent.CANCEL, Actor.HOLDER)
             again = case.waiting = SimulatedTask(case, Phase.INTERPRETATION)
             agreement_id = case.agreement_id or ""
-            self._offer(again, self.readers[case.author_id], agreement_id, case.stage_reached)
+            self._offer(again, self.readers[case.author_id], agreement_id)
             self._at(self._now_s + self._rules.offer_ttl_s, OTHER, self._expire_offers, again)
             return
         case.move(CaseEvent.SIGN, Actor.HOLDER)
@@ -440,6 +440,6 @@ class Run:
         task.case.move(CaseEvent.RELEASE if interpreting else CaseEvent.RELEASE_REVIEW, Actor.HOLDER)
         task.move(ReadingTaskEvent.CANCEL, Actor.HOLDER)
         replacement = task.replacement()
-        replacement.declined.add(reader.physician_id)
+        replacement.declined |= {reader.physician_id}
         reader.note(work_in_progress=reader.holding)
         self._route(replacement)

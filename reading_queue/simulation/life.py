@@ -11,7 +11,7 @@ from typing import Final
 from reading_queue.domain.clocks import agreed_due
 from reading_queue.domain.consults import ConsultState
 from reading_queue.domain.escalation import Clock, Escalation, next_look, stages_widened
-from reading_queue.domain.routing import CaseFacts, Phase, PhysicianFacts
+from reading_queue.domain.routing import Phase, PhysicianFacts
 from reading_queue.domain.transitions import (
     BEING_READ,
     Actor,
@@ -47,7 +47,7 @@ class SimulatedCase:
     rewritten: bool = False  # by its author, whom the verifier asked
     waiting: SimulatedTask | None = None  # the reading task that nobody has claimed
     consulted: bool = False  # another hospital was asked about it, or could not be
-    steps_reached: set[Escalation] = field(default_factory=set)  # thirds of its limit that passed before a claim
+    steps_reached: frozenset[Escalation] = frozenset()  # thirds of its limit that passed before a claim
     urgency: tuple[int, float, int] = field(init=False)  # the most urgent of several has the least
     _widened: tuple[int, float] = (0, 0.0)  # by how many stages, and until which moment that is so
 
@@ -88,19 +88,20 @@ class SimulatedCase:
 
 @dataclass(slots=True, eq=False)
 class SimulatedTask:
-    """A reading task with its offers; answers go on to the task that replaces it in its phase."""
+    """A reading task with its offers; answers go on to the task that replaces it in its phase.
+
+    Tens of thousands wait at once: one has nothing of its own that is empty.
+    """
 
     case: SimulatedCase
     phase: Phase
     state: ReadingTaskState = ReadingTaskState.SCHEDULED
-    asked: dict[str, float] = field(default_factory=dict)  # open offers: physician, until when
-    stages: dict[str, tuple[str, int]] = field(default_factory=dict)  # agreement and stage of each offer
-    declined: set[str] = field(default_factory=set)
-    let_pass: set[str] = field(default_factory=set)
+    asked: dict[str, tuple[float, str]] = field(default_factory=dict)  # open offers: until when, by which agreement
+    declined: frozenset[str] = frozenset()
+    let_pass: frozenset[str] = frozenset()
     parked_s: float | None = None  # since when nobody can be asked
-    parked_reasons: Mapping[str, int] = field(default_factory=dict)
-    facts: CaseFacts | None = None  # as they were when it was last routed; they change with the day alone
-    counted: dict[str, tuple[str, date]] = field(default_factory=dict)  # offers that count in an agreement's day
+    parked_reasons: Mapping[str, int] | None = None
+    counted: dict[str, tuple[str, date]] | None = None  # offers that count in an agreement's day
     consult: SimulatedConsult | None = None  # the opinion that is being written: no reading task of the hub
     is_stat: bool = field(init=False)
 
@@ -113,7 +114,7 @@ class SimulatedTask:
 
     def replacement(self) -> SimulatedTask:
         """Return the scheduled task that takes this one's place in its phase."""
-        return SimulatedTask(self.case, self.phase, declined=set(self.declined), let_pass=set(self.let_pass))
+        return SimulatedTask(self.case, self.phase, declined=self.declined, let_pass=self.let_pass)
 
 
 @dataclass(slots=True, eq=False)

@@ -66,4 +66,4 @@ class Waiting:
     def _note(self, task: SimulatedTask, end_s: float | None) -> None:
         begin_s = task.parked_s or 0.0
         task.case.unroutable_s += (self._end_s if end_s is None else end_s) - begin_s
-        self.waits.append(Wait(task.case, task.phase, begin_s, end_s, task.parked_reasons))
+        self.waits.append(Wait(task.case, task.phase, begin_s, end_s, task.parked_reasons or {}))
