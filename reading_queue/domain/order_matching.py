@@ -5,7 +5,6 @@ What comes of it is a proposal that a person confirms or rejects: nothing is eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, tzinfo
 from enum import StrEnum
@@ -43,35 +42,14 @@ class StudyOfPatient:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
-    """One order and one study that may belong together."""
+class Likeness:
+    """What speaks for it that an order and a study belong together."""
 
-    order_id: str
-    site_id: str
-    study_uid: str
     same: SamePatient
     days_apart: int
 
 
-def propose(orders: Sequence[tuple[Order, tzinfo]], studies: Iterable[StudyOfPatient]) -> list[Proposal]:
-    """Return what may belong together, the likeliest first. Each order comes with the time zone of its site."""
-    by_number: dict[tuple[str, str], list[StudyOfPatient]] = {}
-    by_birth: dict[tuple[str, date | None], list[StudyOfPatient]] = {}
-    for study in studies:
-        by_number.setdefault((study.site_id, study.patient_number), []).append(study)
-        by_birth.setdefault((study.site_id, study.birth_date), []).append(study)
-    found: dict[tuple[str, str], Proposal] = {}
-    for order, zone in orders:
-        near = by_number.get((order.site_id, order.patient_number), [])
-        born = by_birth.get((order.site_id, order.birth_date), []) if order.birth_date is not None else []
-        for study in (*near, *born):
-            proposal = compare(order, study, zone)
-            if proposal is not None:
-                found[order.order_id, study.study_uid] = proposal
-    return sorted(found.values(), key=lambda one: (one.same is SamePatient.PERSON, one.days_apart, one.order_id))
-
-
-def compare(order: Order, study: StudyOfPatient, zone: tzinfo) -> Proposal | None:
+def compare(order: Order, study: StudyOfPatient, zone: tzinfo) -> Likeness | None:
     """Return that the two may belong together, None when modality, day or patient speak against it."""
     if _kind(order.modality) not in {_kind(modality) for modality in study.modalities}:
         return None
@@ -79,7 +57,7 @@ def compare(order: Order, study: StudyOfPatient, zone: tzinfo) -> Proposal | Non
     same = _find_sameness(order, study)
     if days_apart > DAYS_APART_MAX or same is None:
         return None
-    return Proposal(order.order_id, study.site_id, study.study_uid, same, days_apart)
+    return Likeness(same, days_apart)
 
 
 def are_two_patients(one: Order, other: Order) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Final
+from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -11,14 +12,16 @@ from reading_queue.errors import HubError, Invalid
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.orders import order_entry, order_matching
 from reading_queue.services.orders.order_list import PAGE, SEARCH_CHARACTERS_MAX, OrderFilter, list_orders
+from reading_queue.services.orders.unmatched import Places, list_unmatched
 from reading_queue.web.keys import HUB, in_thread
-from reading_queue.web.parsing import Form, field, whole_number, word_of
+from reading_queue.web.parsing import Form, field, page_place, whole_number, word_of
 from reading_queue.web.problems import words_of
 from reading_queue.web.rendering import page
 from storage.contract.lanes import Lane
 from storage.contract.orders import OrderState
 from storage.screens.requests import is_refresh
 
+PLACES: Final = ("proposals_after", "orders_after", "studies_after")  # as in `Places`
 DONE: Final = frozenset(
     {"order_entered", "order_for_study", "order_changed", "order_noted", "order_cancelled"}
     | {"match_confirmed", "match_rejected"}
@@ -28,18 +31,24 @@ DONE: Final = frozenset(
 async def show_lists(request: web.Request, viewer: Viewer, desk: str, refused: HubError | None = None) -> web.Response:
     """Answer a desk's page of orders, or the part of it that refreshes itself; `desk` is its first part of the path."""
     hub, done = request.config_dict[HUB], request.query.get("done", "")
+    at = {name: request.query[name] for name in PLACES if request.query.get(name)}
     return page(
         request,
         "_order_lists.html" if is_refresh(request) else f"{desk}/orders.html",
         status=refused.status if refused is not None else 200,
         desk=desk,
-        found=await in_thread(request, order_matching.list_unmatched, hub, viewer),
+        found=await in_thread(request, list_unmatched, hub, viewer, places_of(request.query)),
+        here=f"/{desk}/orders" + (f"?{urlencode(at)}" if at else ""),
         recent=await in_thread(request, order_entry.recent_orders, hub, viewer),
-        listed_max=order_matching.LISTED_MAX,
         now=hub.clock(),
         done=done if done in DONE else "",
         refused=words_of(refused) if refused is not None else "",
     )
+
+
+def places_of(query: Form) -> Places:
+    """Return behind which row each list of what waits begins. Raises Invalid."""
+    return Places(*(page_place(field(query, name)) for name in PLACES))
 
 
 async def show_all(request: web.Request, viewer: Viewer) -> web.Response:

@@ -43,11 +43,12 @@ def is_not_unlinked(
     site_id: InstrumentedAttribute[str] | str, study_uid: InstrumentedAttribute[str] | str
 ) -> ColumnElement[bool]:
     """Return the condition that nobody has taken a row's ClinicOrder from this study."""
-    return ~exists().where(
+    parted = exists().where(
         UnlinkedOrder.order_id == ClinicOrder.order_id,
         UnlinkedOrder.site_id == site_id,
         UnlinkedOrder.study_uid == study_uid,
     )
+    return ~parted.correlate_except(UnlinkedOrder)  # of this very row, however deep the condition stands
 
 
 def lock_orders_of(session: Session, site_id: str) -> None:

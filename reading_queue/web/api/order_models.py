@@ -10,8 +10,8 @@ from reading_queue.services.orders.further_orders import OrderedStudy
 from reading_queue.services.orders.order_changing import OrderChange
 from reading_queue.services.orders.order_entry import Consent, OrderSheet, SiteOfOrders, Wanted
 from reading_queue.services.orders.order_list import PAGE, ListedOrders, OrderFilter
-from reading_queue.services.orders.order_matching import Unmatched
 from reading_queue.services.orders.order_versions import OrderNoteView, OrderVersionView
+from reading_queue.services.orders.unmatched import MatchProposal, Unmatched, WaitingOrder, WaitingStudy
 from reading_queue.web.api.models import Answer, Body
 from storage.contract.lanes import Lane
 from storage.contract.orders import OrderGap, OrderState
@@ -222,7 +222,31 @@ class FurtherStudies(Answer):
     studies: tuple[OrderedStudy, ...]
 
 
+class UnmatchedPage(Answer):
+    """A page of each list, what has waited longest first; `…_after` asks for the next one, null after the last."""
+
+    proposals: tuple[MatchProposal, ...]
+    orders: tuple[WaitingOrder, ...]
+    studies: tuple[WaitingStudy, ...]
+    proposals_after: str | None
+    orders_after: str | None
+    studies_after: str | None
+
+    @classmethod
+    def of(cls, found: Unmatched) -> UnmatchedPage:
+        """Return what the API says of what waits."""
+        after = found.following
+        return cls(
+            proposals=found.proposals,
+            orders=found.orders,
+            studies=found.studies,
+            proposals_after=after.proposals.text() if after.proposals is not None else None,
+            orders_after=after.orders.text() if after.orders is not None else None,
+            studies_after=after.studies.text() if after.studies is not None else None,
+        )
+
+
 class UnmatchedAnswer(Answer):
     """Orders without a study, studies without an order, and which may belong together."""
 
-    unmatched: Unmatched
+    unmatched: UnmatchedPage

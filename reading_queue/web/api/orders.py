@@ -10,6 +10,7 @@ from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.orders import order_changing, order_entry, order_matching
 from reading_queue.services.orders.further_orders import find_ordered_studies
 from reading_queue.services.orders.order_list import OrderFilter, list_orders
+from reading_queue.services.orders.unmatched import list_unmatched
 from reading_queue.web import order_lists
 from reading_queue.web.api import order_models
 from reading_queue.web.api.handlers import answer, body_of, nothing
@@ -72,8 +73,9 @@ async def cancel_order(request: web.Request, viewer: Viewer) -> web.StreamRespon
 
 async def unmatched(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """List orders without a study, studies without an order, and which of them may belong together."""
-    found = await in_thread(request, order_matching.list_unmatched, request.config_dict[HUB], viewer)
-    return answer(order_models.UnmatchedAnswer(unmatched=found))
+    places = order_lists.places_of(request.query)
+    found = await in_thread(request, list_unmatched, request.config_dict[HUB], viewer, places)
+    return answer(order_models.UnmatchedAnswer(unmatched=order_models.UnmatchedPage.of(found)))
 
 
 async def further_studies(request: web.Request, viewer: Viewer) -> web.StreamResponse:

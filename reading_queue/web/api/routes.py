@@ -28,6 +28,7 @@ from reading_queue.web.api import (
 )
 from reading_queue.web.api.openapi import describe
 from reading_queue.web.api.operations import Operation
+from reading_queue.web.order_lists import PLACES
 
 PDF: Final = "application/pdf"
 COORDINATORS: Final = (Role.COORDINATOR, Role.ADMINISTRATOR)
@@ -130,7 +131,7 @@ OPERATIONS: Final = (
         order_models.OrdersAnswer,
     ),
     Operation("POST", "/orders", orders.enter_order, WITH_SITES, order_models.NewOrder, order_models.OrderAnswer),
-    Operation("GET", "/orders/unmatched", orders.unmatched, WITH_SITES, None, order_models.UnmatchedAnswer),
+    Operation("GET", "/orders/unmatched", orders.unmatched, WITH_SITES, None, order_models.UnmatchedAnswer, PLACES),
     Operation("GET", ORDER, orders.order, WITH_SITES, None, order_models.OrderAnswer),
     Operation("PATCH", ORDER, orders.change_order, WITH_SITES, order_models.ChangedOrder, order_models.OrderAnswer),
     Operation(

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from reading_queue.errors import HubError, Invalid
 from reading_queue.services.access.visibility import Viewer
-from reading_queue.services.orders import order_entry, order_matching
+from reading_queue.services.orders import order_entry
 from reading_queue.services.orders.further_orders import OrderedStudy, find_ordered_studies
 from reading_queue.services.orders.order_entry import (
     CHANGEABLE,
@@ -26,7 +26,12 @@ from reading_queue.services.orders.order_entry import (
     StudyHasOrder,
     Wanted,
 )
-from reading_queue.services.orders.order_matching import WaitingStudy
+from reading_queue.services.orders.unmatched import (
+    WaitingStudies,
+    WaitingStudy,
+    find_study_to_order,
+    find_waiting_studies,
+)
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.order_lists import DONE, decide, show_all, show_lists
 from reading_queue.web.parsing import SCREEN_ZONE, Form, field, whole_number
@@ -128,19 +133,19 @@ async def show_order(request: web.Request, viewer: Viewer, refused: HubError | N
     """Answer the page of one order, with the words of a refusal."""
     hub, done = request.config_dict[HUB], request.query.get("done", "")
     sheet = await in_thread(request, order_entry.show_order, hub, viewer, request.match_info["order_id"])
-    studies: tuple[WaitingStudy, ...] = ()
+    waiting = WaitingStudies((), has_more=False)
     ordered: tuple[OrderedStudy, ...] = ()
     if sheet.study_uid is None and sheet.order.state in CHANGEABLE:
         ordered = await in_thread(request, find_ordered_studies, hub, viewer, sheet.order.order_id)
     if sheet.study_uid is None and sheet.is_open:
-        studies = await in_thread(request, order_matching.find_waiting_studies, hub, viewer, sheet.order.site_id)
+        waiting = await in_thread(request, find_waiting_studies, hub, viewer, sheet.order.site_id)
     return page(
         request,
         "clinic/order.html",
         status=refused.status if refused is not None else 200,
         sheet=sheet,
         order=sheet.order,
-        studies=studies,
+        waiting=waiting,
         ordered=ordered,
         now=hub.clock(),
         done=done if done in DONE else "",
@@ -153,10 +158,7 @@ async def _begin(request: web.Request, viewer: Viewer, given: Form) -> Sheet:
     hub, study_uid = request.config_dict[HUB], field(given, "study_uid")
     sites = await in_thread(request, order_entry.order_sites, hub, viewer)
     site_id = field(given, "site_id") or (sites[0].site_id if len(sites) == 1 else "")
-    found: tuple[WaitingStudy, ...] = ()
-    if study_uid:
-        found = await in_thread(request, order_matching.find_waiting_studies, hub, viewer, site_id, study_uid)
-    study = found[0] if found else None
+    study = await in_thread(request, find_study_to_order, hub, viewer, site_id, study_uid) if study_uid else None
     return Sheet({}, field(given, "order_id") or new_id(), sites, site_id, study_uid=study_uid, study=study)
 
 

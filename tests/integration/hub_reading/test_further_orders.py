@@ -21,7 +21,8 @@ from reading_queue.services.orders.order_entry import (
     enter_order,
     show_order,
 )
-from reading_queue.services.orders.order_matching import confirm_match, list_unmatched
+from reading_queue.services.orders.order_matching import confirm_match
+from reading_queue.services.orders.unmatched import list_unmatched
 from reading_queue.services.reading import desk_views, reading
 from storage.contract.lanes import Lane
 from storage.contract.orders import Order

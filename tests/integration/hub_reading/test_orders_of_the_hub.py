@@ -17,9 +17,9 @@ from reading_queue.errors import NotFound
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases import withdrawals
 from reading_queue.services.hub import Hub
-from reading_queue.services.orders import order_entry, order_matching, orders
+from reading_queue.services.orders import order_entry, order_matching, orders, unmatched
 from reading_queue.services.orders.order_entry import Consent, Wanted
-from reading_queue.services.orders.order_matching import NextStep
+from reading_queue.services.orders.unmatched import NextStep
 from reading_queue.services.reading import desk_views
 from storage.catalogue.tables import Study
 from storage.contract.hops import Hop
@@ -56,8 +56,8 @@ def enter(hub: Hub, clinic: Viewer, *, study_uid: str | None = None, consent: bo
     return order_entry.enter_order(hub, clinic, wanted)
 
 
-def unmatched(hub: Hub, clinic: Viewer) -> order_matching.Unmatched:
-    return order_matching.list_unmatched(hub, clinic)
+def waiting(hub: Hub, clinic: Viewer) -> unmatched.Unmatched:
+    return unmatched.list_unmatched(hub, clinic)
 
 
 def faults_of(hub: Hub, clinic: Viewer, **changed: Any) -> dict[str, str]:
@@ -134,7 +134,7 @@ def test_a_cancelled_order_leaves_the_worklists_and_a_stale_version_is_refused(h
 def test_likeness_is_proposed_and_joins_nothing_by_itself(world: World, hub: Hub, clinic: Viewer, wang: Viewer):
     made = enter(hub, clinic)
     case_id = world.arrive()
-    found = unmatched(hub, clinic)
+    found = waiting(hub, clinic)
     (proposal,) = found.proposals
     assert (proposal.order.order_id, proposal.study.study_uid) == (made.order_id, STUDY)
     assert (proposal.same, proposal.days_apart) == (SamePatient.NUMBER, 0)
@@ -153,7 +153,7 @@ def test_a_person_confirms_once_however_often_and_the_reader_sees_the_order(
     assert world.case(case_id).lane == "urgent"
     (held,) = orders.orders_for_site(hub, SITE, 0).orders
     assert (held.study_uid, held.state, held.version) == (STUDY, "done", 2)
-    assert unmatched(hub, clinic) == order_matching.Unmatched((), (), (), more_orders=False, more_studies=False)
+    assert waiting(hub, clinic) == unmatched.Unmatched((), (), (), unmatched.Places())
     with hub.transaction() as session:
         confirmed = AuditEvent.detail["event"].as_string() == "match_confirmed"
         acted = session.scalars(select(AuditEvent.account_id).where(confirmed, AuditEvent.object_kind == "order"))
@@ -166,11 +166,11 @@ def test_a_rejected_pair_is_not_proposed_again_and_both_go_on_waiting(world: Wor
     world.arrive()
     for _ in range(2):
         order_matching.reject_match(hub, clinic, made.order_id, STUDY, "不是同一次检查")
-    found = unmatched(hub, clinic)
+    found = waiting(hub, clinic)
     assert found.proposals == ()
     assert [one.next_step for one in (*found.orders, *found.studies)] == [NextStep.WAIT, NextStep.ORDER]
     order_matching.confirm_match(hub, clinic, made.order_id, STUDY, 1)  # they were wrong
-    assert unmatched(hub, clinic).studies == ()
+    assert waiting(hub, clinic).studies == ()
 
 
 def test_two_people_who_confirm_two_orders_at_once_join_one(world: World, hub: Hub, clinic: Viewer):
@@ -194,7 +194,7 @@ def test_two_people_who_confirm_two_orders_at_once_join_one(world: World, hub: H
 def test_an_order_whose_accession_number_the_study_has_needs_nobody(world: World, hub: Hub, clinic: Viewer):
     hand_in(hub, order())
     world.arrive()
-    found = unmatched(hub, clinic)
+    found = waiting(hub, clinic)
     assert (found.proposals, found.orders, found.studies) == ((), (), ())
 
 
@@ -219,7 +219,7 @@ def test_an_order_for_a_dead_study_is_refused_from_everywhere(world: World, hub:
     (refusal,) = hand_in(hub, order()).refused
     assert refusal.code == "study_dead"
     assert "send the images anew" in refusal.reason
-    assert unmatched(hub, clinic).studies == ()
+    assert waiting(hub, clinic).studies == ()
 
 
 OTHER = {"patient_number": "P9", "patient_name": "李四", "sex": "F", "birth_date": "1971-01-02"}
@@ -251,7 +251,7 @@ def test_another_modality_day_or_patient_is_no_proposal(
     enter(hub, clinic, modality="MR")
     enter(hub, clinic, scheduled_at=(hub_clock.now - timedelta(days=9)).isoformat())
     enter(hub, clinic, **OTHER)
-    found = unmatched(hub, clinic)
+    found = waiting(hub, clinic)
     assert found.proposals == ()
     assert [one.next_step for one in found.orders] == [NextStep.CANCEL_OR_MATCH, NextStep.WAIT, NextStep.WAIT]
 
@@ -259,12 +259,52 @@ def test_another_modality_day_or_patient_is_no_proposal(
 def test_a_person_by_name_birth_date_and_sex_is_proposed_under_another_number(world: World, hub: Hub, clinic: Viewer):
     world.arrive()
     enter(hub, clinic, patient_number="HIS-77")
-    (proposal,) = unmatched(hub, clinic).proposals
+    (proposal,) = waiting(hub, clinic).proposals
     assert proposal.same is SamePatient.PERSON
 
 
 def test_an_order_that_is_due_later_is_not_late(world: World, hub: Hub, clinic: Viewer, hub_clock: SteerableClock):
     enter(hub, clinic, scheduled_at=(hub_clock.now + timedelta(days=1)).isoformat())
-    assert unmatched(hub, clinic).orders == ()
+    assert waiting(hub, clinic).orders == ()
     with hub.transaction() as session:
         assert session.scalar(select(func.count()).select_from(Study)) == 0
+
+
+def test_pages_lead_through_all_that_waits_whatever_comes_meanwhile(
+    world: World, hub: Hub, clinic: Viewer, hub_clock: SteerableClock, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(unmatched, "LISTED_MAX", 2)
+    monkeypatch.setattr(unmatched, "COMPARED_MAX", 3)
+    studies = [f"1.2.{number}" for number in range(3)]
+    for study_uid in studies:
+        world.arrive(study_uid)
+    made = [enter(hub, clinic).order_id for _ in range(3)]
+    made.append(enter(hub, clinic, modality="MR").order_id)  # near every study, and of none
+    orders_seen: list[str] = []
+    studies_seen: list[str] = []
+    pairs_seen: list[tuple[str, str]] = []
+    after: unmatched.Places | None = unmatched.Places()
+    while after is not None:
+        found = unmatched.list_unmatched(hub, clinic, after)
+        orders_seen += [one.order_id for one in found.orders if one.order_id not in orders_seen]
+        studies_seen += [one.study_uid for one in found.studies if one.study_uid not in studies_seen]
+        pairs = [(one.order.order_id, one.study.study_uid) for one in found.proposals]
+        assert not set(pairs) & set(pairs_seen)
+        pairs_seen += pairs
+        assert {one.next_step for one in found.studies} <= {NextStep.DECIDE}
+        hub_clock.advance(1)
+        enter(hub, clinic, **OTHER)
+        following = found.following
+        after = following if following.proposals is not None else None
+    assert set(made) <= set(orders_seen)
+    assert sorted(studies_seen) == studies
+    assert set(pairs_seen) == {(order_id, study_uid) for order_id in made[:3] for study_uid in studies}
+
+
+def test_an_order_that_was_rejected_for_one_study_is_the_order_of_another(world: World, hub: Hub, clinic: Viewer):
+    made = enter(hub, clinic)
+    for study_uid in (STUDY, "1.2.4"):
+        world.arrive(study_uid)
+    order_matching.reject_match(hub, clinic, made.order_id, STUDY, "不是同一次检查")
+    order_matching.confirm_match(hub, clinic, made.order_id, "1.2.4", 1)
+    assert [one.study_uid for one in waiting(hub, clinic).studies] == [STUDY]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
+from reading_queue.services.orders import unmatched
 from reading_queue.services.reading import reading
 from tests.integration.hub_web.county import (
     AUTHOR,
@@ -260,8 +261,16 @@ def chromium() -> Iterator[Browser]:
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
 def test_pages_of_orders_fit_their_screens(
-    chromium: Browser, url: str, county: County, browser_of: Of, width: int, height: int, tmp_path: Any
+    chromium: Browser,
+    url: str,
+    county: County,
+    browser_of: Of,
+    width: int,
+    height: int,
+    tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setattr(unmatched, "LISTED_MAX", 1)
     county.arrive(STUDY)
     county.arrive(
         "1.2.3.4002", patient="Muhammadjon^Abdurahmonov-Toshmuhammad", what="胸部平扫 / CT chest without contrast"
@@ -287,6 +296,12 @@ def test_pages_of_orders_fit_their_screens(
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, language)
         if language == "zh":
             page.click("[name=language]")
+    page.goto(f"{url}/clinic/orders")
+    first = page.locator("a[href^='/clinic/studies/'] .name").last.inner_text()
+    page.locator("a[href*=studies_after]").click()
+    expect(page.locator("a[href*=studies_after]")).to_have_count(0)
+    assert page.locator("a[href^='/clinic/studies/'] .name").last.inner_text() != first
+    assert "studies_after" in str(page.locator("#order-lists").get_attribute("hx-get"))  # it refreshes where it is
     page.goto(f"{url}/clinic/orders")
     page.locator(".match summary").click()
     page.locator(".match [name=words]").fill("不是同一次检查")

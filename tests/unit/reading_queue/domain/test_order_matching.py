@@ -15,7 +15,6 @@ from reading_queue.domain.order_matching import (
     StudyOfPatient,
     are_two_patients,
     compare,
-    propose,
 )
 from storage.contract.orders import Order
 
@@ -86,19 +85,6 @@ def test_far_days_speak_against_it(days: int, expected: SamePatient | None) -> N
 
 def test_plain_films_are_one_kind_however_the_device_calls_them() -> None:
     assert same(order(modality="DX"), replace(STUDY, modalities=("CR",))) is SamePatient.NUMBER
-
-
-def test_the_likeliest_comes_first_and_other_sites_are_left_alone() -> None:
-    by_person = order(order_id="b" * 32, patient_number="HIS-1")
-    later = replace(STUDY, study_uid="1.2.4", day=date(2026, 3, 4))
-    elsewhere = replace(STUDY, site_id="site-2")
-    found = propose([(by_person, CLINIC), (order(), CLINIC)], [later, elsewhere, STUDY])
-    assert [(one.order_id[0], one.study_uid) for one in found] == [
-        ("a", "1.2.3"),
-        ("a", "1.2.4"),
-        ("b", "1.2.3"),
-        ("b", "1.2.4"),
-    ]
 
 
 WOMAN = {"identity_kind": "resident", "identity_number": "11010519491231002X", "birth_date": None, "sex": ""}
