@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 from aiohttp import web
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from reading_queue.errors import TooManyAttempts
 from reading_queue.services.access import accounts
@@ -109,8 +109,9 @@ class Live:
         """Add a listener. Raises TooManyStreams."""
         if Counter(one.account_id for one in self._streams)[stream.account_id] >= STREAMS_PER_ACCOUNT_MAX:
             raise TooManyStreams
-        if not self._streams:
-            self._cursor = await self._run(desk_events.find_end, self._hub)
+        end = await self._run(desk_events.find_end, self._hub) if not self._streams else self._cursor
+        if not self._streams:  # another may have joined meanwhile, who is owed what came since
+            self._cursor = end
         self._streams.add(stream)
         self._somebody.set()
 
@@ -130,7 +131,7 @@ class Live:
                 woken.clear()
                 try:
                     await self._pass_on()
-                except OperationalError as exc:
+                except SQLAlchemyError as exc:
                     log.warning("desk_events_unread", failure=type(exc).__name__)
 
     async def _pass_on(self) -> None:
@@ -152,7 +153,7 @@ async def events(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     response.content_type = "text/event-stream"
     await live.join(stream)
     try:
-        with suppress(ConnectionError):  # the window was closed
+        with suppress(ConnectionError, SQLAlchemyError):  # the window was closed; or it comes back with what it knows
             await response.prepare(request)
             await response.write(f"retry: {RETRY_MS}\n\n".encode())
             told_through = await _catch_up(request, response, stream, since)
@@ -170,7 +171,7 @@ async def _catch_up(request: web.Request, response: web.StreamResponse, stream: 
     hub = request.config_dict[HUB]
     if not await in_thread(request, desk_events.is_kept, hub, since):
         await response.write(b"event: reset\ndata: {}\n\n")
-        return through
+        return Cursor(0, 0)
     while found := await in_thread(request, desk_events.read_events, hub, through):
         through = found[-1].cursor
         await _write(response, [told for told in found if stream.audience.includes(told)])

@@ -114,11 +114,14 @@ def find_end(hub: Hub) -> Cursor:
 
 
 def is_kept(hub: Hub, cursor: Cursor) -> bool:
-    """Return whether everything after the cursor can still be told: nothing that came later is forgotten yet."""
+    """Return whether everything after the cursor can still be told: nothing that came later is forgotten yet.
+
+    A cursor of the future is none of this database, which was put back to an earlier day, or of nobody's.
+    """
     with hub.transaction() as session:
-        oldest = session.scalar(select(func.min(DeskEvent.transaction_id)))
-        newest_forgotten = session.scalar(select(oldest_open())) if oldest is None else oldest
-    return newest_forgotten is None or cursor.transaction_id >= newest_forgotten
+        oldest = func.coalesce(select(func.min(DeskEvent.transaction_id)).scalar_subquery(), oldest_open())
+        first, last = session.execute(select(oldest, next_transaction())).one()
+    return bool(first <= cursor.transaction_id <= last)
 
 
 def read_events(hub: Hub, after: Cursor, limit: int = BATCH) -> Sequence[Told]:
@@ -184,4 +187,13 @@ def prune_events(hub: Hub) -> int:
 
 def oldest_open() -> Any:
     """Return the oldest transaction that is still open: what is told of later ones is not whole yet."""
-    return cast(cast(func.pg_snapshot_xmin(func.pg_current_snapshot()), Text), BigInteger)
+    return _number_of(func.pg_snapshot_xmin(func.pg_current_snapshot()))
+
+
+def next_transaction() -> Any:
+    """Return the transaction that is yet to come: no cursor that this database gave is beyond it."""
+    return _number_of(func.pg_snapshot_xmax(func.pg_current_snapshot()))
+
+
+def _number_of(transaction: Any) -> Any:
+    return cast(cast(transaction, Text), BigInteger)

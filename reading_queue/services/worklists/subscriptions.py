@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import func, insert, literal, select
+from sqlalchemy import func, insert, literal, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -30,7 +30,7 @@ from reading_queue.domain.workitem_reports import (
 from reading_queue.errors import Conflict, Forbidden, Invalid, NotFound
 from reading_queue.services.access.visibility import Viewer, may_follow_case
 from reading_queue.services.hub import Hub
-from reading_queue.services.worklists.desk_events import Cursor, oldest_open
+from reading_queue.services.worklists.desk_events import Cursor, next_transaction, oldest_open
 from reading_queue.services.worklists.workitem_events import KEPT, Happened, wake
 from reading_queue.services.worklists.workitem_search import WorkitemQuery, parse_workitem_query
 from reading_queue.services.worklists.workitem_views import get_workitem, load_workitems, met_workitems
@@ -126,12 +126,15 @@ def suspend(hub: Hub, viewer: Viewer, workitem_uid: str, ae_title: str) -> None:
 def open_connection(hub: Hub, viewer: Viewer, ae_title: str) -> Opened:
     """Return where the subscriber's events go on; who was away for too long is told how everything stands.
 
+    So is everybody after the database was put back, whose transactions then begin anew.
+
     Raises:
         NotFound: it has subscribed to nothing. AeTitleTaken: it is another account's.
     """
     with hub.transaction() as session:
         subscriber = _get_own(session, viewer, ae_title)
-        if session.scalar(select(func.now() - subscriber.told_at > KEPT * 0.9)):
+        was_put_back = literal(subscriber.told_transaction_id) > next_transaction()
+        if session.scalar(select(or_(func.now() - subscriber.told_at > KEPT * 0.9, was_put_back))):
             _set_cursor(subscriber, _end(session))
             _tell_at_first(session, viewer, subscriber, hub.clock())
         opened = Opened(Cursor(subscriber.told_transaction_id, subscriber.told_event_id), subscriber.told_going_down)

@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 from aiohttp import WSCloseCode, web
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from reading_queue.domain.workitem_content import DicomJson
 from reading_queue.domain.workitem_reports import MESSAGE_ID_MAX, ScpStatus, numbered, status_report
@@ -156,7 +156,7 @@ class Channels:
                 self._cursor = found[-1].cursor
                 for connection in tuple(self._connections):
                     connection.give(found)
-        except OperationalError as exc:
+        except SQLAlchemyError as exc:
             log.warning("workitem_events_unread", failure=type(exc).__name__)
 
 
@@ -206,7 +206,7 @@ async def _tell(
     except (TimeoutError, ConnectionError):
         code, why = WSCloseCode.TRY_AGAIN_LATER, b"too slow; connect again"
         _cut(request)
-    except OperationalError as exc:
+    except SQLAlchemyError as exc:
         log.warning("workitem_events_untold", failure=type(exc).__name__)
         code, why = WSCloseCode.INTERNAL_ERROR, b"connect again"
     await socket.close(code=code, message=why)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
@@ -9,11 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import web
 from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, exc, func, select, text, update
 
 from reading_queue.db.event_tables import DeskEvent
 from reading_queue.db.tables import Session as LoginSession
@@ -22,6 +25,7 @@ from reading_queue.services.reading import consults, reading
 from reading_queue.services.worklists import desk_events
 from reading_queue.services.worklists.desk_events import Audience, Cursor, Told
 from reading_queue.web import live
+from storage.screens.offload import Offload
 from tests.integration.hub_web import consulting
 from tests.integration.hub_web.county import (
     AUTHOR,
@@ -185,6 +189,60 @@ def test_listener_that_comes_back_too_late_loads_anew(
     county.arrive("1.2.3.3")
     with listening(url, browser, seen) as listener:
         assert listener.hear()[0] == "reset"
+
+
+@pytest.mark.parametrize("future", [f"{2**60}-1", f"{'9' * 30}-1"])
+def test_listener_that_knows_a_later_life_of_the_database_loads_anew_and_hears_what_comes(
+    url: str, county: County, browser_of: BrowserOf, future: str
+) -> None:
+    with listening(url, browser_of(COORDINATOR), future) as listener:
+        assert listener.hear()[0] == "reset"
+        case_id = county.arrive("1.2.3.1")
+        assert case_id in listener.hear()[1]["cases"]
+
+
+def test_change_between_two_that_join_at_once_reaches_the_first_though_the_database_fails_meanwhile(
+    hub: Hub, county: County, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LOOK_AGAIN_S", 0.05)
+    first, second = (live.Stream(name, Audience(frozenset({"site"}), None)) for name in ("first", "second"))
+    assert asyncio.run(_heard_by_the_first(hub, first, second)) == ["between"]
+
+
+async def _heard_by_the_first(hub: Hub, first: live.Stream, second: live.Stream) -> list[str]:
+    answers, failures = [asyncio.Event(), asyncio.Event()], [exc.TimeoutError("no connection is free")]
+    asked = asyncio.Queue[None]()
+
+    async def run(function: Callable[..., object], *arguments: object) -> object:
+        if function is desk_events.read_events and failures:
+            raise failures.pop()
+        found = await asyncio.to_thread(function, *arguments)
+        if function is desk_events.find_end:
+            answer = answers[is_late]
+            asked.put_nowait(None)
+            await answer.wait()
+        return found
+
+    is_late = False
+    streams = live.Live(hub, cast(Offload, run))
+    app = web.Application()
+    app.cleanup_ctx.append(streams.running)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        joining = asyncio.create_task(streams.join(first))
+        await asyncio.wait_for(asked.get(), 10)
+        with hub.transaction() as session:
+            desk_events.tell(session, "between", "site")
+        is_late = True
+        late = asyncio.create_task(streams.join(second))
+        await asyncio.wait_for(asked.get(), 10)
+        for answer, task in zip(answers, (joining, late), strict=True):
+            answer.set()
+            await task
+        return [told.kind for told in await first.take(3.0) or []]
+    finally:
+        await runner.cleanup()
 
 
 def test_change_that_commits_late_is_not_passed_over(hub: Hub, county: County) -> None:

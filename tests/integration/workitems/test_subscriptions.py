@@ -237,6 +237,17 @@ def test_subscriber_that_was_away_for_too_long_is_told_how_everything_stands(
         assert value(channel.hear_of(uid, STATE_REPORT), "00741000") == "IN PROGRESS"
 
 
+def test_subscriber_of_a_database_that_was_put_back_is_told_how_everything_stands(
+    county: County, server: StowServer, study: list[bytes], worklist_of: WorklistOf
+) -> None:
+    (uid,) = scheduled(worklist_of("reader"))
+    assert subscribe(worklist_of("coordinator"), EVERY, "BACK") == 201
+    with county.hub.transaction() as session:
+        session.execute(update(WorkitemSubscriber).values(told_transaction_id=2**60))
+    with connected(server.url, county.token("coordinator"), "BACK") as channel:
+        channel.hear_state(uid, "SCHEDULED")
+
+
 def test_process_that_stops_says_so_and_the_next_says_that_it_is_there_again(
     county: County, server: StowServer, study: list[bytes], worklist_of: WorklistOf, tmp_path: Path
 ) -> None:
