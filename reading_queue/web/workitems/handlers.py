@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -26,13 +25,12 @@ from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.worklists import workitem_views, workitems
 from reading_queue.services.worklists.workitem_search import parse_workitem_query
 from reading_queue.web.keys import HUB, in_thread
+from reading_queue.web.workitems.bodies import read_dataset
 from storage.contract.identifiers import InvalidIdentifier, Uid, parse_uid
 from storage.dicomweb.errors import BadQuery
 from storage.dicomweb.negotiation import JSON_TYPES
 from storage.dicomweb.service import warning_of
-from storage.screens.requests import refuse_large_body
 
-BODY_BYTES_MAX: Final = 256 * 1024
 PROGRESS: Final = "00741002"
 CREATED: Final = "The Workitem was created with modifications."
 MODIFIED: Final = "The Workitem was updated with modifications."
@@ -57,7 +55,7 @@ async def search(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 async def create(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Create (section 11.4); the UID of the workitem stands in the query, in the body, or is made here."""
-    hub, dataset = request.config_dict[HUB], await _dataset(request)
+    hub, dataset = request.config_dict[HUB], await read_dataset(request)
     try:
         wanted = parse_creation(dataset)
     except NotUnderstood as exc:
@@ -80,7 +78,7 @@ async def retrieve(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 async def update(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Update (section 11.6); the Transaction UID stands in the query or in the body."""
-    hub, uid, dataset = request.config_dict[HUB], _workitem(request), await _dataset(request)
+    hub, uid, dataset = request.config_dict[HUB], _workitem(request), await read_dataset(request)
     transaction_uid = _uid(_transaction_of_query(request) or text_of(dataset, TRANSACTION_UID))
     try:
         said, is_more = parse_update(dataset)
@@ -92,7 +90,7 @@ async def update(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 async def change_state(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Change the state (section 11.7)."""
-    hub, uid, dataset = request.config_dict[HUB], _workitem(request), await _dataset(request)
+    hub, uid, dataset = request.config_dict[HUB], _workitem(request), await read_dataset(request)
     operation = REQUESTED.get(text_of(dataset, STATE))
     if operation is None:
         raise BadQuery(f"Procedure Step State (0074,1000) is one of {', '.join(REQUESTED)}")
@@ -113,7 +111,7 @@ async def change_state(request: web.Request, viewer: Viewer) -> web.StreamRespon
 async def request_cancel(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Request cancellation (section 11.8): accepted means heard, not that it is cancelled."""
     hub, uid = request.config_dict[HUB], _workitem(request)
-    dataset = await _dataset(request) if request.can_read_body else {}
+    dataset = await read_dataset(request) if request.can_read_body else {}
     reason, words = _reason(dataset), text_of(dataset, CANCELLATION_REASON)
     status = await in_thread(request, workitems.request_cancel, hub, viewer, uid, reason, words)
     return web.Response(status=202, headers=_warning(status))
@@ -156,18 +154,3 @@ def _reason(dataset: DicomJson) -> str:
         return parse_reason(dataset) or next(within, "")
     except NotUnderstood as exc:
         raise BadQuery(str(exc)) from exc
-
-
-async def _dataset(request: web.Request) -> DicomJson:
-    """Return the one dataset of the body. Raises BadQuery."""
-    refuse_large_body(request, BODY_BYTES_MAX)
-    if request.content_type not in JSON_TYPES:
-        raise web.HTTPUnsupportedMediaType
-    try:
-        body: Any = json.loads(await request.read())
-    except (ValueError, RecursionError) as exc:
-        raise BadQuery("the body is not JSON") from exc
-    dataset = body[0] if isinstance(body, list) and len(body) == 1 else body
-    if not isinstance(dataset, dict) or not all(isinstance(one, dict) for one in dataset.values()):
-        raise BadQuery("the body is one dataset in the DICOM JSON model")
-    return dataset

@@ -57,6 +57,7 @@ def test_what_a_new_workitem_cannot_have_is_refused_with_words(
         assert refused.status == 400, wrong
         assert words in refused.json()["detail"]
     assert coordinator.send("POST", WORKITEMS, asked("2.25.7")).status == 404
+    assert coordinator.send("POST", WORKITEMS, asked("1\0")).status == 400
     assert coordinator.send("POST", f"{WORKITEMS}?nonsense", asked(study_uid)).status == 400
     assert worklist_of("reader").send("POST", WORKITEMS, asked(study_uid)).status == 403
     assert coordinator.found() == []

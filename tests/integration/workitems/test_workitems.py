@@ -335,5 +335,14 @@ def test_bad_bodies_are_refused_with_words(study: list[bytes], worklist_of: Work
     assert "0 to 100" in author.update(uid, token, too_much).json()["detail"]
     unknown = {"00741002": sequence({"0074100E": sequence(code("1", "DCM", "x"))})}
     assert "CID 9303" in author.update(uid, token, unknown).json()["detail"]
+    nested = [{"00741004": []}, {"00741004": {"vr": "DS", "Value": 5}}, {"00741006": {"vr": "ST", "Value": ["\ud800"]}}]
+    performed = [{"00404050": 5}, {"0040A160": {"vr": "UT", "Value": ["\0"]}}, {"name\0": {"vr": "LO"}}]
+    performed.append({"00189074": {"vr": "FD", "Value": [float("nan")]}})
+    for broken in [
+        *({"00741002": sequence(one)} for one in nested),
+        *({"00741216": sequence(one)} for one in performed),
+    ]:
+        assert author.update(uid, token, broken).status == 400, broken
+    assert worklist_of("technician").request_cancel(uid, {"00741238": {"vr": "LT", "Value": ["\0"]}}).status == 400
     more = author.update(uid, token, {"00100010": {"vr": "PN", "Value": [{"Alphabetic": "Other"}]}})
     assert (more.status, "updated with modifications" in more.warning) == (200, True)
