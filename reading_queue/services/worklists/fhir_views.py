@@ -6,17 +6,32 @@ Writes the audit trail alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, exists, false, func, literal_column, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    exists,
+    false,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session, aliased
 
 from reading_queue.db.tables import Account, Case, CaseStudy, ClinicOrder, Physician, ReadingTask, Report
 from reading_queue.domain.fhir_content import (
+    DICOM_UID,
     ORDER_STATUS,
+    SYSTEM,
     TASK_STATUS,
     CaseFacts,
     Resource,
@@ -47,14 +62,26 @@ QUERY: Final = "110112"  # DCM audit event (PS3.15 A.5)
 
 
 @dataclass(frozen=True, slots=True)
-class FhirQuery:
-    """A search that was understood. `changed` are comparisons of _lastUpdated, by prefix."""
+class Token:
+    """A number that is asked for, and within which system; None is any (FHIR R4 3.1.1.4.10)."""
 
-    identifier: str = ""
-    accession: str = ""
-    patient: str = ""
+    value: str
+    system: str | None = None
+
+    def is_in(self, column: Any, system: ColumnElement[str] | str) -> ColumnElement[bool]:
+        """Return the condition that the column, whose numbers are of this system, holds it."""
+        return and_(column == self.value, true() if self.system is None else literal(self.system) == system)
+
+
+@dataclass(frozen=True, slots=True)
+class FhirQuery:
+    """A search that was understood. `changed` are comparisons of _lastUpdated: prefix, start and end of the time."""
+
+    identifier: Token | None = None
+    accession: Token | None = None
+    patient: Token | None = None
     status: tuple[str, ...] = ()
-    changed: tuple[tuple[str, datetime], ...] = ()
+    changed: tuple[tuple[str, datetime, datetime], ...] = ()
     count: int = 50
     after: Place | None = None
 
@@ -81,7 +108,7 @@ class _Kind:
 def search_resources(hub: Hub, viewer: Viewer, resource_type: str, query: FhirQuery) -> FhirPage:
     """Return the page that a search asks for, what changed last first."""
     now, kind = hub.clock(), KINDS[resource_type]
-    compared = [_COMPARISONS[prefix](kind.changed_at, moment) for prefix, moment in query.changed]
+    compared = [_COMPARISONS[prefix](kind.changed_at, start, end) for prefix, start, end in query.changed]
     with hub.transaction() as session:
         statement = kind.select(viewer, now).where(*kind.conditions(query), *compared)
         if query.after is not None:
@@ -135,7 +162,7 @@ def _select_orders(viewer: Viewer, now: datetime) -> Select[Any]:
 def _of_cases(query: FhirQuery) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if query.identifier:
-        found.append(Case.case_id == query.identifier)
+        found.append(query.identifier.is_in(Case.case_id, f"{SYSTEM}:case"))
     if query.status:
         states = [state for state, status in TASK_STATUS.items() if status in query.status]
         returned = Case.state == CaseState.RETURNED
@@ -145,32 +172,42 @@ def _of_cases(query: FhirQuery) -> list[ColumnElement[bool]]:
         failed = and_(returned, begun) if "failed" in query.status else false()
         found.append(or_(plain, rejected, failed))
     if query.patient or query.accession:
-        of_study = [Patient.patient_number == query.patient] if query.patient else []
-        of_study += [Study.accession_number == query.accession] if query.accession else []
         found.append(
             exists().where(
                 CaseStudy.case_id == Case.case_id,
                 Study.site_id == CaseStudy.site_id,
                 Study.study_uid == CaseStudy.study_uid,
                 Patient.patient_id == Study.patient_id,
-                *of_study,
+                *_of_numbers(query),
             )
         )
     return found
 
 
-def _of_studies(query: FhirQuery) -> list[ColumnElement[bool]]:
+def _of_numbers(query: FhirQuery) -> list[ColumnElement[bool]]:
+    """Return the conditions on a study and its patient: their numbers are one system for each site."""
     found: list[ColumnElement[bool]] = []
-    if query.identifier:
-        uid = query.identifier.removeprefix("urn:oid:")
-        found.append(or_(Study.study_uid == uid, Study.accession_number == query.identifier))
     if query.accession:
-        found.append(Study.accession_number == query.accession)
+        found.append(query.accession.is_in(Study.accession_number, _site_system(Study.site_id, "accession")))
     if query.patient:
-        found.append(Patient.patient_number == query.patient)
+        found.append(query.patient.is_in(Patient.patient_number, _site_system(Study.site_id, "patient")))
+    return found
+
+
+def _of_studies(query: FhirQuery) -> list[ColumnElement[bool]]:
+    found = _of_numbers(query)
+    if query.identifier:
+        uid = replace(query.identifier, value=query.identifier.value.removeprefix("urn:oid:"))
+        number = query.identifier.is_in(Study.accession_number, _site_system(Study.site_id, "accession"))
+        found.append(or_(uid.is_in(Study.study_uid, DICOM_UID), number))
     if query.status and "available" not in query.status:
         found.append(false())
     return found
+
+
+def _site_system(site_id: Any, kind: str) -> ColumnElement[str]:
+    """Return the system of a site's numbers of this kind, as `fhir_content` writes it."""
+    return func.concat(f"{SYSTEM}:site:", site_id, f":{kind}")
 
 
 def _select_reports(viewer: Viewer, now: datetime) -> Select[Any]:
@@ -185,7 +222,7 @@ def _select_reports(viewer: Viewer, now: datetime) -> Select[Any]:
 def _of_reports(query: FhirQuery) -> list[ColumnElement[bool]]:
     found = _of_cases(FhirQuery(patient=query.patient, accession=query.accession))
     if query.identifier:
-        found.append(Report.report_id == query.identifier)
+        found.append(query.identifier.is_in(Report.report_id, f"{SYSTEM}:report"))
     if query.status:
         kind = func.convert_from(Report.content, literal_column("'UTF8'")).cast(JSONB)["amendment_kind"].as_string()
         void = Case.state == CaseState.ENTERED_IN_ERROR
@@ -200,9 +237,10 @@ def _of_orders(query: FhirQuery) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     for number in (query.identifier, query.accession):
         if number:
-            found.append(ClinicOrder.accession_number == number)
+            found.append(number.is_in(ClinicOrder.accession_number, _site_system(ClinicOrder.site_id, "accession")))
     if query.patient:
-        found.append(ClinicOrder.content["patient_number"].as_string() == query.patient)
+        patient_number = ClinicOrder.content["patient_number"].as_string()
+        found.append(query.patient.is_in(patient_number, _site_system(ClinicOrder.site_id, "patient")))
     if query.status:
         found.append(ClinicOrder.state.in_([one for one, status in ORDER_STATUS.items() if status in query.status]))
     return found
@@ -345,13 +383,21 @@ def _audit(
     )
 
 
-_COMPARISONS: Final[Mapping[str, Callable[[Any, datetime], ColumnElement[bool]]]] = {
-    "gt": lambda column, moment: column > moment,
-    "ge": lambda column, moment: column >= moment,
-    "lt": lambda column, moment: column < moment,
-    "le": lambda column, moment: column <= moment,
+def _is_within(column: Any, start: datetime, end: datetime) -> ColumnElement[bool]:
+    return and_(column >= start, column < end)
+
+
+# FHIR R4 3.1.1.4.7: what is asked for lasts from `start` to before `end`; a resource changes at one moment.
+_COMPARISONS: Final[Mapping[str, Callable[[Any, datetime, datetime], ColumnElement[bool]]]] = {
+    "eq": _is_within,
+    "ne": lambda column, start, end: ~_is_within(column, start, end),
+    "gt": lambda column, _start, end: column >= end,
+    "sa": lambda column, _start, end: column >= end,
+    "ge": lambda column, start, _end: column >= start,
+    "lt": lambda column, start, _end: column < start,
+    "eb": lambda column, start, _end: column < start,
+    "le": lambda column, _start, end: column < end,
 }
-PREFIXES: Final[Sequence[str]] = tuple(_COMPARISONS)
 KINDS: Final[Mapping[str, _Kind]] = {
     "DiagnosticReport": _Kind(
         _select_reports, Report.report_id.expression, Report.signed_at.expression, _of_reports, _show_reports

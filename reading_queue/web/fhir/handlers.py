@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -14,15 +14,30 @@ from reading_queue.domain.page_places import Place
 from reading_queue.errors import Invalid
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.worklists import fhir_views
-from reading_queue.services.worklists.fhir_views import KINDS, PREFIXES, FhirQuery
+from reading_queue.services.worklists.fhir_views import KINDS, FhirQuery, Token
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import page_place, whole_number
 
 FHIR_JSON: Final = "application/fhir+json"
 COUNT_MAX: Final = 100
 VALUE_CHARACTERS_MAX: Final = 256
-PARAMETERS: Final = ("identifier", "accession", "patient.identifier", "status", "_lastUpdated", "_count", "_cursor")
-_MOMENT: Final = re.compile(r"(eq|gt|ge|lt|le)?(\d{4}-\d\d-\d\d(?:T.{5,24})?)", re.ASCII)
+PARAMETERS: Final = (
+    "identifier",
+    "accession",
+    "patient.identifier",
+    "status",
+    "_lastUpdated",
+    "_count",
+    "_cursor",
+    "_format",
+)
+FORMATS: Final = frozenset({FHIR_JSON, "application/json", "text/json", "json"})
+_TAKEN: Final = FORMATS | {"application/fhir json", "*/*", "application/*"}  # the blank is a plus, not escaped
+_MOMENT: Final = re.compile(
+    r"(?P<prefix>eq|ne|gt|ge|lt|le|sa|eb)?(?P<text>\d{4}(?P<month>-\d\d(?P<day>-\d\d"
+    r"(?P<time>T\d\d:\d\d(?P<second>:\d\d(?:\.(?P<fraction>\d{1,6}))?)?(?:Z|[+-]\d\d:\d\d)?)?)?)?)",
+    re.ASCII,
+)
 _UNSTORABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -90,7 +105,7 @@ def parse_fhir_query(pairs: list[tuple[str, str]]) -> FhirQuery:
         if len(value) > VALUE_CHARACTERS_MAX or _UNSTORABLE.search(value):
             raise Invalid(f"{name} is too long, or holds control characters")
         if name == "_lastUpdated":
-            changed += _compared(value)
+            changed.append(_compared(value))
         elif name in single:
             raise Invalid(f"{name} is given twice")
         else:
@@ -106,20 +121,45 @@ def parse_fhir_query(pairs: list[tuple[str, str]]) -> FhirQuery:
     )
 
 
-def _token(value: str) -> str:
-    """Return the value of `system|value`: systems are one for each site, and the right says which sites count."""
-    return value.rpartition("|")[2]
+def require_json(request: web.Request) -> None:
+    """Refuse who takes no JSON: `_format` goes before the header (FHIR R4 3.1.0.1.11)."""
+    asked = request.query.get("_format") or request.headers.get("Accept") or "*/*"
+    if not any(one.partition(";")[0].strip().lower() in _TAKEN for one in asked.split(",")):
+        raise web.HTTPNotAcceptable
 
 
-def _compared(value: str) -> list[tuple[str, datetime]]:
+def _token(value: str) -> Token | None:
+    """Return what `value` or `system|value` asks for, None for nothing."""
+    system, bar, number = value.rpartition("|")
+    if bar and not number:
+        raise Invalid("a number is asked for as value or system|value; a system alone finds nothing")
+    return Token(number, system if bar else None) if number else None
+
+
+def _compared(value: str) -> tuple[str, datetime, datetime]:
+    """Return the comparison, and from when until before when the time lasts that it names."""
     match = _MOMENT.fullmatch(value)
     try:
-        moment = datetime.fromisoformat(match[2]) if match is not None else None
-    except ValueError:
-        moment = None
-    if match is None or moment is None or match[1] not in PREFIXES:
-        raise Invalid("_lastUpdated is gt, ge, lt or le before a date or a moment, as ge2026-11-27T08:00:00+08:00")
-    return [(match[1], moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))]
+        if match is not None:
+            missing = "-01-01" if not match["month"] else "-01" if not match["day"] else ""
+            moment = datetime.fromisoformat(match["text"] + missing)
+            start = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+            return match["prefix"] or "eq", start, _end_of(start, match)
+    except (ValueError, OverflowError):
+        pass
+    raise Invalid(
+        "_lastUpdated is a date or a moment, with eq, ne, gt, ge, lt, le, sa or eb before it, as ge2026-11-27"
+    )
+
+
+def _end_of(start: datetime, match: re.Match[str]) -> datetime:
+    if match["fraction"]:
+        return start + timedelta(microseconds=10 ** (6 - len(match["fraction"])))
+    if match["second"] or match["time"]:
+        return start + (timedelta(seconds=1) if match["second"] else timedelta(minutes=1))
+    if match["day"]:
+        return start + timedelta(days=1)
+    return (start + timedelta(days=31 if match["month"] else 366)).replace(day=1)
 
 
 def _address(base: str, resource_type: str, request: web.Request, after: Place | None) -> str:

@@ -25,6 +25,7 @@ _ISSUES: Final[Mapping[int, str]] = {
     403: "forbidden",
     404: "not-found",
     405: "not-supported",
+    406: "not-supported",
     413: "too-long",
     422: "invalid",
     500: "exception",
@@ -46,10 +47,13 @@ def build_fhir() -> web.Application:
 async def answer_outcomes(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every refusal into an OperationOutcome; what makes no sense is 400, as FHIR has it."""
     try:
+        handlers.require_json(request)
         return await handler(request)
     except HubError as error:
         status = 400 if error.status == 422 else error.status
         return _refuse(error.status, error.detail, status=status)
+    except web.HTTPNotAcceptable as error:
+        return _refuse(error.status, f"the hub answers {handlers.FHIR_JSON} alone")
     except web.HTTPException as error:
         if error.status < 400:
             raise

@@ -18,7 +18,7 @@ from reading_queue.services.worklists.fhir_views import KINDS, FhirQuery, search
 from reading_queue.web.fhir import handlers
 from storage.contract.orders import OrderState
 from storage.ledger.tables import AuditEvent
-from tests.integration.hub_web.county import AUTHOR, COORDINATOR, OTHER_TECHNICIAN, TECHNICIAN, County
+from tests.integration.hub_web.county import AUTHOR, COORDINATOR, FIRST_SITE, OTHER_TECHNICIAN, TECHNICIAN, County
 from tests.integration.hub_web.serving import Answer, Visitor
 from tests.integration.hub_web.test_order_card import hand_in_order
 from tests.support.clock import SteerableClock
@@ -110,16 +110,30 @@ def test_each_key_finds_what_it_names_and_nothing_else(
     hand_in_order(hub)
     coordinator = program_of(COORDINATOR)
     (resource,) = found(coordinator, kind)
-    number = (resource.get("subject") or resource["for"])["identifier"]["value"]
+    patient = (resource.get("subject") or resource["for"])["identifier"]
+    named, number, accession = (
+        resource["identifier"][0],
+        patient["value"],
+        f"urn:counterpart:site:{FIRST_SITE}:accession",
+    )
+    changed = resource["meta"]["lastUpdated"]
     for name, hit, miss in (
-        ("identifier", resource["identifier"][0]["value"], "nothing"),
-        ("accession", "urn:x|A1", "A2"),
+        ("identifier", named["value"], "nothing"),
+        ("identifier", f"{named['system']}|{named['value']}", f"urn:x|{named['value']}"),
+        ("accession", "A1", "A2"),
+        ("accession", f"{accession}|A1", "urn:counterpart:site:another:accession|A1"),
         ("patient.identifier", number, "nobody"),
+        ("patient.identifier", f"{patient['system']}|{number}", f"urn:counterpart:site:another:patient|{number}"),
         ("status", resource["status"], "entered-in-error"),
         ("_lastUpdated", "ge2000-01-01", "lt2000-01-01T00:00:00Z"),
+        ("_lastUpdated", changed, f"ne{changed}"),  # FHIR R4 3.1.1.4.7: a moment is as long as it is precise
+        ("_lastUpdated", f"le{changed[:10]}", f"gt{changed[:10]}"),
+        ("_lastUpdated", f"ge{changed}", f"gt{changed}"),
+        ("_lastUpdated", f"eq{changed[:7]}", f"sa{changed[:4]}"),
+        ("_lastUpdated", f"le{changed[:16]}Z", f"lt{changed[:19]}Z"),
     ):
-        assert len(found(coordinator, kind, **{name: hit})) == 1, name
-        assert found(coordinator, kind, **{name: miss}) == [], name
+        assert len(found(coordinator, kind, **{name: hit})) == 1, (name, hit)
+        assert found(coordinator, kind, **{name: miss}) == [], (name, miss)
 
 
 def test_pages_lead_through_everything_once(county: County, program_of: ProgramOf, hub_clock: SteerableClock) -> None:
@@ -164,12 +178,17 @@ def test_whatever_is_wrong_is_an_operation_outcome(program_of: ProgramOf) -> Non
         ("GET", "Task/nothing", 404, "not-found"),
         ("PUT", "Task/nothing", 405, "not-supported"),
         ("GET", "Task?_count=many", 400, "invalid"),
+        ("GET", "Task?accession=urn:x|", 400, "invalid"),
+        ("GET", "Task?_format=xml", 406, "not-supported"),
     ):
         refused = coordinator.send(method, f"/fhir/{path}")
         assert refused.status == status, path
         assert refused.headers["Content-Type"].startswith("application/fhir+json"), path
         assert refused.json()["resourceType"] == "OperationOutcome"
         assert refused.json()["issue"][0]["code"] == issue
+    for accept, status in (("application/fhir+xml", 406), ("text/html, application/json;q=0.5", 200), ("*/*", 200)):
+        assert coordinator.send("GET", "/fhir/Task?_format=json", headers={"Accept": accept}).status == 200
+        assert coordinator.send("GET", "/fhir/Task", headers={"Accept": accept}).status == status, accept
 
 
 def test_what_one_may_not_see_is_not_there(hub: Hub, county: County, program_of: ProgramOf, visitor: Visitor) -> None:
