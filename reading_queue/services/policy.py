@@ -20,6 +20,7 @@ class Policy:
     nonce_ttl_s: int = 300
     session_idle_s: int = 8 * 3600
     session_max_s: int = 24 * 3600
+    director_answer_s: int = 600  # what no duty director acknowledges in this time goes to the next one up the line
     dead_job_rest_s: int = 3600  # a job that failed for good is left to a person for this long
     outbox_keep_s: int = 24 * 3600  # a launch that was published longer ago than this leaves the outbox
     enrolment_ttl_s: int = 7 * 24 * 3600

@@ -40,7 +40,7 @@ def find_directors(session: Session, organisation_id: str, now: datetime) -> Dir
     Who is away, or whose account is closed, is not on duty.
     """
     lineage = load_lineage(session, organisation_id)
-    return nearest(lineage, load_on_duty(session, now, lineage))
+    return next(iter(up_the_line(lineage, load_on_duty(session, now, lineage))), DirectorsOnDuty())
 
 
 def load_on_duty(
@@ -63,12 +63,9 @@ def load_on_duty(
     return dict(on_duty)
 
 
-def nearest(lineage: Sequence[str], on_duty: Mapping[str, tuple[str, ...]]) -> DirectorsOnDuty:
-    """Return the directors of the first organisation of the lineage that has any on duty."""
-    for code in lineage:
-        if code in on_duty:
-            return DirectorsOnDuty(code, on_duty[code])
-    return DirectorsOnDuty()
+def up_the_line(lineage: Sequence[str], on_duty: Mapping[str, tuple[str, ...]]) -> list[DirectorsOnDuty]:
+    """Return the directors of the organisations of the lineage that have any on duty, the nearest first."""
+    return [DirectorsOnDuty(code, on_duty[code]) for code in lineage if code in on_duty]
 
 
 def is_on_duty(duty: Any, time_zone: str, now: datetime, last_day: date | None = None) -> bool:

@@ -49,7 +49,7 @@ from reading_queue.services.cases.statistics import WITH_OVERSIGHT
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import organisation_name, site_name, why_nobody
 from reading_queue.services.network.directors import organisations_directed
-from reading_queue.services.routing.director_notices import tell_directors, tell_who_came_on_duty, was_told
+from reading_queue.services.routing.director_notices import tell_directors, tell_further, was_told
 from reading_queue.services.worklists.desk_events import tell
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
@@ -107,7 +107,7 @@ def escalate_due(hub: Hub) -> int:
             _look_at(session, case, open_kinds[case.case_id], now)
     _end_settled(hub, now)
     with hub.transaction() as session:
-        tell_who_came_on_duty(session, now)
+        tell_further(session, now, hub.policy.director_answer_s)
     return len(cases)
 
 

@@ -25,7 +25,7 @@ from reading_queue.services.network.directors import find_directors, is_on_duty
 from reading_queue.services.network.network_editing import FieldsInvalid, NotYours, StaleVersion
 from reading_queue.services.network.network_versions import network_as_of
 from reading_queue.services.routing import escalating
-from reading_queue.services.routing.director_notices import tell_who_came_on_duty
+from reading_queue.services.routing.director_notices import tell_further
 from reading_queue.services.worklists import desk_events
 from reading_queue.services.worklists.desk_events import Cursor
 from storage.contract.hops import Hop
@@ -201,6 +201,47 @@ def test_who_comes_on_duty_is_told_of_what_nobody_has_acknowledged(
     assert [one.escalation_id for one in escalating.list_told(hub, chief)] == [first.escalation_id]
 
 
+def test_what_a_director_does_not_acknowledge_goes_to_the_next_one_up_the_line(
+    world: World, hub: Hub, hub_clock: SteerableClock, administrator: Viewer, coordinator: Viewer, chief: Viewer
+):
+    head = person(world, "head", Role.COORDINATOR, SITE)
+    roster(hub, administrator, "head", "always", organisation=SITE)
+    roster(hub, administrator, "chief", "always")
+    hub_clock.advance(10)
+    case_id = world.arrive(lane=Lane.STAT)
+    (first,) = escalating.list_told(hub, head)
+    for wait_s, told in ((hub.policy.director_answer_s - 1, 0), (1, 1)):
+        hub_clock.advance(wait_s)
+        for _ in range(2):
+            escalating.escalate_due(hub)
+        assert len(escalating.list_told(hub, chief)) == told
+    assert said(hub, case_id)["nobody"] == {
+        "step": "nobody",
+        "told": "duty_director",
+        "organisation_id": COUNTY,
+        "directors": 1,
+    }
+    (seen,) = [one for one in escalating.list_escalations(hub, coordinator) if one.kind is Escalation.NOBODY]
+    assert seen.directors == ("Head", "Chief")
+    escalating.acknowledge(hub, chief, first.escalation_id)
+    assert escalating.list_told(hub, head)[0].acknowledged_by == "Chief"
+
+
+def test_what_was_acknowledged_in_time_goes_no_further(
+    world: World, hub: Hub, hub_clock: SteerableClock, administrator: Viewer, chief: Viewer
+):
+    head = person(world, "head", Role.COORDINATOR, SITE)
+    roster(hub, administrator, "head", "always", organisation=SITE)
+    roster(hub, administrator, "chief", "always")
+    hub_clock.advance(10)
+    world.arrive(lane=Lane.STAT)
+    (told,) = escalating.list_told(hub, head)
+    escalating.acknowledge(hub, head, told.escalation_id)
+    hub_clock.advance(hub.policy.director_answer_s)
+    escalating.escalate_due(hub)
+    assert escalating.list_told(hub, chief) == ()
+
+
 def test_looking_who_came_on_duty_costs_the_same_however_many_wait(
     world: World, hub: Hub, hub_clock: SteerableClock, administrator: Viewer, chief: Viewer
 ):
@@ -217,7 +258,7 @@ def test_looking_who_came_on_duty_costs_the_same_however_many_wait(
     try:
         with hub.transaction() as session:
             evening = datetime(2026, 3, 2, 18, 0, tzinfo=SHANGHAI)
-            assert tell_who_came_on_duty(session, evening) == 6
+            assert tell_further(session, evening, hub.policy.director_answer_s) == 6
     finally:
         event.remove(hub.engine, "before_cursor_execute", count)
     assert len([one for one in counted if one.startswith("SELECT") and "pg_notify" not in one]) <= 3
