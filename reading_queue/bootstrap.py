@@ -287,7 +287,7 @@ def run_scheduler_role(settings: HubSettings, stop: threading.Event) -> None:
     from reading_queue.services.motion.figures import figures
     from reading_queue.worker.celery_app import Publisher, is_redis
     from reading_queue.worker.dead_letters import DeadLetters
-    from reading_queue.worker.jobs import JOBS, TOGETHER_MAX
+    from reading_queue.worker.jobs import FIRST, JOBS, TOGETHER_MAX
     from reading_queue.worker.relay import Relay
     from reading_queue.worker.scheduler import run_scheduler
     from storage.screens.figures_listener import registry_of, serving_figures
@@ -296,7 +296,7 @@ def run_scheduler_role(settings: HubSettings, stop: threading.Event) -> None:
     celery, _ = build_celery(settings)
     registry = registry_of(lambda: figures(hub))
     with Publisher(celery) as publisher, serving_figures(settings.metrics.scheduler, registry):
-        relay = Relay(hub.engine, publisher.publish, hub.clock, TOGETHER_MAX)
+        relay = Relay(hub.engine, publisher.publish, hub.clock, TOGETHER_MAX, FIRST)
         letters = None
         if not is_redis(celery.conf.broker_url):
             letters = DeadLetters(hub, celery.connection_for_read, JOBS)

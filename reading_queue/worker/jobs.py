@@ -156,6 +156,7 @@ JOBS: Final[Mapping[str, Job]] = {
 }
 
 
+FIRST: Final = tuple(name for name, job in JOBS.items() if job.queue == QUEUES[0])  # that the relay publishes first
 TOGETHER_MAX: Final[Mapping[str, int]] = {name: job.together_max for name, job in JOBS.items() if job.run_together}
 
 

@@ -4,13 +4,13 @@ Durable: the rows of `outbox`. A row is marked in the transaction that holds it,
 message: a crash in between publishes it twice, never not at all. Several relays share the work (SKIP LOCKED). NOTIFY
 only wakes; rows that fall due, and rows whose NOTIFY was lost, are found by looking again. While work keeps coming it
 looks twenty times in a second and not after every commit: what came meanwhile goes out together, and jobs that may
-share a message do.
+share a message do. What goes first waits for one batch at most, however much has piled up while the broker was away.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import psycopg
 import structlog
-from sqlalchemy import ARRAY, BigInteger, Engine, any_, bindparam, select, update
+from sqlalchemy import ARRAY, BigInteger, Engine, Text, any_, bindparam, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -37,7 +37,11 @@ Publish = Callable[[str, Mapping[str, Any]], None]
 _DUE: Final = (
     select(OutboxMessage.message_id, OutboxMessage.job, OutboxMessage.arguments)
     .where(OutboxMessage.published_at.is_(None), OutboxMessage.due_at <= bindparam("now"))
-    .order_by(OutboxMessage.due_at, OutboxMessage.message_id)
+    .order_by(
+        (OutboxMessage.job == any_(bindparam("first", type_=ARRAY(Text)))).desc(),
+        OutboxMessage.due_at,
+        OutboxMessage.message_id,
+    )
     .limit(BATCH)
     .with_for_update(skip_locked=True)
 )
@@ -79,8 +83,13 @@ class Relay:
         publish: Publish,
         clock: Callable[[], datetime],
         together_max: Mapping[str, int] | None = None,
+        first: Sequence[str] = (),
     ) -> None:
-        """Publish with `publish`; `together_max` says by job how many of its subjects one message may bring."""
+        """Publish with `publish`, the jobs `first` before all others.
+
+        `together_max` says by job how many of its subjects one message may bring.
+        """
+        self._first = list(first)
         self._together_max = together_max or {}
         self._engine = engine
         self._publish = publish
@@ -96,7 +105,7 @@ class Relay:
         published: list[int] = []
         failure: BrokerUnavailable | None = None
         with Session(self._engine) as session, session.begin():
-            for message in self._gather(session.execute(_DUE, {"now": self._clock()}).all()):
+            for message in self._gather(session.execute(_DUE, {"now": self._clock(), "first": self._first}).all()):
                 try:
                     self._publish(message.job, message.arguments)
                 except BrokerUnavailable as exc:

@@ -83,6 +83,17 @@ def test_a_message_waits_until_it_is_due(database: sa.Engine, hub_clock: Steerab
     assert relay.publish_due() == 1
 
 
+def test_what_goes_first_waits_behind_nothing_that_piled_up(database: sa.Engine, hub_clock: SteerableClock) -> None:
+    broker = Broker()
+    relay = Relay(database, broker.publish, hub_clock, first=["probe.route"])
+    ask(database, hub_clock.now, *(f"report-{number}" for number in range(BATCH + 1)))
+    hub_clock.advance(1)
+    with Session(database) as session, session.begin():
+        launch(session, hub_clock.now, "probe.route", name="stroke")
+    assert relay.publish_due() == BATCH
+    assert broker.taken[:2] == ["stroke", "report-0"]
+
+
 def test_what_the_broker_refused_stays_and_what_it_took_does_not(
     database: sa.Engine, hub_clock: SteerableClock
 ) -> None:
