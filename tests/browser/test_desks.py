@@ -81,8 +81,9 @@ def test_study_is_read_verified_and_comes_home(
     author.look("radiologist-case")
     author.page.fill("textarea[name=findings]", FINDINGS)
     author.page.fill("textarea[name=impression]", IMPRESSION)
+    author.page.keyboard.press("Control+s")
     expect(author.page.locator("#saved")).to_contain_text(re.compile(r"\d\d:\d\d"))
-    author.page.locator("#editor .buttons button.primary").click()
+    author.page.keyboard.press("Control+Enter")
     expect(author.page.get_by_role("status").filter(visible=True)).to_be_visible()
 
     verifier_login = next(login for login in offered_to(study_uid) if login != author_login)

@@ -180,6 +180,7 @@ async def case_page(request: web.Request, viewer: Viewer, attempt: Attempt) -> w
         "radiologist/case.html",
         status=attempt.status,
         view=view,
+        now=hub.clock(),
         editor=_editor(view, attempt, needs_password=recent_s > hub.policy.reauthentication_s),
         images_url=images_url(view.summary.study_uids),
         evidence_words=evidence_words,

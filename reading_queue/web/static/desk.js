@@ -56,13 +56,13 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
   const all = rows();
   if (all.length === 0) return;
-  const here = all.indexOf(document.activeElement);
+  const here = all.indexOf(document.activeElement.closest("[data-row]"));
   if (event.key === "j" || event.key === "k") {
     const step = event.key === "j" ? 1 : -1;
     const next = here === -1 ? 0 : Math.min(all.length - 1, Math.max(0, here + step));
     all[next].focus();
     event.preventDefault();
-  } else if (event.key === "Enter" && here !== -1) {
+  } else if (event.key === "Enter" && all[here] === document.activeElement) {
     all[here].querySelector("[data-open]").click();
     event.preventDefault();
   }
@@ -117,6 +117,13 @@ if (editor) {
     if (!["findings", "impression", "recommendation"].includes(event.target.name)) return;
     dirty = true;
     plan();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey || event.repeat || event.isComposing) return;
+    if (event.key === "s") { clearTimeout(waiting); save(); }
+    else if (event.key === "Enter") editor.requestSubmit(document.getElementById("finish"));
+    else return;
+    event.preventDefault();
   });
   editor.addEventListener("submit", (event) => {
     clearTimeout(waiting);
