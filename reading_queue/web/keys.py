@@ -23,6 +23,7 @@ TEMPLATES = web.AppKey("TEMPLATES", jinja2.Environment)
 RUN = web.AppKey("RUN", Offload)
 
 SESSION = web.RequestKey("SESSION", LiveSession)
+TYPED = web.RequestKey("typed", dict[str, str])  # what stood in the form that came with the request
 TOKEN = web.RequestKey("TOKEN", str)
 
 

@@ -13,10 +13,11 @@ from aiohttp import hdrs, web
 
 from reading_queue.errors import HubError
 from reading_queue.services.access import accounts
-from reading_queue.web.keys import HUB, SESSION, TOKEN, in_thread
+from reading_queue.web.keys import HUB, SESSION, TOKEN, TYPED, in_thread
 from reading_queue.web.language import choose_language
 from reading_queue.web.problems import FOR_PROGRAMS, error_page, is_mounted, problem, refusal
 from storage.screens.requests import (
+    CSRF_FIELD,
     REQUEST_ID,
     SAFE_METHODS,
     Handler,
@@ -116,6 +117,12 @@ async def refuse_forgery(request: web.Request, handler: Handler) -> web.StreamRe
             and not await bears_token(request, session.csrf_token, FORM_TYPES)
         ):
             raise ForgeryRefused
+        if request.content_type == FORM_TYPES[0]:  # a form without files
+            request[TYPED] = {
+                name: value
+                for name, value in (await request.post()).items()
+                if isinstance(value, str) and name != CSRF_FIELD and "password" not in name
+            }
     return await handler(request)
 
 

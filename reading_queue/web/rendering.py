@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import jinja2
 from aiohttp import web
 
-from reading_queue.web.keys import SESSION, TEMPLATES, find_viewer
+from reading_queue.web.keys import SESSION, TEMPLATES, TYPED, find_viewer
 from reading_queue.web.language import WORDS, fault_in_words, in_words, translate, translate_or
 from reading_queue.web.parsing import SCREEN_ZONE
 from storage.dicom.person_name import display_name
@@ -21,6 +21,7 @@ from storage.screens.static_files import StaticFiles
 from storage.screens.templating import load_pages
 from storage.screens.words import current_language
 
+REFUSED_FROM: Final = 400  # the first status of a page that shows a refusal
 FOLDER: Final = Path(__file__).parent / "templates"
 FILES: Final = StaticFiles(Path(__file__).parent / "static")
 
@@ -55,6 +56,7 @@ def build_templates() -> jinja2.Environment:
 def page(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
     """Answer a page or a part of one."""
     session = request.get(SESSION)
+    typed = request.get(TYPED) if status >= REFUSED_FROM else None
     text = (
         request.config_dict[TEMPLATES]
         .get_template(template)
@@ -62,6 +64,7 @@ def page(request: web.Request, template: str, *, status: int = 200, **values: An
             viewer=find_viewer(request),
             csrf_token=session.csrf_token if session is not None else "",
             path=request.path,
+            typed=typed or {},
             **values,
         )
     )

@@ -6,11 +6,12 @@ from datetime import date
 
 from aiohttp import web
 
-from reading_queue.errors import Invalid
+from reading_queue.errors import HubError, Invalid
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.reading import mdt
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field
+from reading_queue.web.radiologist.views import Attempt, case_page
 from reading_queue.web.rendering import page
 from storage.screens.requests import redirect
 
@@ -31,7 +32,10 @@ async def put(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     except ValueError as exc:
         raise Invalid("the day of the conference is needed") from exc
     what = request.match_info["case_id"], field(form, "question"), meets_on
-    await in_thread(request, mdt.put_on_list, request.config_dict[HUB], viewer, *what)
+    try:
+        await in_thread(request, mdt.put_on_list, request.config_dict[HUB], viewer, *what)
+    except HubError as exc:
+        return await case_page(request, viewer, Attempt(refused=exc))
     return redirect(LIST)
 
 

@@ -68,6 +68,24 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// A form that was refused opens again with what stood in it, wherever the page does not fill it itself.
+const typed = document.getElementById("typed");
+if (typed) {
+  const fields = JSON.parse(typed.dataset.fields);
+  const sentHere = (form) => [form, ...form.querySelectorAll("[formaction]")].some(
+    (one) => new URL(one.formAction || one.action, location).pathname === location.pathname);
+  const isTheOne = (form) => sentHere(form)
+    && [...form.querySelectorAll('input[type="hidden"][name]:not([name="csrf_token"])')].every((one) => one.value === fields[one.name])
+    && (!("act" in fields) || form.querySelector(`[name="act"][value="${CSS.escape(fields.act)}"]`) !== null);
+  const form = [...document.querySelectorAll('main form[method="post"]:not(#editor)')].find(isTheOne);
+  for (const one of form?.elements ?? []) {
+    if (!(one.name in fields) || one.type === "hidden") continue;
+    if (one.type === "checkbox" || one.type === "radio") one.checked ||= one.value === fields[one.name];
+    else if (one.tagName === "SELECT" || one.value === "") one.value = fields[one.name];
+  }
+  for (let above = form?.closest("details"); above; above = above.parentElement.closest("details")) above.open = true;
+}
+
 // The editor: saved when the writer pauses, the claim kept alive while the page is open.
 const editor = document.getElementById("editor");
 if (editor) {

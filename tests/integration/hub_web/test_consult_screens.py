@@ -155,6 +155,13 @@ def test_what_one_has_to_know_is_on_the_page_with_its_link(hub: Hub, chromium: B
     page.goto(f"{url}/radiologist/cases/{scene.asked}")
     place = "one => one.getBoundingClientRect().top"
     assert page.locator("#consults").evaluate(place) < page.locator("#editor").evaluate(place), "seen before one writes"
+    asking = page.locator("form[action$='/hold']")
+    asking.locator("xpath=..").locator("summary").click()
+    asking.locator("textarea").fill(LONG)
+    asking.get_by_role("button").click()  # without saying what is wanted
+    expect(page.get_by_role("alert").first).to_be_visible()
+    expect(asking.locator("textarea")).to_be_visible()
+    expect(asking.locator("textarea")).to_have_value(LONG)
     page.goto(f"{url}/radiologist/mdt")
     waiting = page.locator("section.card", has_text=QUESTION)
     expect(waiting).to_contain_text("阿卜杜热西提")
