@@ -33,6 +33,7 @@ COOKIE: Final = "counterpart"
 COOKIE_SECURE: Final = "__Host-counterpart"  # a browser takes it over TLS only, for this host only
 BODY_BYTES_MAX: Final = 1024 * 1024
 FORM_TYPES: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
+NEVER_SHOWN_AGAIN: Final = frozenset({CSRF_FIELD, "password", "new", "again"})  # secrets
 BEFORE_A_PASSWORD: Final = ("/password", "/logout", "/language", "/static/", "/api/v1/session")
 BROWSER_POLICY: Final = {
     "Content-Security-Policy": (
@@ -121,7 +122,7 @@ async def refuse_forgery(request: web.Request, handler: Handler) -> web.StreamRe
             request[TYPED] = {
                 name: value
                 for name, value in (await request.post()).items()
-                if isinstance(value, str) and name != CSRF_FIELD and "password" not in name
+                if isinstance(value, str) and name not in NEVER_SHOWN_AGAIN
             }
     return await handler(request)
 

@@ -79,7 +79,7 @@ if (typed) {
     && (!("act" in fields) || form.querySelector(`[name="act"][value="${CSS.escape(fields.act)}"]`) !== null);
   const form = [...document.querySelectorAll('main form[method="post"]:not(#editor)')].find(isTheOne);
   for (const one of form?.elements ?? []) {
-    if (!(one.name in fields) || one.type === "hidden") continue;
+    if (!(one.name in fields) || ["hidden", "password"].includes(one.type)) continue;
     if (one.type === "checkbox" || one.type === "radio") one.checked ||= one.value === fields[one.name];
     else if (one.tagName === "SELECT" || one.value === "") one.value = fields[one.name];
   }
