@@ -241,14 +241,16 @@ def jobs_dead(context: typer.Context) -> None:
 
 @jobs_app.command("retry")
 def jobs_retry(
-    context: typer.Context, numbers: Annotated[list[int], typer.Argument(help="As `jobs dead` shows them.")]
+    context: typer.Context,
+    numbers: Annotated[list[int], typer.Argument(help="As `jobs dead` shows them.")],
+    name: CommandAsOption = None,
 ) -> None:
     """Launch jobs again that failed for good, with all their attempts before them."""
     from reading_queue.services.motion.dead_jobs import retry
 
-    hub = _hub(context)
+    hub, author = _hub(context), command_author(name)
     for number in numbers:
-        retry(hub, number)
+        retry(hub, number, author)
         typer.echo(f"job {number} is launched again")
 
 

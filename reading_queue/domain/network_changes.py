@@ -41,6 +41,7 @@ class Action(StrEnum):
 
 DEFAULTS: Final[Facts] = {"language": "zh", "disabled": False, "last_day": None, "duty": []}  # of somebody new
 MAY_BE_LEFT_OUT: Final = frozenset(DEFAULTS)
+NO_LAST_DAY: Final = "never"  # a file's word for taking back a last day, where nothing leaves it as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ def _compare_one(kind: Kind, subject: str, before: Facts | None, wanted: Facts, 
     as_it_is = DEFAULTS if before is None else before
     left = [name for name, value in wanted.items() if value is None and name in MAY_BE_LEFT_OUT]
     after = {**wanted, **{name: as_it_is[name] for name in left}}
+    if after.get("last_day") == NO_LAST_DAY:
+        after["last_day"] = None
     if before is None:
         return Change(kind, subject, Action.ADD, after)
     differing = tuple((name, before.get(name), value) for name, value in after.items() if before.get(name) != value)

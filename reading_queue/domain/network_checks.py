@@ -66,6 +66,10 @@ def _organisations(proposal: Proposal) -> Iterator[Fault]:
             path = proposal.path(Kind.ORGANISATION, code, "site")
             yield Fault("site_twice", path, {"site": site, "other": sites[site]})
     for change in proposal.changed(Kind.ORGANISATION):
+        lost = proposal.before[Kind.ORGANISATION].get(change.subject, {"site": None})["site"]
+        if lost is not None and lost not in sites:
+            path = proposal.path(Kind.ORGANISATION, change.subject, "site")
+            yield Fault("site_stays", path, {"organisation": change.subject, "site": lost})
         path = proposal.path(Kind.ORGANISATION, change.subject, "parent")
         parent = change.facts["parent"]
         if parent is not None and not proposal.knows(parent):
@@ -77,6 +81,12 @@ def _organisations(proposal: Proposal) -> Iterator[Fault]:
             yield Fault("own_ancestor", path, {"organisation": change.subject, "circle": circle})
         elif len(above) > DEPTH_MAX:
             yield Fault("too_deep", path, {"organisation": change.subject, "limit": DEPTH_MAX - 1})
+    for code in organisations.keys() - changed if changed else ():
+        above, circular = _above(code, organisations)
+        moved = next((one for one in above if one in changed), None)
+        if moved is not None and not circular and len(above) > DEPTH_MAX:
+            path = proposal.path(Kind.ORGANISATION, moved, "parent")
+            yield Fault("too_deep", path, {"organisation": code, "limit": DEPTH_MAX - 1})
 
 
 def _above(code: str, organisations: Mapping[str, Facts]) -> tuple[list[str], bool]:

@@ -59,6 +59,7 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         # What it says.
         "code_twice": "{subject} 出现了两次",
         "site_twice": "站点 {site} 已属于 {other}",
+        "site_stays": "{organisation} 的站点 {site} 不能取消：它的检查将无人可见；请写 site: {site}",
         "unknown_organisation": "没有编码为 {organisation} 的机构",
         "unknown_physician": "没有登录名为 {login} 的医师",
         "unknown_person": "没有登录名为 {login} 的人员",
@@ -74,7 +75,7 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "own_hospital": "{organisation} 已是其所属医院",
         "stays_physician": "{login} 是医师，角色不能改变；请停用此账号并另建账号",
         "duty_twice": "{login} 的值班在 rosters 中又写了一次",
-        "last_day_over": "{login} 的最后工作日 {day} 已过；请改为以后的日期，或写 disabled: yes",
+        "last_day_over": "{login} 的最后工作日 {day} 已过；请改为以后的日期，或写 never（不设），或写 disabled: yes",
         "no_administrator": "导入后将没有任何可用的管理员账号",
         "gap": "{name}（{organisation}）无人值班：{hours_zh}（{lasts} 小时），{days_zh}",
         "director_gap": "{name}（{organisation}）无总值班：{hours_zh}（{lasts} 小时），{days_zh}；"
@@ -131,6 +132,8 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "not_a_pair": "write modality=number, such as all=200;CT=40",
         "code_twice": "{subject} is given twice",
         "site_twice": "the site {site} is already that of {other}",
+        "site_stays": "the site {site} of {organisation} cannot be given up, nobody would see its studies; "
+        "write site: {site}",
         "unknown_organisation": "no organisation has the id {organisation}",
         "unknown_physician": "no physician has the login {login}",
         "unknown_person": "nobody has the login {login}",
@@ -146,7 +149,7 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "own_hospital": "{organisation} is their own hospital already",
         "stays_physician": "{login} is a physician and stays one; close the account and make another",
         "duty_twice": "the duty of {login} is given in rosters too",
-        "last_day_over": "the last day of {login}, {day}, is over; give a later one, or say disabled: yes",
+        "last_day_over": "the last day of {login}, {day}, is over; give a later one or never, or say disabled: yes",
         "no_administrator": "no account of an administrator would be left open",
         "gap": "{name} ({organisation}): nobody is on duty {hours_en} ({lasts} h): {days_en}",
         "director_gap": "{name} ({organisation}): nobody is duty director {hours_en} ({lasts} h): {days_en}; "

@@ -19,6 +19,7 @@ from reading_queue.errors import NotFound, WrongState
 from reading_queue.services.access.visibility import Viewer, require
 from reading_queue.services.holdings.retention import checked_reason
 from reading_queue.services.hub import Hub, launch
+from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author
 from storage.ledger.tables import OPEN_DEAD_JOB, AuditEvent, DeadJob, OutboxMessage
 
 SHOWN_MAX = 500
@@ -97,18 +98,19 @@ def launch_health(hub: Hub) -> LaunchHealth:
         return _launch_health(session, hub.clock())
 
 
-def retry(hub: Hub, dead_job_id: int, viewer: Viewer | None = None) -> None:
-    """Launch a dead job again, with all its attempts before it; `viewer` is who says so on the desk.
+def retry(hub: Hub, dead_job_id: int, by: Viewer | Author = NOBODY_KNOWN) -> None:
+    """Launch a dead job again, with all its attempts before it; `by` says so, on the desk or by a command.
 
     Raises:
         NotFound: there is no such dead job.
         WrongState: it was launched again, or dismissed.
     """
-    if viewer is not None:
-        require(viewer, Role.ADMINISTRATOR)
+    if isinstance(by, Viewer):
+        require(by, Role.ADMINISTRATOR)
+        by = Author(by.account_id)
     now = hub.clock()
     with hub.transaction() as session:
-        _retry(session, now, [_get_open(session, dead_job_id)], viewer)
+        _retry(session, now, [_get_open(session, dead_job_id)], by)
 
 
 def retry_all(hub: Hub, viewer: Viewer, wanted: DeadJobFilter) -> int:
@@ -118,7 +120,7 @@ def retry_all(hub: Hub, viewer: Viewer, wanted: DeadJobFilter) -> int:
     meant = select(DeadJob).where(_condition(wanted, now)).order_by(DeadJob.failed_at, DeadJob.dead_job_id)
     with hub.transaction() as session:
         found = session.scalars(meant.limit(RETRIED_MAX).with_for_update(skip_locked=True)).all()
-        _retry(session, now, found, viewer)
+        _retry(session, now, found, Author(viewer.account_id))
     return len(found)
 
 
@@ -136,7 +138,7 @@ def dismiss(hub: Hub, viewer: Viewer, dead_job_id: int, reason: str) -> None:
     with hub.transaction() as session:
         dead = _get_open(session, dead_job_id)
         dead.dismissed_at, dead.settled_by, dead.note = now, viewer.account_id, why
-        _audit(session, now, viewer, dead, "dismissed")
+        _audit(session, now, Author(viewer.account_id), dead, "dismissed")
 
 
 def _condition(wanted: DeadJobFilter, now: datetime) -> ColumnElement[bool]:
@@ -170,25 +172,24 @@ def _get_open(session: Session, dead_job_id: int) -> DeadJob:
     return dead
 
 
-def _retry(session: Session, now: datetime, found: Sequence[DeadJob], viewer: Viewer | None) -> None:
+def _retry(session: Session, now: datetime, found: Sequence[DeadJob], author: Author) -> None:
     for dead in found:
         dead.retried_at = now
         launch(session, now, dead.job, due_at=now, attempt=1, **dead.arguments)
-        if viewer is not None:
-            dead.settled_by = viewer.account_id
-            _audit(session, now, viewer, dead, "retried")
+        dead.settled_by = author.account_id
+        _audit(session, now, author, dead, "retried")
 
 
-def _audit(session: Session, now: datetime, viewer: Viewer, dead: DeadJob, act: str) -> None:
+def _audit(session: Session, now: datetime, author: Author, dead: DeadJob, act: str) -> None:
     session.add(
         AuditEvent(
             at=now,
             event_code=APPLICATION_ACTIVITY,
             action="E",
-            account_id=viewer.account_id,
+            account_id=author.account_id,
             object_kind="dead_job",
             object_id=str(dead.dead_job_id),
             site_id=None,
-            detail={"act": act, "job": dead.job, "subject_id": dead.subject_id},
+            detail={"act": act, "job": dead.job, "subject_id": dead.subject_id, **author.audited},
         )
     )

@@ -17,7 +17,9 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Account, Agreement, Organisation, Physician
 from reading_queue.domain.agreement_terms import find_overlapping, last_day_of, split_at, successor
-from reading_queue.domain.network_changes import Kind
+from reading_queue.domain.network_changes import Action, Change, Kind, merged
+from reading_queue.domain.network_checks import Proposal, check
+from reading_queue.domain.network_faults import Path
 from reading_queue.domain.roles import Role
 from reading_queue.errors import Conflict, Forbidden, Invalid, NotFound
 from reading_queue.services.access.oversight import lineages, own_organisations
@@ -27,6 +29,7 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.network.agreements import TERMS, record_agreement
 from reading_queue.services.network.directors import record_director
 from reading_queue.services.network.duty import local_today, parse_duty, write_duty
+from reading_queue.services.network.network_facts import load_facts
 from reading_queue.services.network.network_history import present_version
 from reading_queue.services.network.network_parts import (
     AgreementPart,
@@ -125,6 +128,8 @@ def save_organisation(hub: Hub, viewer: Viewer, organisation_id: str, given: Map
         else:
             require_own(belongs=organisation_id in own and (part.parent == row.parent_id or part.parent in own))
         _require_tree(session, organisation_id, part.parent)
+        facts = part.model_dump(mode="json", include=set(ORGANISATION_TERMS))
+        require_sound(session, Kind.ORGANISATION, organisation_id, facts, now.date())
         _save_site(session, row, part, now)
         row.kind, row.name, row.name_en, row.time_zone = part.kind, part.name, part.name_en, part.time_zone
         row.parent_id, row.site_id = part.parent, part.site
@@ -202,9 +207,8 @@ def save_physician(hub: Hub, viewer: Viewer, physician_id: str, given: Mapping[s
         account = session.get_one(Account, row.account_id)
         known = {"login": account.login, "name": account.display_name, "organisation": row.organisation_id}
         part = parse_part(PhysicianPart, known, given, PHYSICIAN_TERMS)
-        unknown = set(part.also_at) - set(lineages(session))
-        if unknown:
-            raise FieldsInvalid(("also_at",))
+        terms = part.model_dump(mode="json", include=set(PHYSICIAN_TERMS))
+        require_sound(session, Kind.PHYSICIAN, account.login, terms, local_today(session, row.organisation_id, now))
         for name in PHYSICIAN_TERMS:
             value = getattr(part, name)
             setattr(row, name, list(value) if isinstance(value, tuple) else value)
@@ -299,6 +303,18 @@ def require_own(*, belongs: bool) -> None:
     """Raise NotYours unless it belongs to the viewer."""
     if not belongs:
         raise NotYours
+
+
+def require_sound(session: Session, kind: Kind, subject: str, facts: Mapping[str, Any], today: date) -> Change:
+    """Return the change to these facts, judged as an import would be. Raises FieldsInvalid."""
+    before = load_facts(session)
+    change = Change(kind, subject, Action.CHANGE, {**before[kind].get(subject, {}), **facts})
+    named: dict[tuple[Kind, str], Path] = {(Kind.PERSON if kind is Kind.PHYSICIAN else kind, subject): (subject,)}
+    found = check(Proposal(before, merged(before, [change]), [change], today, named))
+    faults = [fault for fault in found if not fault.warning]
+    if faults:
+        raise FieldsInvalid(tuple(dict.fromkeys(str(fault.path[-1]) for fault in faults)))
+    return change
 
 
 def _is_everything(session: Session, own: frozenset[str]) -> bool:

@@ -17,10 +17,12 @@ from pydantic import (
     StringConstraints,
     Tag,
     ValidationError,
+    WrapValidator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from reading_queue.domain.network_changes import NO_LAST_DAY
 from reading_queue.domain.network_faults import Fault, Path
 from reading_queue.domain.roles import Role, Title
 from reading_queue.domain.roster import Period, Roster, Shift
@@ -86,6 +88,9 @@ def _distinct(value: Any) -> Any:
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Day = Annotated[date, BeforeValidator(_parse_day)]
+LastDay = Annotated[
+    date | Literal["never"], WrapValidator(lambda value, _: value if value == NO_LAST_DAY else _parse_day(value))
+]
 Moment = Annotated[datetime, BeforeValidator(_parse_moment)]
 ShiftWords = Annotated[str, Field(pattern=rf"^{_CLOCK}-{_CLOCK}$")]
 Code = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?$")]
@@ -154,7 +159,7 @@ class PersonPart(Part):
     password: str | None = Field(default=None, min_length=8)
     language: Literal["zh", "en"] | None = None  # None: as the person has chosen it; Chinese for somebody new
     disabled: YesOrNo | None = None  # None: as it is
-    last_day: Day | None = None  # the account is closed after it, where the organisation is; None: as it is
+    last_day: LastDay | None = None  # the account is closed after it, where the organisation is; None: as it is
 
 
 class DutyPart(Part):

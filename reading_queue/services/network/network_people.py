@@ -18,8 +18,7 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.db.tables import Session as LoginSession
-from reading_queue.domain.network_changes import Action, Change, Kind, compare, merged
-from reading_queue.domain.network_checks import Proposal, check
+from reading_queue.domain.network_changes import Kind, compare
 from reading_queue.domain.roles import Role
 from reading_queue.errors import Conflict, NotFound
 from reading_queue.services.access.accounts import PASSWORD_HASHER, audit_password
@@ -35,8 +34,9 @@ from reading_queue.services.network.network_editing import (
     StaleVersion,
     parse_part,
     require_own,
+    require_sound,
 )
-from reading_queue.services.network.network_facts import GROUPS, facts_of, load_facts
+from reading_queue.services.network.network_facts import GROUPS, facts_of
 from reading_queue.services.network.network_history import present_version
 from reading_queue.services.network.network_parts import NetworkDocument, PersonPart, PhysicianPart
 from reading_queue.services.network.network_recording import ask_others, lock_network, new_password, record_changes
@@ -117,13 +117,8 @@ def save_person(hub: Hub, viewer: Viewer, account_id: str, given: Mapping[str, A
     with hub.transaction() as session:
         row = _get_own(session, viewer, account_id, version)
         part = parse_part(PersonPart, {"login": row.login}, given, PERSON_FACTS)
-        before = load_facts(session)
-        wanted = {name: getattr(part, name) for name in PERSON_FACTS}
-        change = Change(Kind.PERSON, row.login, Action.CHANGE, {**before[Kind.PERSON][row.login], **wanted})
-        today = local_today(session, row.organisation_id, now)
-        found = check(Proposal(before, merged(before, [change]), [change], today))
-        if found:
-            raise FieldsInvalid(tuple(dict.fromkeys(str(fault.path[-1]) for fault in found)))
+        facts = {name: getattr(part, name) for name in PERSON_FACTS}
+        change = require_sound(session, Kind.PERSON, row.login, facts, local_today(session, row.organisation_id, now))
         require_own(belongs=part.organisation in own_organisations(session, viewer))
         record_changes(session, [change], {}, now, Author(viewer.account_id))
 
@@ -238,7 +233,7 @@ def _require_sound(session: Session, viewer: Viewer, role: Role, part: PersonPar
 
 
 def _require_in_time(part: PersonPart, today: date) -> None:
-    if part.last_day is not None and part.last_day < today:
+    if isinstance(part.last_day, date) and part.last_day < today:
         raise FieldsInvalid(("last_day",))
     if isinstance(part, PhysicianPart) and part.licence_valid_until < today:
         raise FieldsInvalid(("licence_valid_until",))

@@ -199,6 +199,7 @@ def test_faults_with_what_the_hub_holds_are_told_with_those_of_the_file(hub: Hub
         "organisations": [
             {"id": "qinghe-renmin", "kind": "county", "name": "清河县人民医院", "parent": "qinghe-t01"},
             {"id": "new", "kind": "township", "name": "新院", "site": "qinghe-t02", "parent": "linlan-diyi"},
+            {"id": "qinghe-t05", "kind": "township", "name": "无站", "parent": "linlan-diyi"},
         ],
         "agreements": [
             {**first, "id": "again", "requesting": ["qinghe-t03"], "modalities": ["CT"]},
@@ -215,6 +216,8 @@ def test_faults_with_what_the_hub_holds_are_told_with_those_of_the_file(hub: Hub
     assert list(refused.value.problems) == [
         "organisations[0].parent: qinghe-renmin would stand below itself: qinghe-renmin → qinghe-t01 → qinghe-renmin",
         "organisations[1].site: the site qinghe-t02 is already that of qinghe-t02",
+        "organisations[2].site: the site qinghe-t05 of qinghe-t05 cannot be given up, nobody would see its studies; "
+        "write site: qinghe-t05",
         f"agreements[0].valid_from: again and {first['id']} cover the same work of qinghe-t03 at {first['assisting']} "
         "in stage "
         + str(first["stage"])

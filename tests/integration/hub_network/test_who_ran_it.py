@@ -11,7 +11,7 @@ from sqlalchemy import select
 from reading_queue.services.hub import Hub
 from reading_queue.services.network import network_views
 from reading_queue.services.network.network import load_network
-from storage.ledger.tables import AuditEvent, Enrolment
+from storage.ledger.tables import AuditEvent, DeadJob, Enrolment
 from tests.integration.hub_network.conftest import Command
 from tests.integration.hub_web.county import ADMINISTRATOR, CHEAP, County, read_document
 
@@ -66,3 +66,22 @@ def test_accounts_and_enrolment_codes_bear_the_name_too(hub: Hub, command: Comma
         assert session.scalars(select(Enrolment.issued_by)).all() == ["王主任", "王主任"]
         named = select(AuditEvent.object_kind).where(AuditEvent.detail["command_as"].astext == "王主任")
         assert sorted(session.scalars(named)) == ["enrolment_code", "enrolment_code", "person"]
+
+
+def test_a_job_that_is_launched_again_bears_the_name_too(hub: Hub, command: Command) -> None:
+    with hub.transaction() as session:
+        dead = DeadJob(
+            job="cases.route",
+            subject_id="t",
+            arguments={"reading_task_id": "t"},
+            reason="Broken",
+            failed_at=hub.clock(),
+        )
+        session.add(dead)
+        session.flush()
+        number = dead.dead_job_id
+    assert command("jobs", "retry", str(number), "--as", "王主任").returncode == 0
+    with hub.transaction() as session:
+        audited = select(AuditEvent.object_kind, AuditEvent.object_id)
+        named = audited.where(AuditEvent.detail["command_as"].astext == "王主任")
+        assert session.execute(named).all() == [("dead_job", str(number))]

@@ -74,7 +74,7 @@ def test_every_page_of_the_network_fits_its_screen_and_speaks_its_language(
         assert page.evaluate("document.documentElement.lang").startswith(language)
         assert not UNTRANSLATED.findall(page.inner_text("main")), name
     page.goto(f"{root}{ROOM}/import")
-    renamed = f"organisations: [{{id: {CLINIC}, kind: township, name: 甲, parent: {HOSPITAL}}}]"
+    renamed = f"organisations: [{{id: {CLINIC}, kind: township, name: 甲, parent: {HOSPITAL}, site: {CLINIC}}}]"
     page.set_input_files("[name=files]", {"name": "n.yaml", "mimeType": "", "buffer": renamed.encode()})
     page.locator("form[enctype] button").click()
     expect(page.locator(".plan")).to_contain_text(f"{CLINIC}")

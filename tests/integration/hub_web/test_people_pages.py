@@ -175,6 +175,16 @@ def test_a_last_day_travels_with_the_networks_files_and_one_that_is_over_is_refu
     with hub.transaction() as session:
         kept = session.scalars(select(Account.last_day).where(Account.login == AUTHOR)).one()
     assert kept == date(2026, 12, 31), "a file that does not say leaves it as it is"
+    own["last_day"] = "never"
+    tables = write_csv_set({"physicians": [own]})
+    assert b",never\r\n" in tables["physicians.csv"]
+    load_network(hub, read_csv_set({"physicians.csv": tables["physicians.csv"]})[0], hasher=CHEAP)
+    with hub.transaction() as session:
+        assert session.scalars(select(Account.last_day).where(Account.login == AUTHOR)).one() is None
+    assert plan_import(hub, document).changes == ()
+    own["last_day"] = "nevermore"
+    with pytest.raises(NetworkInvalid, match=r"last_day: is no day"):
+        plan_import(hub, document)
     own["last_day"] = date(2026, 1, 1)
     with pytest.raises(NetworkInvalid, match=r"last_day: the last day of zhou.wei, 2026-01-01, is over"):
         plan_import(hub, document)

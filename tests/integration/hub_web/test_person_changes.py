@@ -18,7 +18,13 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.network import network_people, network_views
 from reading_queue.services.network.network import export_network, plan_import
 from reading_queue.services.network.network_document import NetworkInvalid
-from reading_queue.services.network.network_editing import FieldsInvalid, NotYours, StaleVersion
+from reading_queue.services.network.network_editing import (
+    FieldsInvalid,
+    NotYours,
+    StaleVersion,
+    save_organisation,
+    save_physician,
+)
 from storage.ledger.tables import AuditEvent
 from tests.integration.hub_web.county import ADMINISTRATOR, AUTHOR, CHEAP, COORDINATOR, PASSWORD, TECHNICIAN, County
 from tests.integration.hub_web.serving import Visitor
@@ -174,3 +180,41 @@ def test_password_that_was_made_for_somebody_new_is_theirs_to_change_first(hub: 
     assert accounts.find_viewer(hub, other) is None
     with hub.transaction() as session:
         assert len(session.scalars(select(Session).where(Session.account_id == added.account_id)).all()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"licence_valid_until": "2020-01-01"}, ("licence_valid_until",)),
+        ({"also_at": [HOSPITAL]}, ("also_at",)),
+        ({"also_at": ["nowhere"]}, ("also_at",)),
+    ],
+)
+def test_terms_that_a_file_could_not_give_are_refused_at_the_desk_too(
+    hub: Hub, county: County, changes: dict[str, Any], fields: tuple[str, ...]
+) -> None:
+    coordinator, before = county.viewer(COORDINATOR), export_network(hub)
+    seen = physician_of(hub, coordinator, AUTHOR)
+    with pytest.raises(FieldsInvalid) as refused:
+        save_physician(hub, coordinator, seen.physician_id, {**seen.facts, **changes}, seen.version)
+    assert refused.value.fields == fields
+    assert export_network(hub) == before
+
+
+def test_nothing_is_put_so_deep_that_routing_would_not_look_above_it(hub: Hub, county: County) -> None:
+    administrator, above = county.viewer(ADMINISTRATOR), None
+    for number in range(8):
+        facts = {"kind": "county", "name": f"第{number}级", "parent": above}
+        save_organisation(hub, administrator, f"level-{number}", facts, 0)
+        above = f"level-{number}"
+    before = export_network(hub)
+    with pytest.raises(FieldsInvalid, match="parent"):
+        save_organisation(hub, administrator, "level-8", {"kind": "county", "name": "更低", "parent": above}, 0)
+    top = {"kind": "county", "name": "第0级", "parent": "linlan-diyi"}
+    with pytest.raises(FieldsInvalid, match="parent"):
+        save_organisation(hub, administrator, "level-0", top, 1)
+    with pytest.raises(
+        NetworkInvalid, match=r"organisations\[0\].parent: level-7 would have more than 7 levels above it"
+    ):
+        plan_import(hub, {"organisations": [{"id": "level-0", **top}]})
+    assert export_network(hub) == before
