@@ -128,9 +128,9 @@ def save_organisation(hub: Hub, viewer: Viewer, organisation_id: str, given: Map
         else:
             require_own(belongs=organisation_id in own and (part.parent == row.parent_id or part.parent in own))
         _require_tree(session, organisation_id, part.parent)
+        _save_site(session, row, part, now)
         facts = part.model_dump(mode="json", include=set(ORGANISATION_TERMS))
         require_sound(session, Kind.ORGANISATION, organisation_id, facts, now.date())
-        _save_site(session, row, part, now)
         row.kind, row.name, row.name_en, row.time_zone = part.kind, part.name, part.name_en, part.time_zone
         row.parent_id, row.site_id = part.parent, part.site
         session.add(row)
