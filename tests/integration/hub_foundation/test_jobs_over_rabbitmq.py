@@ -141,6 +141,7 @@ def test_a_message_that_is_given_back_for_ever_ends_as_an_attempt(
 ) -> None:
     with Connection(broker_url) as connection:
         channel: Any = connection.channel()
+        channel.queue_declare(TRANSFERS, durable=True, auto_delete=False, arguments=QUORUM_ARGUMENTS)
         channel.queue_purge(TRANSFERS)  # what workers of other tests had done and not yet acknowledged when they ended
         publish(broker_url, "probe.note", name="c")
         for _ in range(DELIVERY_LIMIT + 1):
