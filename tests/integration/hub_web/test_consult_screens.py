@@ -101,7 +101,7 @@ def log_in(hub: Hub, chromium: Browser, url: str, login: str, language: str = "z
     page.fill("[name=login]", login)
     page.fill("[name=password]", PASSWORD)
     page.click("main button")
-    page.wait_for_load_state()
+    page.wait_for_url(lambda address: "/login" not in address)
     return page
 
 
