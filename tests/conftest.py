@@ -78,10 +78,16 @@ def postgres_url(postgres: EmbeddedPostgres) -> sa.URL:
 
 
 @pytest.fixture
-def database_url(postgres: EmbeddedPostgres) -> Iterator[sa.URL]:
+def database_template() -> str:
+    """The database that a test's own begins as: the hub's schema and nothing in it."""
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, database_template: str) -> Iterator[sa.URL]:
     """The address of a fresh database with the hub's whole schema, gone after the test."""
     name = f"test_{new_id()}"
-    _run_outside_transactions(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
+    clone_database(postgres, database_template, name)
     yield postgres.url(name)
     _run_outside_transactions(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -119,6 +125,11 @@ def processes(tmp_path: Path) -> Iterator[ProcessStarter]:
     starter = ProcessStarter(tmp_path / "logs")
     yield starter
     starter.end_all()
+
+
+def clone_database(server: EmbeddedPostgres, template: str, name: str) -> None:
+    """Make a database that begins as `template`, to which nobody may be connected."""
+    _run_outside_transactions(server, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
 
 
 def _run_outside_transactions(server: EmbeddedPostgres, statement: str) -> None:

@@ -6,10 +6,39 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
+from reading_queue.embedded.postgres import EmbeddedPostgres
 from reading_queue.services.hub import Hub
+from storage.objects.directory import DirectoryStore
+from tests.conftest import TEMPLATE, clone_database
 from tests.integration.hub_web.county import PASSWORD, County
 from tests.integration.hub_web.serving import Visitor, serving_hub
+from tests.support.clock import SteerableClock
+from tests.support.hub import PUBLIC_URL, make_hub
+
+COUNTY_TEMPLATE = "template_county"
+
+
+@pytest.fixture(scope="session")
+def county_template(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with the county in it, loaded once: it takes some 900 statements."""
+    clone_database(postgres, TEMPLATE, COUNTY_TEMPLATE)
+    engine = sa.create_engine(postgres.url(COUNTY_TEMPLATE), hide_parameters=True)
+    folder, clock = tmp_path_factory.mktemp("county"), SteerableClock()
+    store = DirectoryStore(folder / "objects", public_url=PUBLIC_URL, secret=b"s" * 32, clock=clock)
+    County(make_hub(engine, store, folder / "hub.key", clock)).build()
+    engine.dispose()  # nobody may be connected to a template while it is cloned
+    return COUNTY_TEMPLATE
+
+
+@pytest.fixture
+def database_template(request: pytest.FixtureRequest) -> str:
+    """The county's database for those who ask for the county, an empty one for all others."""
+    if "county" not in request.fixturenames:
+        return TEMPLATE
+    template: str = request.getfixturevalue("county_template")
+    return template
 
 
 @pytest.fixture
@@ -20,7 +49,8 @@ def hub(hub: Hub) -> Hub:
 
 @pytest.fixture
 def county(hub: Hub) -> County:
-    return County(hub).build()
+    """The county, whose database `database_template` has chosen."""
+    return County(hub)
 
 
 @pytest.fixture
