@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,11 +55,32 @@ def _journals_end_with_their_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off"}
 
 
+MEMORY = Path("/dev/shm")  # the folder made in it is private
+MEMORY_FREE_BYTES_MIN = 4 << 30  # a worker's server holds some hundred MB
+
+
+@contextmanager
+def _folder_in_memory(otherwise: Path) -> Iterator[Path]:
+    """Give a folder in memory, where a database is cloned in a sixteenth of the time, or `otherwise` without room."""
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < MEMORY_FREE_BYTES_MIN:
+        yield otherwise
+        return
+    prefix = f"counterpart-tests-{os.getuid()}-"
+    for left in MEMORY.glob(f"{prefix}*"):  # by a run that was killed
+        if not Path("/proc", left.name.removeprefix(prefix)).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = MEMORY / f"{prefix}{os.getpid()}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """An embedded PostgreSQL of this test process, with a migrated template database."""
-    data_dir = tmp_path_factory.mktemp("hub")
-    with owned(data_dir):
+    with _folder_in_memory(tmp_path_factory.mktemp("hub")) as data_dir, owned(data_dir):
         server = EmbeddedPostgres(data_dir, make_socket_directory(data_dir, runtime_dir=None), FAST)
         server.start()
         try:
