@@ -58,16 +58,18 @@ def verify_large_pack(runtime: Runtime, *, granted_pack_id: str) -> None:
 
 
 def route_case(runtime: Runtime, *, reading_task_id: str) -> None:
-    """Offer one reading task to the physicians who may take it."""
+    """Offer one reading task to the physicians who may take it; emergencies that wait behind it come first."""
     from reading_queue.services.routing import routing
 
+    routing.route_emergencies_before(runtime.hub, [reading_task_id])
     routing.route(runtime.hub, reading_task_id)
 
 
 def route_cases(runtime: Runtime, reading_task_ids: Sequence[str]) -> None:
-    """Offer several reading tasks."""
+    """Offer several reading tasks; emergencies that wait behind them come first."""
     from reading_queue.services.routing import routing
 
+    routing.route_emergencies_before(runtime.hub, reading_task_ids)
     routing.route_together(runtime.hub, reading_task_ids)
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Account, Agreement, Case, Offer, Physician, ReadingTask, RoutingDecision
@@ -32,6 +32,7 @@ from reading_queue.domain.routing import (
 from reading_queue.domain.transitions import ROUTABLE, Actor, CaseEvent, CaseState, ReadingTaskState
 from reading_queue.domain.workitem_reports import EventType
 from reading_queue.services.cases.casework import (
+    ROUTE_JOB,
     find_task_locked,
     find_tasks_locked,
     launch_route,
@@ -47,6 +48,7 @@ from reading_queue.services.worklists.workitem_events import report_event
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 from storage.contract.lanes import Lane
+from storage.ledger.tables import Redelivery
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +62,7 @@ class _Run:
     offers: Mapping[str, Offer]
 
 
+EMERGENCIES_BEFORE_MAX: Final = 20  # in one turn: the crowd behind them waits for so many at most
 RETRY_UNROUTABLE: Final = timedelta(seconds=60)
 
 
@@ -112,6 +115,36 @@ def _route(session: Session, hub: Hub, task: ReadingTask, case: Case, shared: Sh
         _offer(session, hub, case, task, fresh, _Run(facts, ranking, offers), now)
     elif not asked:
         _mark_unroutable(session, case, task, _Run(facts, ranking, offers), now)
+
+
+def route_emergencies_before(hub: Hub, reading_task_ids: Sequence[str]) -> None:
+    """Route the emergencies whose own messages wait behind a crowd; `reading_task_ids` are those that come anyway.
+
+    Their messages find them offered. Left out is what is tried again by a message of its own: where nobody can be
+    asked, or a process has ended. What fails here is settled when its message comes, and stops nobody else.
+    """
+    died = exists().where(Redelivery.job == ROUTE_JOB, Redelivery.subject_id == ReadingTask.reading_task_id)
+    waiting = (
+        select(ReadingTask.reading_task_id)
+        .join(Case, Case.case_id == ReadingTask.case_id)
+        .where(
+            Case.state == CaseState.READY,
+            Case.lane == Lane.STAT,
+            Case.unroutable_reason.is_(None),
+            ReadingTask.state == ReadingTaskState.SCHEDULED,
+            ReadingTask.reading_task_id.not_in(reading_task_ids),
+            ~died,
+        )
+        .order_by(Case.ready_at)
+        .limit(EMERGENCIES_BEFORE_MAX)
+    )
+    with hub.transaction() as session:
+        emergencies = session.scalars(waiting).all()
+    for reading_task_id in emergencies:
+        try:
+            route(hub, reading_task_id)
+        except Exception:
+            log.exception("emergency_not_routed_before_its_message", reading_task_id=reading_task_id)
 
 
 def note_failed(hub: Hub, reading_task_id: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from reading_queue.db.tables import Offer, RoutingDecision
 from reading_queue.db.tables import Session as LoginSession
@@ -21,6 +22,8 @@ from reading_queue.services.reading import reading
 from reading_queue.services.routing import routing
 from reading_queue.services.routing.routing import RETRY_UNROUTABLE
 from reading_queue.services.routing.routing_facts import SharedFacts, load_facts
+from reading_queue.worker import jobs
+from reading_queue.worker.runtime import Runtime
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from storage.ledger.tables import OutboxMessage, Redelivery, UsedNonce
@@ -65,6 +68,36 @@ def test_a_crowd_is_offered_each_once_and_one_that_somebody_has_waits_for_him_al
     routing.route_together(hub, tasks)
     assert count(hub, Offer) == 2 * len(cases)
     assert [world.hops(case_id).count(Hop.OFFERED) for case_id in cases] == [1] * len(cases)
+
+
+def test_an_emergency_is_offered_before_the_crowd_that_came_before_it(
+    world: World, hub: Hub, wang: Viewer, monkeypatch: pytest.MonkeyPatch
+):
+    cases = [world.declare(f"1.2.{number}", lane=Lane.STAT if number > 2 else Lane.ROUTINE) for number in range(5)]
+    for number in range(5):
+        world.catalogue(f"1.2.{number}")
+    tasks = [world.open_task(case_id).reading_task_id for case_id in cases]
+    with hub.transaction() as session:
+        session.add(Redelivery(job="cases.route", subject_id=tasks[4], count=1, last_at=hub.clock()))
+    runtime = Runtime(hub, Path())
+    jobs.route_case(runtime, reading_task_id=tasks[0])
+    assert [world.case(case_id).state for case_id in cases] == [
+        CaseState.OFFERED,
+        CaseState.READY,
+        CaseState.READY,
+        CaseState.OFFERED,
+        CaseState.READY,  # its process has ended once: it is tried alone
+    ]
+    with hub.transaction() as session:
+        session.execute(delete(Redelivery))
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(routing, "route", fails)
+        jobs.route_cases(runtime, tasks[1:3])
+    all_are_offered(world, cases[:4])
 
 
 def all_are_offered(world: World, case_ids: Sequence[str]) -> None:
