@@ -226,6 +226,18 @@ def account_create(
     typer.echo(f"account {login} made ({account_id})")
 
 
+@account_app.command("reset-password")
+def account_reset_password(
+    context: typer.Context,
+    login: Annotated[str, typer.Argument(help="The name the person logs in with.")],
+    by: CommandAsOption = None,
+) -> None:
+    """Print a password for one sign-in, after which its owner chooses another; their sessions end."""
+    from reading_queue.services.network.network_people import reset_password_of
+
+    typer.echo(reset_password_of(_hub(context), login, command_author(by)))
+
+
 @jobs_app.command("dead")
 def jobs_dead(context: typer.Context) -> None:
     """Show the jobs that failed for good: number, when, what, about what, and why."""

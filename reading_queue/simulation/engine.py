@@ -223,10 +223,12 @@ class Run:
 
     def _expire_offers(self, task: SimulatedTask) -> None:
         overdue = [one for one, (until_s, _) in task.asked.items() if until_s <= self._now_s]
+        if not overdue:
+            return
         for physician_id in overdue:
             self._close_offer(task, physician_id)
         task.let_pass = task.let_pass.union(overdue)
-        if overdue and task.state is ReadingTaskState.SCHEDULED:
+        if task.state is ReadingTaskState.SCHEDULED:
             self._note_exhausted(task)
             self._route(task)
 

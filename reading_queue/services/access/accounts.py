@@ -254,7 +254,9 @@ def change_password(hub: Hub, token: str, password: str, new: str, *, hasher: Pa
         audit_password(session, now, account_id, account_id, "changed")
 
 
-def audit_password(session: DatabaseSession, now: datetime, by: str, account_id: str, step: str) -> None:
+def audit_password(
+    session: DatabaseSession, now: datetime, by: str | None, account_id: str, step: str, **detail: str
+) -> None:
     """Write down who changed whose password."""
     session.add(
         AuditEvent(
@@ -266,7 +268,7 @@ def audit_password(session: DatabaseSession, now: datetime, by: str, account_id:
             object_id=account_id,
             site_id=None,
             outcome="success",
-            detail={"password": step},
+            detail={"password": step, **detail},
         )
     )
 

@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from argon2 import PasswordHasher
-from sqlalchemy import Date, cast, delete, func, select, update
+from sqlalchemy import ColumnElement, Date, cast, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Account, Organisation, Physician
@@ -160,16 +160,25 @@ def reset_password(hub: Hub, viewer: Viewer, account_id: str, *, hasher: Passwor
     require(viewer, Role.ADMINISTRATOR)
     if account_id == viewer.account_id:
         raise OwnPassword
+    return _reset(hub, Account.account_id == account_id, Author(viewer.account_id), hasher)
+
+
+def reset_password_of(hub: Hub, login: str, author: Author, *, hasher: PasswordHasher = PASSWORD_HASHER) -> str:
+    """Do the same by a command, for who has lost theirs where no administrator is left to sign in. Raises NotFound."""
+    return _reset(hub, Account.login == login, author, hasher)
+
+
+def _reset(hub: Hub, whose: ColumnElement[bool], author: Author, hasher: PasswordHasher) -> str:
     password = new_password()
     password_hash, now = hasher.hash(password), hub.clock()
     with hub.transaction() as session:
-        row = session.get(Account, account_id, with_for_update=True)
+        row = session.scalar(select(Account).where(whose).with_for_update())
         if row is None:
-            raise NotFound("there is nobody of this id")
+            raise NotFound("there is no such person")
         row.password_hash, row.password_temporary = password_hash, True
         row.failed_logins, row.locked_until = 0, None
-        session.execute(delete(LoginSession).where(LoginSession.account_id == account_id))
-        audit_password(session, now, viewer.account_id, account_id, "reset")
+        session.execute(delete(LoginSession).where(LoginSession.account_id == row.account_id))
+        audit_password(session, now, author.account_id, row.account_id, "reset", **author.audited)
     return password
 
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from sqlalchemy import select
 
+from reading_queue.services.access import accounts
 from reading_queue.services.hub import Hub
 from reading_queue.services.network import network_views
 from reading_queue.services.network.network import load_network
@@ -66,6 +67,21 @@ def test_accounts_and_enrolment_codes_bear_the_name_too(hub: Hub, command: Comma
         assert session.scalars(select(Enrolment.issued_by)).all() == ["王主任", "王主任"]
         named = select(AuditEvent.object_kind).where(AuditEvent.detail["command_as"].astext == "王主任")
         assert sorted(session.scalars(named)) == ["enrolment_code", "enrolment_code", "person"]
+
+
+def test_the_last_administrator_who_lost_their_password_gets_another_by_a_command(hub: Hub, command: Command) -> None:
+    load_network(hub, read_document(), hasher=CHEAP)
+    reset = command("account", "reset-password", ADMINISTRATOR, "--as", "王主任")
+    assert reset.returncode == 0, reset.stderr
+    login = accounts.login(hub, ADMINISTRATOR, reset.stdout.strip(), "browser")
+    live = accounts.find_session(hub, login.token)
+    assert live is not None
+    assert live.password_temporary, "another is chosen before anything else"
+    with hub.transaction() as session:
+        audited = select(AuditEvent.detail).where(AuditEvent.object_kind == "account", AuditEvent.account_id.is_(None))
+        assert session.scalars(audited).all() == [{"password": "reset", "command_as": "王主任"}]
+    nobody = command("account", "reset-password", "nobody")
+    assert (nobody.returncode, nobody.stdout, nobody.stderr.strip()) == (1, "", "there is no such person")
 
 
 def test_a_job_that_is_launched_again_bears_the_name_too(hub: Hub, command: Command) -> None:
