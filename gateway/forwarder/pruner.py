@@ -17,7 +17,8 @@ import structlog
 
 from gateway.importing.leftovers import remove_leftovers
 from gateway.journal.database import Journal, to_text
-from gateway.journal.quarantine import drop_quarantined
+from gateway.journal.order_messages import SUBJECT
+from gateway.journal.quarantine import SETTLED, drop_quarantined
 from gateway.spool import layout
 from gateway.spool.spool import Spool
 
@@ -44,8 +45,11 @@ _FORGET: Final = {
     " WHERE received_at < ? LIMIT ?)",
     "orders": "DELETE FROM orders WHERE order_id IN (SELECT order_id FROM orders WHERE scheduled_at < ?"
     " AND reported_version >= version LIMIT ?)",
-    "order_messages": "DELETE FROM order_messages WHERE message_id IN (SELECT message_id FROM order_messages"
-    " WHERE state <> 'received' AND received_at < ? LIMIT ?)",
+    # Not what was refused or taken in part, before somebody has settled it. Actions go last.
+    "order_messages": "DELETE FROM order_messages WHERE message_id IN (SELECT message_id FROM order_messages m"  # noqa: S608
+    " WHERE state <> 'received' AND received_at < ? AND (state = 'taken' AND faults = '[]' OR EXISTS (SELECT 1"
+    f" FROM actions a WHERE a.verb = '{SETTLED}' AND a.subject = '{SUBJECT}' || m.message_id AND a.at >= m.decided_at))"
+    " LIMIT ?)",
     "site_acts": "DELETE FROM site_acts WHERE rowid IN (SELECT rowid FROM site_acts"
     " WHERE state <> 'due' AND json_extract(content, '$.at') < ? LIMIT ?)",
     "identity_settlements": "DELETE FROM identity_settlements WHERE rowid IN (SELECT rowid FROM identity_settlements"

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from storage.hl7.faults import NAMES, ErrorCode, Fault, MessageRejected
+from storage.hl7.framing import CUT
 from storage.hl7.message import (
     CHARACTER_SETS,
     CONTROL_ID_CHARACTERS_MAX,
@@ -38,6 +39,9 @@ def read_message(data: bytes, character_set: str) -> Message:
     Raises:
         MessageRejected: it is no HL7 message, or its character set is unknown or not the one it was written in.
     """
+    if CUT in data:
+        words = "only the beginning of this message is here: it was too long, or was broken off"
+        raise MessageRejected(Fault("MSH-1", ErrorCode.INTERNAL_ERROR, words))
     if b"\x00" in data:
         words = "the message holds a NUL character, which no text of HL7 has"
         raise MessageRejected(Fault("MSH-18", ErrorCode.DATA_TYPE_ERROR, words))
@@ -66,6 +70,9 @@ def require_kind(message: Message, kinds: Collection[tuple[str, str]]) -> None:
         MessageRejected: it is not.
     """
     kind, event = message.get("MSH", 9), message.get("MSH", 9, 2)
+    if len(message.named("MSH")) > 1:
+        words = "two messages came as one: each needs a frame of its own"
+        raise MessageRejected(Fault("MSH-1", ErrorCode.DATA_TYPE_ERROR, words))
     if kind not in {one for one, _ in kinds}:
         words = "this type of message is not taken here: orders come as OMI^O23 or ORM^O01"
         raise MessageRejected(Fault("MSH-9", ErrorCode.UNSUPPORTED_MESSAGE_TYPE, words))

@@ -1,6 +1,7 @@
 """Frames of the Minimal Lower Layer Protocol (HL7 2.5.1 appendix C; IHE ITI TF-2 C.2). Pure.
 
-A frame is VT, the message, FS, CR. What stands before a VT is no message and is dropped.
+A frame is VT, the message, FS, CR. What stands before a VT is no message and is dropped: so is a message that was
+broken off, whose patient must never come before the order of the next one.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ END: Final = b"\x1c\r"
 MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 READ_BYTES: Final = 64 * 1024
 HEAD_BYTES: Final = 16 * 1024  # of a message that is too long: enough for its header
+CUT: Final = START  # ends what is kept of it; no whole message holds one
 
 
 class FrameTooLong(ValueError):
     """The peer sends more without end than one message may have. `before`: messages that were whole before it.
 
-    `head` is how the long one begins.
+    `head` is how the long one begins, and ends with CUT, so that nobody takes it for a message.
     """
 
     def __init__(self, words: str, before: Sequence[bytes] = (), head: bytes = b"") -> None:
@@ -47,7 +49,7 @@ class Frames:
         while (message := self._next()) is not None:
             found.append(message)
         if len(self._buffer) > self._bytes_max:
-            head = bytes(self._buffer[1 : 1 + HEAD_BYTES])
+            head = bytes(self._buffer[1 : 1 + HEAD_BYTES]) + CUT
             raise FrameTooLong(f"a message of more than {self._bytes_max} bytes", found, head)
         return found
 
@@ -82,7 +84,7 @@ class Frames:
         if end < 0:
             self._searched = max(len(self._buffer) - 1, 1)
             return None
-        message = bytes(self._buffer[1:end])
+        message = bytes(self._buffer[self._buffer.rfind(START, 0, end) + 1 : end])
         del self._buffer[: end + len(END)]
         self._searched = 0
         return message

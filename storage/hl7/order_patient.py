@@ -45,6 +45,9 @@ def read_patient(message: Message, faults: list[Fault]) -> dict[str, Any]:
     if not message.named("PID"):
         faults.append(Fault("PID-3", ErrorCode.REQUIRED_FIELD_MISSING, "the message has no patient (PID)"))
         return {}
+    if len(message.named("PID")) > 1:
+        words = "the message names more than one patient: send a message for each"
+        faults.append(Fault("PID-3", ErrorCode.DATA_TYPE_ERROR, words))
     fields = _read_identifiers(message, faults) | _read_names(message)
     fields |= _read_birth_date(message, faults) | _read_sex(message, faults)
     if fields.get("patient_name") == UNNAMED_PATIENT and "identity_number" not in fields:

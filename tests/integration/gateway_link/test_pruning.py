@@ -10,8 +10,10 @@ import pytest
 from gateway.clock import utc_now
 from gateway.forwarder.keeper import Keeper
 from gateway.forwarder.pruner import Pruner, PruningLimits
+from gateway.his_orders.intake import dismiss_message
 from gateway.journal.course import acts_of, add_act, note_answer
 from gateway.journal.identity_doubts import add_settlement, note_settled, settlements_of
+from gateway.journal.order_messages import Envelope, decide_on_message, keep_message, list_messages
 from gateway.journal.returns import last_cursor
 from gateway.returns.retention import DocumentRetention
 from gateway.returns.store import DocumentStore
@@ -19,6 +21,8 @@ from gateway.spool import QuarantineReason
 from storage.contract.course import SiteAct, SiteActKind, SiteActsAnswer
 from storage.contract.identifiers import new_uid
 from storage.contract.identity_doubts import IdentitySettlement, SettlementKind
+from storage.hl7.faults import ErrorCode, Fault
+from storage.hl7.order_answers import Letterhead
 from tests.integration.gateway_link.conftest import Clinic
 from tests.integration.gateway_link.hub_stand_in import HubStandIn
 from tests.integration.gateway_link.test_keeping import confirm
@@ -63,6 +67,21 @@ def test_study_on_its_way_and_what_the_hub_has_not_heard_are_never_forgotten(cli
     assert before["custody"] == 1
     prune(clinic, days=5000)
     assert counts(clinic) == before
+
+
+def test_an_order_message_that_waits_for_somebody_is_never_forgotten(clinic: Clinic) -> None:
+    at, fault = utc_now(), Fault("PID-3", ErrorCode.REQUIRED_FIELD_MISSING, "the message has no patient (PID)")
+    for number, (code, faults) in enumerate((("AA", []), ("AA", [fault]), ("AE", [fault]), ("AR", [fault]))):
+        head = Letterhead("HIS", f"C{number}", "OMI^O23", f"{number}" * 64)
+        with clinic.journal.transaction() as connection:
+            kept = keep_message(connection, Envelope("127.0.0.1", head, b"MSH|"), at)
+            decide_on_message(connection, kept, code=code, answer=b"", faults=faults, order_ids=[], now=at)
+    prune(clinic, days=401)
+    assert [one.code for one in list_messages(clinic.journal)] == ["AR", "AE", "AA"]
+    for one in list_messages(clinic.journal):
+        dismiss_message(clinic.journal, one.message_id, "tech", at + timedelta(minutes=1))
+    prune(clinic, days=401)
+    assert list_messages(clinic.journal) == []
 
 
 @pytest.mark.parametrize(("days", "left"), [(399, 2), (401, 1)])

@@ -24,6 +24,7 @@ from storage.contract.lanes import Lane
 from storage.contract.national_id import IdentityKind
 from storage.contract.orders import Order, OrderOrigin, OrderState
 from storage.contract.wire import HubEvent
+from storage.hl7.framing import frame
 from tests.integration.gateway_orders.sending import (
     EXAMPLE,
     ORDERED,
@@ -236,6 +237,15 @@ def test_message_with_one_faulty_order_does_nothing_at_all(clinic: Clinic) -> No
     assert clinic.orders() == []
 
 
+def test_an_order_is_never_filed_under_the_patient_of_another_message(clinic: Clinic) -> None:
+    other = changed("P1^HIS", "P2^HIS", *EXAMPLE[1:])
+    assert clinic.send(*EXAMPLE, "PID|2||C777^^^HIS^MR||李^四", *other, control_id="C1") == ("AE", ["PID-3"])
+    broken_off = b"\x0b" + message(EXAMPLE[0], control_id="C8")
+    clinic.his.socket.sendall(broken_off + frame(message(*EXAMPLE, control_id="C9")))
+    assert told(clinic.his.receive()) == ("AA", [])
+    assert {one.control_id for one in clinic.kept()} == {"C9", "C1"}
+
+
 def test_emergency_does_not_wait_for_its_identity_number(clinic: Clinic) -> None:
     wrong = changed("||R", "||S", *changed(RESIDENT, "110105194912310021", *EXAMPLE))
     answer = clinic.his.send(message(*wrong))
@@ -256,6 +266,7 @@ def test_emergency_does_not_wait_for_its_identity_number(clinic: Clinic) -> None
         (message(*EXAMPLE, control_id=""), "MSH-10"),
         (message(*EXAMPLE).replace(b"|P|2.5.1", b"|T|2.5.1"), "MSH-11"),
         (b"hello", "MSH-1"),
+        (message(*EXAMPLE) + message(*EXAMPLE, control_id="C9"), "MSH-1"),
     ],
 )
 def test_what_is_of_another_kind_is_rejected_and_kept(clinic: Clinic, data: bytes, where: str) -> None:
@@ -270,6 +281,8 @@ def test_message_that_is_too_long_is_rejected_and_the_connection_goes_on(clinic:
     assert told(clinic.his.send(data)) == ("AR", ["MSH-1"])
     (kept,) = clinic.kept()
     assert (kept.control_id, kept.state, len(kept.content) < 65536) == ("C1", "refused", True)
+    assert clinic.listener.intake.retry(kept.message_id, "tech").state == "refused"  # its first orders are not all
+    assert clinic.orders() == []
     assert clinic.send(*EXAMPLE, control_id="C2") == ("AA", [])
 
 
@@ -355,4 +368,5 @@ def test_whatever_comes_is_answered_and_kept(clinic: Clinic, mangled: list[tuple
         data = data[:place] + piece + data[place + 1 :]
     code, _ = told(clinic.his.send(data))
     assert code in {"AA", "AE", "AR"}
-    assert data in [kept.content for kept in list_messages(clinic.journal, limit=100_000)]
+    came = data[data.rfind(b"\x0b") + 1 :]  # a message begins anew there, and what stood before was broken off
+    assert came in [kept.content for kept in list_messages(clinic.journal, limit=100_000)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.hl7.framing import Frames, FrameTooLong, frame
+from storage.hl7.framing import CUT, Frames, FrameTooLong, frame
 from storage.hl7.message import MessageUnreadable, composite, encode, escape, header, parse_message, segment
 
 MSH = header({3: "A", 9: "ACK", 10: "1", 11: "P", 12: "2.5.1"})
@@ -60,7 +60,11 @@ def test_what_is_no_message_is_refused(data: bytes) -> None:
         parse_message(data, "UNICODE UTF-8")
 
 
-@given(st.lists(st.binary(max_size=30).filter(lambda one: b"\x1c\r" not in one), max_size=5), st.integers(1, 7))
+def is_content(data: bytes) -> bool:
+    return b"\x1c\r" not in data and b"\x0b" not in data
+
+
+@given(st.lists(st.binary(max_size=30).filter(is_content), max_size=5), st.integers(1, 7))
 def test_frames_are_found_however_the_stream_is_cut(messages: list[bytes], size: int) -> None:
     stream = b"".join(frame(message) for message in messages)
     frames = Frames()
@@ -71,5 +75,13 @@ def test_frames_are_found_however_the_stream_is_cut(messages: list[bytes], size:
 def test_what_stands_between_frames_is_no_message_and_no_end_is_too_long() -> None:
     frames = Frames(bytes_max=20)
     assert frames.feed(b"noise\r\n" + frame(b"A") + b"\r\n\x00" + frame(b"B")) == [b"A", b"B"]
-    with pytest.raises(FrameTooLong):
+    with pytest.raises(FrameTooLong) as refused:
         frames.feed(b"\x0b" + b"x" * 21)
+    assert refused.value.head.endswith(CUT)
+
+
+def test_what_was_broken_off_never_comes_before_the_next_message() -> None:
+    frames = Frames()
+    assert frames.feed(b"\x0bMSH|1\rPID|1||C1") == []
+    assert frames.feed(b"|\r" + frame(b"MSH|2\rPID|1||C9") + b"\x0bMSH|3") == [b"MSH|2\rPID|1||C9"]
+    assert frames.feed(frame(b"MSH|4")) == [b"MSH|4"]

@@ -34,6 +34,11 @@ def read_one(*segments: str, codes: LocalCodes = CODES) -> OrderRequest:
     return request
 
 
+def test_a_message_is_about_one_patient() -> None:
+    _, faults = read(*EXAMPLE, "PID|2||C777^^^HIS^MR||李^四")
+    assert [fault.where for fault in faults] == ["PID-3"]
+
+
 def of_priority(text: str) -> tuple[str, ...]:
     return changed("||R", f"||{text}", *EXAMPLE)
 
