@@ -4,7 +4,8 @@ What people do is drawn from the demand model: who is on duty looks at what is o
 urgent, reads one case at a time, leaves it for a stat case, and gives back at the end of duty what is not finished.
 As the limit of a case runs, further stages are asked, as the hub's sweep has them asked.
 Some readers ask a hospital up the line and hold the case until it has answered or its time is over.
-Leases do not run out, because who reads is at the desk; delivery after the signature is not simulated.
+Not simulated: leases that run out (who reads is at the desk), questions to the site, reports that one physician signs
+alone, and delivery after the signature.
 """
 
 from __future__ import annotations
