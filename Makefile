@@ -32,7 +32,7 @@ drills: prepare-dev ## Kill things at random moments, many seeds (ONLY=road SEED
 	@$(PYTHON) -m tests.drills $(if $(ONLY),--only '$(ONLY)') $(if $(SEEDS),--seeds '$(SEEDS)')
 
 .PHONY: bench
-bench: prepare-bench ## Measure against DCMTK and Orthanc: a table and build/bench.json (ONLY=PREFIX BENCH_DATA=DIR)
+bench: prepare-bench ## Measure against DCMTK and Orthanc: a table and build/bench.json (ONLY=IDS BENCH_DATA=DIR)
 	@$(if $(BENCH_DATA),BENCH_DATA='$(BENCH_DATA)') $(PYTHON) -m tests.benchmarks $(if $(ONLY),--only '$(ONLY)')
 
 .PHONY: format

@@ -38,15 +38,17 @@ class OutOfTimeError(Exception):
 def main() -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", metavar="PREFIX", help="only the ids that begin with this")
+    only = "only these ids or first parts of ids, comma separated or several times; ingest.s* for any beginning"
+    parser.add_argument("--only", action="append", default=[], metavar="IDS", help=only)
     parser.add_argument("--list", action="store_true", help="name the ids and their goals, measure nothing")
     parser.add_argument("--out", type=Path, default=BUILD / "bench.json", help="the report")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # what it started ends with it
     load_benchmarks()
-    chosen = select(REGISTERED, options.only)
-    if not chosen:
-        parser.error(f"no benchmark has an id that begins with {options.only!r}")
+    try:
+        chosen = select(REGISTERED, ",".join(options.only))
+    except ValueError as exc:
+        parser.error(f"{exc}; --list names them")
     if options.list:
         for known, ids in chosen:
             for goal in known.goals:

@@ -114,10 +114,28 @@ def benchmark(*goals: Goal) -> Callable[[Function], Function]:
     return register
 
 
-def select(benchmarks: Iterable[Benchmark], prefix: str) -> list[tuple[Benchmark, frozenset[str]]]:
-    """Return the benchmarks with an id that begins with `prefix`, with those ids."""
-    chosen = [(known, frozenset(goal.id for goal in known.goals if goal.id.startswith(prefix))) for known in benchmarks]
-    return [(known, ids) for known, ids in chosen if ids]
+def select(benchmarks: Iterable[Benchmark], wanted: str) -> list[tuple[Benchmark, frozenset[str]]]:
+    """Return the benchmarks with an id that `wanted` names, with those ids; all for an empty text.
+
+    Names are separated by commas. One is an id or the whole parts that ids begin with (`ingest` or `ingest.`), or
+    with an asterisk any beginning (`ingest.s*`). Raises ValueError for a name that no id has.
+    """
+    names = [name.strip() for name in wanted.split(",") if name.strip()] or ["*"]
+    known = tuple(benchmarks)
+    ids = [goal.id for one in known for goal in one.goals]
+    if unknown := [name for name in names if not any(_is_named(id_, name) for id_ in ids)]:
+        raise ValueError(f"no benchmark has an id {' or '.join(map(repr, unknown))}")
+    chosen = [
+        (one, frozenset(goal.id for goal in one.goals if any(_is_named(goal.id, name) for name in names)))
+        for one in known
+    ]
+    return [(one, theirs) for one, theirs in chosen if theirs]
+
+
+def _is_named(id_: str, name: str) -> bool:
+    if name.endswith("*"):
+        return id_.startswith(name[:-1])
+    return f"{id_}.".startswith(f"{name.removesuffix('.')}.")
 
 
 def rotations(names: Sequence[str], count: int) -> Iterator[list[str]]:

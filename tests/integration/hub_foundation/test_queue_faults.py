@@ -1,6 +1,6 @@
 """Every case is offered exactly once, whatever is killed, wiped, restarted or moved meanwhile.
 
-The same with 5,000 cases: `make bench ONLY=queue.lost`.
+The same with 5,000 cases: `make bench ONLY=queue.lost,queue.doubled`.
 """
 
 from __future__ import annotations

@@ -51,11 +51,28 @@ def test_every_contender_begins_a_repeat() -> None:
     assert list(rotations(["a", "b", "c"], 4)) == [["a", "b", "c"], ["b", "a", "c"], ["c", "a", "b"], ["a", "c", "b"]]
 
 
-def test_prefix_selects_benchmarks_and_their_ids() -> None:
+@pytest.mark.parametrize(
+    ("wanted", "ids"),
+    [
+        ("", {"queue.lost", "queue.doubled", "queue.double.claims"}),
+        ("queue", {"queue.lost", "queue.doubled", "queue.double.claims"}),
+        ("queue.double", {"queue.double.claims"}),
+        ("queue.double.", {"queue.double.claims"}),
+        ("queue.double*", {"queue.doubled", "queue.double.claims"}),
+        ("queue.lost, queue.doubled", {"queue.lost", "queue.doubled"}),
+    ],
+)
+def test_ids_are_named_whole_or_by_their_beginning(wanted: str, ids: set[str]) -> None:
+    faults = Benchmark(measure, (Goal("queue.lost", "", at_most=0), Goal("queue.doubled", "", at_most=0)))
+    claims = Benchmark(measure, (Goal("queue.double.claims", "", at_most=0),))
+    chosen = select([faults, claims], wanted)
+    assert chosen == [(one, theirs) for one in (faults, claims) if (theirs := ids & {goal.id for goal in one.goals})]
+
+
+def test_name_that_no_id_has_is_refused_by_its_words() -> None:
     known = Benchmark(measure, (FAST, SMALL))
-    assert select([known], "speed") == [(known, frozenset({"speed.fast"}))]
-    assert select([known], "") == [(known, frozenset({"speed.fast", "memory.small"}))]
-    assert select([known], "other") == []
+    with pytest.raises(ValueError, match=r"'spee' or 'memory\.small\.x'"):
+        select([known], "speed,spee,memory.small.x")
 
 
 def test_id_is_registered_once(monkeypatch: pytest.MonkeyPatch) -> None:
