@@ -1,7 +1,6 @@
 """Tells the hub the gateway's custody events, in order.
 
-Durable: the events and how far the hub has accepted them, in the journal. Sending events again is
-harmless.
+Durable: the events and how far the hub has accepted them, in the journal. Sending events again is harmless.
 """
 
 from __future__ import annotations

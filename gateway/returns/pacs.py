@@ -25,10 +25,11 @@ from pynetdicom.presentation import PresentationContext
 from gateway.peers import CallBack
 from gateway.returns.channel import Delivered, Outcome, Parcel, Refused, TargetUnavailable, Unanswered
 from gateway.returns.reencoding import CharacterSetTooSmall, reencode
-from gateway.returns.void_note import KEY_OBJECT_SELECTION, REJECTED_FOR_SAFETY, build_void_note
+from gateway.returns.void_note import build_void_note
 from gateway.scu import Destination, PeerUnavailable, associated, echo
 from gateway.targets import PacsTarget
 from storage.contract.delivery import DeliveryFailure, DeliveryFault
+from storage.contract.rejection_codes import KEY_OBJECT_SELECTION, SAFETY
 from storage.contract.wire import DocumentDescriptor
 from storage.tls import Credentials
 
@@ -100,7 +101,7 @@ class PacsChannel:
         detail: dict[str, str] = {} if copy is None else {"character_set": self._target.character_set}
         if sop_class == KEY_OBJECT_SELECTION:
             content: Path | Dataset = build_void_note(copy if copy is not None else dcmread(parcel.path))
-            detail["rejection"] = REJECTED_FOR_SAFETY
+            detail["rejection"] = SAFETY
         elif copy is not None:
             content = copy
         else:

@@ -11,11 +11,11 @@ import uuid
 from typing import Final
 
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sequence import Sequence
 from pydicom.uid import UID, ImplicitVRLittleEndian
 
-KEY_OBJECT_SELECTION: Final = UID("1.2.840.10008.5.1.4.1.1.88.59")
-REJECTED_FOR_SAFETY: Final = "113037"
+from storage.contract.rejection_codes import KEY_OBJECT_SELECTION, SAFETY
+from storage.dicom.document_parts import EvidenceInstance, add_rejection, items
+
 SERIES_NUMBER: Final = 9904
 WORDS: Final = "The report that is named here was entered in error: it is about the wrong patient and must not be used."
 # Patient, study and what else the note has in common with the object that it rejects (PS3.3 table A.35.4-1).
@@ -66,21 +66,9 @@ def build_void_note(rejected: Dataset) -> Dataset:
     note.SOPInstanceUID = _derived(rejected.SOPInstanceUID, "note")
     note.Modality, note.SeriesNumber, note.InstanceNumber = "KO", SERIES_NUMBER, 1
     note.SeriesInstanceUID = _derived(rejected.SOPInstanceUID, "series")
-    note.ReferencedPerformedProcedureStepSequence = Sequence()
-    note.ReferencedRequestSequence = Sequence()
-    note.CurrentRequestedProcedureEvidenceSequence = Sequence([_evidence(rejected)])
-    note.ValueType, note.ContinuityOfContent = "CONTAINER", "SEPARATE"
-    note.ConceptNameCodeSequence = _code(REJECTED_FOR_SAFETY, "Rejected for Patient Safety Reasons")
-    template = Dataset()
-    template.MappingResource, template.TemplateIdentifier = "DCMR", "2010"
-    note.ContentTemplateSequence = Sequence([template])
-    why, named = Dataset(), Dataset()
-    why.RelationshipType, why.ValueType, why.TextValue = "CONTAINS", "TEXT", WORDS
-    why.ConceptNameCodeSequence = _code("113012", "Key Object Description")
-    # An SR is no image, and neither is a PDF: both are COMPOSITE here.
-    named.RelationshipType, named.ValueType = "CONTAINS", "COMPOSITE"
-    named.ReferencedSOPSequence = Sequence([_reference(rejected)])
-    note.ContentSequence = Sequence([why, named])
+    note.ReferencedPerformedProcedureStepSequence = items()
+    note.ReferencedRequestSequence = items()
+    add_rejection(note, SAFETY, WORDS, [_as_evidence(rejected)])
     note.file_meta = FileMetaDataset()
     note.file_meta.MediaStorageSOPClassUID = note.SOPClassUID
     note.file_meta.MediaStorageSOPInstanceUID = note.SOPInstanceUID
@@ -88,25 +76,10 @@ def build_void_note(rejected: Dataset) -> Dataset:
     return note
 
 
-def _evidence(rejected: Dataset) -> Dataset:
-    series, study = Dataset(), Dataset()
-    series.SeriesInstanceUID = rejected.SeriesInstanceUID
-    series.ReferencedSOPSequence = Sequence([_reference(rejected)])
-    study.StudyInstanceUID = rejected.StudyInstanceUID
-    study.ReferencedSeriesSequence = Sequence([series])
-    return study
-
-
-def _reference(rejected: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = rejected.SOPClassUID, rejected.SOPInstanceUID
-    return item
-
-
-def _code(value: str, meaning: str) -> Sequence:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
-    return Sequence([item])
+def _as_evidence(rejected: Dataset) -> EvidenceInstance:
+    return EvidenceInstance(
+        rejected.StudyInstanceUID, rejected.SeriesInstanceUID, rejected.SOPClassUID, rejected.SOPInstanceUID
+    )
 
 
 def _derived(sop_instance_uid: str, what: str) -> UID:

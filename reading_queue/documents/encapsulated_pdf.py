@@ -8,10 +8,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from reading_queue.documents.headers import DocumentIdentity, code, items, new_document, to_part10
-from reading_queue.documents.structured_report import BASIC_TEXT_SR, instance_reference
+from reading_queue.documents.headers import DocumentIdentity, new_document, to_part10
+from reading_queue.documents.structured_report import BASIC_TEXT_SR
 from reading_queue.domain.report import ReportContent
 from storage.contract.identifiers import Uid
+from storage.dicom.document_parts import code, instance_reference, items
 
 ENCAPSULATED_PDF: Final = "1.2.840.10008.5.1.4.1.1.104.1"
 SERIES_NUMBER: Final = 9902

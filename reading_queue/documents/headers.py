@@ -14,7 +14,6 @@ from typing import Final
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
-from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from reading_queue.domain.report import ReportContent
@@ -73,20 +72,6 @@ def to_part10(dataset: Dataset) -> bytes:
     buffer = io.BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()
-
-
-def code(value: str, scheme: str, meaning: str) -> Dataset:
-    """Return a coded entry (PS3.3 section 8.8)."""
-    item = Dataset()
-    item.CodeValue = value
-    item.CodingSchemeDesignator = scheme
-    item.CodeMeaning = meaning
-    return item
-
-
-def items(*datasets: Dataset) -> DicomSequence:
-    """Return a DICOM sequence of these items."""
-    return DicomSequence(datasets)
 
 
 def line(text: str, characters_max: int = LONG_STRING_CHARACTERS_MAX) -> str:

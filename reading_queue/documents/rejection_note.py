@@ -13,19 +13,16 @@ from pydicom.dataset import Dataset
 
 from reading_queue.documents.headers import (
     MANUFACTURER,
-    code,
     date_text,
-    items,
     person_name,
     time_text,
     to_part10,
 )
-from reading_queue.documents.structured_report import EvidenceInstance, instance_reference, references
 from storage.catalogue.indexing import PatientFacts
-from storage.catalogue.rejection_codes import REJECTIONS
 from storage.contract.identifiers import Uid
+from storage.contract.rejection_codes import KEY_OBJECT_SELECTION
+from storage.dicom.document_parts import EvidenceInstance, add_rejection, items
 
-KEY_OBJECT_SELECTION: Final = "1.2.840.10008.5.1.4.1.1.88.59"
 SERIES_NUMBER: Final = 9903
 
 
@@ -60,27 +57,5 @@ def build_rejection_note(
     dataset.Manufacturer = MANUFACTURER
     dataset.ContentDate, dataset.ContentTime = date_text(created_at), time_text(created_at)
     dataset.ReferencedRequestSequence = items()
-    dataset.CurrentRequestedProcedureEvidenceSequence = items(*references(rejected))
-    dataset.ValueType = "CONTAINER"
-    dataset.ConceptNameCodeSequence = items(code(rejection, "DCM", REJECTIONS[rejection]))
-    dataset.ContinuityOfContent = "SEPARATE"
-    template = Dataset()
-    template.MappingResource, template.TemplateIdentifier = "DCMR", "2010"
-    dataset.ContentTemplateSequence = items(template)
-    dataset.ContentSequence = items(_description(reason), *map(_selected, sorted(set(rejected))))
+    add_rejection(dataset, rejection, reason, rejected)
     return to_part10(dataset)
-
-
-def _description(reason: str) -> Dataset:
-    item = Dataset()
-    item.RelationshipType, item.ValueType = "CONTAINS", "TEXT"
-    item.ConceptNameCodeSequence = items(code("113012", "DCM", "Key Object Description"))
-    item.TextValue = reason
-    return item
-
-
-def _selected(instance: EvidenceInstance) -> Dataset:
-    item = Dataset()
-    item.RelationshipType, item.ValueType = "CONTAINS", "COMPOSITE"
-    item.ReferencedSOPSequence = items(instance_reference(instance.sop_class_uid, instance.sop_instance_uid))
-    return item

@@ -6,10 +6,8 @@ are the signed ones; nothing is added to them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
-from itertools import groupby
 from typing import Final
 
 from pydicom.dataset import Dataset
@@ -17,9 +15,7 @@ from pydicom.dataset import Dataset
 from reading_queue.documents.headers import (
     SHORT_STRING_CHARACTERS_MAX,
     DocumentIdentity,
-    code,
     datetime_text,
-    items,
     line,
     new_document,
     person_name,
@@ -29,6 +25,7 @@ from reading_queue.documents.words import amendment_line, finding_line, single_l
 from reading_queue.domain.report import ReportContent, ReportedStudy, Signatory
 from storage.contract.identifiers import Uid
 from storage.contract.signed_report import ReportedFinding, ReportedOpinion
+from storage.dicom.document_parts import EvidenceInstance, code, instance_reference, items, references
 
 BASIC_TEXT_SR: Final = "1.2.840.10008.5.1.4.1.1.88.11"
 SERIES_NUMBER: Final = 9901
@@ -43,16 +40,6 @@ _TITLES: Final = {  # CID 7000, by modality; CR, DX and the like are X-ray
     "RG": ("43468-8", "X-Ray Report"),
 }
 _TITLE_OF_THE_REST: Final = ("11528-7", "Radiology Report")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class EvidenceInstance:
-    """One instance that a report refers to."""
-
-    study_uid: str
-    series_uid: str
-    sop_class_uid: str
-    sop_instance_uid: str
 
 
 def build_basic_text_sr(
@@ -134,43 +121,6 @@ def _request(study: ReportedStudy) -> Dataset:
     item.RequestedProcedureDescription = line(study.description)
     item.RequestedProcedureCodeSequence = items()
     return item
-
-
-def references(instances: Sequence[EvidenceInstance]) -> Iterable[Dataset]:
-    """Yield hierarchical SOP instance references (PS3.3 table C.17-3), one item per study, sorted."""
-    for study_uid, of_study in _grouped(sorted(set(instances)), lambda instance: instance.study_uid):
-        study = Dataset()
-        study.StudyInstanceUID = study_uid
-        study.ReferencedSeriesSequence = items(
-            *(
-                _series_reference(series_uid, of_series)
-                for series_uid, of_series in _grouped(of_study, lambda instance: instance.series_uid)
-            )
-        )
-        yield study
-
-
-def _series_reference(series_uid: str, instances: Sequence[EvidenceInstance]) -> Dataset:
-    series = Dataset()
-    series.SeriesInstanceUID = series_uid
-    series.ReferencedSOPSequence = items(
-        *(instance_reference(instance.sop_class_uid, instance.sop_instance_uid) for instance in instances)
-    )
-    return series
-
-
-def instance_reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
-    """Return a reference to one instance (PS3.3 table 10-11)."""
-    item = Dataset()
-    item.ReferencedSOPClassUID = sop_class_uid
-    item.ReferencedSOPInstanceUID = sop_instance_uid
-    return item
-
-
-def _grouped(
-    instances: Sequence[EvidenceInstance], key: Callable[[EvidenceInstance], str]
-) -> Iterable[tuple[str, list[EvidenceInstance]]]:
-    return ((value, list(group)) for value, group in groupby(instances, key=key))
 
 
 def _add_tree(dataset: Dataset, content: ReportContent, created_at: datetime) -> None:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
+from storage.contract.rejection_codes import KEY_OBJECT_SELECTION
+
 if TYPE_CHECKING:
     from storage.dicom.json_model import DicomJson  # reads files: not for every page
 
-KEY_OBJECT_SELECTION: Final = "1.2.840.10008.5.1.4.1.1.88.59"
 ITEMS_MAX: Final = 500  # of one document; what is beyond stays in the document itself
 DEPTH_MAX: Final = 16
 UCUM: Final = "UCUM"

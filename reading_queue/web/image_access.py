@@ -11,7 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from reading_queue.domain.roles import Role
 from reading_queue.services.access.visibility import may_see, require, select_seen
 from reading_queue.web.keys import HUB, get_viewer
-from storage.catalogue.rejection_codes import QUALITY
+from storage.contract.rejection_codes import QUALITY
 from storage.dicomweb.catalogue_queries import MaySee
 from storage.dicomweb.errors import BadQuery
 from storage.ledger.tables import AuditEvent

@@ -33,7 +33,6 @@ COOKIE: Final = "counterpart"
 COOKIE_SECURE: Final = "__Host-counterpart"  # a browser takes it over TLS only, for this host only
 BODY_BYTES_MAX: Final = 1024 * 1024
 FORM_TYPES: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
-NEVER_SHOWN_AGAIN: Final = frozenset({CSRF_FIELD, "password", "new", "again"})  # secrets
 BEFORE_A_PASSWORD: Final = ("/password", "/logout", "/language", "/static/", "/api/v1/session")
 BROWSER_POLICY: Final = {
     "Content-Security-Policy": (
@@ -119,12 +118,16 @@ async def refuse_forgery(request: web.Request, handler: Handler) -> web.StreamRe
         ):
             raise ForgeryRefused
         if request.content_type == FORM_TYPES[0]:  # a form without files
+            typed = await request.post()
             request[TYPED] = {
-                name: value
-                for name, value in (await request.post()).items()
-                if isinstance(value, str) and name not in NEVER_SHOWN_AGAIN
+                name: value for name, value in typed.items() if isinstance(value, str) and not _is_secret(name)
             }
     return await handler(request)
+
+
+def _is_secret(name: str) -> bool:
+    """Return whether a field of ours is never shown again: every field for a password has that word in its name."""
+    return name == CSRF_FIELD or "password" in name
 
 
 @web.middleware

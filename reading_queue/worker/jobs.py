@@ -15,7 +15,7 @@ from celery.exceptions import Reject, TimeLimitExceeded
 from sqlalchemy.orm import configure_mappers
 
 from reading_queue.worker.failures import count_delivery, forget_deliveries, launch_each, record_failure
-from reading_queue.worker.queues import LARGE_TIME_LIMIT_S, QUEUES
+from reading_queue.worker.queues import CREWS, LARGE_TIME_LIMIT_S, QUEUES
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
 
 RECORDED_MAX: Final = 100  # ids of messages that were cut off, kept to know a signal that comes twice
@@ -158,7 +158,8 @@ JOBS: Final[Mapping[str, Job]] = {
 }
 
 
-FIRST: Final = tuple(name for name, job in JOBS.items() if job.queue == QUEUES[0])  # that the relay publishes first
+# What the relay publishes first.
+FIRST: Final = tuple(name for name, job in JOBS.items() if job.queue in CREWS["routing"])
 TOGETHER_MAX: Final[Mapping[str, int]] = {name: job.together_max for name, job in JOBS.items() if job.run_together}
 
 

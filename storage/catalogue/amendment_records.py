@@ -14,8 +14,8 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, Field, ValidationError
 
 from storage.catalogue.pack_records import RecordUnreadable
-from storage.catalogue.rejection_codes import RejectionCode
 from storage.contract.manifest import SiteIdField, UidField, WireModel
+from storage.contract.rejection_codes import RejectionCode
 
 PATIENTS: Final = "patients/"
 _KEY: Final = re.compile(r"(?:studies/[^/]+/[^/]+|patients/[^/]+)/amendments/[1-9][0-9]*\.json")

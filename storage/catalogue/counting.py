@@ -6,8 +6,8 @@ from sqlalchemy import and_, func, select, text
 from sqlalchemy.orm import Session
 
 from storage.catalogue.amendment_tables import RejectedInstance
-from storage.catalogue.rejection_codes import REJECTIONS
 from storage.catalogue.tables import Instance, Series, Study
+from storage.contract.rejection_codes import REJECTIONS
 
 # The gravest of what notes say of each instance of a study; none, where no note that counts names it any more.
 _REJECT = text(

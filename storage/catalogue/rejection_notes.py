@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from storage.catalogue.amendment_records import Rejection
-from storage.catalogue.rejection_codes import REJECTIONS
 from storage.contract.identifiers import InvalidIdentifier, parse_uid
+from storage.contract.rejection_codes import KEY_OBJECT_DESCRIPTION, KEY_OBJECT_SELECTION, REJECTIONS
 from storage.dicom.json_model import DicomJson
 
-KEY_OBJECT_SELECTION: Final = "1.2.840.10008.5.1.4.1.1.88.59"
 REASON_CHARACTERS_MAX: Final = 200
-_DESCRIPTION: Final = "113012"  # DCM, Key Object Description
 
 
 def find_rejection(dataset: DicomJson) -> tuple[Rejection, str] | None:
@@ -50,7 +48,7 @@ def _is_uid(text: str) -> bool:
 
 def _reason(dataset: DicomJson) -> str:
     for item in _items(dataset, "0040A730"):
-        if any(_first(name, "00080100") == _DESCRIPTION for name in _items(item, "0040A043")):
+        if any(_first(name, "00080100") == KEY_OBJECT_DESCRIPTION for name in _items(item, "0040A043")):
             return " ".join(str(_first(item, "0040A160") or "").split())[:REASON_CHARACTERS_MAX]
     return ""
 

@@ -51,6 +51,18 @@ def test_functions_and_files_can_be_read_in_one_sitting():
     assert long == []
 
 
+def test_every_field_for_a_password_says_so_in_its_name():
+    """Forms are shown again with what was typed, but for fields with that word in their names."""
+    fields = [
+        field
+        for path in committed_files()
+        if path.suffix == ".html"
+        for field in re.findall(r"<input[^>]*type=\"password\"[^>]*>", path.read_text(encoding="utf-8"))
+    ]
+    assert fields
+    assert [field for field in fields if not re.search(r' name="[a-z_]*password[a-z_]*"', field)] == []
+
+
 def test_a_folder_can_be_seen_at_a_glance():
     """What grows beyond it wants rooms, each named by what it is about."""
     modules = Counter(path.parent.relative_to(ROOT).as_posix() for path in python_files(*PACKAGES))

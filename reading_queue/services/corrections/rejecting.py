@@ -16,7 +16,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from reading_queue.documents.rejection_note import build_rejection_note
-from reading_queue.documents.structured_report import EvidenceInstance
 from reading_queue.errors import Conflict, Invalid, NotFound
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.arrival.deposit_packs import Destination, bring_home
@@ -26,9 +25,10 @@ from reading_queue.services.hub import Hub
 from storage.catalogue.amendment_tables import Amendment, Refiling
 from storage.catalogue.indexing import PatientFacts
 from storage.catalogue.patient_numbers import shown_number
-from storage.catalogue.rejection_codes import REJECTIONS
 from storage.catalogue.tables import Instance, Patient, Series, Study
 from storage.contract.identifiers import new_uid
+from storage.contract.rejection_codes import REJECTIONS
+from storage.dicom.document_parts import EvidenceInstance
 from storage.dicomweb.store_answer import ReceivedFile
 from storage.ledger.tables import Site
 

@@ -19,9 +19,10 @@ from storage.catalogue.amending import next_amendment_number
 from storage.catalogue.amendment_records import AmendmentRecord, Rejection
 from storage.catalogue.amendment_tables import Amendment
 from storage.catalogue.indexing import next_number
-from storage.catalogue.rejection_notes import KEY_OBJECT_SELECTION, find_rejection
+from storage.catalogue.rejection_notes import find_rejection
 from storage.catalogue.tables import Deposit, Transfer
 from storage.contract.identifiers import SiteId, Uid, new_id
+from storage.contract.rejection_codes import KEY_OBJECT_SELECTION
 
 
 def prepare_rejections(hub: Hub, claim: PackClaim, proved: ProvedPack) -> list[AmendmentRecord]:

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import CaseEvidence, CaseStudy, ReadingTask
-from reading_queue.domain.evidence_content import KEY_OBJECT_SELECTION, Finding, MarkedImage
+from reading_queue.domain.evidence_content import Finding, MarkedImage
 from reading_queue.errors import NotFound, NotHolder
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases.casework import PATIENT_RECORD, audit, get_task_locked
@@ -23,6 +23,7 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.reading.claims import require_holder
 from storage.catalogue.tables import Instance, Series, Study
 from storage.contract.manifest import InstanceEntry
+from storage.contract.rejection_codes import KEY_OBJECT_SELECTION
 from storage.contract.signed_report import ReportedEvidence, ReportedFinding
 
 

@@ -22,7 +22,7 @@ from reading_queue.documents import identity
 from reading_queue.documents.encapsulated_pdf import build_encapsulated_pdf
 from reading_queue.documents.envelope import build_signed_report
 from reading_queue.documents.pdf import RenderedPdf, render_pdf
-from reading_queue.documents.structured_report import BASIC_TEXT_SR, EvidenceInstance, build_basic_text_sr
+from reading_queue.documents.structured_report import BASIC_TEXT_SR, build_basic_text_sr
 from reading_queue.domain.canonical import canonical_bytes, sha256_hex
 from reading_queue.domain.report import ReportContent
 from reading_queue.errors import NotFound
@@ -35,6 +35,7 @@ from storage.catalogue.tables import Instance, Pack, Series, Study
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Sha256Hex, SiteId, Uid
 from storage.contract.wire import DocumentDescriptor, DocumentKind
+from storage.dicom.document_parts import EvidenceInstance
 from storage.ledger.tables import Site
 
 DOCUMENTS_CHANNEL: Final = "documents"  # NOTIFY with the site's id wakes its long polls; the rows are what counts

@@ -81,8 +81,8 @@ async def password_page(request: web.Request, _viewer: Viewer) -> web.StreamResp
 async def change_password(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Give who is logged in the password they have chosen."""
     hub, form = request.config_dict[HUB], await request.post()
-    new = field(form, "new")
-    if new != field(form, "again"):
+    new = field(form, "new_password")
+    if new != field(form, "password_again"):
         return _password_form(request, translate("password.differs"), 422)
     try:
         await in_thread(request, accounts.change_password, hub, request[TOKEN], field(form, "password"), new)

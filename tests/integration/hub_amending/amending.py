@@ -10,7 +10,6 @@ import pydicom
 from sqlalchemy import select
 
 from reading_queue.documents.rejection_note import build_rejection_note
-from reading_queue.documents.structured_report import EvidenceInstance
 from reading_queue.domain.roles import Role
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.corrections.amending import record_amendments
@@ -21,6 +20,7 @@ from storage.catalogue.snapshot import differences
 from storage.catalogue.tables import Instance as InstanceRow
 from storage.catalogue.tables import Patient, Series, Study
 from storage.contract.identifiers import Uid
+from storage.dicom.document_parts import EvidenceInstance
 from tests.integration.hub_intake.conftest import SITE
 from tests.integration.hub_intake.gateway_stand_in import GatewayStandIn
 from tests.integration.hub_intake.studies import Instance, instance_of

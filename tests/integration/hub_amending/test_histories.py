@@ -17,8 +17,8 @@ from reading_queue.services.corrections.amendments import (
 )
 from reading_queue.services.corrections.rejecting import reject
 from reading_queue.services.hub import Hub
-from storage.catalogue.rejection_codes import REJECTIONS
 from storage.catalogue.snapshot import take_snapshot
+from storage.contract.rejection_codes import REJECTIONS
 from tests.integration.hub_amending.amending import FANG, NA, QIANG, WHY, World, rebuilt_differs, study_uid
 from tests.integration.hub_intake.conftest import SITE
 

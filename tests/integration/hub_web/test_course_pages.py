@@ -40,7 +40,7 @@ def test_a_reader_asks_and_the_clinic_answers(browser_of: BrowserOf, county: Cou
     task_id = claim(county, AUTHOR, case_id)
     address = f"/radiologist/cases/{case_id}"
     assert f"{address}/tasks/{task_id}/hold" in reader.get(address).text
-    secrets = {"password": "p4ss-word", "new": "n3w-word"}
+    secrets = {"password": "p4ss-word", "new_password": "n3w-word"}
     refused = reader.post(f"{address}/tasks/{task_id}/hold", question="Since when?", **secrets)
     assert refused.status >= 400
     assert "Since when?" in refused.text, "what was typed stays"

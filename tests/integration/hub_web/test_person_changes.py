@@ -128,13 +128,13 @@ def test_reset_password_ends_the_sessions_and_opens_nothing_before_it_is_changed
     assert person.post("/radiologist/away", None).headers["Location"] == "/password"
     person.get("/password")
     for wrong in (
-        {"password": password, "new": password, "again": password},
-        {"password": password, "new": "short", "again": "short"},
-        {"password": password, "new": OWN, "again": "another one"},
-        {"password": "no such", "new": OWN, "again": OWN},
+        {"password": password, "new_password": password, "password_again": password},
+        {"password": password, "new_password": "short", "password_again": "short"},
+        {"password": password, "new_password": OWN, "password_again": "another one"},
+        {"password": "no such", "new_password": OWN, "password_again": OWN},
     ):
         assert person.post("/password", None, **wrong).status == 422
-    changed = person.post("/password", None, password=password, new=OWN, again=OWN)
+    changed = person.post("/password", None, password=password, new_password=OWN, password_again=OWN)
     assert (changed.status, changed.headers["Location"]) == (303, "/radiologist/")
     assert person.get("/radiologist/").status == 200
     accounts.login(hub, AUTHOR, OWN, "browser")

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
+from structlog.testing import capture_logs
 
 from storage.screens.figures_listener import (
     REQUEST_S,
@@ -74,11 +75,16 @@ def test_figures_that_cannot_be_had_are_a_503_that_quotes_nothing() -> None:
         assert "王小明" not in text
 
 
-def test_an_address_that_is_taken_keeps_nothing_from_working() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, serving_figures(f"127.0.0.1:{port_of(taken)}", ONE):
-        pass
-    with serving_figures("", ONE):
-        pass
+def test_an_address_that_is_taken_is_told_in_the_log_and_keeps_nothing_from_working() -> None:
+    worked = []
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        capture_logs() as logs,
+        serving_figures(f"127.0.0.1:{port_of(taken)}", ONE),
+    ):
+        worked.append("beside it")
+    assert [line["event"] for line in logs] == ["figures_not_served"]
+    assert worked == ["beside it"]
 
 
 def port_of(listening: socket.socket) -> int:

@@ -11,10 +11,11 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from reading_queue.documents.structured_report import EvidenceInstance, build_basic_text_sr
+from reading_queue.documents.structured_report import build_basic_text_sr
 from reading_queue.domain.report import ReportContent
 from storage.contract.identifiers import Uid
 from storage.contract.signed_report import SINGLE_PHYSICIAN_WORDS
+from storage.dicom.document_parts import EvidenceInstance
 from tests.support.reports import (
     FINDINGS,
     SHANGHAI,
