@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from storage.tables import Base
 
 NEEDS_SOMEBODY = text("settled_at IS NULL AND (state <> 'taken' OR faults <> '[]')")
+NEEDS_NOBODY = text("(settled_at IS NOT NULL OR (state = 'taken' AND faults = '[]'))")
 
 
 class OrderMessage(Base):
@@ -25,6 +26,7 @@ class OrderMessage(Base):
         UniqueConstraint("site_id", "sender_name", "sender", "control_id", "digest"),
         Index("ix_order_messages_open", "site_id", "message_id", postgresql_where=NEEDS_SOMEBODY),
         Index("ix_order_messages_waiting", "message_id", postgresql_where=text("state = 'received'")),
+        Index("ix_order_messages_done", text("coalesce(settled_at, decided_at)"), postgresql_where=NEEDS_NOBODY),
     )
 
     message_id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)

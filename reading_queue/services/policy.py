@@ -23,6 +23,7 @@ class Policy:
     director_answer_s: int = 600  # what no duty director acknowledges in this time goes to the next one up the line
     dead_job_rest_s: int = 3600  # a job that failed for good is left to a person for this long
     outbox_keep_s: int = 24 * 3600  # a launch that was published longer ago than this leaves the outbox
+    order_messages_keep_days: int = 90  # HL7 messages that nothing has to be done about any more
     enrolment_ttl_s: int = 7 * 24 * 3600
     failed_logins_max: int = 8
     login_lock_s: int = 300

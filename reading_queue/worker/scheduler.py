@@ -17,6 +17,7 @@ from reading_queue.services.holdings import erasing, recording, retention, scrub
 from reading_queue.services.hub import Hub
 from reading_queue.services.motion import queue_probes, sweeps
 from reading_queue.services.network import duty, network_people
+from reading_queue.services.order_messages import keeping
 from reading_queue.services.patients import link_desk, linking
 from reading_queue.services.reading import consults
 from reading_queue.services.routing import escalating
@@ -43,6 +44,7 @@ SWEEPS: Final[Mapping[str, Sweep]] = {
     "probe_queues": lambda hub: queue_probes.ask(hub, PROBES),
     "prune_expired": sweeps.prune_expired,
     "prune_outbox": sweeps.prune_outbox,
+    "prune_order_messages": keeping.prune_order_messages,
     "prune_events": desk_events.prune_events,
     "prune_workitem_events": workitem_events.prune_workitem_events,
     "sweep_abandoned": staging.sweep_abandoned,

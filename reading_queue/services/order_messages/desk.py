@@ -1,7 +1,7 @@
 """Order messages as coordinators and administrators see them: what was refused and why, tried again, dismissed.
 
 Durable: what somebody did about a message, with its line in the audit trail, in one transaction. Nothing here removes a
-message. It names the patient only to who asks for one message, which is audited.
+message (`keeping` does, later). It names the patient only to who asks for one message, which is audited.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def retry(hub: Hub, viewer: Viewer, message_id: int) -> bool:
 
 
 def dismiss(hub: Hub, viewer: Viewer, message_id: int, reason: str) -> None:
-    """Say that nothing has to be done about a message any more, and why; it is kept.
+    """Say that nothing has to be done about a message any more, and why; it is kept for a while (`keeping`).
 
     Raises:
         NotFound, WrongState: as of `retry`.

@@ -61,7 +61,7 @@ def refuse_long(hub: Hub, sender: OrderSender, head: bytes, address: str, bytes_
 
 def decide_waiting(hub: Hub) -> int:
     """Decide on what was kept and not decided on, at most UNDECIDED_MAX; return how many."""
-    waiting = select(OrderMessage.message_id).where(OrderMessage.state == "received")
+    waiting = select(OrderMessage.message_id).where(OrderMessage.state == "received", OrderMessage.settled_at.is_(None))
     with hub.transaction() as session:
         found = session.scalars(waiting.order_by(OrderMessage.message_id).limit(UNDECIDED_MAX)).all()
     for message_id in found:
