@@ -308,20 +308,20 @@ def choose(ranking: Ranking, lane: Lane, width: int, widened: int = 0) -> list[C
     """Return to whom the task is offered now: at most `width`, and as many again for each time that it `widened`.
 
     Stat goes to the best of all stages at once. Other lanes ask one stage at a time, the next one beside it as the
-    clock runs (`domain.escalation`), and the next when all offers of a stage have run out or were declined. Choosing
-    again on the same facts chooses the same physicians.
+    clock runs (`domain.escalation`), and the next when all offers of a stage have run out or were declined. Where no
+    further stage is left, as many more of those there are. The same facts choose the same physicians.
     """
+    widened = min(widened, WHOLE_POOL)
     if lane is Lane.STAT or not ranking.candidates:
-        return ranking.candidates[:width]
+        return ranking.candidates[: width * (1 + widened)]
     let_pass = ranking.candidates[0].let_pass
     candidates = [one for one in ranking.candidates if one.let_pass == let_pass]
-    stages = sorted({one.stage for one in candidates})[: widened + 1]
-    if widened >= WHOLE_POOL:
-        stages = sorted({one.stage for one in candidates})
+    stages = sorted({one.stage for one in candidates})
+    further = max(0, widened + 1 - len(stages)) * width
     chosen: list[Candidate] = []
-    for stage in stages:
+    for stage in stages if widened == WHOLE_POOL else stages[: widened + 1]:
         chosen += [one for one in candidates if one.stage == stage][:width]
-    return chosen
+    return chosen + [one for one in candidates if one not in chosen][:further] if further else chosen
 
 
 def still_to_ask(chosen: Sequence[Candidate], asked: Collection[str], width: int) -> list[Candidate]:

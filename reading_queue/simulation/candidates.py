@@ -96,7 +96,8 @@ class Candidates:
             for candidate in rank(case, facts, self._agreements(case, task), now).candidates:
                 apart.setdefault((candidate.let_pass, candidate.stage), []).append(candidate)
         passed_over = task.declined.union(knows, (case.author_id,) if case.author_id is not None else ())
-        asking = _Asking(task, case, self._staff.kind_of(case), passed_over, apart, width, now)
+        most = width * (1 + min(widened, WHOLE_POOL))  # of one stage, where no other is left
+        asking = _Asking(task, case, self._staff.kind_of(case), passed_over, apart, most, now)
         return self._look(asking, stages, widened)
 
     def rank_everybody(self, task: SimulatedTask, case: CaseFacts, knows: set[str]) -> Ranking:

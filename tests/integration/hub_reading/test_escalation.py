@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
 
 from reading_queue.db.course_tables import EscalationRow
-from reading_queue.db.tables import Agreement
+from reading_queue.db.tables import Agreement, Case
 from reading_queue.domain.escalation import Escalation
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseState
@@ -62,6 +63,22 @@ def test_the_next_stages_are_asked_as_the_clock_runs_and_the_first_ones_still_ar
     assert open_kinds(hub, case_id) == [Escalation.WIDENED]
     look(world)
     assert world.hops(case_id).count(Hop.ESCALATED) == 1
+
+
+def test_an_emergency_that_nobody_takes_is_shown_to_more_people_of_the_one_hospital_that_reads_for_it(
+    world: World, hub: Hub, hub_clock: SteerableClock
+):
+    people = [world.add_physician(f"reader-{number}") for number in range(7)]
+    case_id = world.arrive(lane=Lane.STAT)
+    with hub.transaction() as session:
+        case = session.get_one(Case, case_id)
+        case.exam_started_at, case.due_at = hub.clock(), hub.clock() + timedelta(minutes=30)
+    asked = [len(world.offered_to(case_id, *people))]
+    for _ in range(2):
+        hub_clock.advance(10 * 60)  # within the time of the first offers
+        look(world)
+        asked.append(len(world.offered_to(case_id, *people)))
+    assert asked == [3, 6, 7]
 
 
 def test_two_thirds_and_the_breach_tell_the_coordinator_who_acknowledges(

@@ -235,6 +235,20 @@ def test_the_circle_widens_stage_by_stage_and_those_who_were_asked_stay_in_it(wi
     assert [one.stage for one in chosen] == stages
 
 
+@pytest.mark.parametrize(
+    ("lane", "stages", "asked"),
+    [
+        (Lane.ROUTINE, (1, 1, 1, 1, 1), [2, 4, 5]),  # one hospital reads for the clinic
+        (Lane.ROUTINE, (1, 1, 1, 1, 2), [2, 3, 5]),
+        (Lane.STAT, (1, 1, 1, 1, 1), [2, 4, 5]),
+        (Lane.STAT, (1, 1, 1, 2, 2), [2, 4, 5]),
+    ],
+)
+def test_the_circle_widens_in_every_lane_and_where_no_further_stage_is_left(lane, stages, asked):
+    ranking = of_stages(*stages)
+    assert [len(choose(ranking, lane, 2, widened)) for widened in range(3)] == asked
+
+
 def test_a_stage_that_does_not_exist_is_not_waited_for():
     assert [one.stage for one in choose(of_stages(2, 4), Lane.ROUTINE, 3, 1)] == [2, 4]
 
