@@ -5,6 +5,7 @@ Original mode: one application acknowledgement, AA, AE or AR, for each message.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
@@ -29,7 +30,11 @@ APPLICATION: Final = "COUNTERPART"
 VERSIONS: Final = frozenset({"2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8", "2.8.1", "2.8.2"})
 WORDS_CHARACTERS_MAX: Final = 250  # ERR-8
 HEADER_CHARACTERS_MAX: Final = 227  # HD, MSH-3 and MSH-4
-_TRIED: Final = ("UNICODE UTF-8", "GB18030", "8859/1")
+_UTF8: Final = "UNICODE UTF-8"
+_GB18030: Final = "GB18030"
+_LATIN: Final = "8859/1"
+_UNSAID: Final = frozenset({"", "ASCII"})  # MSH-18 that says nothing of what is not ASCII
+_HAN: Final = re.compile(r"[㐀-鿿豈-﫿\U00020000-\U0003ffff]")
 _PRODUCTION: Final = "P"
 
 
@@ -45,11 +50,12 @@ def read_message(data: bytes, character_set: str) -> Message:
     if b"\x00" in data:
         words = "the message holds a NUL character, which no text of HL7 has"
         raise MessageRejected(Fault("MSH-18", ErrorCode.DATA_TYPE_ERROR, words))
-    for name in (character_set, *_TRIED):
+    for name in (character_set, _UTF8, _GB18030, _LATIN):
         message = try_parse(data, name)
         if message is not None:
             declared = message.get("MSH", 18)
             if CHARACTER_SETS.get(declared or character_set) == CHARACTER_SETS[name]:
+                _require_one_reading(data, declared, CHARACTER_SETS[name])
                 return message
     try:
         declared = parse_message(data, character_set).get("MSH", 18)
@@ -60,7 +66,34 @@ def read_message(data: bytes, character_set: str) -> Message:
         words = "this character set is not read here: send UNICODE UTF-8 or GB18030"
         raise MessageRejected(Fault("MSH-18", ErrorCode.TABLE_VALUE_NOT_FOUND, words))
     words = "the message is not written in the character set that it names, or that is agreed where it names none"
+    if declared == _LATIN:
+        words = "of 8859/1 only the characters of ASCII are read here: send UNICODE UTF-8 or GB18030"
     raise MessageRejected(Fault("MSH-18", ErrorCode.DATA_TYPE_ERROR, words))
+
+
+def _require_one_reading(data: bytes, declared: str, codec: str) -> None:
+    """Let pass what is Chinese in its own character set alone: which name of two is the patient's is never guessed.
+
+    UTF-8 that is valid GB18030 by chance is refused where GB18030 is named or agreed; GB18030 that is valid UTF-8 by
+    chance, and no Chinese there, where MSH-18 names no character set.
+
+    Raises:
+        MessageRejected: the other one reads as Chinese.
+    """
+    if codec == CHARACTER_SETS[_GB18030]:
+        is_doubtful = _is_chinese(data, _UTF8)
+    else:
+        is_doubtful = declared in _UNSAID and not _is_chinese(data, _UTF8) and _is_chinese(data, _GB18030)
+    if is_doubtful:
+        words = "the message can be read in two character sets, UTF-8 and GB18030: name the one it is written in"
+        raise MessageRejected(Fault("MSH-18", ErrorCode.DATA_TYPE_ERROR, words))
+
+
+def _is_chinese(data: bytes, character_set: str) -> bool:
+    try:
+        return _HAN.search(data.decode(CHARACTER_SETS[character_set])) is not None
+    except UnicodeDecodeError:
+        return False
 
 
 def require_kind(message: Message, kinds: Collection[tuple[str, str]]) -> None:

@@ -16,7 +16,8 @@ SEGMENT_END: Final = "\r"
 FIELD, COMPONENT, REPETITION, ESCAPE, SUBCOMPONENT = "|", "^", "~", "\\", "&"
 ENCODING_CHARACTERS: Final = COMPONENT + REPETITION + ESCAPE + SUBCOMPONENT
 CONTROL_ID_CHARACTERS_MAX: Final = 20  # MSH-10 in 2.5.1
-# HL7 table 0211 (MSH-18) and how Python calls it; empty and ASCII are read as UTF-8, which contains it.
+# HL7 table 0211 (MSH-18) and how Python calls it; empty and ASCII are read as UTF-8, which contains it. Of 8859/1 only
+# ASCII is read: every other byte has a meaning in it, so that a Chinese name sent under it would be taken garbled.
 CHARACTER_SETS: Final[Mapping[str, str]] = {
     "UNICODE UTF-8": "utf-8",
     "UNICODE": "utf-8",
@@ -26,7 +27,7 @@ CHARACTER_SETS: Final[Mapping[str, str]] = {
     "GB2312": "gb18030",
     "GBK": "gb18030",
     "ASCII": "utf-8",
-    "8859/1": "latin-1",
+    "8859/1": "ascii",
 }
 _ESCAPES: Final = {ESCAPE: "\\E\\", FIELD: "\\F\\", COMPONENT: "\\S\\", SUBCOMPONENT: "\\T\\", REPETITION: "\\R\\"}
 _NEW_LINE: Final = re.compile(r"\r\n|\r|\n")

@@ -263,6 +263,7 @@ def test_emergency_does_not_wait_for_its_identity_number(clinic: Clinic) -> None
         (message(*EXAMPLE, version="3.0"), "MSH-12"),
         (message(*EXAMPLE, declared="BIG5"), "MSH-18"),
         (message(*EXAMPLE, declared="ASCII", codec="gb18030"), "MSH-18"),
+        (message(*EXAMPLE, declared="8859/1", codec="gb18030"), "MSH-18"),
         (message(*EXAMPLE, control_id=""), "MSH-10"),
         (message(*EXAMPLE).replace(b"|P|2.5.1", b"|T|2.5.1"), "MSH-11"),
         (b"hello", "MSH-1"),
