@@ -21,6 +21,7 @@ from reading_queue.web.api import (
     models,
     network,
     network_models,
+    order_messages,
     order_models,
     orders,
     presence,
@@ -52,6 +53,7 @@ ONE: Final = f"{NETWORK}/{{code}}"
 AGREEMENT: Final = "/network/agreements/{agreement_id}"
 PERSON: Final = "/network/physicians/{physician_id}"
 ORDER: Final = "/orders/{order_id}"
+MESSAGE: Final = "/order-messages/{message_id}"
 ORDER_QUERY: Final = ("site_id", "state", "lane", "before", "limit")
 
 OPERATIONS: Final = (
@@ -152,6 +154,12 @@ OPERATIONS: Final = (
     ),
     Operation("GET", f"{ORDER}/further-studies", orders.further_studies, WITH_SITES, None, order_models.FurtherStudies),
     Operation("POST", f"{ORDER}/match", orders.decide_match, WITH_SITES, order_models.MatchDecision),
+    Operation(
+        "GET", "/order-messages", order_messages.list_messages, COORDINATORS, None, order_messages.Messages, ("all",)
+    ),
+    Operation("GET", MESSAGE, order_messages.show_message, COORDINATORS, None, order_messages.MessageShown),
+    Operation("POST", f"{MESSAGE}/retry", order_messages.retry, COORDINATORS, None, order_messages.Tried),
+    Operation("POST", f"{MESSAGE}/dismiss", order_messages.dismiss, COORDINATORS, models.ReasonWords),
     Operation("GET", f"{CASE}/lateness", explaining.lateness, COORDINATORS, None, explaining.LatenessAnswer),
     Operation("POST", "/why-not-me", explaining.why_not_me, PHYSICIAN, explaining.Number, explaining.WhyNotAnswer),
     Operation("GET", f"{CASE}/candidates", course.candidates, COORDINATORS, None, models.Candidates),

@@ -98,6 +98,26 @@ def test_a_dismissed_message_is_kept_and_says_who_and_why(hub: Hub, browser_of: 
     assert coordinator.post(f"{PAGE}/{refused[1]}/dismiss", reason="once more").status == 409
 
 
+def test_programs_list_show_try_and_dismiss_messages(
+    hub: Hub, program_of: Visitors, county: County, refused: list[int]
+) -> None:
+    program = program_of(COORDINATOR)
+    found = program.call("GET", "/order-messages").json()
+    assert (found["open_count"], [one["message_id"] for one in found["messages"]]) == (2, refused[::-1])
+    fault = found["messages"][0]["faults"][0]
+    assert (fault["where"], fault["code"], fault["order"]) == ("PID-7", "102", 1)
+    assert "秀兰" not in program.call("GET", "/order-messages?all=1").text
+    shown = program.call("GET", f"/order-messages/{refused[0]}").json()
+    assert any("王^秀兰" in line for line in shown["segments"])
+    assert program.call("POST", f"/order-messages/{refused[0]}/retry").json() == {"taken": False}
+    assert program.call("POST", f"/order-messages/{refused[0]}/dismiss", {"reason": ""}).status == 422
+    assert program.call("POST", f"/order-messages/{refused[0]}/dismiss", {"reason": "HIS 已重发"}).status == 204
+    assert program.call("POST", f"/order-messages/{refused[0]}/retry").status == 409
+    assert program.call("GET", "/order-messages").json()["open_count"] == 1
+    assert acts(hub) == [(str(refused[0]), act) for act in ("shown", "retried", "dismissed")]
+    assert program_of(TECHNICIAN).call("GET", "/order-messages").status == 403
+
+
 def test_a_message_of_a_site_outside_the_network_is_an_administrators(
     hub: Hub, browser_of: Visitors, county: County
 ) -> None:
