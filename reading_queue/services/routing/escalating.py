@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.course_tables import EscalationRow
 from reading_queue.db.director_tables import DirectorNotice
-from reading_queue.db.tables import Account, Case, CaseStudy, Organisation
+from reading_queue.db.tables import Account, Case, CaseStudy, Organisation, ReadingTask
 from reading_queue.domain.escalation import (
     OF_CONSULTS,
     TELLS_A_PERSON,
@@ -33,7 +33,7 @@ from reading_queue.domain.escalation import (
     next_look,
     steps_reached,
 )
-from reading_queue.domain.transitions import AMENDED, BEING_READ, CaseState
+from reading_queue.domain.transitions import AMENDED, BEING_READ, CaseState, ReadingTaskState
 from reading_queue.errors import NotFound
 from reading_queue.services.access.visibility import Viewer, require, require_case, visible_sites
 from reading_queue.services.cases.casework import (
@@ -221,17 +221,23 @@ def _look_at(session: Session, case: Case, open_kinds: set[Escalation], now: dat
         task = find_open_task(session, case.case_id)
         if task is not None:
             launch_route(session, now, task.reading_task_id)
-    settled = open_kinds - reached - OF_CONSULTS - (UNTIL_TAKEN if not clock.taken else set())
+    settled = open_kinds - reached - OF_CONSULTS - {Escalation.NOBODY} - (UNTIL_TAKEN if not clock.taken else set())
     if settled:
         end_escalations(session, case.case_id, frozenset(settled), now)
     case.look_again_at = next_look(clock, now) or NEVER
 
 
 def _end_settled(hub: Hub, now: datetime) -> None:
+    """End what concerns no case any more: that nobody can be asked stands as long as a task waits for somebody."""
+    waits = exists().where(
+        ReadingTask.case_id == EscalationRow.case_id, ReadingTask.state == ReadingTaskState.SCHEDULED
+    )
+    nobody = EscalationRow.kind == Escalation.NOBODY
     amends = EscalationRow.kind.in_(OF_CONSULTS) & Case.state.in_(AMENDED)
     over = exists().where(Case.case_id == EscalationRow.case_id, Case.state.not_in(UNSIGNED), ~amends)
+    settled = or_(nobody & ~waits, ~nobody & over)
     with hub.transaction() as session:
-        session.execute(update(EscalationRow).where(EscalationRow.ended_at.is_(None), over).values(ended_at=now))
+        session.execute(update(EscalationRow).where(EscalationRow.ended_at.is_(None), settled).values(ended_at=now))
 
 
 def _load_views(session: Session, viewer: Viewer, *conditions: ColumnElement[bool]) -> tuple[EscalationView, ...]:

@@ -6,22 +6,24 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from reading_queue.db.course_tables import EscalationRow
 from reading_queue.db.tables import Agreement, Case
 from reading_queue.domain.escalation import Escalation
-from reading_queue.domain.roles import Role
+from reading_queue.domain.roles import Role, Title
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import Forbidden, NotFound
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
+from reading_queue.services.network import presence
 from reading_queue.services.reading import reading
 from reading_queue.services.routing import escalating
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
+from storage.contract.signed_report import AmendmentKind
 from tests.integration.hub_reading.test_course import person
-from tests.integration.hub_reading.world import CITY, COUNTY, World
+from tests.integration.hub_reading.world import CITY, COUNTY, TEXT, World
 from tests.support.clock import SteerableClock
 
 pytestmark = pytest.mark.postgres
@@ -138,6 +140,41 @@ def test_when_nobody_can_be_asked_people_are_told_at_once_and_told_no_more_when_
     world.run_jobs()
     assert world.case(case_id).state == CaseState.OFFERED
     assert [one.kind for one in escalating.list_escalations(hub, coordinator)] == []
+
+
+def raised(hub: Hub, case_id: str, kind: Escalation) -> int:
+    with hub.transaction() as session:
+        rows = select(func.count()).where(EscalationRow.case_id == case_id, EscalationRow.kind == kind)
+        return session.scalars(rows).one()
+
+
+def test_that_nobody_can_verify_stands_and_is_told_once_until_somebody_can(
+    world: World, hub: Hub, hub_clock: SteerableClock, wang: Viewer
+):
+    case_id = world.arrive()
+    world.submit(wang, case_id)
+    for _ in range(4):
+        look(world)
+        hub_clock.advance(60)
+        world.run_jobs()
+    assert open_kinds(hub, case_id) == [Escalation.NOBODY]
+    assert raised(hub, case_id, Escalation.NOBODY) == 1
+    zhao = world.add_physician("zhao", title=Title.ASSOCIATE_CHIEF)
+    hub_clock.advance(60)
+    world.run_jobs()
+    assert open_kinds(hub, case_id) == []
+    task_id = world.open_task(case_id).reading_task_id
+    reading.claim(hub, zhao, task_id)
+    reading.sign(hub, world.viewer("zhao"), task_id, None)
+    amending = reading.open_addendum(hub, world.viewer("wang"), case_id, AmendmentKind.CORRECTED, "another finding")
+    reading.submit(hub, world.viewer("wang"), amending.reading_task_id, TEXT, confirm=True)
+    presence.go_away(hub, world.viewer("zhao"), "physician-zhao", hub.clock() + timedelta(hours=1), "")
+    for _ in range(3):
+        world.run_jobs()
+        look(world)
+        hub_clock.advance(60)
+    assert open_kinds(hub, case_id) == [Escalation.NOBODY], "of an amendment as well"
+    assert raised(hub, case_id, Escalation.NOBODY) == 2
 
 
 def test_a_stranger_is_told_of_nothing(world: World, hub: Hub, coordinator: Viewer):
