@@ -14,7 +14,9 @@ from storage.hl7.message import Message, MessageUnreadable, composite, parse_mes
 from storage.hl7.order_decisions import Done
 from storage.hl7.order_message import KINDS, Control
 
-NAME_CHARACTERS_MAX: Final = 100  # of what is kept of MSH-3, MSH-4, MSH-10
+NAME_CHARACTERS_MAX: Final = (
+    100  # of what is kept of MSH-3, MSH-4, MSH-9, MSH-10: a longer one as its beginning and digest
+)
 ANY_ACK: Final = "ACK"
 # ORC-1 of the answer: what became of what was asked, HL7 table 0119.
 _OUTCOMES: Final = {Control.NEW: "OK", Control.CHANGE: "XR", Control.CANCEL: "CR", Control.STATUS: "OK"}
@@ -57,14 +59,22 @@ def read_letterhead(data: bytes, character_set: str) -> Letterhead:
 
     def get(field: int, component: int = 1) -> str:
         text = message.get("MSH", field, component) if message is not None else ""
-        return text.replace("\x00", "")[:NAME_CHARACTERS_MAX]  # which no database takes
+        return _name(text.replace("\x00", ""))  # which no database takes
 
     return Letterhead(
         sender="|".join(get(field) for field in (3, 4)).strip("|"),
         control_id=get(10),
-        kind="^".join(filter(None, (get(9), get(9, 2))))[:NAME_CHARACTERS_MAX],
+        kind=_name("^".join(filter(None, (get(9), get(9, 2))))),
         digest=hashlib.sha256(data).hexdigest(),
     )
+
+
+def _name(text: str) -> str:
+    """Return a name of at most NAME_CHARACTERS_MAX that no other text has."""
+    if len(text) <= NAME_CHARACTERS_MAX:
+        return text
+    digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()
+    return f"{text[: NAME_CHARACTERS_MAX - len(digest) - 1]} {digest}"
 
 
 def kind_of_answer(message: Message | None) -> str:

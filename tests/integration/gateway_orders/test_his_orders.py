@@ -25,6 +25,7 @@ from storage.contract.national_id import IdentityKind
 from storage.contract.orders import Order, OrderOrigin, OrderState
 from storage.contract.wire import HubEvent
 from storage.hl7.framing import frame
+from storage.hl7.message import parse_message
 from tests.integration.gateway_orders.sending import (
     EXAMPLE,
     ORDERED,
@@ -144,6 +145,22 @@ def test_other_message_under_a_control_id_that_was_used_is_refused_and_kept(clin
     assert clinic.send(*other, control_id="C1") == ("AE", ["MSH-10"])
     assert clinic.only_order().accession_number == "ACC1"
     assert [kept.code for kept in clinic.kept()] == ["AE", "AA"]
+
+
+@pytest.mark.parametrize(("old", "new"), [("|C|", "|" + "7" * 150 + "{}|"), ("|HIS|", "|" + "H" * 150 + "{}|")])
+def test_messages_are_told_apart_by_the_end_of_a_long_control_id_or_sender_too(
+    clinic: Clinic, old: str, new: str
+) -> None:
+    for number in "12":
+        order = message(*changed("P1", f"P{number}", *changed("ACC1", f"ACC{number}", *EXAMPLE)), control_id="C")
+        data = order.replace(old.encode(), new.format(number).encode(), 1)
+        answer = clinic.his.send(data)
+        assert told(answer) == ("AA", [])
+        assert (answer.get("MSA", 2), clinic.his.send(data)) == (
+            parse_message(data, "UNICODE UTF-8").get("MSH", 10),
+            answer,
+        )
+    assert {one.accession_number for one in clinic.orders()} == {"ACC1", "ACC2"}
 
 
 def test_change_changes_what_it_says_and_leaves_the_rest(clinic: Clinic) -> None:
