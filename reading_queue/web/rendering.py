@@ -43,6 +43,7 @@ def build_templates() -> jinja2.Environment:
         day=day,
         clock=clock,
         span=WORDS.span,
+        whole_span=WORDS.whole_span,
         age_at=WORDS.age_at,
         in_words=in_words,
         person_name=person_name,

@@ -99,6 +99,11 @@ class Words:
             return sign + self.translate("span.hours", hours=rest // HOUR_S, minutes=rest % HOUR_S // MINUTE_S)
         return sign + self.translate("span.days", days=rest // DAY_S, hours=rest % DAY_S // HOUR_S)
 
+    def whole_span(self, minutes: int) -> str:
+        """Return an agreed length of time, without what is nought: `2 天`, `1 小时 30 分`, `30 min`."""
+        parts = (("days", minutes // 1440), ("hours", minutes % 1440 // 60), ("minutes", minutes % 60))
+        return " ".join(self.translate(f"span.whole.{unit}", count=count) for unit, count in parts if count)
+
     def age_at(self, born: date | None, on: datetime) -> str:
         """Return the age in years on a day, or nothing when the birth date is unknown or implausible."""
         if born is None:

@@ -20,6 +20,7 @@ from reading_queue.domain.routing import REASONS, Candidate, Phase, Ranking, Rea
 from reading_queue.domain.transitions import ROUTABLE, Actor, CaseEvent, ReadingTaskState
 from reading_queue.errors import Forbidden, IdentityInDoubt, WrongState
 from reading_queue.services.access.visibility import Viewer, require, require_case
+from reading_queue.services.cases.case_heads import CaseHead, load_case_head
 from reading_queue.services.cases.casework import (
     PROCEDURE_RECORD,
     audit,
@@ -85,7 +86,7 @@ class DecisionView:
 class CandidatesView:
     """Why a reading task is with whom it is: what was decided, the newest first, and everybody as of now."""
 
-    case_id: str
+    case: CaseHead
     reading_task_id: str
     phase: Phase
     holder: str  # a name, empty while nobody holds it
@@ -108,7 +109,7 @@ def list_candidates(hub: Hub, viewer: Viewer, case_id: str) -> CandidatesView:
         ranking = rank(facts.case, facts.physicians, facts.agreements, now)
         names = _load_names(session, viewer.language)
         return CandidatesView(
-            case_id=case_id,
+            case=load_case_head(session, case, viewer.language),
             reading_task_id=task.reading_task_id,
             phase=Phase(task.phase),
             holder=names.get(task.holder_id or "", ("", ""))[0],

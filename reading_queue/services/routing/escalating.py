@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import ColumnElement, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from reading_queue.db.course_tables import EscalationRow
 from reading_queue.db.director_tables import DirectorNotice
@@ -140,13 +140,16 @@ def end_escalations(session: Session, case_id: str, kinds: frozenset[Escalation]
 
 
 def list_escalations(hub: Hub, viewer: Viewer) -> tuple[EscalationView, ...]:
-    """Return what is open at the sites that the viewer oversees and tells a person, the oldest unacknowledged first."""
+    """Return what is open at the sites that the viewer oversees and tells a person, the oldest unacknowledged first.
+
+    Of the steps of a case's limit only the newest: who is told that it is breached knows that two thirds are over.
+    """
     require(viewer, *WITH_OVERSIGHT)
     now = hub.clock()
     with hub.transaction() as session:
         theirs = Case.site_id.in_(visible_sites(session, viewer, now))
         tells = EscalationRow.kind.in_(TELLS_A_PERSON)
-        return _load_views(session, viewer, EscalationRow.ended_at.is_(None), tells, theirs)
+        return _load_views(session, viewer, EscalationRow.ended_at.is_(None), tells, theirs, ~_is_overtaken())
 
 
 def list_told(hub: Hub, viewer: Viewer) -> tuple[EscalationView, ...]:
@@ -238,6 +241,13 @@ def _end_settled(hub: Hub, now: datetime) -> None:
     settled = or_(nobody & ~waits, ~nobody & over)
     with hub.transaction() as session:
         session.execute(update(EscalationRow).where(EscalationRow.ended_at.is_(None), settled).values(ended_at=now))
+
+
+def _is_overtaken() -> ColumnElement[bool]:
+    """Return whether the limit of a row's case has reached its next step since."""
+    newer = aliased(EscalationRow)
+    breached = (newer.case_id == EscalationRow.case_id, newer.ended_at.is_(None), newer.kind == Escalation.BREACHED)
+    return (EscalationRow.kind == Escalation.TWO_THIRDS) & exists().where(*breached)
 
 
 def _load_views(session: Session, viewer: Viewer, *conditions: ColumnElement[bool]) -> tuple[EscalationView, ...]:

@@ -13,17 +13,18 @@ from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.network_tables import AgreementVersion
-from reading_queue.db.tables import Case, CaseStudy, Offer, Physician, ReadingTask, RoutingDecision
+from reading_queue.db.tables import Case, CaseStudy, Offer, Organisation, Physician, ReadingTask, RoutingDecision
 from reading_queue.domain.clocks import Standing, standing
 from reading_queue.domain.lateness import Spent, spans_of
 from reading_queue.domain.routing import REASONS, Phase, rank
 from reading_queue.domain.transitions import ROUTABLE, CaseState, ReadingTaskState
 from reading_queue.services.access.visibility import Viewer, require, require_case
+from reading_queue.services.cases.case_heads import CaseHead, load_case_head
 from reading_queue.services.cases.casework import find_open_task
 from reading_queue.services.cases.information_requests import find_open_request
 from reading_queue.services.cases.statistics import WITH_OVERSIGHT
 from reading_queue.services.hub import Hub
-from reading_queue.services.local_words import site_name
+from reading_queue.services.local_words import organisation_name, site_name
 from reading_queue.services.patients.identity_doubts import is_held
 from reading_queue.services.reading.claims import require_physician
 from reading_queue.services.routing.routing_facts import SharedFacts, load_facts, load_lineage, load_local_date
@@ -62,13 +63,7 @@ class WhyNot:
 class Lateness:
     """Where the time of a case went, and what happened to it on the way."""
 
-    case_id: str
-    site_id: str
-    site_name: str
-    study_uid: str
-    state: CaseState
-    lane: Lane
-    modality: str
+    case: CaseHead
     due_at: datetime | None
     late_by: timedelta | None  # by the clock that counts, None while it is in time
     standing: Standing  # by both clocks
@@ -80,6 +75,7 @@ class Lateness:
     given_back: int  # claims that ended without their work
     nobody: int  # how often nobody could be asked
     agreement_id: str | None  # under which it is read, or was first offered
+    agreement: tuple[str, str] | None  # names of who has it read, and of who reads
     agreement_version: int | None  # of that day; later ones change nothing for it
     limit_min: int | None  # as that version says for the lane; None: the hub's own limit counts
 
@@ -137,17 +133,9 @@ def why_late(hub: Hub, viewer: Viewer, case_id: str) -> Lateness:
         stands = standing(began_at, case.signed_at or now, case.due_at, Lane(case.lane), waited)
         offers = _count_offers(session, case_id)
         hops = _count_hops(session, case_id)
-        name = session.scalars(select(site_name(viewer.language)).where(Site.site_id == case.site_id)).one()
-        study_uid = session.scalars(select(CaseStudy.study_uid).where(CaseStudy.case_id == case_id).limit(1)).one()
         agreed = _find_agreed(session, case)
         return Lateness(
-            case_id=case_id,
-            site_id=case.site_id,
-            site_name=name,
-            study_uid=study_uid,
-            state=CaseState(case.state),
-            lane=Lane(case.lane),
-            modality=case.modality,
+            case=load_case_head(session, case, viewer.language),
             due_at=case.due_at,
             late_by=stands.gross_late_by if stands.counts_gross else stands.net_late_by,
             standing=stands,
@@ -159,6 +147,7 @@ def why_late(hub: Hub, viewer: Viewer, case_id: str) -> Lateness:
             given_back=hops.get("released", 0),
             nobody=hops.get("unroutable", 0),
             agreement_id=agreed.agreement_id if agreed is not None else None,
+            agreement=_name_parties(session, agreed, viewer.language) if agreed is not None else None,
             agreement_version=agreed.number if agreed is not None else None,
             limit_min=agreed.time_limits_min.get(case.lane) if agreed is not None else None,
         )
@@ -194,6 +183,15 @@ def _find_agreed(session: Session, case: Case) -> AgreementVersion | None:
         .order_by((Offer.state == "claimed").desc(), Offer.offered_at, Offer.offer_id)
     )
     return session.scalars(asked.limit(1)).one_or_none()
+
+
+def _name_parties(session: Session, agreed: AgreementVersion, language: str) -> tuple[str, str]:
+    codes = (agreed.requesting_organisation_id, agreed.assisting_organisation_id)
+    requesting, assisting = (session.get_one(Organisation, code) for code in codes)
+    return (
+        organisation_name(requesting.name, requesting.name_en, language),
+        organisation_name(assisting.name, assisting.name_en, language),
+    )
 
 
 def _is_read_by(session: Session, case: Case, physician: Physician, now: datetime) -> bool:

@@ -14,18 +14,19 @@ from reading_queue.domain.routing import Service
 from reading_queue.errors import HubError
 from reading_queue.services.network.network_editing import AgreementOverlaps, FieldsInvalid
 from reading_queue.services.network.network_parts import WEEKDAYS
-from reading_queue.web.language import translate, translate_or
+from reading_queue.web.language import WORDS, translate, translate_or
 from reading_queue.web.parsing import Form, field, fields
 from reading_queue.web.problems import words_of
 from storage.contract.lanes import Lane
 
 _SEPARATORS: Final = re.compile(r"[,，;；、\s]+")
 CODED: Final[Mapping[str, str]] = {
-    "language": "language",
-    "role": "role",
-    "title": "title",
-    "kind": "organisation_kind",
-    "services": "service",
+    "language": "network.language",
+    "role": "network.role",
+    "title": "network.title",
+    "kind": "network.organisation_kind",
+    "services": "network.service",
+    "specialties": "specialty",
 }
 WRONG: Final = "?"  # what cannot be read stands for itself, and is refused as a field
 
@@ -126,7 +127,7 @@ def say(name: str, value: Any) -> str:
     if name == "duty":
         return _say_duty(value)
     if isinstance(value, Mapping):
-        return _join(f"{_say_key(key)} {most}" for key, most in value.items())
+        return _join(f"{_say_key(key)} {_say_most(name, most)}" for key, most in value.items())
     if isinstance(value, list | tuple):
         return _join(_say_code(name, one) for one in value)
     return _say_code(name, value)
@@ -163,11 +164,15 @@ def _say_duty(duty: Any) -> str:
 
 
 def _say_code(name: str, value: Any) -> str:
-    return translate_or(f"network.{CODED[name]}.{value}", str(value)) if name in CODED else str(value)
+    return translate_or(f"{CODED[name]}.{value}", str(value)) if name in CODED else str(value)
 
 
 def _say_key(key: str) -> str:
     return translate("network.all") if key == "all" else translate_or(f"lane.{key}", key)
+
+
+def _say_most(name: str, most: Any) -> str:
+    return WORDS.whole_span(most) if name == "time_limits_min" else str(most)
 
 
 def _join(words: Iterable[str]) -> str:

@@ -59,7 +59,8 @@ def test_limit_and_explanation_stay_those_of_the_day_when_the_agreement_is_chang
     assert (old.agreement_id, old.agreement_version, old.limit_min, old.due_at) == (FIRST, 1, 1440, due_at)
     assert (new.agreement_version, new.limit_min) == (2, 33)
     page = browser_of(COORDINATOR).get(f"/coordinator/cases/{case_id}/lateness").text
-    assert f"按当日协议 {FIRST} 第 1 版判定，时限 1440 分钟" in page
+    assert "第 1 版，时限 1 天" in page
+    assert "按当日协议判定：双桥镇中心卫生院 ⇄ 清河县人民医院" in page
 
 
 def test_who_read_for_a_site_may_still_ask_about_the_cases_of_that_time(

@@ -85,7 +85,7 @@ def test_a_coordinator_gives_a_case_to_one_physician_on_the_page_that_says_who_m
     address = f"/coordinator/cases/{case_id}/candidates"
     assert f'href="{address}"' in coordinator.get(AT_CLINIC).text
     page = coordinator.get(address).text
-    assert "派单记录" in page
+    assert all(words in page for words in ("派单记录", "胸部平扫", "双桥镇中心卫生院")), "which case it is"
     (decision,) = assigning.list_candidates(county.hub, county.viewer(COORDINATOR), case_id).decisions
     versions = decision.inputs["agreement_versions"]
     assert versions == dict.fromkeys(decision.inputs["agreement_ids"], 1), "what was in force is kept with the decision"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 
+from reading_queue.web.coordinator.network_forms import say
 from reading_queue.web.language import WORDS
 from reading_queue.web.radiologist.views import images_url
 from reading_queue.web.rendering import clock, moment
@@ -34,6 +36,19 @@ def test_times_are_those_of_the_site() -> None:
 )
 def test_span_is_in_words(seconds: float | None, words: str) -> None:
     assert WORDS.span(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("time_limits_min", {"stat": 30, "routine": 2970, "background": 4320}, "30 分|2 天 1 小时 30 分|3 天"),
+        ("specialties", ["neuro", "unknown"], "神经|unknown"),
+        ("cases_per_day_max", {"all": 60}, "60"),
+    ],
+)
+def test_facts_of_the_network_are_in_words(name: str, value: Any, words: str) -> None:
+    said = say(name, value)
+    assert all(one in said for one in words.split("|")), said
 
 
 @pytest.mark.parametrize(
