@@ -127,7 +127,7 @@ class HubLink:
         return Loop("preliminaries", sync.step)
 
     def _build_news(self, spool: Spool) -> HubNews:
-        give_again = GivingAgain(self._journal, spool).give
+        give_again = GivingAgain(self._journal, spool, self._clock).give
         return HubNews(self._journal, self._client, self._settings.hub.url, self._clock, give_again)
 
     def start(self) -> None:

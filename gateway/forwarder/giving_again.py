@@ -6,8 +6,13 @@ two undoes the move at the next start, and the hub tells of the damage until it 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
 import structlog
 
+from gateway.journal.actions import record_action
 from gateway.journal.database import Journal
 from gateway.journal.instances import instances_of, place_transfer
 from gateway.journal.transfers import TransferKey, find_confirmed_at, forget_declaration
@@ -17,13 +22,16 @@ from storage.contract.identifiers import Uid
 
 log = structlog.get_logger(__name__)
 
+HUB: Final = "hub"
+
 
 class GivingAgain:
     """Has confirmed transfers of a study declared once more; the hub asks for what it needs of them."""
 
-    def __init__(self, journal: Journal, spool: Spool) -> None:
+    def __init__(self, journal: Journal, spool: Spool, clock: Callable[[], datetime]) -> None:
         self._journal = journal
         self._spool = spool
+        self._clock = clock
 
     def give(self, study_uid: Uid) -> int:
         """Return how many transfers are on their way again; none when the keep period is over."""
@@ -41,5 +49,7 @@ class GivingAgain:
             with self._journal.transaction() as connection:
                 forget_declaration(connection, key)
                 place_transfer(connection, key.study_uid, key.revision, SpoolState.READY)
+                # Which also has it sent now.
+                record_action(connection, self._clock(), HUB, "given_again", key.study_uid, revision=key.revision)
         log.warning("transfer_given_again", study_uid=key.study_uid, revision=key.revision, instances=len(kept))
         return True

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from gateway.journal.actions import record_action
 from gateway.journal.database import Journal, from_text, to_text
 from gateway.journal.transfers import TransferKey, forget_declaration
 from storage.contract.identifiers import Uid
@@ -188,6 +189,8 @@ def read_after_all(journal: Journal, study_uid: Uid, calling_ae_title: str, now:
                 " next_attempt_at = ?2, attempts = 0, problem = NULL WHERE study_uid = ?3 AND revision = ?4",
                 (Lane.ROUTINE, to_text(now), *key),
             )
+        if rows:
+            record_action(connection, now, calling_ae_title, "read_after_all", study_uid)  # which has it sent now
     return bool(rows)
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import select
 
 from gateway.bootstrap import Gateway
+from gateway.forwarder.forwarder import IDLE_MAX_S
 from gateway.hub import news
 from gateway.settings import GatewaySettings
 from reading_queue.services.arrival import custody
@@ -23,6 +24,8 @@ from tests.integration.gateway_link.test_real_hub import PATIENCE_S, SITE, RealH
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.postgres
+
+AT_ONCE_S = IDLE_MAX_S - 5  # by then the forwarder would look by itself
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def test_lost_pack_comes_again_from_the_gateway_that_keeps_it(real: RealHub, set
         study = send_study(gateway.start(), instances=3)
         eventually(real.holds(study), within_s=PATIENCE_S)
         keys = lose_everything(real)
-        eventually(lambda: is_healed(real, study), within_s=PATIENCE_S)
+        eventually(lambda: is_healed(real, study), within_s=AT_ONCE_S)
     finally:
         gateway.stop()
     assert [real.store.stat(key).key for key in keys] == keys
@@ -77,6 +80,6 @@ def test_gateway_that_was_away_hears_of_the_damage_when_it_is_back(real: RealHub
     gateway = Gateway(settings)
     gateway.start()
     try:
-        eventually(lambda: is_healed(real, study), within_s=PATIENCE_S)
+        eventually(lambda: is_healed(real, study), within_s=AT_ONCE_S)
     finally:
         gateway.stop()
