@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from gateway.his_orders.intake import build_intake
-from gateway.hl7.server import MllpServer
+from gateway.hl7.server import NOT_ENDED, MllpServer
 from gateway.journal.associations import Refusal, record_refusal
 from gateway.journal.database import Journal
 from gateway.loops import Loop
@@ -26,6 +26,9 @@ log = structlog.get_logger(__name__)
 TRY_AGAIN_S: Final = 30.0
 LISTENING_S: Final = 24 * 3600.0
 CORRECT_THE_HIS: Final = "See addresses and tls of [hl7], and the address that the HIS calls from."
+END_THE_MESSAGE: Final = (
+    "Nothing of it was taken: have the HIS send it again, to its end (FS, CR) within message_s of [hl7]."
+)
 
 
 class OrderListener:
@@ -64,11 +67,11 @@ class OrderListener:
         try:
             tls = self._build_tls()
             self._server = MllpServer(
-                hl7.host,
-                hl7.port,
+                (hl7.host, hl7.port),
                 self.intake.handle,
                 admits=hl7.admits,
                 bytes_max=hl7.message_bytes_max,
+                message_s=hl7.message_s,
                 on_too_long=self.intake.refuse_long,
                 tls=tls,
                 on_refused=self._note_refusal,
@@ -93,5 +96,6 @@ class OrderListener:
 
     def _note_refusal(self, address: str, why: str) -> None:
         reason = f"A connection for orders was refused: {why}"
+        remedy = END_THE_MESSAGE if why == NOT_ENDED else CORRECT_THE_HIS
         with self._journal.transaction() as connection:
-            record_refusal(connection, Refusal(self._clock(), "HL7", address, None, reason, CORRECT_THE_HIS))
+            record_refusal(connection, Refusal(self._clock(), "HL7", address, None, reason, remedy))

@@ -18,9 +18,9 @@ class Hl7Settings(LocalCodesSection, Section):
     """Where the clinic's HIS or RIS sends orders (HL7 OMI^O23 and ORM^O01 over MLLP). Not in mode `reader`.
 
     `addresses` may connect, nobody when empty. `character_set` counts where a message names none in MSH-18, the
-    console's time zone where a time has no offset. What the clinic's own codes mean is in `modalities`, `urgencies`,
-    `green_channels` and `consents`. `tls` takes orders over TLS alone, with the certificate, CA and demands of
-    [dicom.tls].
+    console's time zone where a time has no offset. A message that has begun must end in `message_s`. What the clinic's
+    own codes mean is in `modalities`, `urgencies`, `green_channels` and `consents`. `tls` takes orders over TLS alone,
+    with the certificate, CA and demands of [dicom.tls].
     """
 
     enabled: bool = False
@@ -30,6 +30,7 @@ class Hl7Settings(LocalCodesSection, Section):
     addresses: tuple[IPvAnyNetwork, ...] = ()
     character_set: Literal["UNICODE UTF-8", "GB18030"] = "UNICODE UTF-8"
     message_bytes_max: int = Field(default=MIB, ge=1024, le=16 * MIB)
+    message_s: int = Field(default=60, ge=1, le=3600)
     tls: bool = False
 
     def admits(self, address: str) -> bool:

@@ -1,8 +1,9 @@
 """A listener for HL7 messages over MLLP. Nothing is durable here: the handler makes durable what it acknowledges.
 
-Each connection has a thread, in which its TLS handshake is made too; silence ends it, and so does a message without
-end, unless `on_too_long` answers it: then the message is read past, none of it kept in memory, and the next one counts.
-More connections than allowed are closed at once. Who is not let in is told to `on_refused`, with the reason in words.
+Each connection has a thread, in which its TLS handshake is made too; silence ends it, and so does a message that does
+not end in time, whatever trickles in, or is too long, unless `on_too_long` answers it: then it is read past, none of it
+kept in memory, and the next one counts. More connections than allowed are closed at once. Who is not let in, or cut off
+in the middle of a message, is told to `on_refused`, with the reason in words.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -23,42 +25,49 @@ log = structlog.get_logger(__name__)
 
 CONNECTIONS_MAX: Final = 20
 SILENCE_S: Final = 600.0
+MESSAGE_S: Final = 60.0  # in which a message that has begun must end
 RECEIVED_BYTES_MAX: Final = 16 * 1024 * 1024
 
 SKIPPED_BYTES_MAX: Final = 256 * 1024 * 1024  # of one message that is too long; then the connection is closed
 
 NOT_ALLOWED: Final = "its address is not among those that may send here"
 TOO_MANY: Final = "too many connections are open"
+NOT_ENDED: Final = "a message did not end in time"
 
 Handle = Callable[[bytes, str], bytes]  # a message and its sender's address in, the acknowledgement out
 OnRefused = Callable[[str, str], None]  # address, why
 
 
+class MessageWithoutEnd(Exception):
+    """A message that has begun did not end in time."""
+
+
 class MllpServer:
     """Listens from `start` to `stop`, over TLS alone with `tls`.
 
-    `admits` says of an address whether it may connect. `on_too_long` makes the answer to a message of more than
-    `bytes_max` out of how it begins.
+    `admits` says of an address whether it may connect. A message has `message_s` to end. `on_too_long` makes the answer
+    to a message of more than `bytes_max` out of how it begins.
     """
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        address: tuple[str, int],
         handle: Handle,
         *,
         admits: Callable[[str], bool],
         bytes_max: int = RECEIVED_BYTES_MAX,
+        message_s: float = MESSAGE_S,
         on_too_long: Handle | None = None,
         tls: ssl.SSLContext | None = None,
         on_refused: OnRefused = lambda _address, _why: None,
     ) -> None:
-        self._address = (host, port)
+        self._address = address
         self._tls = tls
         self._on_refused = on_refused
         self._handle = handle
         self._admits = admits
         self._bytes_max = bytes_max
+        self._message_s = message_s
         self._on_too_long = on_too_long
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
@@ -113,6 +122,8 @@ class MllpServer:
                     return
                 connection = secured
             self._talk(connection, address)
+        except MessageWithoutEnd:
+            self._refuse(address, NOT_ENDED)
         except (OSError, FrameTooLong) as exc:
             log.info("hl7_connection_ended", reason=type(exc).__name__)
         except Exception:  # the border of a thread: the peer gets no answer and sends again
@@ -136,36 +147,67 @@ class MllpServer:
         return secured
 
     def _talk(self, connection: socket.socket, address: str) -> None:
-        connection.settimeout(SILENCE_S)
-        frames = Frames(self._bytes_max)
-        while data := connection.recv(READ_BYTES):
+        stream = _Stream(connection, Frames(self._bytes_max), self._message_s)
+        while data := stream.read():
             while data:
                 try:
-                    messages, data = frames.feed(data), b""
+                    messages, data = stream.frames.feed(data), b""
                 except FrameTooLong as exc:
-                    self._answer(connection, address, exc.before)
+                    self._answer(stream, address, exc.before)
                     if self._on_too_long is None:
                         raise
-                    connection.sendall(frame(self._on_too_long(exc.head, address)))
-                    data = _read_past(connection, frames)
+                    stream.answer(self._on_too_long(exc.head, address))
+                    data = stream.read_past()
                 else:
-                    self._answer(connection, address, messages)
+                    self._answer(stream, address, messages)
 
-    def _answer(self, connection: socket.socket, address: str, messages: Iterable[bytes]) -> None:
+    def _answer(self, stream: _Stream, address: str, messages: Iterable[bytes]) -> None:
         for message in messages:
-            connection.sendall(frame(self._handle(message, address)))
+            stream.answer(self._handle(message, address))
 
 
-def _read_past(connection: socket.socket, frames: Frames) -> bytes:
-    """Return what came after the end of the message that is too long. Raises FrameTooLong when it has none."""
-    skipped_bytes, rest = 0, frames.skip(b"")
-    while rest is None:
-        data = connection.recv(READ_BYTES)
-        skipped_bytes += len(data)
-        if not data or skipped_bytes > SKIPPED_BYTES_MAX:
-            raise FrameTooLong("a message without end")
-        rest = frames.skip(data)
-    return rest
+class _Stream:
+    """What comes over one connection, and the time in which a message that has begun must have ended."""
+
+    def __init__(self, connection: socket.socket, frames: Frames, message_s: float) -> None:
+        self.frames = frames
+        self._connection = connection
+        self._message_s = message_s
+        self._ends_at = 0.0  # on the monotonic clock, 0 between messages
+
+    def read(self) -> bytes:
+        """Return what came, nothing when the peer has closed. Raises MessageWithoutEnd; OSError after silence."""
+        if not self.frames.in_message:
+            self._ends_at = 0.0
+            self._connection.settimeout(SILENCE_S)
+            return self._connection.recv(READ_BYTES)
+        now = time.monotonic()
+        self._ends_at = self._ends_at or now + self._message_s
+        if self._ends_at <= now:
+            raise MessageWithoutEnd
+        self._connection.settimeout(self._ends_at - now)
+        try:
+            return self._connection.recv(READ_BYTES)
+        except TimeoutError as exc:
+            raise MessageWithoutEnd from exc
+
+    def read_past(self) -> bytes:
+        """Return what came after the end of the message that is too long. Raises FrameTooLong when it has none."""
+        skipped_bytes, rest = 0, self.frames.skip(b"")
+        while rest is None:
+            data = self.read()
+            skipped_bytes += len(data)
+            if not data or skipped_bytes > SKIPPED_BYTES_MAX:
+                raise FrameTooLong("a message without end")
+            rest = self.frames.skip(data)
+        self._ends_at = 0.0
+        return rest
+
+    def answer(self, message: bytes) -> None:
+        """Send an answer; what comes next is another message."""
+        self._ends_at = 0.0
+        self._connection.settimeout(SILENCE_S)
+        self._connection.sendall(frame(message))
 
 
 def _close(connection: socket.socket) -> None:

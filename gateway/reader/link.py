@@ -117,8 +117,7 @@ class ReaderLink:
                 return None
         allowed = frozenset(str(address) for address in reader.addresses)
         return MllpServer(
-            reader.host,
-            reader.port,
+            (reader.host, reader.port),
             lambda message, _address: self._intake.handle(message),
             admits=lambda address: not allowed or address in allowed,
             tls=context,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -302,6 +303,34 @@ def test_message_that_is_too_long_is_rejected_and_the_connection_goes_on(clinic:
     assert clinic.listener.intake.retry(kept.message_id, "tech").state == "refused"  # its first orders are not all
     assert clinic.orders() == []
     assert clinic.send(*EXAMPLE, control_id="C2") == ("AA", [])
+
+
+@pytest.mark.parametrize("size", [0, 20_000])
+def test_message_that_does_not_end_in_time_is_none_whatever_trickles_in(
+    clinic: Clinic, tmp_path: Path, size: int
+) -> None:
+    short = settings_of(tmp_path / "spool", message_s=1, message_bytes_max=8192)
+    with listening(short, clinic.journal, clinic.clock) as listener:
+        his = Sender(listener.port)
+        assert told(his.send(message(*EXAMPLE))) == ("AA", [])
+        begun = frame(message(*EXAMPLE, "NTE|1||" + "x" * size, control_id="C2"))[:-40]
+        his.socket.sendall(begun)
+        assert size == 0 or told(his.receive()) == ("AR", ["MSH-1"])
+        with pytest.raises(OSError, match=r"closed|reset|pipe"):
+            trickle(his)
+        his.close()
+    assert [one.control_id for one in clinic.kept() if one.state == "taken"] == ["C1"]
+    assert "did not end in time" in clinic.journal.read("SELECT reason FROM refusals")[0]["reason"]
+
+
+def trickle(his: Sender) -> None:
+    """Send a byte every 50 ms until the connection is closed."""
+    his.socket.settimeout(0.05)
+    for _ in range(200):
+        his.socket.sendall(b"x")
+        with contextlib.suppress(TimeoutError):
+            his.receive_bytes()
+    raise AssertionError("the connection is still open after 10 s")
 
 
 def test_refused_message_is_taken_when_its_cause_has_gone(clinic: Clinic, tmp_path: Path) -> None:
