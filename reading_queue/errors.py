@@ -7,6 +7,7 @@
     │   ├── NotHolder
     │   ├── AuthorMayNotVerify
     │   ├── LicenceNotValid
+    │   ├── AgreementNotInForce
     │   └── ReauthenticationNeeded
     ├── NotFound                    404
     ├── Conflict                    409
@@ -79,6 +80,12 @@ class LicenceNotValid(Forbidden):
     """Your licence to practise is not valid today, so you cannot take or sign work."""
 
     code = "licence_not_valid"
+
+
+class AgreementNotInForce(Forbidden):
+    """The agreement under which this was offered to you has ended, and no other lets you read it."""
+
+    code = "agreement_not_in_force"
 
 
 class ReauthenticationNeeded(Forbidden):

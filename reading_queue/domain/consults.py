@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Final, Protocol
 
+from reading_queue.domain.modality import covers_regions
 from reading_queue.domain.roles import VERIFIER_TITLE_MIN, Title
 from reading_queue.domain.routing import Service
 
@@ -84,8 +85,7 @@ class Terms(Protocol):
 def covers(terms: Terms, modality: str, body_region: str) -> bool:
     """Return whether an opinion on such a case may be asked under an agreement."""
     of_modality = not terms.modalities or modality in terms.modalities
-    of_region = not terms.body_regions or body_region in terms.body_regions
-    return Service.CONSULTATION in terms.services and of_modality and of_region
+    return Service.CONSULTATION in terms.services and of_modality and covers_regions(terms.body_regions, body_region)
 
 
 def apply_to_consult(state: ConsultState, event: ConsultEvent, *actors: ConsultActor) -> ConsultState:

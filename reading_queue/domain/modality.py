@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 # The first of these present names the reading: a PET/CT is read as PT, a CT with a scout in CR as CT.
@@ -28,5 +28,10 @@ def join_regions(body_parts: Iterable[str]) -> str:
 
 
 def regions_of(text: str) -> frozenset[str]:
-    """Return the regions of such a text; the empty one is unknown, which no list of regions holds."""
-    return frozenset(text.split(BETWEEN_REGIONS))
+    """Return the regions of such a text, in capitals; the empty one is unknown, which no list of regions holds."""
+    return frozenset(text.upper().split(BETWEEN_REGIONS))
+
+
+def covers_regions(listed: Collection[str], text: str) -> bool:
+    """Return whether a list of regions, where none means all, holds every region of such a text, however written."""
+    return not listed or regions_of(text) <= {region.upper() for region in listed}

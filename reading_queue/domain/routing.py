@@ -20,7 +20,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from reading_queue.domain.modality import regions_of
+from reading_queue.domain.modality import covers_regions
 from reading_queue.domain.roles import VERIFIER_TITLE_MIN, Title
 from storage.contract.lanes import Lane
 
@@ -65,6 +65,20 @@ class Reason(StrEnum):
     TITLE_TOO_LOW = "title_too_low"
     DECLINED = "declined"
 
+
+# With these nobody goes on reading what was offered to them; the others who cannot take it now may be able to soon.
+ENDS_AN_OFFER: Final = frozenset(
+    {
+        Reason.NO_AGREEMENT,
+        Reason.AGREEMENT_NOT_IN_FORCE,
+        Reason.AGREEMENT_OTHER_SERVICE,
+        Reason.AGREEMENT_OTHER_MODALITY,
+        Reason.AGREEMENT_OTHER_REGION,
+        Reason.LICENCE_EXPIRED,
+        Reason.OTHER_MODALITY,
+        Reason.AWAY,
+    }
+)
 
 # In words, by language: as they stand after the number of physicians to whom they apply.
 REASONS: Final[Mapping[str, Mapping[Reason, str]]] = {
@@ -325,7 +339,7 @@ def choose(ranking: Ranking, lane: Lane, width: int, widened: int = 0) -> list[C
 
 
 def still_to_ask(chosen: Sequence[Candidate], asked: Collection[str], width: int) -> list[Candidate]:
-    """Return who of the chosen is asked now, so that at most `width` are asked at once; `asked` already are."""
+    """Return who of the chosen is asked now, so that `width` who can take it are asked at once; `asked` already are."""
     fresh = [candidate for candidate in chosen if candidate.physician_id not in asked]
     return fresh[: max(0, width - len(asked))]
 
@@ -367,7 +381,7 @@ def _lacks(case: CaseFacts, agreement: AgreementFacts) -> Reason | None:
         return Reason.AGREEMENT_OTHER_SERVICE
     if agreement.modalities and case.modality not in agreement.modalities:
         return Reason.AGREEMENT_OTHER_MODALITY
-    if agreement.body_regions and not agreement.body_regions.issuperset(regions_of(case.body_region)):
+    if not covers_regions(agreement.body_regions, case.body_region):
         return Reason.AGREEMENT_OTHER_REGION
     if case.lane is not Lane.STAT and not agreement.has_this_case and not agreement.has_room(case.modality):
         return Reason.AGREEMENT_DAY_FULL

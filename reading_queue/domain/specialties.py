@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
+from reading_queue.domain.modality import regions_of
+
 PAEDIATRIC: Final = "paediatric"
 CHILD_UNTIL_YEARS: Final = 18  # clinical practice: who is younger is read by a paediatric reader
 OF_MODALITY: Final[Mapping[str, str]] = {"MG": "breast", "US": "ultrasound", "NM": "nuclear", "PT": "nuclear"}
@@ -27,8 +29,8 @@ OF_REGION: Final[Mapping[str, str]] = {
 def specialties_for(modality: str, body_region: str, birth_date: date | None, today: date) -> tuple[str, ...]:
     """Return the specialties that a study is best read by, the most telling first; none when nothing tells."""
     wanted = [PAEDIATRIC] if birth_date is not None and is_child(birth_date, today) else []
-    wanted += [one for one in (OF_MODALITY.get(modality), OF_REGION.get(body_region.upper())) if one is not None]
-    return tuple(dict.fromkeys(wanted))
+    fields = OF_MODALITY.get(modality), *(OF_REGION.get(region) for region in sorted(regions_of(body_region)))
+    return tuple(dict.fromkeys((*wanted, *(one for one in fields if one is not None))))
 
 
 def is_child(birth_date: date, today: date) -> bool:

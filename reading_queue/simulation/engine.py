@@ -5,7 +5,7 @@ urgent, reads one case at a time, leaves it for a stat case, and gives back at t
 As the limit of a case runs, further stages are asked, as the hub's sweep has them asked.
 Some readers ask a hospital up the line and hold the case until it has answered or its time is over.
 Not simulated: leases that run out (who reads is at the desk), questions to the site, reports that one physician signs
-alone, and delivery after the signature.
+alone, delivery, and that an emergency goes to others at once when who was asked is full.
 """
 
 from __future__ import annotations
@@ -198,7 +198,8 @@ class Run:
             knows = knows - {facts.author_id}  # who does not verify their own
         self.rankings += 1
         chosen = choose(self.rank(task, facts, knows, width, widened), study.lane, width, widened)
-        fresh = still_to_ask(chosen, task.asked, width * (1 + widened))
+        able = [one for one in task.asked if self.readers[one].is_able]
+        fresh = still_to_ask(chosen, able, width * (1 + widened))
         if not fresh:
             if not task.asked and task.parked_s is None:
                 self._waiting.begin(task, self._candidates.rank_everybody(task, facts, knows).counts())

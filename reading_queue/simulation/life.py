@@ -166,6 +166,11 @@ class Reader:
         """Return whether another claim is within the limit of work in progress."""
         return self.facts.work_in_progress < self.facts.work_in_progress_max
 
+    @property
+    def is_able(self) -> bool:
+        """Return whether the physician is there and could take something now."""
+        return bool(self.facts.duty) and self.has_room
+
     def be_offered(self, task: SimulatedTask) -> None:
         """Show the task to the physician."""
         self.offers[task] = None

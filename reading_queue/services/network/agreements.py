@@ -13,7 +13,8 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.network_tables import AgreementVersion
-from reading_queue.db.tables import Agreement
+from reading_queue.db.tables import Agreement, Offer
+from reading_queue.services.cases.casework import launch_route
 from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author
 from storage.ledger.tables import AuditEvent
 
@@ -80,7 +81,15 @@ def record_agreement(
     )
     session.add(_audit(agreement_id, number, changed, now, author))
     session.flush()
+    _route_again(session, agreement_id, now)
     return True
+
+
+def _route_again(session: Session, agreement_id: str, now: datetime) -> None:
+    """Have what is offered under the agreement routed by its new terms: who may not read it any more hands it on."""
+    offered = select(Offer.reading_task_id).distinct().where(Offer.agreement_id == agreement_id, Offer.state == "open")
+    for reading_task_id in session.scalars(offered.order_by(Offer.reading_task_id)).all():
+        launch_route(session, now, reading_task_id)
 
 
 def _replace_present(session: Session, agreement_id: str, now: datetime) -> int:

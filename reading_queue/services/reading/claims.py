@@ -14,12 +14,13 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Case, Offer, Physician, ReadingTask
+from reading_queue.db.tables import Agreement, Case, Offer, Physician, ReadingTask
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import Actor, CaseEvent, CaseState, ReadingTaskEvent, ReadingTaskState
 from reading_queue.errors import (
+    AgreementNotInForce,
     AlreadyClaimed,
     AuthorMayNotVerify,
     Forbidden,
@@ -43,10 +44,13 @@ from reading_queue.services.cases.casework import (
 )
 from reading_queue.services.cases.information_requests import end_question
 from reading_queue.services.hub import Hub
+from reading_queue.services.network.agreements import present_versions
 from reading_queue.services.orders.order_versions import confirm_told
+from reading_queue.services.routing.eligibility import find_eligible_agreement, under_agreement
 from reading_queue.services.routing.routing_facts import load_author, load_local_date, load_work_in_progress
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_uid
+from storage.contract.lanes import Lane
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +78,7 @@ def claim(hub: Hub, viewer: Viewer, reading_task_id: str, *, transaction_uid: st
     Raises:
         NotOffered: it was never offered to the physician, or the offer has ended.
         AlreadyClaimed: another physician was first.
-        WorkInProgressFull, LicenceNotValid, AuthorMayNotVerify: the physician may not take it.
+        WorkInProgressFull, LicenceNotValid, AgreementNotInForce, AuthorMayNotVerify: the physician may not take it.
     """
     now = hub.clock()
     physician_id = require_physician(viewer)
@@ -87,8 +91,11 @@ def claim(hub: Hub, viewer: Viewer, reading_task_id: str, *, transaction_uid: st
             raise AlreadyClaimed
         if offer is None or offer.state != "open" or offer.expires_at <= now:
             raise NotOffered
-        _require_may_take(session, case, task, physician_id, now)
+        _require_agreement(session, hub, case, task, offer, now)
+        is_full = _require_may_take(session, case, task, physician_id, now)
         _take(session, hub, case, task, offer, now, transaction_uid or new_uid())
+        if is_full:
+            _ask_others_of_emergencies(session, physician_id, now)
         _record_claim(session, viewer, case, task, now)
         return view_task(task)
 
@@ -277,13 +284,43 @@ def _find_offer(session: Session, task: ReadingTask, physician_id: str) -> Offer
     return session.scalars(theirs).one_or_none()
 
 
-def _require_may_take(session: Session, case: Case, task: ReadingTask, physician_id: str, now: datetime) -> None:
-    """Check again what may have changed since the offer; the lock on the physician makes the limit exact."""
+def _require_agreement(session: Session, hub: Hub, case: Case, task: ReadingTask, offer: Offer, now: datetime) -> None:
+    """Check that what was agreed is in force today at the site; another agreement that is takes its place."""
+    today = load_local_date(session, case.site_id, now)
+    agreement = session.get_one(Agreement, offer.agreement_id)
+    if not under_agreement(offer) or agreement.valid_from <= today <= agreement.valid_until:
+        return
+    agreement_id, _ = find_eligible_agreement(session, hub, case, task, offer.physician_id, now)
+    if agreement_id is None:
+        raise AgreementNotInForce
+    offer.agreement_id = agreement_id
+    offer.agreement_version = present_versions(session, [agreement_id]).get(agreement_id)
+
+
+def _require_may_take(session: Session, case: Case, task: ReadingTask, physician_id: str, now: datetime) -> bool:
+    """Check again what may have changed since the offer; return whether they can take no more after it.
+
+    The lock on the physician makes the limit exact.
+    """
     if task.phase == Phase.VERIFICATION and load_author(session, case.case_id) == physician_id:
         raise AuthorMayNotVerify
     physician = require_licence(session, physician_id, case.site_id, now)
-    if load_work_in_progress(session, [physician_id]).get(physician_id, 0) >= physician.wip_max:
+    held = load_work_in_progress(session, [physician_id]).get(physician_id, 0)
+    if held >= physician.wip_max:
         raise WorkInProgressFull
+    return held + 1 >= physician.wip_max
+
+
+def _ask_others_of_emergencies(session: Session, physician_id: str, now: datetime) -> None:
+    """Have the emergencies that are offered to somebody who can take no more offered to others beside them."""
+    waiting = (
+        select(Offer.reading_task_id)
+        .join(ReadingTask, ReadingTask.reading_task_id == Offer.reading_task_id)
+        .join(Case, Case.case_id == ReadingTask.case_id)
+        .where(Offer.physician_id == physician_id, Offer.state == "open", Case.lane == Lane.STAT)
+    )
+    for reading_task_id in session.scalars(waiting.order_by(Offer.reading_task_id)).all():
+        launch_route(session, now, reading_task_id)
 
 
 def _take(

@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Case, ReadingTask
+from reading_queue.db.tables import Case, Offer, ReadingTask
 from reading_queue.domain.routing import Reason, find_agreement, rank
 from reading_queue.services.hub import Hub
 from reading_queue.services.routing.routing_facts import SharedFacts, load_facts
@@ -28,6 +28,11 @@ MAY_BE_SET_ASIDE: Final = frozenset(
         Reason.DECLINED,
     }
 )
+
+
+def under_agreement(offer: Offer) -> bool:
+    """Return whether the ranking or a coordinator asks by an agreement; else an author's own work lies with them."""
+    return "agreement_id" in offer.why
 
 
 def find_eligible_agreement(

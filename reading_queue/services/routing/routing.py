@@ -15,10 +15,11 @@ import structlog
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Account, Agreement, Case, Offer, Physician, ReadingTask, RoutingDecision
+from reading_queue.db.tables import Agreement, Case, Offer, ReadingTask, RoutingDecision
 from reading_queue.domain.clocks import agreed_due, moved_limit
 from reading_queue.domain.escalation import Escalation, stages_widened
 from reading_queue.domain.routing import (
+    ENDS_AN_OFFER,
     NOBODY_BY_FAILURE,
     Candidate,
     Phase,
@@ -42,6 +43,7 @@ from reading_queue.services.cases.casework import (
 from reading_queue.services.hub import Hub
 from reading_queue.services.network.agreements import present_versions
 from reading_queue.services.patients.identity_doubts import is_held
+from reading_queue.services.routing.eligibility import under_agreement
 from reading_queue.services.routing.escalating import clock_of, end_escalations, raise_escalation
 from reading_queue.services.routing.routing_facts import RoutingFacts, SharedFacts, load_facts
 from reading_queue.services.worklists.workitem_events import report_event
@@ -106,11 +108,12 @@ def _route(session: Session, hub: Hub, task: ReadingTask, case: Case, shared: Sh
     ranking = rank(facts.case, facts.physicians, facts.agreements, now)
     widened = _widened(case, task, now)
     chosen = choose(ranking, facts.case.lane, hub.policy.offer_width, widened)
-    _hand_on(session, offers.values(), facts, now)
+    _hand_on(offers.values(), facts, ranking, now)
     asked = {physician_id for physician_id, offer in offers.items() if offer.state == "open"}
     if any("assigned_by" in offers[physician_id].why for physician_id in asked):
         return  # a coordinator has chosen who is asked
-    fresh = still_to_ask(chosen, asked, hub.policy.offer_width * (1 + widened))
+    able = asked.difference(ranking.excluded)  # who is full or off duty by now takes nobody's place
+    fresh = still_to_ask(chosen, able, hub.policy.offer_width * (1 + widened))
     if fresh:
         _offer(session, hub, case, task, fresh, _Run(facts, ranking, offers), now)
     elif not asked:
@@ -188,18 +191,15 @@ def _expire(offers: Iterable[Offer], now: datetime) -> int:
     return len(overdue)
 
 
-def _hand_on(session: Session, offers: Iterable[Offer], facts: RoutingFacts, now: datetime) -> None:
-    """End the offers to those who have gone away or whose accounts are closed: others are asked in their place."""
-    still_open = [offer for offer in offers if offer.state == "open"]
-    gone = {one.physician_id for one in facts.physicians if one.away}
-    unknown = {offer.physician_id for offer in still_open} - {one.physician_id for one in facts.physicians}
-    if unknown:
-        closed = select(Physician.physician_id).join(Account, Account.account_id == Physician.account_id)
-        gone |= set(
-            session.scalars(closed.where(Physician.physician_id.in_(unknown), Account.disabled_at.is_not(None)))
-        )
-    for offer in still_open:
-        if offer.physician_id in gone:
+def _hand_on(offers: Iterable[Offer], facts: RoutingFacts, ranking: Ranking, now: datetime) -> None:
+    """End the offers to those who may not read it any more or are not there: others are asked in their place.
+
+    Of their own work, which lies with its author, only those who are not there.
+    """
+    away = {one.physician_id: one.away for one in facts.physicians}
+    for offer in (offer for offer in offers if offer.state == "open"):
+        may_not = under_agreement(offer) and not ENDS_AN_OFFER.isdisjoint(ranking.excluded.get(offer.physician_id, ()))
+        if may_not or away.get(offer.physician_id, True):  # whom nobody knows here: the account is closed
             offer.state = "withdrawn"
             offer.answered_at = now
 

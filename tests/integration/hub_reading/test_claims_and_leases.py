@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from threading import Barrier
 
 import pytest
 from sqlalchemy import select
 
-from reading_queue.db.tables import Offer, ReadingTask
+from reading_queue.db.tables import Agreement, Offer, ReadingTask
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.report import ReportText
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseEvent, CaseState
 from reading_queue.errors import (
+    AgreementNotInForce,
     AlreadyClaimed,
     Invalid,
     LicenceNotValid,
@@ -29,8 +31,10 @@ from reading_queue.errors import (
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
 from reading_queue.services.motion import sweeps
+from reading_queue.services.network.agreements import TERMS, record_agreement
 from reading_queue.services.reading import reading
 from storage.contract.hops import Hop
+from storage.contract.lanes import Lane
 from tests.integration.hub_reading.world import COUNTY, SITE, TEXT, World
 from tests.support.clock import SteerableClock
 
@@ -98,6 +102,52 @@ def test_a_licence_that_ran_out_since_the_offer_stops_the_claim(world: World, hu
     world.end_licence(wang)
     with pytest.raises(LicenceNotValid):
         reading.claim(hub, wang, task_id)
+
+
+def end_agreement(world: World, agreement_id: str, *, goes_on_as: str = "") -> None:
+    """Let it end yesterday; another takes its place from today where one is named."""
+    today = world.hub.clock().date()
+    with world.hub.transaction() as session:
+        row = session.get_one(Agreement, agreement_id)
+        terms = {name: getattr(row, name) for name in TERMS}
+        record_agreement(session, agreement_id, {**terms, "valid_until": today - timedelta(days=2)}, world.hub.clock())
+        if goes_on_as:
+            record_agreement(session, goes_on_as, terms, world.hub.clock())
+
+
+def test_an_agreement_that_ended_since_the_offer_stops_the_claim_and_the_case_is_handed_on(
+    world: World, hub: Hub, wang: Viewer
+):
+    case_id = world.arrive()
+    task_id = world.open_task(case_id).reading_task_id
+    near = world.add_physician("near", organisation=COUNTY)
+    world.add_agreement("agreement-county", requesting=COUNTY, assisting=COUNTY, stage=1)
+    end_agreement(world, "agreement-city")
+    with pytest.raises(AgreementNotInForce):
+        reading.claim(hub, wang, task_id)
+    world.run_jobs()
+    assert world.offered_to(case_id, wang, near) == ["near"]
+
+
+def test_an_agreement_that_another_follows_stops_no_claim_and_the_read_is_under_the_new_one(
+    world: World, hub: Hub, wang: Viewer
+):
+    task_id = world.open_task(world.arrive()).reading_task_id
+    end_agreement(world, "agreement-city", goes_on_as="agreement-city-v2")
+    reading.claim(hub, wang, task_id)
+    with hub.transaction() as session:
+        offer = session.scalars(select(Offer).where(Offer.reading_task_id == task_id)).one()
+    assert (offer.agreement_id, offer.agreement_version) == ("agreement-city-v2", 1)
+
+
+def test_an_emergency_is_asked_of_others_at_once_when_who_was_asked_takes_another(world: World, hub: Hub):
+    world.hub = replace(hub, policy=replace(hub.policy, offer_width=1))
+    wen, shu = world.add_physician("wen", wip_max=1), world.add_physician("xu", wip_max=1)
+    first, second = world.arrive("1.2.1", lane=Lane.STAT), world.arrive("1.2.2", lane=Lane.STAT)
+    assert [world.offered_to(one, wen, shu) for one in (first, second)] == [["wen"], ["wen"]]
+    reading.claim(world.hub, wen, world.open_task(first).reading_task_id)
+    world.run_jobs()
+    assert world.offered_to(second, wen, shu) == ["wen", "xu"], "both may take it as soon as they can"
 
 
 def test_a_lease_that_runs_out_ends_the_claim_and_keeps_the_draft(

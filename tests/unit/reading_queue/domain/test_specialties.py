@@ -21,6 +21,7 @@ TODAY = date(2026, 3, 2)
         ("MG", "BREAST", date(1970, 1, 1), ("breast",)),
         ("US", "ABDOMEN", date(2026, 3, 1), ("paediatric", "ultrasound", "abdomen")),
         ("CT", "", None, ()),
+        ("CT", "ABDOMEN/CHEST", None, ("abdomen", "chest")),  # read together
     ],
 )
 def test_the_most_telling_specialty_comes_first(
