@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.report import ReportText
+from reading_queue.domain.workitem_states import Operation, Status
 from storage.contract.lanes import Lane
 
 DicomJson = dict[str, Any]
@@ -38,8 +39,6 @@ PRIORITIES: Final[Mapping[Lane, str]] = {
     Lane.ROUTINE: "MEDIUM",
     Lane.BACKGROUND: "LOW",
 }
-# Stat is for who stands beside the patient: nobody asks for it from a distance.
-_ASKED_PRIORITIES: Final = {"HIGH": Lane.URGENT, "MEDIUM": Lane.ROUTINE, "LOW": Lane.BACKGROUND}
 # Elements by name, where they are read or written more than once.
 SOP_INSTANCE_UID = "00080018"
 TRANSACTION_UID, STATE = "00081195", "00741000"
@@ -78,7 +77,11 @@ _DECIMAL: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?")
 
 
 class NotUnderstood(ValueError):
-    """What a performer says of a workitem makes no sense; the message says what and why."""
+    """What is said of a workitem makes no sense; the message says what and why, `status` the kind (PS3.7 annex C)."""
+
+    def __init__(self, words: str, status: Status = Status.INVALID_VALUE) -> None:
+        super().__init__(words)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,8 @@ def parse_update(dataset: DicomJson) -> tuple[Said, bool]:
     Raises:
         NotUnderstood: a value that its attribute cannot have.
     """
+    if text_of(dataset, STATE) not in ("", Operation.CLAIM):
+        raise NotUnderstood("Procedure Step State (0074,1000) is not updated but changed, at the workitem's /state")
     progress = next(iter(items_of(dataset, PROGRESS)), {})
     percent = str(next(iter(progress.get(PROGRESS_PERCENT, {}).get("Value", ())), ""))
     if percent and not (_DECIMAL.fullmatch(percent) and float(percent) <= 100):
@@ -206,39 +211,6 @@ def parse_update(dataset: DicomJson) -> tuple[Said, bool]:
         raise NotUnderstood(f"the performed procedure (0074,1216) has at most {PERFORMED_BYTES_MAX} bytes")
     said = Said(percent=percent, text=text, performed=performed, reason=parse_reason(progress))
     return said, not dataset.keys() <= _UPDATED | {TRANSACTION_UID, "00080005"}
-
-
-@dataclass(frozen=True, slots=True)
-class Creation:
-    """What somebody asks to have read; `workitem_uid` and `patient_number` are empty where they are not said."""
-
-    workitem_uid: str
-    study_uid: str
-    patient_number: str
-    lane: Lane
-
-
-def parse_creation(dataset: DicomJson) -> Creation:
-    """Return what a new workitem asks for (PS3.4 Table CC.2.5-3, N-CREATE).
-
-    Raises:
-        NotUnderstood: an attribute is missing, or has a value that a new workitem cannot have.
-    """
-    if text_of(dataset, STATE) not in ("", "SCHEDULED"):
-        raise NotUnderstood("Procedure Step State (0074,1000) of a new workitem is SCHEDULED")
-    if text_of(dataset, TRANSACTION_UID):
-        raise NotUnderstood("Transaction UID (0008,1195) of a new workitem is empty; it comes with the claim")
-    code = text_of(next(iter(items_of(dataset, "00404018")), {}), CODE)
-    if code not in ("", WORKITEM_CODES["interpretation"][0]):
-        raise NotUnderstood("Scheduled Workitem Code Sequence (0040,4018) is DCM 110005; other phases follow from it")
-    lane = _ASKED_PRIORITIES.get(text_of(dataset, "00741200"))
-    if lane is None:
-        raise NotUnderstood("Scheduled Procedure Step Priority (0074,1200) is HIGH, MEDIUM or LOW")
-    studies = {text_of(item, STUDY_UID) for item in items_of(dataset, "00404021")} | {text_of(dataset, STUDY_UID)}
-    studies.discard("")
-    if len(studies) != 1:
-        raise NotUnderstood("Input Information Sequence (0040,4021) names exactly one study by Study Instance UID")
-    return Creation(text_of(dataset, SOP_INSTANCE_UID), studies.pop(), text_of(dataset, "00100020"), lane)
 
 
 def parse_reason(item: DicomJson) -> str:

@@ -28,12 +28,17 @@ class Status(StrEnum):
     """The status of the DIMSE operation that this is (PS3.4 section CC.2); its words are `WORDS`."""
 
     SUCCESS = "0000"
+    INVALID_VALUE = "0106"
     DUPLICATE = "0111"
+    INVALID_ARGUMENT = "0115"
+    MISSING_ATTRIBUTE = "0120"
+    MISSING_VALUE = "0121"
     NO_LONGER_UPDATED = "C300"
     TRANSACTION_UID_INCORRECT = "C301"
     ALREADY_IN_PROGRESS = "C302"
     SCHEDULED_BY_CREATION_ONLY = "C303"
     FINAL_STATE_REQUIREMENTS = "C304"
+    NOT_CREATED_SCHEDULED = "C309"
     NOT_IN_PROGRESS = "C310"
     ALREADY_COMPLETED = "C311"
     IS_CANCELED = "B304"
@@ -42,6 +47,11 @@ class Status(StrEnum):
 
 WARNINGS: Final = frozenset({Status.IS_CANCELED, Status.IS_COMPLETED})
 WORDS: Final[Mapping[Status, str]] = {
+    Status.INVALID_VALUE: "An attribute has a value that it cannot have.",
+    Status.INVALID_ARGUMENT: "There is no such state.",
+    Status.MISSING_ATTRIBUTE: "A required attribute is missing.",
+    Status.MISSING_VALUE: "A required attribute has no value.",
+    Status.NOT_CREATED_SCHEDULED: "The provided value of UPS State was not SCHEDULED.",
     Status.DUPLICATE: "There is a workitem of this UID already.",
     Status.NO_LONGER_UPDATED: "The workitem has ended; it may no longer be updated.",
     Status.TRANSACTION_UID_INCORRECT: "The Transaction UID is not that of the claim.",

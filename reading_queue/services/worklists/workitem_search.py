@@ -5,10 +5,9 @@ One table of keys: queries are read by it, and the conformance statement is comp
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, exists, false, or_, true
@@ -17,19 +16,16 @@ from sqlalchemy.orm import InstrumentedAttribute
 from reading_queue.db.tables import Case, CaseStudy, Offer, ReadingTask
 from reading_queue.domain.transitions import CaseState, ReadingTaskState
 from reading_queue.domain.workitem_content import PRIORITIES, WORKITEM_CODES, procedure_step_state
+from reading_queue.domain.workitem_creation import parse_date_time
 from storage.catalogue.tables import Patient, Study
 from storage.dicomweb.errors import BadQuery
 from storage.dicomweb.searching.conditions import condition_of
 from storage.dicomweb.searching.keys import KEYS
-from storage.dicomweb.searching.values import parse_number, parse_uids, split_list
+from storage.dicomweb.searching.parsing import split_parameters
+from storage.dicomweb.searching.values import parse_uids, split_list
 
 LIMIT_MAX: Final = 200  # workitems of one answer
-OFFSET_MAX: Final = 1_000_000
 KEYS_MAX: Final = 32
-_MOMENT: Final = re.compile(
-    r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:\.\d{1,6})?)?)?)?(?:\+(\d\d)(\d\d))?", re.ASCII
-)
-_UNSTORABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _KEYS_OF_STUDIES: Final = {key.keyword: key for key in KEYS}
 Condition = Callable[[str, str], ColumnElement[bool]]
 
@@ -55,52 +51,30 @@ class WorkitemQuery:
     offset: int = 0
 
 
-@dataclass(slots=True)
-class _Read:
-    keys: dict[str, tuple[WorkitemKey, str]] = field(default_factory=dict)
-    numbers: dict[str, int] = field(default_factory=dict)
-    is_fuzzy: bool = False
-
-
 def parse_workitem_query(pairs: Iterable[tuple[str, str]]) -> WorkitemQuery:
     """Return what the names and values of a query string ask for; an empty value asks for nothing.
 
-    `includefield` changes nothing: an answer has everything that is known of a workitem.
+    Parameters are read as those of QIDO-RS. `includefield` changes nothing: an answer has everything that is known.
 
     Raises:
         BadQuery: a key that is not searchable, or is given twice, or a value that makes no sense.
     """
-    read = _Read()
-    for name, value in pairs:
-        _read_one(read, name, value)
-    limit = read.numbers.get("limit", LIMIT_MAX)
-    return WorkitemQuery(
-        conditions=tuple(_condition(key, value, is_fuzzy=read.is_fuzzy) for key, value in read.keys.values()),
-        keywords=tuple(read.keys),
-        about_patient=any(key.about_patient for key, _ in read.keys.values()),
-        limit=min(max(limit, 1), LIMIT_MAX),
-        offset=min(read.numbers.get("offset", 0), OFFSET_MAX),
-    )
-
-
-def _read_one(read: _Read, name: str, value: str) -> None:
-    if _UNSTORABLE.search(name + value):
-        raise BadQuery("the query holds control characters or half characters")
-    if name in ("limit", "offset"):
-        read.numbers[name] = parse_number(value, name)
-        if read.numbers[name] < 0:
-            raise BadQuery(f"{name} is a whole number from 0 on")
-    elif name == "fuzzymatching":
-        if value not in ("true", "false"):
-            raise BadQuery("fuzzymatching is true or false")
-        read.is_fuzzy = value == "true"
-    elif value and name not in ("includefield", "accept"):
+    said, asked = split_parameters(pairs, LIMIT_MAX)
+    keys: dict[WorkitemKey, str] = {}
+    for name, value in asked:
         key = find_workitem_key(name)
         if key is None:
             raise BadQuery(f"workitems are not searched by {name[:64]!r}; they are by {', '.join(_BY_NAME)}"[:2000])
-        if key.keyword in read.keys or len(read.keys) >= KEYS_MAX:
+        if key in keys or len(keys) >= KEYS_MAX:
             raise BadQuery(f"{key.keyword} is given twice, or there are more than {KEYS_MAX} keys")
-        read.keys[key.keyword] = key, value
+        keys[key] = value
+    return WorkitemQuery(
+        conditions=tuple(_condition(key, value, is_fuzzy=said.is_fuzzy) for key, value in keys.items()),
+        keywords=tuple(key.keyword for key in keys),
+        about_patient=any(key.about_patient for key in keys),
+        limit=said.limit,
+        offset=said.offset,
+    )
 
 
 def find_workitem_key(name: str) -> WorkitemKey | None:
@@ -152,7 +126,7 @@ def _between(column: InstrumentedAttribute[Any]) -> Condition:
     def condition(value: str, keyword: str) -> ColumnElement[bool]:
         first, dash, last = (part.strip() for part in value.partition("-"))
         if not (first or last):
-            raise BadQuery(f"{keyword} is a moment YYYYMMDDHHMMSS+ZZXX, or a range of two of them")
+            raise BadQuery(f"{keyword} is YYYYMMDDHHMMSS+ZZXX, or a range of two")
         after = column >= _moment(first, keyword)[0] if first else true()
         before = column < _moment(last if dash else first, keyword)[1] if last or not dash else true()
         return and_(column.is_not(None), after, before)
@@ -161,23 +135,11 @@ def _between(column: InstrumentedAttribute[Any]) -> Condition:
 
 
 def _moment(text: str, keyword: str) -> tuple[datetime, datetime]:
-    """Return the first moment that a DT means, and the first after it. Without an offset it is UTC."""
-    match = _MOMENT.fullmatch(text)
-    if match is None:
-        raise BadQuery(f"{keyword} is a moment YYYYMMDDHHMMSS+ZZXX, or a range of two of them")
+    """Return the first moment that a DT means, and the first after it."""
     try:
-        year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
-        offset = timedelta(hours=int(match[7] or 0), minutes=int(match[8] or 0))
-        start = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=timezone(offset) if offset else UTC)
-        length = timedelta(
-            days=match[4] is None,
-            hours=match[4] is not None and match[5] is None,
-            minutes=match[5] is not None and match[6] is None,
-            seconds=match[6] is not None,
-        )
-        return start, start + length
-    except (ValueError, OverflowError) as exc:
-        raise BadQuery(f"{keyword} names a day or time that there is not") from exc
+        return parse_date_time(text)
+    except ValueError as exc:
+        raise BadQuery(f"{keyword} is YYYYMMDDHHMMSS+ZZXX, a moment that there is, or a range of two") from exc
 
 
 def _words(value: str, keyword: str, words: Mapping[str, str]) -> list[str]:

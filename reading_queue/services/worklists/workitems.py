@@ -22,7 +22,8 @@ from reading_queue.domain.report import ReportText
 from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import ReadingTaskState
-from reading_queue.domain.workitem_content import Creation, DicomJson, Output, Said, lacking, outputs_of, report_text
+from reading_queue.domain.workitem_content import DicomJson, Output, Said, lacking, outputs_of, report_text
+from reading_queue.domain.workitem_creation import Creation
 from reading_queue.domain.workitem_reports import EventType
 from reading_queue.domain.workitem_states import WARNINGS, WORDS, Operation, Status, judge
 from reading_queue.errors import AlreadyClaimed, Conflict, Forbidden, HubError, Invalid, NotFound, WrongState

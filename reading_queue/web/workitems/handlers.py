@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
@@ -14,11 +13,11 @@ from reading_queue.domain.workitem_content import (
     DicomJson,
     NotUnderstood,
     items_of,
-    parse_creation,
     parse_reason,
     parse_update,
     text_of,
 )
+from reading_queue.domain.workitem_creation import parse_creation
 from reading_queue.domain.workitem_states import WARNINGS, WORDS, Operation, Status
 from reading_queue.errors import Invalid, NotFound
 from reading_queue.services.access.visibility import Viewer
@@ -43,9 +42,7 @@ async def search(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Search (section 11.9)."""
     query = parse_workitem_query(request.query.items())
     page = await in_thread(request, workitem_views.search_workitems, request.config_dict[HUB], viewer, query)
-    if not page.workitems:
-        return web.Response(status=204)
-    response = _json(page.workitems)
+    response = _json(page.workitems) if page.workitems else web.Response(status=204)
     if page.has_more:
         after = query.offset + len(page.workitems)
         note = f"There are additional results that can be requested, with offset={after}."
@@ -56,17 +53,15 @@ async def search(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 async def create(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Create (section 11.4); the UID of the workitem stands in the query, in the body, or is made here."""
     hub, dataset = request.config_dict[HUB], await read_dataset(request)
-    try:
-        wanted = parse_creation(dataset)
-    except NotUnderstood as exc:
-        raise BadQuery(str(exc)) from exc
     named = request.query.get("workitem") or next((name for name, value in request.query.items() if not value), "")
-    wanted = replace(wanted, workitem_uid=_uid(named or wanted.workitem_uid))
+    wanted = parse_creation(dataset, named)
+    _uid(wanted.workitem_uid)
     try:
         uid = await in_thread(request, workitems.create_workitem, hub, viewer, wanted)
     except Invalid as exc:
-        raise BadQuery(exc.detail) from exc
-    headers = {"Content-Location": f"{hub.public_url.rstrip('/')}{request.path}/{uid}", "Warning": warning_of(CREATED)}
+        raise NotUnderstood(exc.detail) from exc
+    address = f"{hub.public_url.rstrip('/')}{request.path}/{uid}"
+    headers = {"Location": address, "Content-Location": address, "Warning": warning_of(CREATED)}
     return web.Response(status=201, headers=headers)
 
 
@@ -80,10 +75,7 @@ async def update(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Update (section 11.6); the Transaction UID stands in the query or in the body."""
     hub, uid, dataset = request.config_dict[HUB], _workitem(request), await read_dataset(request)
     transaction_uid = _uid(_transaction_of_query(request) or text_of(dataset, TRANSACTION_UID))
-    try:
-        said, is_more = parse_update(dataset)
-    except NotUnderstood as exc:
-        raise BadQuery(str(exc)) from exc
+    said, is_more = parse_update(dataset)
     await in_thread(request, workitems.update_workitem, hub, viewer, uid, transaction_uid, said)
     return web.Response(headers={"Warning": warning_of(MODIFIED)} if is_more else None)
 
@@ -93,7 +85,8 @@ async def change_state(request: web.Request, viewer: Viewer) -> web.StreamRespon
     hub, uid, dataset = request.config_dict[HUB], _workitem(request), await read_dataset(request)
     operation = REQUESTED.get(text_of(dataset, STATE))
     if operation is None:
-        raise BadQuery(f"Procedure Step State (0074,1000) is one of {', '.join(REQUESTED)}")
+        words = f"Procedure Step State (0074,1000) is one of {', '.join(REQUESTED)}"
+        raise NotUnderstood(words, Status.INVALID_ARGUMENT)
     transaction_uid = _uid(text_of(dataset, TRANSACTION_UID))
     match operation:
         case Operation.CLAIM:
@@ -149,8 +142,5 @@ def _uid(text: str) -> str:
 
 def _reason(dataset: DicomJson) -> str:
     """Return the code of CID 9303 that a request gives, within the progress or beside it."""
-    try:
-        within = (parse_reason(item) for item in items_of(dataset, PROGRESS))
-        return parse_reason(dataset) or next(within, "")
-    except NotUnderstood as exc:
-        raise BadQuery(str(exc)) from exc
+    within = (parse_reason(item) for item in items_of(dataset, PROGRESS))
+    return parse_reason(dataset) or next(within, "")

@@ -7,7 +7,8 @@ from typing import Final
 
 from aiohttp import web
 
-from reading_queue.domain.workitem_states import Status
+from reading_queue.domain.workitem_content import NotUnderstood
+from reading_queue.domain.workitem_states import WORDS, Status
 from reading_queue.services.worklists.workitems import TransactionUidWrong, WorkitemConflict
 from reading_queue.web.problems import problem
 from storage.dicomweb.service import warning_of
@@ -26,9 +27,11 @@ _SENTENCES: Final[Mapping[Status, str]] = {
 
 @web.middleware
 async def in_dicom_words(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn what PS3.4 Table CC.1.1-2 refuses into an answer; other refusals are told as everywhere on the hub."""
+    """Turn what PS3.4 Tables CC.1.1-2 and CC.2.5-3 refuse into an answer; others are told as everywhere on the hub."""
     try:
         return await handler(request)
+    except NotUnderstood as error:
+        return _answer(400, "not_understood", str(error), error.status, WORDS[error.status])
     except TransactionUidWrong as error:
         sentence = MISSING if error.is_missing else INCORRECT
         return _answer(error.status, error.code, error.detail, Status.TRANSACTION_UID_INCORRECT, sentence)

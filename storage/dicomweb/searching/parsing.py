@@ -35,6 +35,16 @@ class Search:
     fields: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What a query says beside its keys (PS3.18 section 8.3.4)."""
+
+    limit: int
+    offset: int
+    is_fuzzy: bool
+    fields: tuple[str, ...]
+
+
 def parse_search(pairs: Iterable[tuple[str, str]], level: Level, *, of_study: bool = False) -> Search:
     """Return what the names and values of a query string ask for; an empty value asks for nothing.
 
@@ -43,9 +53,29 @@ def parse_search(pairs: Iterable[tuple[str, str]], level: Level, *, of_study: bo
     Raises:
         BadQuery: a key that is not searchable, or is given twice, or a parameter that makes no sense.
     """
+    at_most = RESULTS_OF_A_STUDY_MAX if of_study else RESULTS_MAX[level]
+    said, asked = split_parameters(pairs, at_most)
     keys: dict[Key, str] = {}
+    for name, value in asked:
+        key = find_key(name, level)
+        if key is None:
+            raise BadQuery(
+                f"{level.words} cannot be searched by {name[:NAME_SHOWN_MAX]}; "
+                f"searchable: {', '.join(keywords_of(level))}"
+            )
+        _set_once(keys, key, value, key.keyword)
+    return Search(level, said.limit, offset=said.offset, keys=keys, is_fuzzy=said.is_fuzzy, fields=said.fields)
+
+
+def split_parameters(pairs: Iterable[tuple[str, str]], at_most: int) -> tuple[Parameters, list[tuple[str, str]]]:
+    """Return what a query says beside its keys, and the keys with their values; an answer has `at_most` results.
+
+    Raises:
+        BadQuery: a parameter makes no sense or is given twice, or the query holds what no text does.
+    """
     parameters: dict[str, str] = {}
     fields: list[str] = []
+    keys: list[tuple[str, str]] = []
     for name, value in pairs:
         if _UNSTORABLE.search(name + value):
             raise BadQuery("the query holds control characters or half characters")
@@ -54,26 +84,18 @@ def parse_search(pairs: Iterable[tuple[str, str]], level: Level, *, of_study: bo
         elif name in ("limit", "offset", "fuzzymatching"):
             _set_once(parameters, name, value, name)
         elif value and name not in BESIDE_KEYS:
-            key = find_key(name, level)
-            if key is None:
-                raise BadQuery(
-                    f"{level.words} cannot be searched by {name[:NAME_SHOWN_MAX]}; "
-                    f"searchable: {', '.join(keywords_of(level))}"
-                )
-            _set_once(keys, key, value, key.keyword)
-    at_most = RESULTS_OF_A_STUDY_MAX if of_study else RESULTS_MAX[level]
+            keys.append((name, value))
     limit = _whole_number(parameters, "limit")
     offset = _whole_number(parameters, "offset") or 0
     if offset > OFFSET_MAX:
         raise BadQuery(f"offset is at most {OFFSET_MAX}: narrow the search")
-    return Search(
-        level,
+    said = Parameters(
         limit=at_most if limit is None else min(limit, at_most),
         offset=offset,
-        keys=keys,
         is_fuzzy=_flag(parameters, "fuzzymatching"),
         fields=_fields(fields),
     )
+    return said, keys
 
 
 def _set_once(into: dict[_K, str], key: _K, value: str, name: str) -> None:

@@ -14,11 +14,29 @@ from tests.integration.workitems.client import WORKITEMS, Worklist, code, new_tr
 pytestmark = [pytest.mark.postgres, pytest.mark.filterwarnings("ignore:Invalid value for VR UI")]
 
 STATE, PRIORITY, TRANSACTION, INPUT, WORKITEM_CODE = "00741000", "00741200", "00081195", "00404021", "00404018"
+LABEL, START, READINESS = "00741204", "00404005", "00404041"
+
+
+def one(vr: str, value: str) -> dict[str, Any]:
+    return {"vr": vr, "Value": [value]}
 
 
 def asked(study_uid: str, **other: Any) -> list[dict[str, Any]]:
-    of_study = {"0020000D": {"vr": "UI", "Value": [study_uid]}}
-    return [{PRIORITY: {"vr": "CS", "Value": ["HIGH"]}, INPUT: sequence(of_study)} | other]
+    """Return what PS3.4 Table CC.2.5-3 wants of a new workitem; an attribute given as None is left out."""
+    workitem = {
+        "00081195": {"vr": "UI"},
+        "00741200": one("CS", "HIGH"),
+        "00741202": one("LO", "PRIORS"),
+        "00741204": one("LO", "Read a prior"),
+        "00404005": one("DT", "20260302080000+0800"),
+        "00404018": sequence(code("110005", "DCM", "Interpretation")),
+        "00404041": one("CS", "READY"),
+        "00404021": sequence({"0020000D": one("UI", study_uid)}),
+        "00741000": one("CS", "SCHEDULED"),
+        "00741002": {"vr": "SQ"},
+        "00741216": {"vr": "SQ"},
+    }
+    return [{tag: element for tag, element in (workitem | other).items() if element is not None}]
 
 
 def test_prior_is_read_once_a_coordinator_asks_for_it(county: County, worklist_of: Callable[[str], Worklist]) -> None:
@@ -28,6 +46,7 @@ def test_prior_is_read_once_a_coordinator_asks_for_it(county: County, worklist_o
     created = coordinator.send("POST", f"{WORKITEMS}?{uid}", asked(study_uid))
     assert created.status == 201, created.body
     assert created.headers["Content-Location"].endswith(f"{WORKITEMS}/{uid}")
+    assert created.headers["Location"] == created.headers["Content-Location"]
     assert "created with modifications" in created.warning
     county.run_jobs()
     (workitem,) = reader.found(ProcedureStepState="SCHEDULED", ScheduledProcedureStepPriority="HIGH")
@@ -39,23 +58,37 @@ def test_prior_is_read_once_a_coordinator_asks_for_it(county: County, worklist_o
     assert (second.status, second.json()["code"]) == (409, "wrong_state")
 
 
-def test_what_a_new_workitem_cannot_have_is_refused_with_words(
+def test_what_a_new_workitem_cannot_have_is_refused_with_words_and_the_status_of_n_create(
     county: County, worklist_of: Callable[[str], Worklist]
 ) -> None:
     files = images(1)
     county.arrive(SITE, files, "prior")
     coordinator, study_uid = worklist_of("coordinator"), study_of(files[0])
-    for wrong, words in (
-        ({STATE: {"vr": "CS", "Value": ["IN PROGRESS"]}}, "SCHEDULED"),
-        ({TRANSACTION: {"vr": "UI", "Value": ["2.25.1"]}}, "empty"),
-        ({PRIORITY: {"vr": "CS", "Value": ["NOW"]}}, "HIGH, MEDIUM or LOW"),
-        ({INPUT: sequence()}, "exactly one study"),
-        ({WORKITEM_CODE: sequence(code("110007", "DCM", "Report Verification"))}, "110005"),
-        ({"00100020": {"vr": "LO", "Value": ["another"]}}, "Patient ID"),
+    absent, empty, invalid = "0120", "0121", "0106"
+    for wrong, status, words in (
+        ({STATE: None}, absent, "Procedure Step State (0074,1000)"),
+        ({LABEL: None}, absent, "Procedure Step Label (0074,1204)"),
+        ({PRIORITY: None, START: None}, absent, "Priority (0074,1200), Scheduled Procedure Step Start DateTime"),
+        ({READINESS: {"vr": "CS"}}, empty, "Input Readiness State (0040,4041)"),
+        ({READINESS: one("CS", "SOON")}, invalid, "INCOMPLETE, READY, UNAVAILABLE"),
+        ({START: one("DT", "tomorrow")}, invalid, "YYYYMMDDHHMMSS"),
+        ({START: one("DT", "20261345")}, invalid, "YYYYMMDDHHMMSS"),
+        ({STATE: one("CS", "IN PROGRESS")}, "C309", "SCHEDULED"),
+        ({TRANSACTION: one("UI", "2.25.1")}, invalid, "Transaction UID (0008,1195)"),
+        ({"00741002": sequence({"00741004": {"vr": "DS", "Value": [10]}})}, invalid, "(0074,1002)"),
+        ({"00741216": sequence({"00404050": one("DT", "2026")})}, invalid, "(0074,1216)"),
+        ({"00080016": one("UI", "1.2.840.10008.5.1.4.34.6.2")}, invalid, "1.2.840.10008.5.1.4.34.6.1"),
+        ({PRIORITY: one("CS", "NOW")}, invalid, "HIGH, MEDIUM, LOW"),
+        ({INPUT: sequence()}, invalid, "exactly one study"),
+        ({WORKITEM_CODE: sequence(code("110007", "DCM", "Report Verification"))}, invalid, "110005"),
+        ({"00100020": one("LO", "another")}, invalid, "Patient ID"),
     ):
         refused = coordinator.send("POST", WORKITEMS, asked(study_uid, **wrong))
-        assert refused.status == 400, wrong
-        assert words in refused.json()["detail"]
+        assert (refused.status, refused.ups_status()) == (400, status), wrong
+        assert words in refused.json()["detail"], wrong
+        assert refused.warning.startswith("299 ")
+    two = coordinator.send("POST", f"{WORKITEMS}?2.25.7", asked(study_uid, **{"00080018": one("UI", "2.25.8")}))
+    assert (two.status, two.ups_status()) == (400, invalid)
     assert coordinator.send("POST", WORKITEMS, asked("2.25.7")).status == 404
     assert coordinator.send("POST", WORKITEMS, asked("1\0")).status == 400
     assert coordinator.send("POST", f"{WORKITEMS}?nonsense", asked(study_uid)).status == 400

@@ -302,6 +302,8 @@ def test_workitems_are_found_by_each_key_and_not_by_another_value(study: list[by
         assert author.found(**{key: miss}) == [], key
     assert len(author.found(PatientName=name.lower()[:5], fuzzymatching="true", includefield="all", limit="5")) == 1
     assert author.found(offset="1") == []
+    none = author.ask(limit="0")
+    assert (none.status, "additional results" in none.warning) == (204, True)
 
 
 @pytest.mark.parametrize(
@@ -310,8 +312,12 @@ def test_workitems_are_found_by_each_key_and_not_by_another_value(study: list[by
         ({"Nonsense": "1"}, "not searched by"),
         ({"ProcedureStepState": "READY"}, "SCHEDULED"),
         ({"ScheduledProcedureStepStartDateTime": "yesterday"}, "YYYYMMDDHHMMSS"),
-        ({"ScheduledProcedureStepStartDateTime": "20261345"}, "there is not"),
+        ({"ScheduledProcedureStepStartDateTime": "20261345"}, "that there is"),
         ({"limit": "-1"}, "limit"),
+        ({"offset": "-1"}, "offset"),
+        ({"offset": "1000001"}, "at most 1000000"),
+        ({"fuzzymatching": "perhaps"}, "fuzzymatching"),
+        ({"includefield": "Patient Name"}, "includefield"),
         ({"SOPInstanceUID": "../x"}, "SOPInstanceUID"),
     ],
 )
@@ -328,13 +334,18 @@ def test_bad_bodies_are_refused_with_words(study: list[bytes], worklist_of: Work
     uid = only(author)
     path = f"/dicomweb/workitems/{uid}/state"
     assert author.send("PUT", path, [1, 2]).status == 400
-    assert author.change(uid, "DONE", token).status == 400
+    unheard = author.change(uid, "DONE", token)
+    assert (unheard.status, unheard.ups_status(), "no such state" in unheard.warning) == (400, "0115", True)
+    assert author.send("PUT", path, [{}]).ups_status() == "0115"
     assert author.change(uid, "IN PROGRESS", "not a uid").status == 400
     author.change(uid, "IN PROGRESS", token)
     too_much = {"00741002": sequence({"00741004": {"vr": "DS", "Value": [101]}})}
     assert "0 to 100" in author.update(uid, token, too_much).json()["detail"]
     unknown = {"00741002": sequence({"0074100E": sequence(code("1", "DCM", "x"))})}
     assert "CID 9303" in author.update(uid, token, unknown).json()["detail"]
+    ended = author.update(uid, token, {STATE: {"vr": "CS", "Value": ["COMPLETED"]}})
+    assert (ended.status, ended.ups_status()) == (400, "0106")
+    assert "/state" in ended.json()["detail"]
     nested = [{"00741004": []}, {"00741004": {"vr": "DS", "Value": 5}}, {"00741006": {"vr": "ST", "Value": ["\ud800"]}}]
     performed = [{"00404050": 5}, {"0040A160": {"vr": "UT", "Value": ["\0"]}}, {"name\0": {"vr": "LO"}}]
     performed.append({"00189074": {"vr": "FD", "Value": [float("nan")]}})
