@@ -27,7 +27,7 @@ from reading_queue.domain.transitions import (
     ReadingTaskState,
     apply,
 )
-from reading_queue.domain.workitem_reports import EventType
+from reading_queue.domain.workitems.reports import EventType
 from reading_queue.errors import Forbidden, NotFound, WrongState
 from reading_queue.services.hub import launch
 from reading_queue.services.worklists.desk_events import tell

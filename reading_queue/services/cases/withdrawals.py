@@ -14,7 +14,7 @@ from reading_queue.db.tables import Case
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import BEING_READ, Actor, CaseEvent, CaseState, ReadingTaskEvent
-from reading_queue.domain.workitem_reports import EventType
+from reading_queue.domain.workitems.reports import EventType
 from reading_queue.errors import WrongState
 from reading_queue.services.access.visibility import Viewer, require, require_case
 from reading_queue.services.cases.casework import (

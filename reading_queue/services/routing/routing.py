@@ -31,7 +31,7 @@ from reading_queue.domain.routing import (
     still_to_ask,
 )
 from reading_queue.domain.transitions import ROUTABLE, Actor, CaseEvent, CaseState, ReadingTaskState
-from reading_queue.domain.workitem_reports import EventType
+from reading_queue.domain.workitems.reports import EventType
 from reading_queue.services.cases.casework import (
     ROUTE_JOB,
     find_task_locked,

@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 from reading_queue.db.subscription_tables import WorkitemEvent, WorkitemSubscriber, WorkitemSubscription
 from reading_queue.db.tables import Case, ReadingTask
 from reading_queue.domain.transitions import ReadingTaskState
-from reading_queue.domain.workitem_content import DicomJson
-from reading_queue.domain.workitem_reports import (
+from reading_queue.domain.workitems.content import DicomJson
+from reading_queue.domain.workitems.reports import (
     EVERY_WORKITEM,
     FILTERED_WORKITEMS,
     EventType,

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.subscription_tables import WorkitemEvent
 from reading_queue.db.tables import ReadingTask
-from reading_queue.domain.workitem_reports import EventType
+from reading_queue.domain.workitems.reports import EventType
 from reading_queue.services.hub import Hub
 from reading_queue.services.worklists.desk_events import CHANNEL, Cursor, oldest_open
 

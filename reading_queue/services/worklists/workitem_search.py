@@ -15,8 +15,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from reading_queue.db.tables import Case, CaseStudy, Offer, ReadingTask
 from reading_queue.domain.transitions import CaseState, ReadingTaskState
-from reading_queue.domain.workitem_content import PRIORITIES, WORKITEM_CODES, procedure_step_state
-from reading_queue.domain.workitem_creation import parse_date_time
+from reading_queue.domain.workitems.content import PRIORITIES, WORKITEM_CODES, procedure_step_state
+from reading_queue.domain.workitems.creation import parse_date_time
 from storage.catalogue.tables import Patient, Study
 from storage.dicomweb.errors import BadQuery
 from storage.dicomweb.searching.conditions import condition_of

@@ -29,7 +29,7 @@ from reading_queue.db.tables import (
 )
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseState, ReadingTaskState
-from reading_queue.domain.workitem_content import (
+from reading_queue.domain.workitems.content import (
     WORKITEM_CODES,
     DicomJson,
     Output,

@@ -1,7 +1,7 @@
 """What another vendor's worklist does to a reading task: claim, report progress, complete, give back, ask to cancel.
 
 Every change goes through the use cases of the reading desk, so that nothing is easier over UPS-RS: a claim needs an
-open offer, a signature a recent password, and two physicians sign. PS3.4 Table CC.1.1-2 (`domain.workitem_states`)
+open offer, a signature a recent password, and two physicians sign. PS3.4 Table CC.1.1-2 (`domain.workitems.states`)
 is asked first; between that look and the change another request may win, and then the loser is refused as the table
 says. What a performer said is durable with its answer.
 """
@@ -22,10 +22,10 @@ from reading_queue.domain.report import ReportText
 from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import ReadingTaskState
-from reading_queue.domain.workitem_content import DicomJson, Output, Said, lacking, outputs_of, report_text
-from reading_queue.domain.workitem_creation import Creation
-from reading_queue.domain.workitem_reports import EventType
-from reading_queue.domain.workitem_states import WARNINGS, WORDS, Operation, Status, judge
+from reading_queue.domain.workitems.content import DicomJson, Output, Said, lacking, outputs_of, report_text
+from reading_queue.domain.workitems.creation import Creation
+from reading_queue.domain.workitems.reports import EventType
+from reading_queue.domain.workitems.states import WARNINGS, WORDS, Operation, Status, judge
 from reading_queue.errors import AlreadyClaimed, Conflict, Forbidden, HubError, Invalid, NotFound, WrongState
 from reading_queue.services.access.visibility import Viewer, may_follow
 from reading_queue.services.cases.cases import open_case_for

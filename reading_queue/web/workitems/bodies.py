@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from aiohttp import web
 
-from reading_queue.domain.workitem_content import DicomJson
+from reading_queue.domain.workitems.content import DicomJson
 from storage.dicomweb.errors import BadQuery
 from storage.dicomweb.negotiation import JSON_TYPES
 from storage.screens.requests import refuse_large_body

@@ -18,8 +18,8 @@ import structlog
 from aiohttp import WSCloseCode, web
 from sqlalchemy.exc import SQLAlchemyError
 
-from reading_queue.domain.workitem_content import DicomJson
-from reading_queue.domain.workitem_reports import MESSAGE_ID_MAX, ScpStatus, numbered, status_report
+from reading_queue.domain.workitems.content import DicomJson
+from reading_queue.domain.workitems.reports import MESSAGE_ID_MAX, ScpStatus, numbered, status_report
 from reading_queue.errors import Forbidden, TooManyAttempts
 from reading_queue.services.access import accounts
 from reading_queue.services.access.visibility import Viewer

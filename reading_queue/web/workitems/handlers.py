@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from reading_queue.domain.workitem_content import (
+from reading_queue.domain.workitems.content import (
     CANCELLATION_REASON,
     STATE,
     TRANSACTION_UID,
@@ -17,8 +17,8 @@ from reading_queue.domain.workitem_content import (
     parse_update,
     text_of,
 )
-from reading_queue.domain.workitem_creation import parse_creation
-from reading_queue.domain.workitem_states import WARNINGS, WORDS, Operation, Status
+from reading_queue.domain.workitems.creation import parse_creation
+from reading_queue.domain.workitems.states import WARNINGS, WORDS, Operation, Status
 from reading_queue.errors import Invalid, NotFound
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.worklists import workitem_views, workitems

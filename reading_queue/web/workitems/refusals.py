@@ -7,8 +7,8 @@ from typing import Final
 
 from aiohttp import web
 
-from reading_queue.domain.workitem_content import NotUnderstood
-from reading_queue.domain.workitem_states import WORDS, Status
+from reading_queue.domain.workitems.content import NotUnderstood
+from reading_queue.domain.workitems.states import WORDS, Status
 from reading_queue.services.worklists.workitems import TransactionUidWrong, WorkitemConflict
 from reading_queue.web.problems import problem
 from storage.dicomweb.service import warning_of

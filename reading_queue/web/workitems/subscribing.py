@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from reading_queue.domain.workitem_reports import FILTERED_WORKITEMS
+from reading_queue.domain.workitems.reports import FILTERED_WORKITEMS
 from reading_queue.errors import Invalid
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.worklists import subscriptions

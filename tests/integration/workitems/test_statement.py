@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from reading_queue.domain.workitem_content import PRIORITIES, WORKITEM_CODES
-from reading_queue.domain.workitem_reports import EventType
+from reading_queue.domain.workitems.content import PRIORITIES, WORKITEM_CODES
+from reading_queue.domain.workitems.reports import EventType
 from reading_queue.services.worklists.workitem_search import WORKITEM_KEYS
 from reading_queue.web.workitems import build_workitems, routes
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
-from reading_queue.domain.workitem_content import (
+from reading_queue.domain.workitems.content import (
     CODE,
     PERFORMED,
     PROGRESS,
@@ -27,7 +27,7 @@ from reading_queue.domain.workitem_content import (
     items_of,
     text_of,
 )
-from reading_queue.domain.workitem_states import Status
+from reading_queue.domain.workitems.states import Status
 from storage.contract.lanes import Lane
 
 # Stat is for who stands beside the patient: nobody asks for it from a distance.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reading_queue.domain.transitions import ReadingTaskState
-from reading_queue.domain.workitem_states import Operation, judge
+from reading_queue.domain.workitems.states import Operation, judge
 
 RIGHT, WRONG = "2.25.1", "2.25.2"
 #                                        SCHEDULED  IN PROGRESS  COMPLETED  CANCELED

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from typing import Any, Final
 
-from reading_queue.domain.workitem_content import (
+from reading_queue.domain.workitems.content import (
     CANCELLATION_REASON,
     DISCONTINUATION_CODE,
     NETWORK_STATION,

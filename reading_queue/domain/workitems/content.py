@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.report import ReportText
-from reading_queue.domain.workitem_states import Operation, Status
+from reading_queue.domain.workitems.states import Operation, Status
 from storage.contract.lanes import Lane
 
 DicomJson = dict[str, Any]
