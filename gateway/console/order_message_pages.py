@@ -17,7 +17,7 @@ from gateway.console.keys import DESK, Desk, get_viewer, in_thread
 from gateway.console.parsing import field, id_of
 from gateway.console.rendering import page
 from gateway.console.rights import OPERATORS
-from gateway.his_orders.correcting import build_corrections
+from gateway.his_orders.correcting import OpenOrder, build_corrections
 from gateway.his_orders.intake import MessageGone, build_intake, dismiss_message
 from gateway.journal.accounts import names_of
 from gateway.journal.message_corrections import corrections_of_message
@@ -41,11 +41,13 @@ async def order_messages(request: web.Request) -> web.StreamResponse:
     get_viewer(request)
     desk = request.config_dict[DESK]
     messages = await in_thread(request, list_messages, desk.journal)
+    correctable, meant = await in_thread(request, _read_waiting, desk, messages)
     return page(
         request,
         "_order_messages.html" if is_refresh(request) else "order_messages.html",
         messages=messages,
-        correctable=await in_thread(request, _find_correctable, desk, messages),
+        correctable=correctable,
+        meant=meant,
         operators=OPERATORS,
         hl7=desk.settings.hl7,
         names=await in_thread(request, names_of, desk.journal),
@@ -66,12 +68,14 @@ async def order_message(request: web.Request) -> web.StreamResponse:
         lines = ["|".join(fields) for fields in message.segments]
     except MessageRejected:
         lines = kept.content.decode("ascii", "backslashreplace").replace("\r", "\n").splitlines()
+    orders = await in_thread(request, build_corrections(desk.settings, desk.journal).list_orders, kept)
     return page(
         request,
         "order_message.html",
         kept=kept,
         lines=lines,
-        open_orders=await in_thread(request, build_corrections(desk.settings, desk.journal).list_open, kept),
+        open_orders=[one for one in orders if one.is_open],
+        meant=known_orders(orders),
         corrections=await in_thread(request, corrections_of_message, desk.journal, kept.message_id),
         operators=OPERATORS,
         names=await in_thread(request, names_of, desk.journal),
@@ -95,10 +99,17 @@ async def act(request: web.Request) -> web.StreamResponse:
     raise NotFound
 
 
-def _find_correctable(desk: Desk, messages: Sequence[KeptMessage]) -> frozenset[int]:
-    """Return the messages that need somebody and of which a person may make an order."""
+def _read_waiting(desk: Desk, messages: Sequence[KeptMessage]) -> tuple[set[int], dict[int, list[str]]]:
+    """Return, of what needs somebody: of which messages an order may be made, and which orders here the others mean."""
     corrections = build_corrections(desk.settings, desk.journal)
-    return frozenset(one.message_id for one in messages if one.needs_somebody and corrections.list_open(one))
+    read = {one.message_id: corrections.list_orders(one) for one in messages if one.needs_somebody}
+    correctable = {message_id for message_id, orders in read.items() if any(one.is_open for one in orders)}
+    return correctable, {message_id: known_orders(orders) for message_id, orders in read.items()}
+
+
+def known_orders(orders: Sequence[OpenOrder]) -> list[str]:
+    """Return the ids of the orders that are here already."""
+    return list(dict.fromkeys(one.known_as for one in orders if one.known_as is not None))
 
 
 def number_of(request: web.Request) -> int:

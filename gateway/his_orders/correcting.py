@@ -25,7 +25,7 @@ from gateway.journal.order_messages import (
     find_order_of_placer,
     name_by_placer,
 )
-from gateway.journal.orders import find_by_study_uid, find_order
+from gateway.journal.orders import find_by_accession, find_by_study_uid, find_order
 from gateway.orders import enter_order
 from gateway.settings import GatewaySettings
 from storage.contract.identifiers import InvalidIdentifier, Uid, parse_uid
@@ -51,7 +51,8 @@ class NothingToCorrect(Exception):
 class OpenOrder:
     """One order of a refused message. `faults`: those of this order, and those of the patient or the whole message.
 
-    `known_as`: the id of the order that its placer calls so already.
+    `known_as`: the id of the order that is here already: by the placer's number, and by the accession number where an
+    order of this patient is to be changed, cancelled or told of.
     """
 
     request: OrderRequest
@@ -74,9 +75,11 @@ class Corrections:
 
     def list_open(self, kept: KeptMessage) -> list[OpenOrder]:
         """Return the orders of a refused message of which a person may make one; none where it cannot be read."""
-        if kept.state != "refused":
-            return []
-        return [one for one in self._read(kept) if one.is_open]
+        return [one for one in self.list_orders(kept) if one.is_open]
+
+    def list_orders(self, kept: KeptMessage) -> list[OpenOrder]:
+        """Return the orders of a refused message, also those that are here already; none where it cannot be read."""
+        return self._read(kept) if kept.state == "refused" else []
 
     def get_open(self, message_id: int, number: int | None) -> tuple[KeptMessage, OpenOrder]:
         """Return a refused message and one of its orders, the first that is open where none is named.
@@ -217,9 +220,15 @@ class Corrections:
         ]
 
     def _known_as(self, request: OrderRequest) -> str | None:
-        if not request.placer_number:
+        if request.placer_number:
+            known = find_order_of_placer(self._journal, request.placer_namespace, request.placer_number)
+            if known is not None:
+                return known
+        if request.control is Control.NEW or not request.accession_number:
             return None
-        return find_order_of_placer(self._journal, request.placer_namespace, request.placer_number)
+        row = find_by_accession(self._journal, request.accession_number)
+        is_of_patient = row is not None and row.order.patient_number == request.fields.get("patient_number")
+        return row.order.order_id if row is not None and is_of_patient else None
 
     def _requests(self, message: Message) -> tuple[tuple[OrderRequest, ...], tuple[Fault, ...]]:
         return read_orders(message, zone=self._zone, codes=self._settings.codes)

@@ -248,6 +248,22 @@ def test_what_makes_no_order_is_not_opened_as_one(clinic: Clinic, someone: Brows
     assert someone.get("/orders/messages/99/order").status == 409
 
 
+@pytest.mark.parametrize("numbers", ["P1^HIS|", "|ACC1"])
+@pytest.mark.parametrize("control", ["XO", "CA", "SC"])
+def test_refused_change_leads_to_the_order_that_it_means_and_makes_none(
+    clinic: Clinic, someone: Browser, control: str, numbers: str
+) -> None:
+    send(clinic, *EXAMPLE)
+    (row,) = list_orders(clinic.journal)
+    segments = *changed("|19491231|", "|19491341|", PID), f"ORC|{control}|{numbers}||IP"
+    assert told(send(clinic, *segments, control_id="C2"))[0] == "AE"
+    kept = newest(clinic)
+    for address in ("/orders/messages", f"/orders/messages/{kept.message_id}"):
+        assert f'href="/orders/{row.order.order_id}"' in someone.get(address).text
+    assert someone.get(f"/orders/messages/{kept.message_id}/order").status == 409
+    assert f"/orders/messages/{kept.message_id}/order" not in someone.get("/orders/messages").text
+
+
 def test_only_the_clinics_operators_correct_messages(clinic: Clinic, someone: Browser) -> None:
     send(clinic, *NO_MODALITY)
     take_over_accounts(clinic.journal, [hub_account("doctor", role="physician")], "v1", clinic.clock())
