@@ -17,6 +17,7 @@ from gateway.console.order_message_pages import MessageSettled, number_of
 from gateway.console.parsing import Form, field
 from gateway.console.rendering import screen_zone
 from gateway.his_orders.correcting import Corrections, NothingToCorrect, OpenOrder, build_corrections
+from gateway.his_orders.intake import build_intake
 from gateway.journal.message_corrections import find_correction
 from gateway.journal.orders import AccessionTaken
 from gateway.operations import Asker
@@ -76,6 +77,9 @@ async def _enter(
     except NotEnrolled:
         faults = (FieldFault("", "not_enrolled"),)
         return await show_form(request, with_changes(sheet, faults=faults), status=Conflict.status)
+    desk = request.config_dict[DESK]
+    intake = build_intake(desk.settings, desk.journal, desk.clock)
+    await in_thread(request, intake.retry_later, message.message_id, [made.order_id], asker.actor)
     return redirect(f"/orders/{made.order_id}?done=order_entered")
 
 

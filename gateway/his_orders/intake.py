@@ -11,7 +11,7 @@ themselves (`correcting`). AR: of a kind that is not taken here; kept too.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -32,6 +32,7 @@ from gateway.journal.order_messages import (
     find_message,
     is_first_of_control_id,
     keep_message,
+    list_messages,
     undecided_messages,
 )
 from gateway.journal.quarantine import SETTLED
@@ -102,7 +103,22 @@ class OrderIntake:
         if kept is None or kept.state != "refused":
             raise MessageGone
         self.decide(message_id, by=by)
-        return find_message(self._journal, message_id) or kept
+        now = find_message(self._journal, message_id) or kept
+        self.retry_later(message_id, now.order_ids, by)
+        return now
+
+    def retry_later(self, message_id: int, order_ids: Collection[str], by: str) -> None:
+        """Try again what came after a message and was refused because these orders of it were not here yet.
+
+        So what a HIS has cancelled meanwhile is cancelled as soon as somebody has made an order of it.
+        """
+        if not order_ids:
+            return
+        waiting = [one for one in list_messages(self._journal, only_open=True) if one.message_id > message_id]
+        for kept in sorted(waiting, key=lambda one: one.message_id):
+            is_early = any(fault.code is ErrorCode.UNKNOWN_KEY_IDENTIFIER for fault in kept.faults)
+            if is_early and any(one.known_as in order_ids for one in self._corrections.list_orders(kept)):
+                self.decide(kept.message_id, by=by)
 
     def decide(self, message_id: int, *, by: str = "") -> bytes:
         """Return the answer to a kept message; what was decided stays, unless somebody (`by`) has it tried again."""

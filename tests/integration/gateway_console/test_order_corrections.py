@@ -12,7 +12,7 @@ from gateway.journal.accounts import take_over_accounts
 from gateway.journal.message_corrections import corrections_of_message
 from gateway.journal.order_messages import KeptMessage, find_placer, list_messages
 from gateway.journal.orders import list_orders
-from storage.contract.orders import OrderOrigin
+from storage.contract.orders import OrderOrigin, OrderState
 from storage.hl7.message import Message, parse_message
 from tests.integration.gateway_console.conftest import Browser, Clinic, Page, enrol, hub_account
 from tests.integration.gateway_orders.sending import EXAMPLE, ORDERED, PID, RESIDENT, changed, message, told
@@ -178,6 +178,29 @@ def test_later_change_by_the_sender_finds_the_order(clinic: Clinic, someone: Bro
     assert told(send(clinic, *change, control_id="C2"))[0] == "AA"
     (row,) = list_orders(clinic.journal)
     assert (row.order.version, row.order.question) == (2, "结核？")
+
+
+@pytest.mark.parametrize("how", ["corrected", "retried"])
+def test_what_the_his_cancelled_meanwhile_is_cancelled_when_the_order_is_made(
+    clinic: Clinic, someone: Browser, how: str
+) -> None:
+    send(clinic, *NO_MODALITY)
+    refused = newest(clinic)
+    for number, control_id in (("P1^HIS", "C2"), ("P9^HIS", "C3")):
+        assert told(send(clinic, PID, f"ORC|CA|{number}", control_id=control_id)) == ("AE", ["ORC-2"])
+    if how == "corrected":
+        correct(clinic, someone, refused, modality="CT")
+    else:
+        hl7 = clinic.desk.settings.hl7.model_copy(update={"modalities": {"RAD": "CT"}})
+        settings = clinic.desk.settings.model_copy(update={"hl7": hl7})
+        assert build_intake(settings, clinic.journal, clinic.clock).retry(refused.message_id, "tech").state == "taken"
+    (row,) = list_orders(clinic.journal)
+    assert row.order.state is OrderState.CANCELLED
+    assert {kept.control_id: kept.state for kept in list_messages(clinic.journal)} == {
+        "C1": "taken",
+        "C2": "taken",
+        "C3": "refused",
+    }
 
 
 def test_same_sheet_twice_is_one_order(clinic: Clinic, someone: Browser) -> None:
