@@ -1,7 +1,11 @@
-"""A refused HL7 message as the order's form: read, corrected by a person, and sent. The message stays as it came."""
+"""A refused HL7 message as the order's form: read, corrected by a person, and sent. The message stays as it came.
+
+One that changes an order that is here opens that order's own form (`order_pages`), with what the message says.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import Final
 
@@ -12,13 +16,14 @@ from gateway.console.errors import Conflict, Invalid
 from gateway.console.keys import DESK, in_thread
 from gateway.console.language import in_words
 from gateway.console.order_forms import TAKEN, MessageOrder, Sheet, check_new, show_form, with_changes
-from gateway.console.order_message_form import place_faults, prefill
-from gateway.console.order_message_pages import MessageSettled, number_of
+from gateway.console.order_message_form import place_faults, prefill, said
+from gateway.console.order_message_pages import DIGITS_MAX, MessageSettled, number_of
 from gateway.console.parsing import Form, field
 from gateway.console.rendering import screen_zone
 from gateway.his_orders.correcting import Corrections, NothingToCorrect, OpenOrder, build_corrections
-from gateway.his_orders.intake import build_intake
+from gateway.his_orders.intake import MessageGone, build_intake, dismiss_message
 from gateway.journal.message_corrections import find_correction
+from gateway.journal.order_messages import KeptMessage, find_message
 from gateway.journal.orders import AccessionTaken
 from gateway.operations import Asker
 from gateway.orders import AccessionReserved, NotEnrolled
@@ -81,6 +86,45 @@ async def _enter(
     intake = build_intake(desk.settings, desk.journal, desk.clock)
     await in_thread(request, intake.retry_later, message.message_id, [made.order_id], asker.actor)
     return redirect(f"/orders/{made.order_id}?done=order_entered")
+
+
+async def fill_change(request: web.Request, sheet: Sheet) -> Sheet:
+    """Return the sheet of an order's change with what a refused message says, where the address names one."""
+    found = await _find_change(request, sheet.order_id, request.query)
+    if found is None:
+        return sheet
+    kept, asked = found
+    told = {name: _told(fault) for name, fault in place_faults(asked.faults).items()}
+    text = dict(sheet.text) | said(asked.request, screen_zone(request))
+    return with_changes(sheet, text=text, told=told, message=MessageOrder(kept.message_id, asked.request.number, 1))
+
+
+async def find_message_of_change(request: web.Request, order_id: str, form: Form) -> MessageOrder | None:
+    """Return of which refused message the form of an order's change was filled, None where of none that waits."""
+    found = await _find_change(request, order_id, form)
+    return MessageOrder(found[0].message_id, found[1].request.number, 1) if found is not None else None
+
+
+async def settle_change(request: web.Request, message: MessageOrder) -> None:
+    """Say of a message that was about one order that nothing has to be done any more: a person has changed it."""
+    desk, asker = request.config_dict[DESK], operator_of(request)
+    kept = await in_thread(request, find_message, desk.journal, message.message_id)
+    orders = await in_thread(request, _corrections(request).list_orders, kept) if kept is not None else []
+    if len(orders) == 1:
+        with contextlib.suppress(MessageGone):  # somebody else has
+            await in_thread(request, dismiss_message, desk.journal, message.message_id, asker.actor, asker.at)
+
+
+async def _find_change(request: web.Request, order_id: str, values: Form) -> tuple[KeptMessage, OpenOrder] | None:
+    text = field(values, "message")
+    if not (text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX):
+        return None
+    operator_of(request)
+    kept = await in_thread(request, find_message, request.config_dict[DESK].journal, int(text))
+    if kept is None or not kept.needs_somebody:
+        return None
+    changes = await in_thread(request, _corrections(request).list_changes, kept)
+    return next(((kept, one) for one in changes if one.known_as == order_id), None)
 
 
 async def _open_order(request: web.Request, number: int | None) -> tuple[OpenOrder, MessageOrder]:

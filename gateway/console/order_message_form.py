@@ -57,8 +57,12 @@ _OF_THE_NUMBER: Final = frozenset({ErrorCode.REQUIRED_FIELD_MISSING, ErrorCode.U
 def prefill(request: OrderRequest, now: datetime, zone: ZoneInfo) -> dict[str, str]:
     """Return what the form shows of an order of a message: what it says, and of the rest what an empty form has."""
     text = order_form.empty_form(now, zone) | {"identity_kind": IdentityKind.NONE}
-    said = {name: _written(value, zone) for name, value in request.fields.items() if name in order_form.NEW_NAMES}
-    return text | said | {order_form.ACCESSION: request.accession_number}
+    return text | said(request, zone) | {order_form.ACCESSION: request.accession_number}
+
+
+def said(request: OrderRequest, zone: ZoneInfo) -> dict[str, str]:
+    """Return what the form shows of that which an order of a message says."""
+    return {name: _written(value, zone) for name, value in request.fields.items() if name in order_form.NEW_NAMES}
 
 
 def place_faults(faults: Iterable[Fault]) -> dict[str, Fault]:

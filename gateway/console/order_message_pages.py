@@ -68,7 +68,8 @@ async def order_message(request: web.Request) -> web.StreamResponse:
         lines = ["|".join(fields) for fields in message.segments]
     except MessageRejected:
         lines = kept.content.decode("ascii", "backslashreplace").replace("\r", "\n").splitlines()
-    orders = await in_thread(request, build_corrections(desk.settings, desk.journal).list_orders, kept)
+    corrections_of = build_corrections(desk.settings, desk.journal)
+    orders = await in_thread(request, corrections_of.list_orders, kept)
     return page(
         request,
         "order_message.html",
@@ -76,6 +77,7 @@ async def order_message(request: web.Request) -> web.StreamResponse:
         lines=lines,
         open_orders=[one for one in orders if one.is_open],
         meant=known_orders(orders),
+        changes=known_orders(await in_thread(request, corrections_of.list_changes, kept)),
         corrections=await in_thread(request, corrections_of_message, desk.journal, kept.message_id),
         operators=OPERATORS,
         names=await in_thread(request, names_of, desk.journal),

@@ -20,6 +20,7 @@ from gateway.console.errors import Conflict, Invalid, NotFound
 from gateway.console.green_channels import list_green_orders
 from gateway.console.keys import DESK, Desk, get_viewer, in_thread
 from gateway.console.language import translate
+from gateway.console.order_correction_pages import fill_change, find_message_of_change, settle_change
 from gateway.console.order_forms import TAKEN, Sheet, check_new, checked, show_form, with_changes, words_of
 from gateway.console.orders import SEARCH_CHARACTERS_MAX, OrderFilter, list_order_lines, studies_of_order
 from gateway.console.parsing import Form, id_of
@@ -146,12 +147,12 @@ async def order_page(request: web.Request) -> web.StreamResponse:
 
 
 async def change_form(request: web.Request) -> web.StreamResponse:
-    """Show the form with what the order holds."""
+    """Show the form with what the order holds, and what a refused message says of it where the address names one."""
     get_viewer(request)
     row = await _row(request)
     await _require_changeable(request, row)
     text = order_form.form_of(row.order, screen_zone(request))
-    return await show_form(request, Sheet(text, row.order.order_id, order=row.order))
+    return await show_form(request, await fill_change(request, Sheet(text, row.order.order_id, order=row.order)))
 
 
 async def change(request: web.Request) -> web.StreamResponse:
@@ -160,7 +161,8 @@ async def change(request: web.Request) -> web.StreamResponse:
     form: Form = await request.post()
     zone, now = screen_zone(request), desk.clock()
     typed = order_form.read_form(form, zone, now)
-    sheet = Sheet(typed.text, row.order.order_id, order=row.order)
+    message = await find_message_of_change(request, row.order.order_id, form)
+    sheet = Sheet(typed.text, row.order.order_id, order=row.order, message=message)
     await _require_changeable(request, row)
     saved = order_form.form_of(row.order, zone)
     fields = {name: value for name, value in typed.fields.items() if name in order_form.NAMES}
@@ -179,6 +181,8 @@ async def change(request: web.Request) -> web.StreamResponse:
         return await show_form(request, with_changes(sheet, gaps=gaps))
     amend = partial(actions.amend_order, changed_by=viewer.account_id, now=now)
     await _ask(request, partial(amend, desk.journal, row.order.order_id, version, fields))
+    if message is not None:
+        await settle_change(request, message)
     return redirect(f"{LIST}/{row.order.order_id}?done=order_changed")
 
 

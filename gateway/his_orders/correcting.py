@@ -81,6 +81,10 @@ class Corrections:
         """Return the orders of a refused message, also those that are here already; none where it cannot be read."""
         return self._read(kept) if kept.state == "refused" else []
 
+    def list_changes(self, kept: KeptMessage) -> list[OpenOrder]:
+        """Return the orders of a refused message that say something else of an order of this patient that is here."""
+        return [one for one in self.list_orders(kept) if self._is_change(one)]
+
     def get_open(self, message_id: int, number: int | None) -> tuple[KeptMessage, OpenOrder]:
         """Return a refused message and one of its orders, the first that is open where none is named.
 
@@ -218,6 +222,11 @@ class Corrections:
             )
             for request in requests
         ]
+
+    def _is_change(self, one: OpenOrder) -> bool:
+        row = find_order(self._journal, one.known_as) if one.known_as is not None else None
+        is_of_patient = row is not None and row.order.patient_number == one.request.fields.get("patient_number")
+        return is_of_patient and one.request.control is not Control.CANCEL
 
     def _known_as(self, request: OrderRequest) -> str | None:
         if request.placer_number:

@@ -287,9 +287,41 @@ def test_refused_change_leads_to_the_order_that_it_means_and_makes_none(
     assert f"/orders/messages/{kept.message_id}/order" not in someone.get("/orders/messages").text
 
 
+def test_refused_change_opens_the_orders_own_form_with_what_it_says(clinic: Clinic, someone: Browser) -> None:
+    send(clinic, *EXAMPLE)
+    (row,) = list_orders(clinic.journal)
+    obr = "OBR|1|P1^HIS" + "|" * 22 + "RAD" + "|" * 7 + "^结核？"
+    assert told(send(clinic, PID, "ORC|XO|P1^HIS", obr, control_id="C2")) == ("AE", ["OBR-24"])
+    kept = newest(clinic)
+    address = f"/orders/{row.order.order_id}/change"
+    assert f"{address}?message={kept.message_id}" in someone.get(f"/orders/messages/{kept.message_id}").text
+    page = someone.get(f"{address}?message={kept.message_id}")
+    form = form_in(page)
+    assert (form["question"], form["modality"], form["history"]) == ("结核？", "CT", row.order.history)
+    assert problem_of(page, "modality").startswith("OBR-24 不认识")
+    assert someone.post(address, **form | {"modality": "DX", "confirmed": "history,question,consent"}).status == 303
+    (row,) = list_orders(clinic.journal)
+    assert (row.order.version, row.order.question, row.order.modality) == (2, "结核？", "DX")
+    assert not newest(clinic).needs_somebody
+
+
+def test_change_under_another_patients_number_fills_no_form(clinic: Clinic, someone: Browser) -> None:
+    send(clinic, *EXAMPLE)
+    (row,) = list_orders(clinic.journal)
+    assert told(send(clinic, "PID|1||M0099^^^HIS^MR||赵^四", "ORC|XO|P1^HIS", control_id="C2")) == ("AE", ["PID-3"])
+    kept = newest(clinic)
+    assert "/change?" not in someone.get(f"/orders/messages/{kept.message_id}").text
+    page = someone.get(f"/orders/{row.order.order_id}/change?message={kept.message_id}")
+    assert form_in(page)["patient_name"] == "王^秀兰"
+
+
 def test_only_the_clinics_operators_correct_messages(clinic: Clinic, someone: Browser) -> None:
     send(clinic, *NO_MODALITY)
     take_over_accounts(clinic.journal, [hub_account("doctor", role="physician")], "v1", clinic.clock())
     doctor, kept = clinic.logged_in("doctor"), newest(clinic)
     assert doctor.get(f"/orders/messages/{kept.message_id}/order").status == 403
     assert doctor.post(f"/orders/messages/{kept.message_id}/order", modality="CT").status == 403
+    send(clinic, *changed("P1^HIS", "P2^HIS", *changed("ACC1", "ACC2", *EXAMPLE)), control_id="C2")
+    (row,) = list_orders(clinic.journal)
+    assert doctor.get(f"/orders/{row.order.order_id}/change?message={kept.message_id}").status == 403
+    assert doctor.get(f"/orders/{row.order.order_id}/change").status == 200
