@@ -3,6 +3,7 @@
 Volatile: who listens. Each process reads the events once for all of its streams, woken by the database's notification
 and after a while in any case. A browser that comes back is told what it missed by its Last-Event-ID; when that is no
 longer known, or when it listens too slowly, it is told to load anew (`reset`). Ids only, of what concerns the listener.
+Streams leave room for everybody's other requests: a desk that is refused one asks for its parts again after a while.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
-from reading_queue.errors import TooManyAttempts
+from reading_queue.errors import TooManyAttempts, Unavailable
 from reading_queue.services.access import accounts
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
@@ -26,8 +27,11 @@ from reading_queue.services.worklists import desk_events
 from reading_queue.services.worklists.desk_events import Audience, Cursor, Told
 from reading_queue.web.keys import HUB, TOKEN, in_thread
 from reading_queue.web.wakeups import Wakeups
+from storage.open_files import open_files_max
 from storage.screens.offload import Offload
 
+STREAMS_MAX: Final = 1000  # of one process, all of whom hear of a change in a second; and never more than
+STREAMS_SHARE: Final = 0.5  # of what it may have open
 STREAMS_PER_ACCOUNT_MAX: Final = 8
 WAITING_MAX: Final = 64  # batches that one slow listener may leave unread
 HEARTBEAT_S: Final = 15.0
@@ -43,6 +47,12 @@ class TooManyStreams(TooManyAttempts):
     """This account listens in too many windows; close some."""
 
     code = "too_many_streams"
+
+
+class NoRoomForStreams(Unavailable):
+    """Too many desks listen here for one more to be told at once; it shows what is new every few seconds."""
+
+    code = "no_room_for_streams"
 
 
 class Stream:
@@ -106,7 +116,9 @@ class Live:
             stream.end()
 
     async def join(self, stream: Stream) -> None:
-        """Add a listener. Raises TooManyStreams."""
+        """Add a listener. Raises TooManyStreams, NoRoomForStreams."""
+        if len(self._streams) >= min(STREAMS_MAX, int(open_files_max() * STREAMS_SHARE)):
+            raise NoRoomForStreams
         if Counter(one.account_id for one in self._streams)[stream.account_id] >= STREAMS_PER_ACCOUNT_MAX:
             raise TooManyStreams
         end = await self._run(desk_events.find_end, self._hub) if not self._streams else self._cursor

@@ -301,6 +301,19 @@ def test_account_that_listens_in_too_many_windows_is_told_so(url: str, county: C
         eventually(lambda: _opens(url, browser))  # a window that was closed counts no more
 
 
+def test_desks_beyond_what_a_process_may_have_open_are_told_so_and_people_still_log_in(
+    url: str, county: County, browser_of: BrowserOf
+) -> None:
+    technician, coordinator = browser_of(TECHNICIAN), browser_of(COORDINATOR)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live, "open_files_max", lambda: 3)
+        with listening(url, technician):
+            refused = coordinator.get("/events")
+            assert refused.status == 503
+            assert "工作台太多" in refused.text
+            assert Visitor(url).log_in(TECHNICIAN, PASSWORD).status == 303
+
+
 def _opens(url: str, browser: Visitor) -> None:
     with listening(url, browser):
         return
