@@ -83,6 +83,11 @@ def _late_by(ended_at: datetime, due_at: datetime) -> timedelta | None:
     return ended_at - due_at if ended_at > due_at else None
 
 
+def pause_of(began_at: datetime, ended_at: datetime) -> timedelta:
+    """Return how long a pause was, in whole seconds; nothing where the clock was set back meanwhile."""
+    return max(timedelta(seconds=(ended_at - began_at) // timedelta(seconds=1)), timedelta())
+
+
 def moved_limit(due_at: datetime, lane: Lane, pause: timedelta) -> datetime:
     """Return when a report is due after a pause: an emergency's limit does not move."""
     return due_at if lane in COUNTS_GROSS else due_at + pause

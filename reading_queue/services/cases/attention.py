@@ -25,6 +25,7 @@ from reading_queue.services.access.visibility import Viewer, require, visible_si
 from reading_queue.services.arrival.quarantine import came_since, code_of_event, is_unseen
 from reading_queue.services.cases.casework import is_first_study
 from reading_queue.services.cases.statistics import WITH_OVERSIGHT
+from reading_queue.services.cases.waiting import late_condition
 from reading_queue.services.holdings.study_list import UNSIGNED
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name, why_nobody
@@ -121,7 +122,7 @@ def _stuck_cases(session: Session, sites: frozenset[str], language: str, now: da
     on_its_way = Case.state.in_((CaseState.FINAL, CaseState.DELIVERED))
     kinds: tuple[tuple[StuckKind, ColumnElement[bool], Any], ...] = (
         (StuckKind.UNROUTABLE, still_open & Case.unroutable_reason.is_not(None), Case.created_at),
-        (StuckKind.LATE, still_open & Case.unroutable_reason.is_(None) & (Case.due_at < now), Case.due_at),
+        (StuckKind.LATE, still_open & Case.unroutable_reason.is_(None) & late_condition(now), Case.due_at),
         (StuckKind.UNDELIVERED, on_its_way & (Case.signed_at < now - UNDELIVERED_AFTER), Case.signed_at),
     )
     for kind, condition, since in kinds:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from reading_queue.db.tables import Case, CaseStudy
 from reading_queue.domain.transitions import CaseState
 from reading_queue.services.cases.case_views import CaseSummary, PatientView, StudyView
+from reading_queue.services.cases.waiting import is_late, load_waiting
 from reading_queue.services.local_words import site_name
 from reading_queue.services.reading.notices import load_notices
 from storage.catalogue.indexing import PatientFacts
@@ -37,7 +38,19 @@ def summarise_all(session: Session, cases: Collection[Case], language: str, now:
         return {}
     studies = _load_studies(session, [found.case_id for found in cases])
     sites = _load_sites(session, {found.site_id for found in cases}, language)
-    return {found.case_id: _summarise(session, found, studies[found.case_id], sites, language, now) for found in cases}
+    waiting = load_waiting(session, cases)
+    return {
+        found.case_id: _summarise(
+            session,
+            found,
+            studies[found.case_id],
+            sites[found.site_id],
+            language,
+            now,
+            late=is_late(found, waiting, now),
+        )
+        for found in cases
+    }
 
 
 def age_years(birth_date: date, today: date) -> int:
@@ -68,11 +81,13 @@ def _summarise(
     session: Session,
     found: Case,
     studies: _Studies,
-    sites: Mapping[str, tuple[str, ZoneInfo]],
+    site: tuple[str, ZoneInfo],
     language: str,
     now: datetime,
+    *,
+    late: bool,
 ) -> CaseSummary:
-    name, zone = sites[found.site_id]
+    name, zone = site
     today = now.astimezone(zone).date()
     unsigned = found.signed_at is None and found.state not in (CaseState.CANCELLED, CaseState.RETURNED)
     return CaseSummary(
@@ -87,7 +102,7 @@ def _summarise(
         studies=tuple(view_study(study) for study, _ in studies),
         exam_started_at=found.exam_started_at,
         due_at=found.due_at,
-        late=unsigned and found.due_at is not None and found.due_at < now,
+        late=unsigned and late,
         images_unacknowledged=found.images_unacknowledged,
         notices=load_notices(session, found),
         green_channel=GreenChannel(found.green_channel) if found.green_channel is not None else None,

@@ -10,10 +10,9 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.course_tables import InformationRequest
 from reading_queue.db.tables import Account, Case
-from reading_queue.domain.clocks import moved_limit
 from reading_queue.domain.information import Outcome, Wanted
+from reading_queue.services.cases.waiting import end_wait
 from reading_queue.services.reading.consult_rows import end_consult_of
-from storage.contract.lanes import Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +42,7 @@ def end_request(case: Case, request: InformationRequest, outcome: Outcome, now: 
     """End the question; the time that it took moves the limit."""
     request.ended_at = now
     request.outcome = outcome
-    pause = now - request.asked_at
-    case.paused_s += int(pause.total_seconds())
-    if case.due_at is not None:
-        case.look_again_at = None
-        case.due_at = moved_limit(case.due_at, Lane(case.lane), pause)
+    end_wait(case, request.asked_at, now)
 
 
 def end_question(session: Session, case: Case, now: datetime) -> None:

@@ -31,6 +31,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from reading_queue.db.tables import Case, CaseStudy
 from reading_queue.domain.transitions import AMENDED, BEING_READ, SIGNED, CaseState
 from reading_queue.services.access.visibility import Viewer, may_follow, visible_sites
+from reading_queue.services.cases.waiting import is_late, late_condition, load_waiting
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name, why_nobody
 from storage.catalogue.name_keys import keys_of_search
@@ -214,7 +215,9 @@ def view_lines(session: Session, rows: Sequence[Row[*Joined]], language: str, no
     """Return the lines of selected rows, in their order."""
     reached = _reached(session, rows)
     nobody = why_nobody(session, [row[1] for row in rows], language)
-    return tuple(_line(row, reached, nobody, language, now) for row in rows)
+    waiting = load_waiting(session, [row[1] for row in rows])
+    late = {row[1].case_id for row in rows if row[1].state in UNSIGNED and is_late(row[1], waiting, now)}
+    return tuple(_line(row, reached, nobody, language, late) for row in rows)
 
 
 def _conditions(wanted: StudyFilter, now: datetime) -> list[ColumnElement[bool]]:
@@ -224,7 +227,7 @@ def _conditions(wanted: StudyFilter, now: datetime) -> list[ColumnElement[bool]]
     if wanted.lane is not None:
         found.append(Case.lane == wanted.lane)
     if wanted.late:
-        found += [Case.state.in_(UNSIGNED), Case.due_at < now]
+        found += [Case.state.in_(UNSIGNED), late_condition(now)]
     if wanted.day is not None:
         noon = literal(datetime.combine(wanted.day, time(12), UTC))  # the database counts past the year 9999
         found.append(Case.first_instance_at.between(noon - TWO_DAYS, noon + TWO_DAYS))
@@ -274,7 +277,7 @@ def _line(
     reached: Mapping[tuple[str, str], frozenset[str]],
     nobody: Mapping[str, str],
     language: str,
-    now: datetime,
+    late: Collection[str],
 ) -> StudyLine:
     of_case, case, study, patient_row, site, name_of_site = row
     patient = facts_of(study, patient_row) if study and patient_row else None
@@ -302,7 +305,7 @@ def _line(
         unroutable_reason=nobody.get(case.case_id),
         reached=tuple(hop for hop in ROAD if hop in hops),
         is_doubted=case.identity_doubted_at is not None,
-        is_late=case.state in UNSIGNED and case.due_at is not None and case.due_at < now,
+        is_late=case.case_id in late,
     )
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.health_tables import SchedulerBeat
 from reading_queue.db.tables import Case, Offer, Report
+from reading_queue.services.cases.waiting import late_condition
 from reading_queue.services.hub import Hub
 from reading_queue.services.motion.queue_probes import view_queues
 from storage.catalogue.tables import GrantedPack
@@ -47,7 +48,7 @@ def figures(hub: Hub) -> list[Metric]:
 
 
 def _cases(session: Session, now: datetime) -> Iterator[Metric]:
-    late = Case.signed_at.is_(None) & (Case.due_at < now)
+    late = Case.signed_at.is_(None) & late_condition(now)
     unoffered = Case.state == "ready"
     columns: dict[str, ColumnElement[Any]] = {
         "open": func.count(),

@@ -20,7 +20,6 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.identity_tables import IdentityConflict
 from reading_queue.db.tables import Case, CaseStudy, ClinicOrder, ReadingTask
-from reading_queue.domain.clocks import moved_limit
 from reading_queue.domain.escalation import Escalation
 from reading_queue.domain.identity import (
     NEVER_HELD,
@@ -44,6 +43,7 @@ from reading_queue.services.cases.casework import (
     move_case,
     record_custody,
 )
+from reading_queue.services.cases.waiting import end_wait
 from reading_queue.services.orders.study_orders import list_orders_of
 from reading_queue.services.routing.escalating import end_escalations
 from storage.catalogue.indexing import PatientFacts
@@ -53,7 +53,6 @@ from storage.catalogue.pinyin import readings
 from storage.catalogue.tables import Patient, Study
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
-from storage.contract.lanes import Lane
 from storage.contract.orders import Order
 
 OVER: Final = frozenset({CaseState.CANCELLED, CaseState.ENTERED_IN_ERROR})
@@ -132,10 +131,10 @@ def follow_doubts(session: Session, case: Case, now: datetime) -> None:
     if (before is None) == (since is None):
         return
     task = find_open_task(session, case.case_id)
-    if before is not None and task is not None and task.state == ReadingTaskState.SCHEDULED:
-        _end_hold(case, task, before, now)
     if task is None or task.phase != Phase.INTERPRETATION or task.state != ReadingTaskState.SCHEDULED:
         return
+    if before is not None and case.state == CaseState.READY and may_wait(case.lane):
+        end_wait(case, max(before, task.created_at), now)
     if case.identity_doubted_at is None:
         launch_route(session, now, task.reading_task_id)
     elif is_held(case, task):
@@ -208,17 +207,6 @@ def require_settled(
         for row in doubts:
             end_doubt(session, case, row, Settlement.SIGNED, now, viewer.account_id)
         follow_doubts(session, case, now)
-
-
-def _end_hold(case: Case, task: ReadingTask, since: datetime, now: datetime) -> None:
-    """Let the limit move by how long the case was held for its site to say whose it is, as by a reader's question."""
-    if task.phase != Phase.INTERPRETATION or not may_wait(case.lane):
-        return
-    pause = now - since
-    case.paused_s += int(pause.total_seconds())
-    if case.due_at is not None:
-        case.look_again_at = None
-        case.due_at = moved_limit(case.due_at, Lane(case.lane), pause)
 
 
 def _open(session: Session, case: Case, row: IdentityConflict | None, found: _Found, now: datetime) -> None:

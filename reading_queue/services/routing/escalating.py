@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session, aliased
 from reading_queue.db.course_tables import EscalationRow
 from reading_queue.db.director_tables import DirectorNotice
 from reading_queue.db.tables import Account, Case, CaseStudy, Organisation, ReadingTask
+from reading_queue.domain.clocks import moved_limit
 from reading_queue.domain.escalation import (
     OF_CONSULTS,
     TELLS_A_PERSON,
@@ -46,6 +47,7 @@ from reading_queue.services.cases.casework import (
     record_custody,
 )
 from reading_queue.services.cases.statistics import WITH_OVERSIGHT
+from reading_queue.services.cases.waiting import load_waiting, stands_at
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import organisation_name, site_name, why_nobody
 from reading_queue.services.network.directors import organisations_directed
@@ -103,8 +105,9 @@ def escalate_due(hub: Hub) -> int:
     with hub.transaction() as session:
         cases = session.scalars(due).all()
         open_kinds = _load_open_kinds(session, cases)
+        waiting = load_waiting(session, cases)
         for case in cases:
-            _look_at(session, case, open_kinds[case.case_id], now)
+            _look_at(session, case, open_kinds[case.case_id], waiting.get(case.case_id), now)
     _end_settled(hub, now)
     with hub.transaction() as session:
         tell_further(session, now, hub.policy.director_answer_s)
@@ -112,11 +115,15 @@ def escalate_due(hub: Hub) -> int:
 
 
 def clock_of(case: Case) -> Clock | None:
-    """Return how the case stands in time, None without a limit."""
+    """Return how the case stands in time, None without a limit.
+
+    It begins later by what the case has waited for its site, as its limit does: the thirds are of the net time.
+    """
     if case.due_at is None:
         return None
-    began_at = min(case.exam_started_at or case.first_instance_at, case.due_at)
-    return Clock(began_at, case.due_at, taken=case.state in BEING_READ)
+    waited = timedelta(seconds=case.paused_s)
+    began_at = moved_limit(case.exam_started_at or case.first_instance_at, Lane(case.lane), waited)
+    return Clock(min(began_at, case.due_at), case.due_at, taken=case.state in BEING_READ)
 
 
 def raise_escalation(session: Session, case: Case, kind: Escalation, now: datetime) -> bool:
@@ -212,13 +219,18 @@ def _load_open_kinds(session: Session, cases: Sequence[Case]) -> defaultdict[str
     return found
 
 
-def _look_at(session: Session, case: Case, open_kinds: set[Escalation], now: datetime) -> None:
-    """Do what the clock of a locked case asks for, and say when to look again."""
+def _look_at(
+    session: Session, case: Case, open_kinds: set[Escalation], waits_since: datetime | None, now: datetime
+) -> None:
+    """Do what the clock of a locked case asks for, and say when to look again: a clock that stands still, not before
+    it goes on.
+    """
     clock = clock_of(case)
     if clock is None:
         case.look_again_at = NEVER
         return
-    reached = set(steps_reached(clock, now))
+    at = stands_at(case, waits_since, now)
+    reached = set(steps_reached(clock, at))
     raised = {step for step in THIRDS if step in reached - open_kinds and raise_escalation(session, case, step, now)}
     if WHILE_UNTAKEN & raised:
         task = find_open_task(session, case.case_id)
@@ -227,7 +239,7 @@ def _look_at(session: Session, case: Case, open_kinds: set[Escalation], now: dat
     settled = open_kinds - reached - OF_CONSULTS - {Escalation.NOBODY} - (UNTIL_TAKEN if not clock.taken else set())
     if settled:
         end_escalations(session, case.case_id, frozenset(settled), now)
-    case.look_again_at = next_look(clock, now) or NEVER
+    case.look_again_at = (next_look(clock, now) if at == now else None) or NEVER
 
 
 def _end_settled(hub: Hub, now: datetime) -> None:

@@ -14,18 +14,17 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.network_tables import AgreementVersion
 from reading_queue.db.tables import Case, CaseStudy, Offer, Organisation, Physician, ReadingTask, RoutingDecision
-from reading_queue.domain.clocks import Standing, standing
+from reading_queue.domain.clocks import Standing, pause_of, standing
 from reading_queue.domain.lateness import Spent, spans_of
 from reading_queue.domain.routing import REASONS, Phase, rank
 from reading_queue.domain.transitions import ROUTABLE, CaseState, ReadingTaskState
 from reading_queue.services.access.visibility import Viewer, require, require_case
 from reading_queue.services.cases.case_heads import CaseHead, load_case_head
 from reading_queue.services.cases.casework import find_open_task
-from reading_queue.services.cases.information_requests import find_open_request
 from reading_queue.services.cases.statistics import WITH_OVERSIGHT
+from reading_queue.services.cases.waiting import load_waiting
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import organisation_name, site_name
-from reading_queue.services.patients.identity_doubts import is_held
 from reading_queue.services.reading.claims import require_physician
 from reading_queue.services.routing.routing_facts import SharedFacts, load_facts, load_lineage, load_local_date
 from storage.catalogue.tables import Study
@@ -128,7 +127,7 @@ def why_late(hub: Hub, viewer: Viewer, case_id: str) -> Lateness:
             case.signed_at,
         )
         spans = tuple(spans_of(moments, now))
-        waited = timedelta(seconds=case.paused_s), _open_pause(session, case, now)
+        waited = timedelta(seconds=case.paused_s), _open_wait(session, case, now)
         began_at = case.exam_started_at or case.first_instance_at
         stands = standing(began_at, case.signed_at or now, case.due_at, Lane(case.lane), waited)
         offers = _count_offers(session, case_id)
@@ -158,16 +157,9 @@ def _was_given_back(case: Case) -> bool:
     return case.submitted_at is None and CaseState(case.state) in {CaseState.READY, CaseState.OFFERED}
 
 
-def _open_pause(session: Session, case: Case, now: datetime) -> timedelta:
+def _open_wait(session: Session, case: Case, now: datetime) -> timedelta:
     """Return how long the case has been waiting for its site now: for an answer, or for whose it is."""
-    request = find_open_request(session, case.case_id)
-    if request is not None:
-        return now - request.asked_at
-    task = find_open_task(session, case.case_id)
-    is_scheduled = task is not None and task.state == ReadingTaskState.SCHEDULED
-    if task is not None and is_scheduled and is_held(case, task) and case.identity_doubted_at is not None:
-        return now - case.identity_doubted_at
-    return timedelta()
+    return pause_of(load_waiting(session, [case]).get(case.case_id, now), now)
 
 
 def _find_agreed(session: Session, case: Case) -> AgreementVersion | None:
