@@ -22,6 +22,7 @@ from storage.contract.lanes import Lane
 Form = Mapping[str, Any]
 Word = TypeVar("Word", bound=StrEnum)
 NUMBER_DIGITS_MAX: Final = 9
+DECISION_DIGITS_MAX: Final = 18  # within a bigint
 SCREEN_ZONE: Final = "Asia/Shanghai"  # in which screens show and take local times
 
 
@@ -74,6 +75,13 @@ def wanted_offers(values: Form, *, with_text: bool = False) -> WorklistFilter:
         )
     except ValueError as exc:
         raise Invalid("lane or phase is not one of the words for it") from exc
+
+
+def parse_decision(text: str) -> int:
+    """Return the number of a decision. Raises NotFound where it is none."""
+    if not text.isascii() or not text.isdecimal() or len(text) > DECISION_DIGITS_MAX:
+        raise NotFound("there is no such decision about this case")
+    return int(text)
 
 
 def page_place(text: str) -> Place | None:

@@ -14,9 +14,9 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Account, Case, Offer, Organisation, Physician, ReadingTask, RoutingDecision
+from reading_queue.db.tables import Case, Offer, ReadingTask
 from reading_queue.domain.escalation import Escalation
-from reading_queue.domain.routing import REASONS, Candidate, Phase, Ranking, Reason, rank
+from reading_queue.domain.routing import Candidate, Phase, Reason, rank
 from reading_queue.domain.transitions import ROUTABLE, Actor, CaseEvent, ReadingTaskState
 from reading_queue.errors import Forbidden, IdentityInDoubt, WrongState
 from reading_queue.services.access.visibility import Viewer, require, require_case
@@ -34,52 +34,29 @@ from reading_queue.services.cases.holds import parse_words
 from reading_queue.services.cases.statistics import WITH_OVERSIGHT
 from reading_queue.services.hub import Hub
 from reading_queue.services.patients.identity_doubts import is_held
+from reading_queue.services.routing.decisions import (
+    CandidateView,
+    DecisionView,
+    load_decisions,
+    load_names,
+    view_candidates,
+)
 from reading_queue.services.routing.eligibility import find_eligible_agreement
 from reading_queue.services.routing.escalating import end_escalations
-from reading_queue.services.routing.routing import give_offer, tighten_due_by_offers
-from reading_queue.services.routing.routing_facts import RoutingFacts, SharedFacts, load_facts
+from reading_queue.services.routing.routing import Run, give_offer, keep_decision, tighten_due_by_offers
+from reading_queue.services.routing.routing_facts import SharedFacts, load_facts
 from storage.contract.hops import Hop
 
 # What a coordinator may set aside: a claim itself asks again for licence, second physician and work in progress.
 MAY_BE_SET_ASIDE: Final = frozenset(
     {Reason.OFF_DUTY, Reason.DECLINED, Reason.WEEKLY_WORKLOAD_FULL, Reason.AGREEMENT_DAY_FULL}
 )
-DECISIONS_MAX: Final = 20
 
 
 class MayNotBeAssigned(Forbidden):
     """Without an agreement, a licence and room for it nobody is given a case."""
 
     code = "may_not_be_assigned"
-
-
-@dataclass(frozen=True, slots=True)
-class CandidateView:
-    """One physician of the assisting hospitals, as of now. `place` is None for who is not in the order."""
-
-    physician_id: str
-    name: str
-    organisation: str
-    place: int | None
-    stage: int | None
-    work_in_progress: int
-    work_in_progress_max: int
-    workload_points: int
-    read_this_patient: bool
-    offered: bool  # the task is offered to them now
-    reasons: tuple[Reason, ...]  # why they are not in the order
-    words: tuple[str, ...]  # the same, in the viewer's language
-    assignable: bool  # perhaps with something set aside
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionView:
-    """One run of the ranking, as it was kept."""
-
-    decided_at: datetime
-    offered_to: tuple[str, ...]  # names
-    excluded: dict[str, int]  # reason → number of physicians
-    inputs: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +84,17 @@ def list_candidates(hub: Hub, viewer: Viewer, case_id: str) -> CandidatesView:
         case, task = _get_open(session, case_id)
         facts = load_facts(session, case, task, SharedFacts(session, now, hub.policy.workload_points))
         ranking = rank(facts.case, facts.physicians, facts.agreements, now)
-        names = _load_names(session, viewer.language)
+        names = load_names(session, viewer.language)
+        still_open = Offer.reading_task_id == task.reading_task_id, Offer.state == "open"
+        offered = session.scalars(select(Offer.physician_id).where(*still_open)).all()
+        set_aside = MAY_BE_SET_ASIDE if task.state == ReadingTaskState.SCHEDULED else None
         return CandidatesView(
             case=load_case_head(session, case, viewer.language),
             reading_task_id=task.reading_task_id,
             phase=Phase(task.phase),
             holder=names.get(task.holder_id or "", ("", ""))[0],
-            candidates=_view_all(session, task, facts, ranking, names, viewer.language),
-            decisions=_load_decisions(session, task, names),
+            candidates=view_candidates(facts, ranking, names, viewer.language, offered, set_aside),
+            decisions=load_decisions(session, case_id, names),
         )
 
 
@@ -151,6 +131,11 @@ def assign(hub: Hub, viewer: Viewer, case_id: str, physician_id: str, reason: st
         )
         why = {"assigned_by": viewer.account_id, "agreement_id": agreement_id, "reason": words, "set_aside": set_aside}
         give_offer(session, hub, task, chosen, now, why=why)
+        facts = load_facts(session, case, task, SharedFacts(session, now, hub.policy.workload_points))
+        ranking = rank(facts.case, facts.physicians, facts.agreements, now)
+        kept = {name: why[name] for name in ("assigned_by", "reason", "set_aside")}
+        run = Run(facts, ranking, {}, {"workload_points": hub.policy.workload_points, **kept})
+        keep_decision(session, task, [chosen], run, now)
         _record(session, viewer, case, task, physician_id, words, set_aside, now)
 
 
@@ -185,64 +170,3 @@ def _get_open(session: Session, case_id: str) -> tuple[Case, ReadingTask]:
     if task is None:
         raise WrongState("nothing of this case is to be read now")
     return case, task
-
-
-def _load_names(session: Session, language: str) -> dict[str, tuple[str, str]]:
-    """Return name and hospital of every physician by id."""
-    rows = session.execute(
-        select(Physician.physician_id, Account.display_name, Organisation.name, Organisation.name_en)
-        .join(Account, Account.account_id == Physician.account_id)
-        .join(Organisation, Organisation.organisation_id == Physician.organisation_id)
-    )
-    return {id_: (name, (english or native) if language == "en" else native) for id_, name, native, english in rows}
-
-
-def _view_all(
-    session: Session,
-    task: ReadingTask,
-    facts: RoutingFacts,
-    ranking: Ranking,
-    names: dict[str, tuple[str, str]],
-    language: str,
-) -> tuple[CandidateView, ...]:
-    still_open = select(Offer.physician_id).where(Offer.reading_task_id == task.reading_task_id, Offer.state == "open")
-    offered = set(session.scalars(still_open))
-    places = {one.physician_id: (place, one) for place, one in enumerate(ranking.candidates, start=1)}
-    views = []
-    for who in facts.physicians:
-        place, candidate = places.get(who.physician_id, (None, None))
-        reasons = tuple(ranking.excluded.get(who.physician_id, ()))
-        name, organisation = names[who.physician_id]
-        views.append(
-            CandidateView(
-                physician_id=who.physician_id,
-                name=name,
-                organisation=organisation,
-                place=place,
-                stage=candidate.stage if candidate is not None else None,
-                work_in_progress=who.work_in_progress,
-                work_in_progress_max=who.work_in_progress_max,
-                workload_points=who.workload_points,
-                read_this_patient=who.read_this_patient,
-                offered=who.physician_id in offered,
-                reasons=reasons,
-                words=tuple(REASONS[language][reason] for reason in reasons),
-                assignable=task.state == ReadingTaskState.SCHEDULED and set(reasons) <= MAY_BE_SET_ASIDE,
-            )
-        )
-    views.sort(key=lambda one: (one.place is None, one.place or 0, not one.assignable, one.name))
-    return tuple(views)
-
-
-def _load_decisions(session: Session, task: ReadingTask, names: dict[str, tuple[str, str]]) -> tuple[DecisionView, ...]:
-    kept = select(RoutingDecision).where(RoutingDecision.reading_task_id == task.reading_task_id)
-    newest = session.scalars(kept.order_by(RoutingDecision.decision_id.desc()).limit(DECISIONS_MAX))
-    return tuple(
-        DecisionView(
-            decided_at=row.decided_at,
-            offered_to=tuple(names.get(one, ("—", ""))[0] for one in row.offered_physician_ids),
-            excluded=dict(row.excluded_counts),
-            inputs=dict(row.inputs),
-        )
-        for row in newest
-    )

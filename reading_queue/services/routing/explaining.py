@@ -16,7 +16,7 @@ from reading_queue.db.network_tables import AgreementVersion
 from reading_queue.db.tables import Case, CaseStudy, Offer, Organisation, Physician, ReadingTask, RoutingDecision
 from reading_queue.domain.clocks import Standing, pause_of, standing
 from reading_queue.domain.lateness import Spent, spans_of
-from reading_queue.domain.routing import REASONS, Phase, rank
+from reading_queue.domain.routing import REASONS, Phase, Ranking, rank
 from reading_queue.domain.transitions import ROUTABLE, CaseState, ReadingTaskState
 from reading_queue.services.access.visibility import Viewer, require, require_case
 from reading_queue.services.cases.case_heads import CaseHead, load_case_head
@@ -26,6 +26,7 @@ from reading_queue.services.cases.waiting import load_waiting
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import organisation_name, site_name
 from reading_queue.services.reading.claims import require_physician
+from reading_queue.services.routing.decisions import decide_again
 from reading_queue.services.routing.routing_facts import SharedFacts, load_facts, load_lineage, load_local_date
 from storage.catalogue.tables import Study
 from storage.contract.lanes import Lane
@@ -39,7 +40,8 @@ CASES_MAX: Final = 10
 class WhyNot:
     """Why a case is not with the viewer. `decided_at`: its newest run of the ranking, None when there was none.
 
-    `own_offer` is the state of an offer to the viewer; `place` and `words` are as of now, while it waits for a taker.
+    `own_offer` is the state of an offer to the viewer; `place` and `words` are as of now while it waits for a taker,
+    and of that run when it does not any more (`is_past`).
     """
 
     case_id: str
@@ -56,6 +58,7 @@ class WhyNot:
     place: int | None
     of: int
     words: tuple[str, ...]
+    is_past: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,17 +218,17 @@ def _explain(
     now: datetime,
 ) -> WhyNot:
     task, own = find_open_task(session, case.case_id), physician.physician_id
-    place: int | None = None
-    of, words = 0, tuple[str, ...]()
-    if task is not None and task.state == ReadingTaskState.SCHEDULED and case.state in ROUTABLE:
-        facts = load_facts(session, case, task, shared)
-        ranking = rank(facts.case, facts.physicians, facts.agreements, now)
-        order = [candidate.physician_id for candidate in ranking.candidates]
-        place, of = order.index(own) + 1 if own in order else None, len(order)
-        words = tuple(REASONS[language][reason] for reason in ranking.excluded.get(own, ()))
+    waits = task is not None and task.state == ReadingTaskState.SCHEDULED and case.state in ROUTABLE
     of_case = select(ReadingTask.reading_task_id).where(ReadingTask.case_id == case.case_id)
     decided = select(RoutingDecision).where(RoutingDecision.reading_task_id.in_(of_case))
     decision = session.scalars(decided.order_by(RoutingDecision.decision_id.desc()).limit(1)).one_or_none()
+    ranking = Ranking()
+    if waits and task is not None:
+        facts = load_facts(session, case, task, shared)
+        ranking = rank(facts.case, facts.physicians, facts.agreements, now)
+    elif decision is not None:
+        _, ranking = decide_again(session, decision, case.case_id)
+    order = [candidate.physician_id for candidate in ranking.candidates]
     offer = select(Offer.state).where(Offer.reading_task_id.in_(of_case), Offer.physician_id == own)
     return WhyNot(
         case_id=case.case_id,
@@ -239,9 +242,10 @@ def _explain(
         decided_at=decision.decided_at if decision is not None else None,
         offered=len(decision.offered_physician_ids) if decision is not None else 0,
         considered=int(decision.inputs.get("physicians_considered", 0)) if decision is not None else 0,
-        place=place,
-        of=of,
-        words=words,
+        place=order.index(own) + 1 if own in order else None,
+        of=len(order),
+        words=tuple(REASONS[language][reason] for reason in ranking.excluded.get(own, ())),
+        is_past=not waits,
     )
 
 

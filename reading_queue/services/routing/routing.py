@@ -56,12 +56,16 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """One run of the ranking: what it looked at, what came out, and the offers of the task so far by physician."""
+class Run:
+    """One run of the ranking: what it looked at, what came out, and the offers of the task so far by physician.
+
+    `kept`: what else is kept with its decision.
+    """
 
     facts: RoutingFacts
     ranking: Ranking
     offers: Mapping[str, Offer]
+    kept: Mapping[str, Any]
 
 
 EMERGENCIES_BEFORE_MAX: Final = 20  # in one turn: the crowd behind them waits for so many at most
@@ -114,10 +118,11 @@ def _route(session: Session, hub: Hub, task: ReadingTask, case: Case, shared: Sh
         return  # a coordinator has chosen who is asked
     able = asked.difference(ranking.excluded)  # who is full or off duty by now takes nobody's place
     fresh = still_to_ask(chosen, able, hub.policy.offer_width * (1 + widened))
+    run = Run(facts, ranking, offers, {"workload_points": hub.policy.workload_points, "widened": widened})
     if fresh:
-        _offer(session, hub, case, task, fresh, _Run(facts, ranking, offers), now)
+        _offer(session, hub, case, task, fresh, run, now)
     elif not asked:
-        _mark_unroutable(session, case, task, _Run(facts, ranking, offers), now)
+        _mark_unroutable(session, case, task, run, now)
 
 
 def route_emergencies_before(hub: Hub, reading_task_ids: Sequence[str]) -> None:
@@ -243,15 +248,16 @@ def _offer(
     case: Case,
     task: ReadingTask,
     candidates: Sequence[Candidate],
-    run: _Run,
+    run: Run,
     now: datetime,
 ) -> None:
     ranking = run.ranking
-    decision = _keep_decision(session, task, candidates, run, now)
+    decision = keep_decision(session, task, candidates, run, now)
     versions: Mapping[str, int] = decision.inputs["agreement_versions"]
     places = {one.physician_id: place for place, one in enumerate(ranking.candidates, start=1)}
     for candidate in candidates:
         why = {**candidate.why(), "place": places[candidate.physician_id], "of": len(ranking.candidates)}
+        why |= {"widened": run.kept["widened"]} if run.kept["widened"] else {}
         chosen = (candidate, versions.get(candidate.agreement_id))
         _give_offer(session, hub, task, run.offers.get(candidate.physician_id), chosen, now, why)
     move_case(case, CaseEvent.OFFER, Actor.SYSTEM)
@@ -290,7 +296,7 @@ def _tighten_due(session: Session, case: Case, agreement_ids: Collection[str]) -
         case.look_again_at = None
 
 
-def _mark_unroutable(session: Session, case: Case, task: ReadingTask, run: _Run, now: datetime) -> None:
+def _mark_unroutable(session: Session, case: Case, task: ReadingTask, run: Run, now: datetime) -> None:
     """Say on the case why nobody can be asked, go back to READY, and try again later."""
     ranking = run.ranking
     reason = describe_nobody(ranking.counts())
@@ -299,7 +305,7 @@ def _mark_unroutable(session: Session, case: Case, task: ReadingTask, run: _Run,
     raise_escalation(session, case, Escalation.NOBODY, now)
     if case.unroutable_reason != reason:
         case.unroutable_reason = reason
-        decision = _keep_decision(session, task, [], run, now)
+        decision = keep_decision(session, task, [], run, now)
         record_custody(
             session,
             case,
@@ -312,15 +318,16 @@ def _mark_unroutable(session: Session, case: Case, task: ReadingTask, run: _Run,
     launch_route(session, now, task.reading_task_id, due_at=now + RETRY_UNROUTABLE)
 
 
-def _keep_decision(
+def keep_decision(
     session: Session,
     task: ReadingTask,
     offered: Sequence[Candidate],
-    run: _Run,
+    run: Run,
     now: datetime,
 ) -> RoutingDecision:
-    """Keep what explains this run: whom it offered, the counts by reason, and what it looked at."""
+    """Keep what explains this run, and lets it be made again (`decisions`): whom it offered, and what it looked at."""
     facts, ranking = run.facts, run.ranking
+    limited = (one for one in facts.agreements if one.cases_per_day_max)
     agreement_ids = sorted(agreement.agreement_id for agreement in facts.agreements)
     decision = RoutingDecision(
         reading_task_id=task.reading_task_id,
@@ -338,6 +345,13 @@ def _keep_decision(
             "agreement_versions": present_versions(session, agreement_ids),
             "physicians_considered": len(facts.physicians),
             "task_version": task.version,
+            "author_id": facts.case.author_id,
+            "specialties": list(facts.case.specialties),
+            "cases_today": {one.agreement_id: [dict(one.cases_today), one.has_this_case] for one in limited},
+            "readers": [one.physician_id for one in facts.physicians if one.read_this_patient],
+            "declined": [one.physician_id for one in facts.physicians if one.declined],
+            "let_pass": [one.physician_id for one in facts.physicians if one.let_pass],
+            **run.kept,
         },
     )
     session.add(decision)

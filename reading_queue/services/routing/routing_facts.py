@@ -221,7 +221,7 @@ def _load_physicians(
 ) -> list[PhysicianFacts]:
     """Return the physicians of the assisting organisations; a disabled account is nobody."""
     rows = session.execute(_PHYSICIANS, {"organisations": sorted(organisation_ids), "now": now}).all()
-    workload = _load_workload(session, [row.physician_id for row in rows], now, weights)
+    workload = load_workload(session, [row.physician_id for row in rows], now, weights)
     return [
         PhysicianFacts(
             physician_id=row.physician_id,
@@ -252,11 +252,12 @@ def load_work_in_progress(session: Session, physician_ids: Sequence[str]) -> dic
     return {holder: count for holder, count in session.execute(held) if holder is not None}
 
 
-def _load_workload(
+def load_workload(
     session: Session, physician_ids: Sequence[str], now: datetime, weights: Mapping[str, int]
 ) -> defaultdict[str, int]:
     """Return what each has read in the window, in hundredths of one CT; a read of several studies counts all."""
-    done = session.execute(_DONE, {"physicians": list(physician_ids), "since": now - WORKLOAD_WINDOW})
+    known = {"physicians": list(physician_ids), "since": now - WORKLOAD_WINDOW, "until": now}
+    done = session.execute(_DONE, known)
     points: defaultdict[str, int] = defaultdict(int)
     for holder, modality, count in done:
         points[str(holder)] += workload_points(weights, modality) * count
@@ -373,6 +374,7 @@ _DONE: Final = (
         ReadingTask.holder_id == _any_of("physicians"),
         ReadingTask.state == ReadingTaskState.COMPLETED,
         ReadingTask.completed_at > bindparam("since"),
+        ReadingTask.completed_at <= bindparam("until"),
     )
     .group_by(ReadingTask.holder_id, Case.modality)
 )

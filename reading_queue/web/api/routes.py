@@ -163,6 +163,9 @@ OPERATIONS: Final = (
     Operation("GET", f"{CASE}/lateness", explaining.lateness, COORDINATORS, None, explaining.LatenessAnswer),
     Operation("POST", "/why-not-me", explaining.why_not_me, PHYSICIAN, explaining.Number, explaining.WhyNotAnswer),
     Operation("GET", f"{CASE}/candidates", course.candidates, COORDINATORS, None, models.Candidates),
+    Operation(
+        "GET", f"{CASE}/decisions", explaining.decided, COORDINATORS, None, explaining.DecisionsAnswer, ("decision",)
+    ),
     Operation("POST", f"{CASE}/assign", course.assign, COORDINATORS, models.Assignment),
     Operation("GET", "/escalations", course.escalations, COORDINATORS, None, models.Escalations),
     Operation("POST", "/escalations/{escalation_id}/acknowledge", course.acknowledge, DIRECTORS),

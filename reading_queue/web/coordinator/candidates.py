@@ -6,9 +6,9 @@ from aiohttp import web
 
 from reading_queue.errors import HubError
 from reading_queue.services.access.visibility import Viewer
-from reading_queue.services.routing import assigning, explaining
+from reading_queue.services.routing import assigning, decisions, explaining
 from reading_queue.web.keys import HUB, in_thread
-from reading_queue.web.parsing import field
+from reading_queue.web.parsing import field, parse_decision
 from reading_queue.web.problems import words_of
 from reading_queue.web.rendering import page
 from storage.screens.requests import redirect
@@ -21,6 +21,14 @@ async def show(request: web.Request, viewer: Viewer, refused: HubError | None = 
     words = words_of(refused) if refused is not None else ""
     status = refused.status if refused is not None else 200
     return page(request, "coordinator/candidates.html", status=status, found=found, refused=words)
+
+
+async def decided(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Show everything that was decided about a case, and everybody as of one decision."""
+    which = request.query.get("decision")
+    asked = request.match_info["case_id"], parse_decision(which) if which else None
+    found = await in_thread(request, decisions.list_decisions, request.config_dict[HUB], viewer, *asked)
+    return page(request, "coordinator/decisions.html", found=found)
 
 
 async def lateness(request: web.Request, viewer: Viewer) -> web.StreamResponse:

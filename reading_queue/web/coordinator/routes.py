@@ -38,6 +38,7 @@ ROUTES = (
     ),
     web.get("/cases/{case_id}/lateness", for_roles(candidates.lateness, *BOTH), name="coordinator.lateness"),
     web.get(CANDIDATES, for_roles(candidates.show, *BOTH), name="coordinator.candidates"),
+    web.get("/cases/{case_id}/decisions", for_roles(candidates.decided, *BOTH), name="coordinator.decisions"),
     web.post(CANDIDATES, for_roles(candidates.assign, *BOTH), name="coordinator.assign"),
     web.post("/physicians/{physician_id}/away", for_roles(presence.go_away, *BOTH), name="coordinator.go_away"),
     web.post("/physicians/{physician_id}/back", for_roles(presence.come_back, *BOTH), name="coordinator.come_back"),

@@ -98,3 +98,9 @@ def test_a_coordinator_gives_a_case_to_one_physician_on_the_page_that_says_who_m
     again = coordinator.get(address).text
     assert f'value="{chosen}"' not in again, "it is offered to them now"
     assert coordinator.get("/coordinator/cases/forged/candidates").status == 404
+    assert f'href="/coordinator/cases/{case_id}/decisions"' in coordinator.get(AT_CLINIC).text
+    page = coordinator.get(f"/coordinator/cases/{case_id}/decisions").text
+    assert "熟悉此病例" in page, "a person's choice is one of the decisions"
+    assert "没有保存" not in page
+    for forged in (0, "x", 10**19):
+        assert coordinator.get(f"/coordinator/cases/{case_id}/decisions?decision={forged}").status == 404

@@ -126,6 +126,8 @@ RIGHTS: dict[str, set[Role]] = {
     "GET /coordinator/cases/{case_id}/candidates": {C, A},
     "POST /coordinator/cases/{case_id}/candidates": {C, A},
     "GET /api/v1/cases/{case_id}/candidates": {C, A},
+    "GET /coordinator/cases/{case_id}/decisions": {C, A},
+    "GET /api/v1/cases/{case_id}/decisions": {C, A},
     "POST /api/v1/cases/{case_id}/assign": {C, A},
     "GET /api/v1/escalations": {C, A},
     "POST /api/v1/escalations/{escalation_id}/acknowledge": {P, C, A},
