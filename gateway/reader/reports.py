@@ -21,7 +21,10 @@ from gateway.hub import HubClient, HubError, HubRefused
 from gateway.journal.database import Journal, to_text
 from gateway.reader.oru import OruUnusable, parse_oru
 from storage.contract.wire import ReaderReport
-from storage.hl7.message import Message, MessageUnreadable, encode, escape, header, parse_message, segment
+from storage.hl7.acknowledging import read_message
+from storage.hl7.faults import MessageRejected
+from storage.hl7.message import Message, encode, escape, header, segment
+from storage.hl7.order_answers import try_reading
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +54,9 @@ class ReportIntake:
     def handle(self, data: bytes) -> bytes:
         """Keep the report, try the hub at once, and return the acknowledgement."""
         try:
-            message = parse_message(data, self._character_set)
-        except MessageUnreadable as exc:
-            return self._answer(None, "AR", str(exc))
+            message = read_message(data, self._character_set)
+        except MessageRejected as exc:
+            return self._answer(try_reading(data, self._character_set), "AR", exc.fault.words)
         try:
             bodies = parse_oru(message)
         except OruUnusable as exc:

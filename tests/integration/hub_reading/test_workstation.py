@@ -170,6 +170,8 @@ def test_what_the_hub_refuses_is_refused_to_the_workstation_in_words(
         (encode([header({9: "ADT^A01", 10: "1"})], "UNICODE UTF-8"), "AE", "ORU^R01"),
         (encode([header({9: "ORU^R01", 10: "1"}), segment("OBR", {18: "A1", 33: "w"})], "UNICODE UTF-8"), "AE", "OBX"),
         (oru(findings="", impression=""), "AE", "OBX"),
+        (oru().decode().encode("gb18030"), "AR", "character set"),
+        (oru().replace(b"UNICODE UTF-8", b"8859/1"), "AR", "8859/1"),
     ],
 )
 def test_what_is_no_report_is_refused_and_not_kept(
