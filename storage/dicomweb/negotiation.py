@@ -19,6 +19,7 @@ ANYTHING: Final = "*/*"
 DICOM: Final = "application/dicom"
 OCTET_STREAM: Final = "application/octet-stream"
 JSON_TYPES: Final = ("application/dicom+json", "application/json")
+DICOM_XML: Final = "application/dicom+xml"
 ACCEPT_CHARACTERS_MAX: Final = 8192
 _PARAMETER: Final = re.compile(r'([^=\s]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|(\S*))')
 _SEPARATED: Final = {sign: re.compile(rf'(?:[^"{sign}]|"(?:[^"\\]|\\.)*")+') for sign in ",;"}
@@ -102,6 +103,21 @@ def choose_json(taken: Sequence[Taken]) -> None:
     """Return when JSON is taken. Raises NotAcceptable."""
     if not any(one.is_multipart is not True and any(one.covers(kind) for kind in JSON_TYPES) for one in taken):
         raise NotAcceptable(f"this is given as {JSON_TYPES[0]}")
+
+
+def choose_datasets(taken: Sequence[Taken], *, one: bool) -> Taken | None:
+    """Return the wish for XML that is met, or None for JSON; `one` when there is a single dataset, which may be bare.
+
+    Raises:
+        NotAcceptable: neither is taken.
+    """
+    for wish in taken:
+        if wish.is_multipart is not True and any(wish.covers(kind) for kind in JSON_TYPES):
+            return None
+        if wish.covers(DICOM_XML) and (wish.is_multipart or one):
+            return wish
+    bare = f" or {DICOM_XML}" if one else ""
+    raise NotAcceptable(f'this is given as {JSON_TYPES[0]}, or as multipart/related; type="{DICOM_XML}"{bare}')
 
 
 def choose_files(taken: Sequence[Taken], *, one: bool) -> FileForm:

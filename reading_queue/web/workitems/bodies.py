@@ -1,16 +1,24 @@
-"""What the bodies of UPS-RS may be: one dataset of the DICOM JSON model (PS3.18 annex F) that can be kept."""
+"""Datasets in the bodies of UPS-RS: in the DICOM JSON model (PS3.18 annex F) or as XML (PS3.19 annex A).
+
+What comes is one dataset that can be kept; XML comes bare, or as the one part of multipart/related.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from aiohttp import web
 
 from reading_queue.domain.workitems.content import DicomJson
+from storage.dicom.xml_model import NotNativeDicom, dataset_xml, parse_dataset_xml
 from storage.dicomweb.errors import BadQuery
-from storage.dicomweb.negotiation import JSON_TYPES
+from storage.dicomweb.multipart import Multipart
+from storage.dicomweb.multipart_reading import MultipartMalformed, MultipartReader, TooManyParts, parse_media_type
+from storage.dicomweb.negotiation import DICOM_XML, JSON_TYPES, Taken, choose_datasets, parse_accept
+from storage.dicomweb.service import accepted
 from storage.screens.requests import refuse_large_body
 
 BODY_BYTES_MAX: Final = 256 * 1024
@@ -22,17 +30,56 @@ _UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
 async def read_dataset(request: web.Request) -> DicomJson:
     """Return the one dataset of the body. Raises BadQuery."""
     refuse_large_body(request, BODY_BYTES_MAX)
-    if request.content_type not in JSON_TYPES:
+    kind = parse_media_type(request.headers.get("Content-Type", ""))
+    is_multipart = kind.essence == "multipart/related"
+    given = kind.parameters.get("type", "").lower() if is_multipart else kind.essence
+    if given != DICOM_XML and (is_multipart or given not in JSON_TYPES):
         raise web.HTTPUnsupportedMediaType
+    body = await request.read()
     try:
-        body: Any = json.loads(await request.read(), parse_constant=_no_number)
-        dataset: Any = body[0] if isinstance(body, list) and len(body) == 1 else body
-        is_understood = _is_dataset(dataset)
+        if is_multipart:
+            body = _only_part(body, kind.parameters.get("boundary", ""))
+        dataset = parse_dataset_xml(body) if given == DICOM_XML else _parse_json(body)
+    except (MultipartMalformed, TooManyParts, NotNativeDicom) as exc:
+        raise BadQuery(str(exc)) from exc
+    if not _is_dataset(dataset):
+        raise BadQuery("the body is one dataset in the DICOM JSON model, or as XML")
+    return cast(DicomJson, dataset)
+
+
+def wanted_form(request: web.Request, *, one: bool = False) -> Taken | None:
+    """Return how XML is wanted, None for JSON; `one` when the answer is always one dataset. Raises NotAcceptable."""
+    return choose_datasets(parse_accept(accepted(request)), one=one)
+
+
+def answer_datasets(datasets: Sequence[DicomJson], form: Taken | None) -> web.Response:
+    """Return the datasets in a form of `wanted_form`; 204 for none."""
+    headers = {"Cache-Control": "no-store", "Vary": "Accept"}
+    if not datasets:
+        return web.Response(status=204)
+    if form is None:
+        return web.json_response(datasets, content_type=JSON_TYPES[0], headers=headers)
+    documents = [dataset_xml(dataset) for dataset in datasets]
+    if not form.is_multipart:
+        return web.Response(body=documents[0], content_type=DICOM_XML, headers=headers)
+    frame = Multipart(DICOM_XML)
+    body = b"".join(frame.made((DICOM_XML, [document]) for document in documents))
+    return web.Response(body=body, headers=headers | {"Content-Type": frame.content_type})
+
+
+def _only_part(body: bytes, boundary: str) -> bytes:
+    reader = MultipartReader(boundary, parts_max=1)
+    pieces = [event for event in reader.feed(body) if isinstance(event, bytes)]
+    reader.close()
+    return b"".join(pieces)
+
+
+def _parse_json(body: bytes) -> Any:
+    try:
+        found: Any = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError) as exc:
         raise BadQuery("the body is not JSON") from exc
-    if not is_understood:
-        raise BadQuery("the body is one dataset in the DICOM JSON model")
-    return cast(DicomJson, dataset)
+    return found[0] if isinstance(found, list) and len(found) == 1 else found
 
 
 def _no_number(text: str) -> None:

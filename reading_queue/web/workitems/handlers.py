@@ -24,10 +24,9 @@ from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.worklists import workitem_views, workitems
 from reading_queue.services.worklists.workitem_search import parse_workitem_query
 from reading_queue.web.keys import HUB, in_thread
-from reading_queue.web.workitems.bodies import read_dataset
+from reading_queue.web.workitems.bodies import answer_datasets, read_dataset, wanted_form
 from storage.contract.identifiers import InvalidIdentifier, Uid, parse_uid
 from storage.dicomweb.errors import BadQuery
-from storage.dicomweb.negotiation import JSON_TYPES
 from storage.dicomweb.service import warning_of
 
 PROGRESS: Final = "00741002"
@@ -40,9 +39,9 @@ REQUESTED: Final = {operation.value: operation for operation in (Operation.SCHED
 
 async def search(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Search (section 11.9)."""
-    query = parse_workitem_query(request.query.items())
+    query, form = parse_workitem_query(request.query.items()), wanted_form(request)
     page = await in_thread(request, workitem_views.search_workitems, request.config_dict[HUB], viewer, query)
-    response = _json(page.workitems) if page.workitems else web.Response(status=204)
+    response = answer_datasets(page.workitems, form)
     if page.has_more:
         after = query.offset + len(page.workitems)
         note = f"There are additional results that can be requested, with offset={after}."
@@ -67,8 +66,9 @@ async def create(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 async def retrieve(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Retrieve (section 11.5)."""
-    hub, uid = request.config_dict[HUB], _workitem(request)
-    return _json([await in_thread(request, workitem_views.retrieve_workitem, hub, viewer, uid)])
+    hub, uid, form = request.config_dict[HUB], _workitem(request), wanted_form(request, one=True)
+    workitem = await in_thread(request, workitem_views.retrieve_workitem, hub, viewer, uid)
+    return answer_datasets([workitem], form)
 
 
 async def update(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -108,10 +108,6 @@ async def request_cancel(request: web.Request, viewer: Viewer) -> web.StreamResp
     reason, words = _reason(dataset), text_of(dataset, CANCELLATION_REASON)
     status = await in_thread(request, workitems.request_cancel, hub, viewer, uid, reason, words)
     return web.Response(status=202, headers=_warning(status))
-
-
-def _json(datasets: list[DicomJson]) -> web.Response:
-    return web.json_response(datasets, content_type=JSON_TYPES[0], headers={"Cache-Control": "no-store"})
 
 
 def _warning(status: Status) -> dict[str, str] | None:

@@ -11,7 +11,7 @@ from reading_queue.web.access import EVERYBODY, for_roles
 from reading_queue.web.workitems import channels, handlers, subscribing
 from reading_queue.web.workitems.refusals import in_dicom_words
 from storage.dicomweb.addresses import ROOT
-from storage.dicomweb.app import answer_in_words, as_json
+from storage.dicomweb.app import answer_in_words
 
 PREFIX: Final = f"{ROOT}/workitems"
 SUBSCRIBERS: Final = f"{ROOT}/subscribers"
@@ -23,9 +23,9 @@ def build_workitems() -> web.Application:
     app = web.Application(middlewares=[answer_in_words, in_dicom_words])
     app.add_routes(
         [
-            web.get("", as_json(for_roles(handlers.search, *EVERYBODY))),
+            web.get("", for_roles(handlers.search, *EVERYBODY)),
             web.post("", for_roles(handlers.create, Role.COORDINATOR, Role.ADMINISTRATOR)),
-            web.get("/{workitem}", as_json(for_roles(handlers.retrieve, *EVERYBODY))),
+            web.get("/{workitem}", for_roles(handlers.retrieve, *EVERYBODY)),
             web.post("/{workitem}", for_roles(handlers.update, Role.PHYSICIAN)),
             web.put("/{workitem}/state", for_roles(handlers.change_state, Role.PHYSICIAN)),
             web.post("/{workitem}/cancelrequest", for_roles(handlers.request_cancel, *EVERYBODY)),

@@ -44,10 +44,14 @@ class Worklist:
         self._headers = {"Accept": "application/dicom+json"} | ({"Authorization": f"Bearer {token}"} if token else {})
 
     def send(self, method: str, path: str, body: Any = None) -> Reply:
-        headers = self._headers | ({"Content-Type": "application/dicom+json"} if body is not None else {})
+        if body is None:
+            return self.send_bytes(method, path)
+        return self.send_bytes(method, path, json.dumps(body).encode(), **{"Content-Type": "application/dicom+json"})
+
+    def send_bytes(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
+        """Send what is encoded already, or ask for another form."""
         with urllib3.PoolManager(retries=False) as http:
-            data = json.dumps(body).encode() if body is not None else None
-            answer = http.request(method, self._url + path, body=data, headers=headers)
+            answer = http.request(method, self._url + path, body=body, headers=self._headers | headers)
         return Reply(answer.status, answer.headers, answer.data)
 
     def ask(self, **keys: str) -> Reply:
