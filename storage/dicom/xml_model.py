@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 from xml.etree.ElementTree import Element, ParseError, SubElement, TreeBuilder, XMLParser, tostring
 
-from storage.dicom.json_model import DicomJson
+DicomJson = dict[str, Any]
 
 NAMESPACE: Final = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
 ITEMS_WITHIN_MAX: Final = 32  # sequences inside one another
