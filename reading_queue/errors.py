@@ -8,6 +8,7 @@
     │   ├── AuthorMayNotVerify
     │   ├── LicenceNotValid
     │   ├── AgreementNotInForce
+    │   ├── TitleTooLow
     │   └── ReauthenticationNeeded
     ├── NotFound                    404
     ├── Conflict                    409
@@ -86,6 +87,12 @@ class AgreementNotInForce(Forbidden):
     """The agreement under which this was offered to you has ended, and no other lets you read it."""
 
     code = "agreement_not_in_force"
+
+
+class TitleTooLow(Forbidden):
+    """Only an attending or more senior physician verifies and signs a colleague's report."""
+
+    code = "title_too_low"
 
 
 class ReauthenticationNeeded(Forbidden):

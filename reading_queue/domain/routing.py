@@ -77,6 +77,7 @@ ENDS_AN_OFFER: Final = frozenset(
         Reason.LICENCE_EXPIRED,
         Reason.OTHER_MODALITY,
         Reason.AWAY,
+        Reason.TITLE_TOO_LOW,
     }
 )
 

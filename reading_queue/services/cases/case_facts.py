@@ -23,7 +23,7 @@ def copy_facts(session: Session, hub: Hub, case: Case) -> None:
     case.body_region = join_regions(study.body_part for study in studies)
     starts = [study.exam_started_at for study in studies if study.exam_started_at is not None]
     case.exam_started_at = min(starts, default=case.exam_started_at)
-    count_limit(hub, case)  # an implausible start of the exam falls back on the first instance
+    count_limit(session, hub, case)  # an implausible start of the exam falls back on the first instance
 
 
 def list_studies(session: Session, case_id: str) -> list[Study]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, exists, select, update
 from sqlalchemy.orm import Session, aliased, object_session
@@ -39,6 +39,9 @@ from storage.ledger.tables import AuditEvent, OutboxMessage
 
 ROUTE_JOB = "cases.route"
 RENDER_JOB = "reports.render"
+
+# Here nobody has to answer any more whether the site may have the case back: it is over, signed, or with the site.
+WISHES_END: Final = frozenset({CaseState.CANCELLED, CaseState.FINAL, CaseState.RETURNED})
 
 PROCEDURE_RECORD = "110111"  # DCM audit event: a task was taken, given back or moved
 PATIENT_RECORD = "110110"  # DCM audit event: a report was seen, written or signed
@@ -122,6 +125,8 @@ def move_case(case: Case, event: CaseEvent, actor: Actor) -> None:
     try:
         case.state = apply(CaseState(case.state), event, actor)
         case.look_again_at = None
+        if case.state in WISHES_END:
+            case.withdrawal_asked_at = None
     except EventNotAllowed as exc:
         raise WrongState(str(exc)) from exc
     except ActorNotAllowed as exc:

@@ -1,6 +1,7 @@
 """A site takes a case back: at once while nobody reads it, else by asking its reader, who may refuse.
 
-Durable: the wish, its reason and the answer, on the case. A signed report is never withdrawn. Asking twice is fine.
+Durable: the wish, its reason and the answer, on the case. A reader who gives the case back unanswered lets it go.
+A signed report is never withdrawn. Asking twice is fine.
 """
 
 from __future__ import annotations
@@ -12,24 +13,20 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case
 from reading_queue.domain.discontinuation import DiscontinuationReason
-from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import BEING_READ, Actor, CaseEvent, CaseState, ReadingTaskEvent
 from reading_queue.domain.workitems.reports import EventType
 from reading_queue.errors import WrongState
 from reading_queue.services.access.visibility import Viewer, require, require_case
 from reading_queue.services.cases.casework import (
-    PROCEDURE_RECORD,
-    audit,
-    close_offers,
     find_open_task,
     get_case_locked,
     get_task_locked,
     move_case,
     move_task,
-    record_custody,
 )
 from reading_queue.services.cases.holds import AT_THE_SITE, parse_words
 from reading_queue.services.cases.information_requests import end_question
+from reading_queue.services.cases.letting_go import let_go, record_withdrawal
 from reading_queue.services.hub import Hub
 from reading_queue.services.reading.claims import require_holder
 from reading_queue.services.worklists.workitem_events import report_event
@@ -58,15 +55,8 @@ def withdraw(hub: Hub, viewer: Viewer, case_id: str, reason: str, *, act_id: str
             if not _was_asked(session, case, act_id):
                 _ask(session, case, viewer, words, now, act_id)
             return False
-        actor = Actor.TECHNICIAN if viewer.role is Role.TECHNICIAN else Actor.COORDINATOR
-        move_case(case, CaseEvent.WITHDRAW, actor)
+        let_go(session, case, viewer.role, viewer.account_id, now)
         case.withdrawal_reason = words
-        task = find_open_task(session, case_id)
-        if task is not None:
-            close_offers(session, task, now)
-            move_task(task, ReadingTaskEvent.CANCEL, actor, now)
-            task.cancel_reason = DiscontinuationReason.DOCTOR_CANCELED
-        _record(session, case, Hop.WITHDRAWN, viewer, now)
         return True
 
 
@@ -87,13 +77,13 @@ def answer_withdrawal(hub: Hub, viewer: Viewer, reading_task_id: str, *, accept:
         case.withdrawal_asked_at = None
         if not accept:
             case.withdrawal_refusal = words
-            _record(session, case, Hop.WITHDRAWAL_REFUSED, viewer, now)
+            record_withdrawal(session, case, Hop.WITHDRAWAL_REFUSED, viewer.account_id, now)
             return
         end_question(session, case, now)
         move_case(case, CaseEvent.ACCEPT_WITHDRAWAL, Actor.HOLDER)
         move_task(task, ReadingTaskEvent.CANCEL, Actor.HOLDER, now)
         task.cancel_reason = DiscontinuationReason.DOCTOR_CANCELED
-        _record(session, case, Hop.WITHDRAWN, viewer, now)
+        record_withdrawal(session, case, Hop.WITHDRAWN, viewer.account_id, now)
 
 
 def _was_asked(session: Session, case: Case, act_id: str) -> bool:
@@ -117,11 +107,4 @@ def _ask(session: Session, case: Case, viewer: Viewer, words: str, now: datetime
     if task is not None:
         code = DiscontinuationReason.DOCTOR_CANCELED
         report_event(session, task, EventType.CANCEL_REQUESTED, reason=code, words=words)
-    _record(session, case, Hop.WITHDRAWAL_ASKED, viewer, now, act_id)
-
-
-def _record(session: Session, case: Case, hop: Hop, viewer: Viewer, now: datetime, act_id: str = "") -> None:
-    key = f"{hop}:{case.case_id}:{now.isoformat()}"
-    detail = {"act_id": act_id} if act_id else {}
-    record_custody(session, case, hop, key, now, actor=viewer.account_id, detail=detail)
-    audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event=hop.value)
+    record_withdrawal(session, case, Hop.WITHDRAWAL_ASKED, viewer.account_id, now, act_id)

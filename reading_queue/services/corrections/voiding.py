@@ -22,7 +22,7 @@ from reading_queue.services.cases.casework import PATIENT_RECORD, audit, get_cas
 from reading_queue.services.cases.holds import parse_words
 from reading_queue.services.hub import Hub
 from reading_queue.services.reading.claims import require_physician
-from reading_queue.services.reports.addenda import amending_actor, get_newest_report
+from reading_queue.services.reports.addenda import amending_actor, get_newest_report, open_for_late_images
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 
@@ -91,6 +91,9 @@ def decide_voiding(hub: Hub, viewer: Viewer, case_id: str, *, is_void: bool, rea
             move_case(case, CaseEvent.ENTER_IN_ERROR, actor)
         voiding.ended_at, voiding.ended_by = now, viewer.account_id
         voiding.is_void, voiding.refusal = is_void, words
+        session.flush()
+        if not is_void and case.images_unacknowledged:  # they came while it was open
+            open_for_late_images(session, hub, case, now)
         _record(session, viewer, case, Hop.VOIDED if is_void else Hop.VOID_REFUSED, voiding, now)
 
 

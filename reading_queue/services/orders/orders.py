@@ -255,7 +255,7 @@ def _join(session: Session, hub: Hub, row: ClinicOrder, case: Case, study: Study
         return
     if case.exam_started_at is None and order.exam_started_at is not None:
         case.exam_started_at = order.exam_started_at
-        count_limit(hub, case)
+        count_limit(session, hub, case)
     raise_lane(session, hub, case, order.lane, now, uids=[study.study_uid])
     if order.green_channel is not None:
         enter_green_channel(session, hub, case, order.green_channel, now)

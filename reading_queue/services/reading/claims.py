@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Agreement, Case, Offer, Physician, ReadingTask
 from reading_queue.domain.discontinuation import DiscontinuationReason
-from reading_queue.domain.roles import Role
+from reading_queue.domain.roles import VERIFIER_TITLE_MIN, Role, Title
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import Actor, CaseEvent, CaseState, ReadingTaskEvent, ReadingTaskState
 from reading_queue.errors import (
@@ -28,7 +28,9 @@ from reading_queue.errors import (
     LicenceNotValid,
     NotHolder,
     NotOffered,
+    TitleTooLow,
     WorkInProgressFull,
+    WrongState,
 )
 from reading_queue.services.access.visibility import Viewer, require_case
 from reading_queue.services.cases.casework import (
@@ -43,6 +45,7 @@ from reading_queue.services.cases.casework import (
     replace_task,
 )
 from reading_queue.services.cases.information_requests import end_question
+from reading_queue.services.cases.letting_go import let_go_as_asked
 from reading_queue.services.hub import Hub
 from reading_queue.services.network.agreements import present_versions
 from reading_queue.services.orders.order_versions import confirm_told
@@ -78,7 +81,7 @@ def claim(hub: Hub, viewer: Viewer, reading_task_id: str, *, transaction_uid: st
     Raises:
         NotOffered: it was never offered to the physician, or the offer has ended.
         AlreadyClaimed: another physician was first.
-        WorkInProgressFull, LicenceNotValid, AgreementNotInForce, AuthorMayNotVerify: the physician may not take it.
+        WorkInProgressFull, LicenceNotValid, AgreementNotInForce, AuthorMayNotVerify, TitleTooLow: they may not.
     """
     now = hub.clock()
     physician_id = require_physician(viewer)
@@ -139,7 +142,7 @@ def release(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str) -> None
     `reason` is a code of CID 9303. A coordinator who oversees the site may take a task away in the same manner.
 
     Raises:
-        NotHolder, Forbidden: the viewer neither holds the task nor oversees the site.
+        NotHolder, Forbidden: the viewer neither holds the task nor oversees the site. WrongState: nobody holds it.
         Invalid: the reason is not a code of CID 9303.
     """
     now = hub.clock()
@@ -192,12 +195,14 @@ def end_claim(
     *,
     account_id: str | None = None,
 ) -> ReadingTask:
-    """End a claim without its work, whoever ends it, and launch the routing of the replacement it returns."""
+    """End a claim without its work, whoever ends it, and launch the routing of the replacement it returns.
+
+    A case that its site wants back is withdrawn instead: nobody reads it any more.
+    """
     event = _ending(case, task, actor)
     end_question(session, case, now)
     move_case(case, event, actor)
     replacement = replace_task(session, case, task, actor, reason, now)
-    launch_route(session, now, replacement.reading_task_id)
     detail = {
         "reading_task_id": task.reading_task_id,
         "replacement_id": replacement.reading_task_id,
@@ -206,6 +211,8 @@ def end_claim(
     }
     key = f"released:{task.reading_task_id}"
     record_custody(session, case, Hop.RELEASED, key, now, actor=account_id, detail=detail)
+    if not let_go_as_asked(session, case, now):
+        launch_route(session, now, replacement.reading_task_id)
     log.info("claim_ended", reading_task_id=task.reading_task_id, case_id=case.case_id, case_event=event.value)
     return replacement
 
@@ -247,6 +254,12 @@ def require_licence(session: Session, physician_id: str, site_id: str, now: date
     if physician.licence_valid_until < load_local_date(session, site_id, now):
         raise LicenceNotValid
     return physician
+
+
+def require_verifier(physician: Physician) -> None:
+    """Raise TitleTooLow unless the physician's title, as it is now, is high enough to verify."""
+    if Title(physician.title).rank < VERIFIER_TITLE_MIN.rank:
+        raise TitleTooLow
 
 
 def extend_lease(hub: Hub, task: ReadingTask, now: datetime) -> datetime:
@@ -305,6 +318,8 @@ def _require_may_take(session: Session, case: Case, task: ReadingTask, physician
     if task.phase == Phase.VERIFICATION and load_author(session, case.case_id) == physician_id:
         raise AuthorMayNotVerify
     physician = require_licence(session, physician_id, case.site_id, now)
+    if task.phase == Phase.VERIFICATION:
+        require_verifier(physician)
     held = load_work_in_progress(session, [physician_id]).get(physician_id, 0)
     if held >= physician.wip_max:
         raise WorkInProgressFull
@@ -353,6 +368,8 @@ def _record_claim(session: Session, viewer: Viewer, case: Case, task: ReadingTas
 def _releasing_actor(session: Session, viewer: Viewer, task: ReadingTask, now: datetime) -> Actor:
     if viewer.role is Role.COORDINATOR:
         require_case(session, viewer, task.case_id, now)
+        if task.state != ReadingTaskState.IN_PROGRESS:
+            raise WrongState("nobody holds this reading task")
         return Actor.COORDINATOR
     require_holder(viewer, task)
     return Actor.HOLDER

@@ -17,7 +17,7 @@ from reading_queue.db.tables import Case, Offer, ReadingTask, Report, Submission
 from reading_queue.domain.report import ReportContent
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskEvent
-from reading_queue.errors import Forbidden, WrongState
+from reading_queue.errors import Forbidden, ImagesUnacknowledged, WrongState
 from reading_queue.services.access.visibility import Viewer, require_case
 from reading_queue.services.cases.casework import (
     PATIENT_RECORD,
@@ -25,6 +25,7 @@ from reading_queue.services.cases.casework import (
     close_offers,
     get_case_locked,
     get_task_locked,
+    launch_route,
     move_case,
     move_task,
     open_reading_task,
@@ -82,10 +83,15 @@ def open_addendum(hub: Hub, viewer: Viewer, case_id: str, kind: AmendmentKind, r
 
 
 def open_for_late_images(session: Session, hub: Hub, case: Case, now: datetime) -> None:
-    """Have the author of a signed report look at images that came since; the case is locked and signed."""
+    """Have the author of a signed report look at images that came since; the case is locked and signed.
+
+    While a second person has to decide whether the report counts at all, only once they have said that it does.
+    """
+    case.images_unacknowledged = True
+    if _is_disputed(session, case.case_id):
+        return
     report = get_newest_report(session, case.case_id)
     move_case(case, CaseEvent.AMEND, Actor.SYSTEM)
-    case.images_unacknowledged = True
     task = _open(session, case, report, AmendmentKind.APPENDED, LATE_IMAGES, now, None)
     author_id = session.get_one(Submission, report.submission_id).author_id
     agreement_id, agreement_version = _agreement_of(session, report, author_id)
@@ -104,6 +110,7 @@ def open_for_late_images(session: Session, hub: Hub, case: Case, now: datetime) 
     )
     session.flush()
     move_case(case, CaseEvent.OFFER, Actor.SYSTEM)
+    launch_route(session, now, task.reading_task_id)  # which asks others where the author is not there
 
 
 def nothing_to_amend(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str) -> None:
@@ -111,6 +118,7 @@ def nothing_to_amend(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str
 
     Raises:
         NotHolder: the viewer does not hold the addendum. Invalid: no reason is given.
+        ImagesUnacknowledged: images have come that the viewer has not said to have seen.
     """
     now = hub.clock()
     words = parse_words(reason, "say in a few words why the report stands as it is")
@@ -119,13 +127,14 @@ def nothing_to_amend(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str
         require_holder(viewer, task)
         if task.phase != Phase.ADDENDUM:
             raise WrongState("this is not an addendum")
+        if case.images_unacknowledged:
+            raise ImagesUnacknowledged
         addendum = get_open_addendum(session, case.case_id)
         move_case(case, CaseEvent.NOTHING_TO_AMEND, Actor.HOLDER)
         move_task(task, ReadingTaskEvent.CANCEL, Actor.HOLDER, now)
         close_offers(session, task, now)
         addendum.ended_at = now
         addendum.reason = f"{addendum.reason}\n→ {words}"
-        case.images_unacknowledged = False
         report = get_newest_report(session, case.case_id)
         if report_is_home(session, report.report_id):
             move_case(case, CaseEvent.DELIVER, Actor.SYSTEM)
@@ -137,9 +146,13 @@ def nothing_to_amend(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str
 
 def require_undisputed(session: Session, case_id: str) -> None:
     """Raise WrongState while a second person has to decide whether the report counts at all."""
-    disputed = select(Voiding.voiding_id).where(Voiding.case_id == case_id, Voiding.ended_at.is_(None))
-    if session.scalar(disputed) is not None:
+    if _is_disputed(session, case_id):
         raise WrongState("somebody says that this report is void; decide that first")
+
+
+def _is_disputed(session: Session, case_id: str) -> bool:
+    disputed = select(Voiding.voiding_id).where(Voiding.case_id == case_id, Voiding.ended_at.is_(None))
+    return session.scalar(disputed) is not None
 
 
 def get_newest_report(session: Session, case_id: str) -> Report:

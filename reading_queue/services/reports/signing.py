@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Case, Offer, Organisation, ReadingTask, Report, Submission
+from reading_queue.db.tables import Case, Offer, Organisation, Physician, ReadingTask, Report, Submission
 from reading_queue.domain.canonical import sha256_hex
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.report import ReportContent, ReportText, SubmissionContent, report_format
@@ -49,7 +49,7 @@ from reading_queue.services.hub import Hub, launch
 from reading_queue.services.orders.order_versions import require_told_seen
 from reading_queue.services.patients.identity_doubts import require_settled
 from reading_queue.services.reading.case_evidence import load_reported, sign_evidence
-from reading_queue.services.reading.claims import require_holder, require_licence, require_physician
+from reading_queue.services.reading.claims import require_holder, require_licence, require_physician, require_verifier
 from reading_queue.services.reading.consult_rows import join_report, load_opinions
 from reading_queue.services.reading.consults import require_none_open
 from reading_queue.services.reading.drafts import write_draft
@@ -131,7 +131,7 @@ def sign(
     """Sign the report as its verifier, with `text` as the final text or the author's where None; return its id.
 
     Raises:
-        AuthorMayNotVerify: the viewer wrote it.
+        AuthorMayNotVerify: the viewer wrote it. TitleTooLow: it is not, or no more, high enough to verify.
         IdentityUnconfirmed: it is open whose the case is, and `confirm_identity` was not given.
         and as `submit`.
     """
@@ -143,6 +143,7 @@ def sign(
             return done
         verifier_id = require_may_sign(session, hub, viewer, task, case, now)
         _require_phase(task, Phase.VERIFICATION)
+        require_verifier(session.get_one(Physician, verifier_id))
         submission = get_standing_submission(session, case.case_id)
         if submission.author_id == verifier_id:
             raise AuthorMayNotVerify
@@ -189,6 +190,7 @@ def return_to_author(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str
         written = session.get_one(ReadingTask, submission.reading_task_id)
         again = open_reading_task(session, case, Phase(written.phase), now, replaces=task)
         _offer_to_author(session, hub, again, submission, now)
+        launch_route(session, now, again.reading_task_id)  # which asks others where the author is not there
         record_step(session, viewer, case, Hop.RETURNED_TO_AUTHOR, task.reading_task_id, now)
 
 

@@ -155,7 +155,7 @@ def _record(
     end_escalations(session, case.case_id, frozenset({Escalation.NOBODY}), now)
     if task.phase == Phase.INTERPRETATION:
         case.offered_at = case.offered_at or now
-        tighten_due_by_offers(session, case, task)
+        tighten_due_by_offers(session, case)
     about = {"reading_task_id": task.reading_task_id, "physician_ids": [physician_id]}
     hop = Hop.REVIEW_OFFERED if task.phase == Phase.VERIFICATION else Hop.OFFERED
     key = f"assigned:{task.reading_task_id}:{physician_id}:{now.isoformat()}"

@@ -22,7 +22,7 @@ from storage.contract.hops import Hop
 from storage.contract.lanes import Lane, is_more_urgent
 from storage.contract.orders import GreenChannel
 
-SIGNED_OR_OVER = SIGNED | AMENDED | {CaseState.CANCELLED}
+SIGNED_OR_OVER = SIGNED | AMENDED | {CaseState.CANCELLED, CaseState.ENTERED_IN_ERROR}
 
 
 def raise_lane(
@@ -35,7 +35,7 @@ def raise_lane(
     if CaseState(case.state) in SIGNED_OR_OVER or not is_more_urgent(lane, Lane(case.lane)):
         return
     before, case.lane = case.lane, lane
-    count_limit(hub, case)
+    count_limit(session, hub, case)
     _hurry(session, case, now)
     detail = {"lane": case.lane, "before": before}
     record_custody(session, case, Hop.DECLARED, f"lane:{case.case_id}:{case.lane}", now, uids=uids, detail=detail)
@@ -49,7 +49,7 @@ def enter_green_channel(session: Session, hub: Hub, case: Case, channel: GreenCh
     if case.green_channel is not None and limits[case.green_channel] <= limits[channel]:
         return
     case.green_channel, case.lane = channel, Lane.STAT
-    count_limit(hub, case)
+    count_limit(session, hub, case)
     _hurry(session, case, now)
     if case.state not in BEING_READ:
         raise_escalation(session, case, Escalation.GREEN_CHANNEL, now)
@@ -60,18 +60,21 @@ def enter_green_channel(session: Session, hub: Hub, case: Case, channel: GreenCh
 def _hurry(session: Session, case: Case, now: datetime) -> None:
     task = find_open_task(session, case.case_id)
     if task is not None:
-        tighten_due_by_offers(session, case, task)
         launch_route(session, now, task.reading_task_id)
 
 
-def count_limit(hub: Hub, case: Case) -> None:
-    """Set when the report is due: the norm counts from the start of the exam, else from the first instance."""
+def count_limit(session: Session, hub: Hub, case: Case) -> None:
+    """Set when the report is due: the norm counts from the start of the exam, else from the first instance.
+
+    The limits of the agreements under which it is offered or read stand.
+    """
     channel = case.green_channel
     of_channel_min = None if channel is None else hub.policy.green_channel_limit_min[channel]
     limit = timedelta(minutes=first_limit_min(hub.policy.time_limit_default_min[case.lane], of_channel_min))
     due_at = (case.exam_started_at or case.first_instance_at) + limit
     case.due_at = moved_limit(due_at, Lane(case.lane), timedelta(seconds=case.paused_s or 0))
     case.look_again_at = None
+    tighten_due_by_offers(session, case)
 
 
 def time_limit(hub: Hub, lane: str) -> timedelta:

@@ -114,9 +114,9 @@ def _route(session: Session, hub: Hub, task: ReadingTask, case: Case, shared: Sh
     chosen = choose(ranking, facts.case.lane, hub.policy.offer_width, widened)
     _hand_on(offers.values(), facts, ranking, now)
     asked = {physician_id for physician_id, offer in offers.items() if offer.state == "open"}
-    if any("assigned_by" in offers[physician_id].why for physician_id in asked):
-        return  # a coordinator has chosen who is asked
     able = asked.difference(ranking.excluded)  # who is full or off duty by now takes nobody's place
+    if any("assigned_by" in offers[one].why for one in asked) or not all(under_agreement(offers[one]) for one in able):
+        return  # a coordinator has chosen who is asked, or it lies with its author, who is there
     fresh = still_to_ask(chosen, able, hub.policy.offer_width * (1 + widened))
     run = Run(facts, ranking, offers, {"workload_points": hub.policy.workload_points, "widened": widened})
     if fresh:
@@ -278,9 +278,18 @@ def _offer(
     log.info("reading_task_offered", reading_task_id=task.reading_task_id, case_id=case.case_id, offers=len(candidates))
 
 
-def tighten_due_by_offers(session: Session, case: Case, task: ReadingTask) -> None:
-    """Set when the report is due by the agreements under which the task is offered now: the earliest counts."""
-    offered = select(Offer.agreement_id).where(Offer.reading_task_id == task.reading_task_id, Offer.state == "open")
+def tighten_due_by_offers(session: Session, case: Case) -> None:
+    """Set when the report is due by the agreements under which it is offered or read now: the earliest counts."""
+    offered = (
+        select(Offer.agreement_id)
+        .join(ReadingTask, ReadingTask.reading_task_id == Offer.reading_task_id)
+        .where(
+            ReadingTask.case_id == case.case_id,
+            ReadingTask.phase == Phase.INTERPRETATION,
+            ReadingTask.state != ReadingTaskState.CANCELED,
+            Offer.state.in_(("open", "claimed")),
+        )
+    )
     _tighten_due(session, case, set(session.scalars(offered)))
 
 

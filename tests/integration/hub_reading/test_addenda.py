@@ -109,6 +109,9 @@ def test_late_images_ask_the_author_who_may_find_nothing_to_add(world: World, hu
     reading.claim(hub, wang, task_id)
     with pytest.raises(ImagesUnacknowledged):
         reading.submit(hub, wang, task_id, MORE, confirm=True)
+    with pytest.raises(ImagesUnacknowledged):
+        reading.nothing_to_amend(hub, wang, task_id, "结论不变")
+    reading.acknowledge_images(hub, wang, task_id)
     with pytest.raises(Invalid):
         reading.nothing_to_amend(hub, wang, task_id, "")
     reading.nothing_to_amend(hub, wang, task_id, "新图像为重建图，结论不变")

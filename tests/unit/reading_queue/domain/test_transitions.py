@@ -85,7 +85,7 @@ amending        release               amending        holder coordinator
 amending        lease_expired         amending        system
 amending        take_over             amending        lead
 amending        submit                amendment_pending    holder
-amending        nothing_to_amend      final           holder coordinator
+amending        nothing_to_amend      final           holder
 amendment_pending    offer             amendment_pending    system coordinator
 amendment_pending    decline           amendment_pending    physician
 amendment_pending    offers_exhausted  amendment_pending    system
