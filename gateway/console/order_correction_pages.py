@@ -16,11 +16,10 @@ from gateway.console.errors import Conflict, Invalid
 from gateway.console.keys import DESK, in_thread
 from gateway.console.language import in_words
 from gateway.console.order_forms import TAKEN, MessageOrder, Sheet, check_new, show_form, with_changes
-from gateway.console.order_message_form import place_faults, prefill, said
 from gateway.console.order_message_pages import DIGITS_MAX, MessageSettled, number_of
 from gateway.console.parsing import Form, field
 from gateway.console.rendering import screen_zone
-from gateway.his_orders.correcting import Corrections, NothingToCorrect, OpenOrder, build_corrections
+from gateway.his_orders.correcting import Corrections, NothingToCorrect, build_corrections
 from gateway.his_orders.intake import MessageGone, build_intake, dismiss_message
 from gateway.journal.message_corrections import find_correction
 from gateway.journal.order_messages import KeptMessage, find_message
@@ -28,9 +27,11 @@ from gateway.journal.orders import AccessionTaken
 from gateway.operations import Asker
 from gateway.orders import AccessionReserved, NotEnrolled
 from storage.contract.identifiers import new_id
+from storage.hl7.corrections import OpenOrder
 from storage.hl7.faults import Fault
 from storage.screens import order_form
 from storage.screens.order_form import FieldFault, Typed
+from storage.screens.order_message_form import place_faults, prefill, said
 from storage.screens.requests import redirect
 
 NUMBER_DIGITS_MAX: Final = 3  # of an order in its message

@@ -17,12 +17,13 @@ from gateway.console.keys import DESK, Desk, get_viewer, in_thread
 from gateway.console.parsing import field, id_of
 from gateway.console.rendering import page
 from gateway.console.rights import OPERATORS
-from gateway.his_orders.correcting import OpenOrder, build_corrections
+from gateway.his_orders.correcting import build_corrections
 from gateway.his_orders.intake import MessageGone, build_intake, dismiss_message
 from gateway.journal.accounts import names_of
 from gateway.journal.message_corrections import corrections_of_message
 from gateway.journal.order_messages import ROWS_MAX, KeptMessage, find_message, list_messages
 from storage.hl7.acknowledging import read_message
+from storage.hl7.corrections import OpenOrder
 from storage.hl7.faults import MessageRejected
 from storage.screens.requests import is_refresh, redirect
 

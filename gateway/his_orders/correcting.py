@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -31,6 +30,7 @@ from gateway.settings import GatewaySettings
 from storage.contract.identifiers import InvalidIdentifier, Uid, parse_uid
 from storage.contract.orders import Order, OrderOrigin
 from storage.hl7.acknowledging import read_message, require_kind
+from storage.hl7.corrections import OpenOrder, all_made, orders_of, say_the_same
 from storage.hl7.faults import Fault, MessageRejected
 from storage.hl7.message import Message
 from storage.hl7.order_answers import Verdict, answer_orders, kind_of_answer
@@ -38,31 +38,10 @@ from storage.hl7.order_decisions import Done
 from storage.hl7.order_message import KINDS, Control, OrderRequest, read_orders
 
 CORRECTED: Final = "order_message_corrected"
-_MAKE_ORDERS: Final = frozenset({Control.NEW, Control.CHANGE})
-_HEADER: Final = "MSH"
-_WRITTEN_AT: Final = ("ORC", 9)
 
 
 class NothingToCorrect(Exception):
     """The message is not here any more, was not refused, or no order can be made of it, or it has been made."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenOrder:
-    """One order of a refused message. `faults`: those of this order, and those of the patient or the whole message.
-
-    `known_as`: the id of the order that is here already: by the placer's number, and by the accession number where an
-    order of this patient is to be changed, cancelled or told of.
-    """
-
-    request: OrderRequest
-    faults: tuple[Fault, ...]
-    known_as: str | None
-
-    @property
-    def is_open(self) -> bool:
-        """Return whether a person may make an order of it."""
-        return self.known_as is None and self.request.control in _MAKE_ORDERS
 
 
 class Corrections:
@@ -140,7 +119,7 @@ class Corrections:
         correction = find_correction(self._journal, known[0]) if known else None
         kept = find_message(self._journal, correction.message_id) if correction is not None else None
         original = self._parse(kept.content) if kept is not None else None
-        if kept is None or original is None or _body(original) != _body(message):
+        if kept is None or original is None or not say_the_same(original, message):
             return ()
         return self._done(kept.message_id, requests)
 
@@ -187,14 +166,11 @@ class Corrections:
 
     def _done(self, message_id: int, requests: Sequence[OrderRequest]) -> tuple[Done, ...]:
         """Return the orders that were made of a message, nothing where one is still open."""
-        made = {
-            one.number: find_order(self._journal, one.order_id)
-            for one in corrections_of_message(self._journal, message_id)
-        }
-        rows = [(request, made.get(request.number)) for request in requests]
-        if any(row is None for _, row in rows):
-            return ()
-        return tuple(Done(request, row.order) for request, row in rows if row is not None)
+        made = {}
+        for one in corrections_of_message(self._journal, message_id):
+            row = find_order(self._journal, one.order_id)
+            made[one.number] = row.order if row is not None else None
+        return all_made(requests, made)
 
     def _unasked(self, request: OrderRequest, fields: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -213,15 +189,7 @@ class Corrections:
         if message is None:
             return []
         requests, found = self._requests(message)
-        faults = tuple(dict.fromkeys((*kept.faults, *found)))
-        return [
-            OpenOrder(
-                request,
-                tuple(fault for fault in faults if fault.order == request.number or fault.where.startswith("PID")),
-                self._known_as(request),
-            )
-            for request in requests
-        ]
+        return orders_of(requests, (*kept.faults, *found), self._known_as)
 
     def _is_change(self, one: OpenOrder) -> bool:
         row = find_order(self._journal, one.known_as) if one.known_as is not None else None
@@ -255,17 +223,3 @@ class Corrections:
 def build_corrections(settings: GatewaySettings, journal: Journal) -> Corrections:
     """Return what makes orders of refused messages with a gateway's settings."""
     return Corrections(journal, settings.hl7, ZoneInfo(settings.console.time_zone))
-
-
-def is_of_header(faults: tuple[Fault, ...]) -> bool:
-    """Return whether it was the message's header that was wrong, whatever its orders say."""
-    return any(fault.where.startswith(_HEADER) for fault in faults)
-
-
-def _body(message: Message) -> list[list[str]]:
-    """Return all that a message says but for its header, and when its orders were written down."""
-    return [
-        [field for number, field in enumerate(fields) if (fields[0], number) != _WRITTEN_AT]
-        for fields in message.segments
-        if fields[0] != _HEADER
-    ]

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from gateway.his_orders.correcting import Corrections, is_of_header
+from gateway.his_orders.correcting import Corrections
 from gateway.his_orders.order_book import JournalBook
 from gateway.his_orders.settings import Hl7Settings
 from gateway.journal.actions import record_action
@@ -38,6 +38,7 @@ from gateway.journal.order_messages import (
 from gateway.journal.quarantine import SETTLED
 from gateway.settings import GatewaySettings
 from storage.hl7.acknowledging import read_message, require_kind
+from storage.hl7.corrections import is_of_header
 from storage.hl7.faults import ErrorCode, Fault, MessageRejected, OrderFaulty
 from storage.hl7.message import Message
 from storage.hl7.order_answers import (

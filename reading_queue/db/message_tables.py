@@ -56,6 +56,21 @@ class OrderMessage(Base):
         return self.settled_at is None and (self.state != "taken" or bool(self.faults))
 
 
+class OrderCorrection(Base):
+    """The order that a person made of one order of a refused message; it goes with the message, the order stays."""
+
+    __tablename__ = "message_corrections"
+
+    message_id: Mapped[int] = mapped_column(
+        ForeignKey("order_messages.message_id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)  # in the message, from 1
+    order_id: Mapped[str] = mapped_column(ForeignKey("orders.order_id"), unique=True)
+    faults: Mapped[list[dict[str, Any]]]  # for which the message was refused
+    at: Mapped[datetime]
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.account_id"))
+
+
 class PlacerOrder(Base):
     """By which number a sender knows an order: ORC-2 within its namespace, of one site."""
 

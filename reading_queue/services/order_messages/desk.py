@@ -6,7 +6,8 @@ message (`keeping` does, later). It names the patient only to who asks for one m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, func, literal_column, or_, select, true
 from sqlalchemy.orm import Session, defer
 
-from reading_queue.db.message_tables import NEEDS_SOMEBODY, OrderMessage
+from reading_queue.db.message_tables import NEEDS_SOMEBODY, OrderCorrection, OrderMessage
 from reading_queue.db.tables import Account
 from reading_queue.domain.roles import Role
 from reading_queue.errors import NotFound, WrongState
@@ -23,6 +24,7 @@ from reading_queue.services.holdings.retention import checked_reason
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name
 from reading_queue.services.order_messages.intake import decide_again
+from reading_queue.services.order_messages.open_orders import character_set_of, list_open
 from reading_queue.services.order_messages.sealing import MessageSealed, unseal
 from reading_queue.services.orders.order_entry import ORDER_RECORD
 from reading_queue.services.worklists.desk_events import tell
@@ -49,15 +51,17 @@ class OrderMessages:
     site_names: dict[str, str]
     people: dict[str, str]
     open_count: int
+    entered: dict[int, list[OrderCorrection]]  # orders that people made of a message
 
 
 @dataclass(frozen=True, slots=True)
 class ShownMessage:
-    """One message, segment by segment."""
+    """One message, segment by segment. `open_numbers`: of its orders that a person may make."""
 
     row: OrderMessage
     site_name: str
     lines: tuple[str, ...]
+    open_numbers: tuple[int, ...]
 
 
 def list_messages(hub: Hub, viewer: Viewer, *, only_open: bool = True) -> OrderMessages:
@@ -69,11 +73,13 @@ def list_messages(hub: Hub, viewer: Viewer, *, only_open: bool = True) -> OrderM
         found = found.where(theirs, NEEDS_SOMEBODY if only_open else true())
         ordered = found.order_by(_OPEN_FIRST, OrderMessage.message_id.desc())
         rows = tuple(session.scalars(ordered.limit(SHOWN_MAX)))
+        entered = _entered(session, rows)
         return OrderMessages(
             rows=rows,
             site_names=_site_names(session, viewer, {row.site_id for row in rows}),
-            people=_people(session, rows),
+            people=_people(session, rows, entered),
             open_count=_count_open(session, theirs),
+            entered=entered,
         )
 
 
@@ -89,16 +95,17 @@ def show_message(hub: Hub, viewer: Viewer, message_id: int) -> ShownMessage:
     require(viewer, *OVERSIGHT)
     now = hub.clock()
     with hub.transaction() as session:
-        row = _get(session, viewer, message_id, now)
-        _audit(session, now, viewer, row, "R", "shown")
+        row = get_message(session, viewer, message_id, now)
+        record_act(session, now, viewer, row, "R", "shown")
         names = _site_names(session, viewer, {row.site_id})
-        sender = hub.order_senders.get(row.sender_name)
-        character_set = sender.character_set if sender is not None else "UNICODE UTF-8"
+        character_set = character_set_of(hub, row)
         try:
             content = unseal(hub.keys, row.content, row.digest)
+            _, found = list_open(session, hub, row)
         except MessageSealed as exc:
             raise MessageUnopenable from exc
-    return ShownMessage(row, names.get(row.site_id, row.site_id), _lines_of(content, character_set))
+    numbers = tuple(one.request.number for one in found)
+    return ShownMessage(row, names.get(row.site_id, row.site_id), _lines_of(content, character_set), numbers)
 
 
 def retry(hub: Hub, viewer: Viewer, message_id: int) -> bool:
@@ -118,7 +125,7 @@ def retry(hub: Hub, viewer: Viewer, message_id: int) -> bool:
             decide_again(session, hub, row, viewer)
         except MessageSealed as exc:
             raise MessageUnopenable from exc
-        _audit(session, now, viewer, row, "E", "retried", code=row.code)
+        record_act(session, now, viewer, row, "E", "retried", code=row.code)
         return row.state == "taken"
 
 
@@ -134,7 +141,7 @@ def dismiss(hub: Hub, viewer: Viewer, message_id: int, reason: str) -> None:
     with hub.transaction() as session:
         row = _get_open(session, viewer, message_id, now)
         row.settled_at, row.settled_by, row.note = now, viewer.account_id, why
-        _audit(session, now, viewer, row, "U", "dismissed")
+        record_act(session, now, viewer, row, "U", "dismissed")
         tell(session, "order", row.site_id)
 
 
@@ -151,7 +158,10 @@ def _count_open(session: Session, theirs: ColumnElement[bool]) -> int:
     return session.scalar(counted) or 0
 
 
-def _get(session: Session, viewer: Viewer, message_id: int, now: datetime, *, locked: bool = False) -> OrderMessage:
+def get_message(
+    session: Session, viewer: Viewer, message_id: int, now: datetime, *, locked: bool = False
+) -> OrderMessage:
+    """Return a message of a site of the viewer; `locked`: until the transaction ends. Raises NotFound."""
     found = select(OrderMessage).where(OrderMessage.message_id == message_id, _theirs(session, viewer, now))
     row = session.scalars(found.with_for_update() if locked else found).one_or_none()
     if row is None:
@@ -160,7 +170,7 @@ def _get(session: Session, viewer: Viewer, message_id: int, now: datetime, *, lo
 
 
 def _get_open(session: Session, viewer: Viewer, message_id: int, now: datetime) -> OrderMessage:
-    row = _get(session, viewer, message_id, now, locked=True)
+    row = get_message(session, viewer, message_id, now, locked=True)
     if not row.needs_somebody:
         raise WrongState("nothing has to be done about this message any more")
     return row
@@ -171,8 +181,19 @@ def _site_names(session: Session, viewer: Viewer, site_ids: set[str]) -> dict[st
     return {row[0]: row[1] for row in session.execute(named)}
 
 
-def _people(session: Session, rows: Sequence[OrderMessage]) -> dict[str, str]:
+def _entered(session: Session, rows: Sequence[OrderMessage]) -> dict[int, list[OrderCorrection]]:
+    its = select(OrderCorrection).where(OrderCorrection.message_id.in_([row.message_id for row in rows]))
+    found: dict[int, list[OrderCorrection]] = defaultdict(list)
+    for one in session.scalars(its.order_by(OrderCorrection.message_id, OrderCorrection.number)):
+        found[one.message_id].append(one)
+    return dict(found)
+
+
+def _people(
+    session: Session, rows: Sequence[OrderMessage], entered: Mapping[int, Sequence[OrderCorrection]]
+) -> dict[str, str]:
     ids = {one for row in rows for one in (row.decided_by, row.settled_by) if one is not None}
+    ids |= {one.account_id for made in entered.values() for one in made}
     named = select(Account.account_id, Account.display_name).where(Account.account_id.in_(ids))
     return {row[0]: row[1] for row in session.execute(named)}
 
@@ -186,9 +207,10 @@ def _lines_of(content: bytes, character_set: str) -> tuple[str, ...]:
     return tuple(message.delimiters[0].join(fields) for fields in message.segments)
 
 
-def _audit(
+def record_act(
     session: Session, now: datetime, viewer: Viewer, row: OrderMessage, action: str, act: str, **detail: str
 ) -> None:
+    """Write into the audit trail who did what with a message; `detail` holds ids and codes."""
     session.add(
         AuditEvent(
             at=now,

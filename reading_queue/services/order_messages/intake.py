@@ -4,8 +4,8 @@ Durable: every message, committed before its acknowledgement is made; an order, 
 became of its message. Volatile: nothing. A listener that is killed in between decides after its start on what was
 kept, and the sender, who has heard nothing, gets the same answer when it repeats the message.
 
-AA: done, for good. AE: kept, and shown on the coordinator's desk, where it can be tried again. AR: of a kind that is
-not taken here; kept too.
+AA: done, for good. AE: kept, and shown on the coordinator's desk, where it can be tried again, or the orders made of it
+(`correcting`). AR: of a kind that is not taken here; kept too.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from sqlalchemy.orm import Session
 from reading_queue.db.message_tables import OrderMessage
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
+from reading_queue.services.order_messages.open_orders import character_set_of, recognise
 from reading_queue.services.order_messages.order_book import HubBook
 from reading_queue.services.order_messages.sealing import seal, unseal
 from reading_queue.services.order_messages.senders import OrderSender
 from reading_queue.services.orders.study_orders import lock_orders_of
 from reading_queue.services.worklists.desk_events import tell
 from storage.hl7.acknowledging import read_message, require_kind
+from storage.hl7.corrections import is_of_header
 from storage.hl7.faults import ErrorCode, Fault, MessageRejected, OrderFaulty
 from storage.hl7.order_answers import ANY_ACK, Verdict, answer_orders, kind_of_answer, read_letterhead, try_reading
 from storage.hl7.order_decisions import apply_request
@@ -56,7 +58,7 @@ def refuse_long(hub: Hub, sender: OrderSender, head: bytes, address: str, bytes_
     verdict = Verdict("AR", ANY_ACK, (Fault("MSH-1", ErrorCode.INTERNAL_ERROR, words),))
     with hub.transaction() as session:
         row = session.get_one(OrderMessage, message_id, with_for_update=True)
-        return _write(session, hub, row, head, verdict, None)
+        return write_verdict(session, hub, row, head, verdict, None)
 
 
 def decide_waiting(hub: Hub) -> int:
@@ -87,15 +89,16 @@ def decide_again(session: Session, hub: Hub, row: OrderMessage, by: Viewer | Non
     `by`: who had it tried again.
     """
     content = unseal(hub.keys, row.content, row.digest)
-    message = try_reading(content, _character_set(hub, row))
+    message = try_reading(content, character_set_of(hub, row))
     try:
         with session.begin_nested():  # a message is done as a whole or not at all
             verdict = _apply(session, hub, row, content)
     except MessageRejected as exc:
         verdict = Verdict("AR", ANY_ACK, (exc.fault,))
     except OrderFaulty as exc:
-        verdict = Verdict("AE", kind_of_answer(message), exc.faults)
-    return _write(session, hub, row, content, verdict, by)
+        kind, done = kind_of_answer(message), () if is_of_header(exc.faults) else recognise(session, hub, row)
+        verdict = Verdict("AA", kind, (), done) if done else Verdict("AE", kind, exc.faults)
+    return write_verdict(session, hub, row, content, verdict, by)
 
 
 def _keep(hub: Hub, sender: OrderSender, data: bytes, address: str) -> int:
@@ -121,7 +124,7 @@ def _keep(hub: Hub, sender: OrderSender, data: bytes, address: str) -> int:
 
 def _apply(session: Session, hub: Hub, row: OrderMessage, content: bytes) -> Verdict:
     """Do all that the message asks. Raises MessageRejected, OrderFaulty: then nothing of it may stay."""
-    message = read_message(content, _character_set(hub, row))
+    message = read_message(content, character_set_of(hub, row))
     require_kind(message, KINDS)
     sender = hub.order_senders.get(row.sender_name)
     if sender is None or sender.site_id != row.site_id:
@@ -146,8 +149,11 @@ def _is_first_of_control_id(session: Session, row: OrderMessage) -> bool:
     return session.scalar(same) == row.message_id
 
 
-def _write(session: Session, hub: Hub, row: OrderMessage, content: bytes, verdict: Verdict, by: Viewer | None) -> bytes:
-    now, character_set = hub.clock(), _character_set(hub, row)
+def write_verdict(
+    session: Session, hub: Hub, row: OrderMessage, content: bytes, verdict: Verdict, by: Viewer | None
+) -> bytes:
+    """Record what becomes of a message, whose row is locked, and return the answer to it; `by`: whose doing it is."""
+    now, character_set = hub.clock(), character_set_of(hub, row)
     answer = answer_orders(verdict, try_reading(content, character_set), character_set, now)
     row.state, row.code, row.answer = "taken" if verdict.code == "AA" else "refused", verdict.code, answer
     row.faults = [asdict(fault) for fault in verdict.faults]
@@ -165,8 +171,3 @@ def _write(session: Session, hub: Hub, row: OrderMessage, content: bytes, verdic
         order_ids=row.order_ids,
     )
     return answer
-
-
-def _character_set(hub: Hub, row: OrderMessage) -> str:
-    sender = hub.order_senders.get(row.sender_name)
-    return sender.character_set if sender is not None else "UNICODE UTF-8"

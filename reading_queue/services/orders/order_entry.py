@@ -213,7 +213,7 @@ def enter_order(hub: Hub, viewer: Viewer, wanted: Wanted) -> Order:
         _require_site(session, viewer, wanted.site_id, now)
         lock_orders_of(session, wanted.site_id)
         study = _find_study(session, wanted)
-        typed = _check(viewer, wanted, study, now)
+        typed = check_wanted(viewer, wanted, study, now)
         before = session.get(ClinicOrder, typed.order_id)
         if before is not None:
             if _is_same(before, typed, wanted):
@@ -223,15 +223,26 @@ def enter_order(hub: Hub, viewer: Viewer, wanted: Wanted) -> Order:
             require_joinable(session, typed, study, further=wanted.further)
         number = accession_number_of(wanted.site_id, HUB_MARK, session.scalar(NUMBERS) or 0)
         order = typed.model_copy(update={"accession_number": number})
-        refusal = find_refusal(session, order, None)
-        if refusal is not None:
-            raise REFUSALS[refusal.code]
-        row = ClinicOrder(order_id=order.order_id, site_id=order.site_id, differs=None, content={})
-        if wanted.consent is not None:
-            row.consent = consent_content(wanted.consent, viewer)
-        put_version(session, hub, row, order, now, account_id=viewer.account_id)
-        record(session, viewer, "C", row, now, version=order.version)
+        put_new_order(session, hub, viewer, order, wanted.consent, now)
     return order
+
+
+def put_new_order(
+    session: Session, hub: Hub, viewer: Viewer, order: Order, consent: Consent | None, now: datetime, **detail: Any
+) -> None:
+    """Keep an order's first version; the caller has the site's orders to itself. `detail`: more for the audit trail.
+
+    Raises:
+        StudyDead, StudyOfOtherPatient, OrdersContradict: its study takes no such order.
+    """
+    refusal = find_refusal(session, order, None)
+    if refusal is not None:
+        raise REFUSALS[refusal.code]
+    row = ClinicOrder(order_id=order.order_id, site_id=order.site_id, differs=None, content={})
+    if consent is not None:
+        row.consent = consent_content(consent, viewer)
+    put_version(session, hub, row, order, now, account_id=viewer.account_id)
+    record(session, viewer, "C", row, now, version=order.version, **detail)
 
 
 def cancel_order(hub: Hub, viewer: Viewer, order_id: str, version: int, reason: str) -> Order:
@@ -366,13 +377,12 @@ def _find_study(session: Session, wanted: Wanted) -> Study | None:
     return study
 
 
-def _check(viewer: Viewer, wanted: Wanted, study: Study | None, now: datetime) -> Order:
-    """Return the order that was typed, still without a number. Raises OrderNotAcceptable, OrderGapsUnconfirmed."""
+def check_wanted(viewer: Viewer, wanted: Wanted, study: Study | None, now: datetime) -> Order:
+    """Return the order that was typed, or raise OrderNotAcceptable, OrderGapsUnconfirmed."""
     own: dict[str, Any] = {
         "order_id": wanted.order_id or new_id(),
         "version": 1,
         "site_id": wanted.site_id,
-        "accession_number": "0",
         "study_uid": new_uid(),
         "origin": OrderOrigin.HUB,
         "entered_by": viewer.account_id,
@@ -380,7 +390,9 @@ def _check(viewer: Viewer, wanted: Wanted, study: Study | None, now: datetime) -
         "changed_at": now,
         "consent_recorded": wanted.consent is not None,
     }
-    given = {"scheduled_at": now} | {name: value for name, value in wanted.fields.items() if value is not None}
+    given = {"scheduled_at": now, "accession_number": "0"} | {
+        name: value for name, value in wanted.fields.items() if value is not None
+    }
     if study is not None:
         own |= {"study_uid": study.study_uid, "state": OrderState.DONE, "exam_started_at": study.exam_started_at}
         given["scheduled_at"] = study.exam_started_at or study.first_received_at

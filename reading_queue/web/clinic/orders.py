@@ -5,9 +5,8 @@ What somebody typed is in no address and no log, and comes back with the form wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
+from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -17,15 +16,7 @@ from reading_queue.errors import HubError, Invalid
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.orders import order_entry
 from reading_queue.services.orders.further_orders import OrderedStudy, find_ordered_studies
-from reading_queue.services.orders.order_entry import (
-    CHANGEABLE,
-    Consent,
-    OrderGapsUnconfirmed,
-    OrderNotAcceptable,
-    SiteOfOrders,
-    StudyHasOrder,
-    Wanted,
-)
+from reading_queue.services.orders.order_entry import CHANGEABLE
 from reading_queue.services.orders.unmatched import (
     WaitingStudies,
     WaitingStudy,
@@ -34,32 +25,16 @@ from reading_queue.services.orders.unmatched import (
 )
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.order_lists import DONE, decide, show_all, show_lists
-from reading_queue.web.parsing import SCREEN_ZONE, Form, field, whole_number
-from reading_queue.web.problems import fault_words, words_of
+from reading_queue.web.order_sheets import CONSENT, Sheet, enter_or_show, show_form, wanted_of, with_typed, zone_of
+from reading_queue.web.parsing import Form, field, whole_number
+from reading_queue.web.problems import words_of
 from reading_queue.web.rendering import page
 from storage.contract.identifiers import new_id
 from storage.contract.orders import MODALITIES
-from storage.screens.order_form import OPTIONS, FieldFault, Typed, empty_form, form_moment, limit_of, read_form
+from storage.screens.order_form import OPTIONS, FieldFault, empty_form, form_moment, limit_of
 from storage.screens.requests import redirect
 
 LIST: Final = "/clinic/orders"
-_CONSENT: Final = ("consent_given_by", "consent_at")
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """The form as it is shown: for whom, what was typed, what is wrong with it, what is asked back."""
-
-    text: Mapping[str, str]
-    order_id: str
-    sites: tuple[SiteOfOrders, ...]
-    site_id: str
-    study_uid: str = ""
-    study: WaitingStudy | None = None  # None as well when it has an order by now
-    faults: tuple[FieldFault, ...] = ()
-    gaps: tuple[str, ...] = ()
-    refused: str = ""
-    asks_further: bool = False  # the study has an order already: does one read answer both?
 
 
 async def lists(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -84,31 +59,24 @@ async def match(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 async def new(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Show an empty form, or one that begins with what a study says."""
     sheet = await _begin(request, viewer, request.query)
-    zone = _zone(sheet)
-    text = empty_form(request.config_dict[HUB].clock(), zone) | dict.fromkeys(_CONSENT, "")
+    text = empty_form(request.config_dict[HUB].clock(), zone_of(sheet)) | dict.fromkeys(CONSENT, "")
     if sheet.study is not None:
         text |= _said_by(sheet.study)
-    return _form(request, replace(sheet, text=text))
+    return show_form(request, replace(sheet, text=text))
 
 
 async def enter(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Make an order of what was typed, or show the form again with what is wrong with it."""
     form: Form = await request.post()
     hub = request.config_dict[HUB]
-    sheet = await _begin(request, viewer, form)
-    typed = read_form(form, _zone(sheet), hub.clock())
-    sheet = replace(sheet, text={**typed.text, **{name: field(form, name) for name in _CONSENT}})
+    sheet, typed = with_typed(await _begin(request, viewer, form), form, hub.clock())
     if not sheet.site_id:
-        return _form(request, replace(sheet, faults=(FieldFault("site_id", "site_missing"),)), status=Invalid.status)
-    try:
-        made = await in_thread(request, order_entry.enter_order, hub, viewer, _wanted(sheet, typed, form))
-    except OrderNotAcceptable as exc:
-        return _form(request, replace(sheet, faults=exc.faults), status=exc.status)
-    except OrderGapsUnconfirmed as exc:
-        return _form(request, replace(sheet, gaps=exc.gaps), status=exc.status)
-    except HubError as exc:
-        asks = isinstance(exc, StudyHasOrder)
-        return _form(request, replace(sheet, refused=words_of(exc), asks_further=asks), status=exc.status)
+        missing = (FieldFault("site_id", "site_missing"),)
+        return show_form(request, replace(sheet, faults=missing), status=Invalid.status)
+    enter_typed = partial(order_entry.enter_order, hub, viewer, wanted_of(sheet, typed, form))
+    made = await enter_or_show(request, sheet, enter_typed)
+    if isinstance(made, web.Response):
+        return made
     done = "order_for_study" if sheet.study_uid else "order_entered"
     return redirect(f"{LIST}/{made.order_id}?done={done}")
 
@@ -162,26 +130,6 @@ async def _begin(request: web.Request, viewer: Viewer, given: Form) -> Sheet:
     return Sheet({}, field(given, "order_id") or new_id(), sites, site_id, study_uid=study_uid, study=study)
 
 
-def _wanted(sheet: Sheet, typed: Typed, form: Form) -> Wanted:
-    fields = {
-        name: value for name, value in typed.fields.items() if name not in {"consent_recorded", "accession_number"}
-    }
-    consent, faults = None, typed.faults
-    if typed.text["consent_recorded"] == "yes":
-        try:
-            at = datetime.fromisoformat(sheet.text["consent_at"]).replace(tzinfo=_zone(sheet))
-            consent = Consent(sheet.text["consent_given_by"], at)
-        except ValueError:
-            faults = (*faults, FieldFault("consent_at", "consent_at_form"))
-    confirmed = tuple(field(form, "confirmed").split(","))
-    further = field(form, "further") == "yes"
-    return Wanted(sheet.site_id, fields, consent, sheet.study_uid or None, sheet.order_id, confirmed, faults, further)
-
-
-def _zone(sheet: Sheet) -> ZoneInfo:
-    return ZoneInfo(next((site.time_zone for site in sheet.sites if site.site_id == sheet.site_id), SCREEN_ZONE))
-
-
 def _said_by(study: WaitingStudy) -> dict[str, str]:
     """Return what a study says of its patient and examination, as the form has it."""
     return {
@@ -194,15 +142,3 @@ def _said_by(study: WaitingStudy) -> dict[str, str]:
         "lane": study.lane,
         "scheduled_at": form_moment(study.since, ZoneInfo(study.time_zone)),
     }
-
-
-def _form(request: web.Request, sheet: Sheet, *, status: int = 200) -> web.Response:
-    return page(
-        request,
-        "clinic/order_form.html",
-        status=status,
-        sheet=sheet,
-        faults={fault.field: fault_words(fault) for fault in sheet.faults},
-        choices=OPTIONS,
-        limits={name: limit_of(name) for name in sheet.text},
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 
 import pytest
@@ -16,10 +15,10 @@ from storage.contract.orders import OrderOrigin, OrderState
 from storage.hl7.message import Message, parse_message
 from tests.integration.gateway_console.conftest import Browser, Clinic, Page, enrol, hub_account
 from tests.integration.gateway_orders.sending import EXAMPLE, ORDERED, PID, RESIDENT, changed, message, told
+from tests.support.order_forms import form_in, problem_of
 
 NO_MODALITY = changed("|CT|", "|RAD|", *EXAMPLE)
 WRONG_ID = changed(RESIDENT, "110105194912310021", *EXAMPLE)
-FIELD = re.compile(r'<(?:input|select|textarea)[^>]* name="(\w+)"')
 
 
 @pytest.fixture
@@ -35,29 +34,6 @@ def send(clinic: Clinic, *segments: str, control_id: str = "C1") -> Message:
 
 def newest(clinic: Clinic) -> KeptMessage:
     return max(list_messages(clinic.journal), key=lambda kept: kept.message_id)
-
-
-def form_in(page: Page) -> dict[str, str]:
-    """Return what the order's form holds, as a browser would send it."""
-    found: dict[str, str] = {}
-    body = page.text[page.text.index('id="order-form"') :]
-    for tag in re.findall(r"<input[^>]*>", body):
-        named = re.search(r'name="(\w+)"', tag)
-        if named and ('type="checkbox"' not in tag or " checked" in tag):
-            value = re.search(r'value="([^"]*)"', tag)
-            found[named[1]] = html.unescape(value[1]) if value else ""
-    for name, text in re.findall(r'<textarea name="(\w+)"[^>]*>\n?(.*?)</textarea>', body, re.DOTALL):
-        found[name] = html.unescape(text)
-    for name, options in re.findall(r'<select name="(\w+)"[^>]*>(.*?)</select>', body, re.DOTALL):
-        chosen = re.search(r'<option value="([^"]*)" selected', options)
-        found[name] = chosen[1] if chosen else ""
-    found.pop("csrf_token")
-    return found
-
-
-def problem_of(page: Page, name: str) -> str:
-    found = re.search(rf'id="problem-{name}"[^>]*>([^<]*)<', page.text)
-    return html.unescape(found[1]).strip() if found else ""
 
 
 def test_what_could_be_read_is_filled_in_and_what_was_wrong_marked(clinic: Clinic, someone: Browser) -> None:

@@ -158,7 +158,7 @@ def open_page(chromium: Browser, url: str, width: int, language: str) -> Page:
 @pytest.mark.browser
 @pytest.mark.xdist_group("desks in Chromium")
 @pytest.mark.parametrize(("width", "language", "said"), [(1440, "zh", "已忽略"), (390, "en", "Dismissed")])
-def test_the_page_fits_and_a_person_dismisses_by_it(
+def test_the_page_fits_and_a_person_dismisses_one_and_enters_another(
     chromium: Browser, url: str, refused: list[int], width: int, language: str, said: str
 ) -> None:
     page = open_page(chromium, url, width, language)
@@ -171,4 +171,11 @@ def test_the_page_fits_and_a_person_dismisses_by_it(
     page.locator(f"#message-{refused[0]} a.button").first.click()
     expect(page.locator(".message-lines")).to_contain_text("FSCT")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.locator("main a.primary").click()
+    expect(page.locator("#problem-modality")).to_contain_text("OBR-24")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.select_option("#modality", "CT")
+    page.locator("#order-form button.primary").click()
+    page.locator("#gaps button").click()
+    expect(page.locator("h1")).to_contain_text("ACC1")
     page.context.close()

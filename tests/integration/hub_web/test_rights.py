@@ -163,6 +163,7 @@ RIGHTS: dict[str, set[Role]] = {
     "GET /coordinator/order-messages/{message_id}": {C, A},
     **{f"POST /coordinator/order-messages/{{message_id}}/{verb}": {C, A} for verb in ("retry", "dismiss")},
     "POST /coordinator/orders/{order_id}/match": {C, A},
+    **{f"{method} /coordinator/order-messages/{{message_id}}/order": {C, A} for method in ("GET", "POST")},
     "GET /clinic/orders": SITES,
     "GET /clinic/orders/all": SITES,
     "POST /clinic/orders/all": SITES,

@@ -13,6 +13,8 @@ from storage.hl7.faults import Fault
 from storage.hl7.local_codes import LocalCodes
 from storage.hl7.message import parse_message
 from storage.hl7.order_message import OrderRequest, read_orders
+from storage.screens.order_form import read_form
+from storage.screens.order_message_form import prefill
 from tests.integration.gateway_orders.sending import EXAMPLE, ORDERED, PID, changed, message
 
 CODES = LocalCodes(
@@ -122,3 +124,10 @@ def test_consent_behind_one_order_is_of_that_one_alone() -> None:
 def test_consent_that_is_not_understood_is_a_fault(segment: str, where: str) -> None:
     _, faults = read(*EXAMPLE, segment)
     assert [fault.where for fault in faults] == [where]
+
+
+@pytest.mark.parametrize(("answer", "given"), [("A", True), ("R", False)])
+def test_consent_of_a_refused_message_is_ticked_on_the_form_that_it_opens_as(answer: str, given: bool) -> None:
+    now, zone = datetime(2026, 3, 2, tzinfo=UTC), ZoneInfo("Asia/Shanghai")
+    request = read_one(*EXAMPLE, CON.replace("|A|", f"|{answer}|"))
+    assert read_form(prefill(request, now, zone), zone, now).fields["consent_recorded"] is given

@@ -1,6 +1,6 @@
 """A refused order message as the order's form: what could be read filled in, what was wrong beside its field. Pure.
 
-The words of what was wrong are English texts that the console has in its languages.
+The words of what was wrong are English texts that the screens have in their languages.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ def field_of(fault: Fault) -> str:
 
 
 def _written(value: Any, zone: ZoneInfo) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
     if isinstance(value, datetime):
         return order_form.form_moment(value, zone)
     if isinstance(value, date):

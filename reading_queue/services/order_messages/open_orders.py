@@ -1,0 +1,128 @@
+"""What a kept message asks, as sender and site are now: which of its orders a person may make, and which were made.
+
+Reads only, inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from reading_queue.db.message_tables import OrderCorrection, OrderMessage, PlacerOrder
+from reading_queue.db.tables import ClinicOrder
+from reading_queue.services.hub import Hub
+from reading_queue.services.order_messages.sealing import MessageSealed, unseal
+from storage.contract.orders import Order
+from storage.hl7.acknowledging import read_message, require_kind
+from storage.hl7.corrections import OpenOrder, all_made, orders_of, say_the_same
+from storage.hl7.faults import ErrorCode, Fault, MessageRejected
+from storage.hl7.local_codes import LocalCodes
+from storage.hl7.message import Message
+from storage.hl7.order_decisions import Done
+from storage.hl7.order_message import KINDS, Control, OrderRequest, read_orders
+from storage.ledger.tables import Site
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMessage:
+    """A message of orders as it was read. `zone`: the site's; `faults`: with what is wrong as it is read today."""
+
+    content: bytes
+    message: Message
+    zone: ZoneInfo
+    requests: tuple[OrderRequest, ...]
+    faults: tuple[Fault, ...]
+
+
+def character_set_of(hub: Hub, row: OrderMessage) -> str:
+    """Return in which character set the sender writes where MSH-18 is empty."""
+    sender = hub.order_senders.get(row.sender_name)
+    return sender.character_set if sender is not None else "UNICODE UTF-8"
+
+
+def read_kept(session: Session, hub: Hub, row: OrderMessage) -> ReadMessage | None:
+    """Return a message of orders of a site in the network, None for any other. Raises MessageSealed."""
+    content = unseal(hub.keys, row.content, row.digest)
+    zone_name = session.scalar(select(Site.time_zone).where(Site.site_id == row.site_id))
+    message = _parse(hub, row, content)
+    if zone_name is None or message is None:
+        return None
+    sender, zone = hub.order_senders.get(row.sender_name), ZoneInfo(zone_name)
+    requests, found = read_orders(message, zone=zone, codes=sender.codes if sender is not None else LocalCodes())
+    return ReadMessage(content, message, zone, requests, (*faults_of(row.faults), *found))
+
+
+def list_open(session: Session, hub: Hub, row: OrderMessage) -> tuple[ReadMessage | None, list[OpenOrder]]:
+    """Return a message and those of its orders that a person may make; none where it was taken or settled.
+
+    Raises:
+        MessageSealed: nobody can read it here.
+    """
+    if row.state != "refused" or not row.needs_somebody:
+        return None, []
+    read = read_kept(session, hub, row)
+    if read is None:
+        return None, []
+
+    def known_as(request: OrderRequest) -> str | None:
+        return _known_as(session, row.site_id, request)
+
+    return read, [one for one in orders_of(read.requests, read.faults, known_as) if one.is_open]
+
+
+def find_made(session: Session, message_id: int, requests: tuple[OrderRequest, ...]) -> tuple[Done, ...]:
+    """Return the orders that people made of a message, nothing where one of them is still open."""
+    its = select(OrderCorrection.number, ClinicOrder.content).where(OrderCorrection.message_id == message_id)
+    found = session.execute(its.join(ClinicOrder, ClinicOrder.order_id == OrderCorrection.order_id))
+    return all_made(requests, {row[0]: Order.model_validate(row[1]) for row in found})
+
+
+def recognise(session: Session, hub: Hub, row: OrderMessage) -> tuple[Done, ...]:
+    """Return what became of a faulty message that says what one said of which people made every order, else nothing."""
+    read = read_kept(session, hub, row)
+    if read is None:
+        return ()
+    known = next((found for one in read.requests if (found := _known_as(session, row.site_id, one))), None)
+    of_order = select(OrderMessage).join(OrderCorrection, OrderCorrection.message_id == OrderMessage.message_id)
+    original = session.scalars(of_order.where(OrderCorrection.order_id == known)).one_or_none()
+    if original is None:
+        return ()
+    try:
+        said = _parse(hub, original, unseal(hub.keys, original.content, original.digest))
+    except MessageSealed:
+        return ()
+    if said is None or not say_the_same(said, read.message):
+        return ()
+    return find_made(session, original.message_id, read.requests)
+
+
+def faults_of(kept: list[dict[str, Any]]) -> tuple[Fault, ...]:
+    """Return faults as they were kept with a message."""
+    return tuple(Fault(**(fault | {"code": ErrorCode(fault["code"])})) for fault in kept)
+
+
+def _parse(hub: Hub, row: OrderMessage, content: bytes) -> Message | None:
+    try:
+        message = read_message(content, character_set_of(hub, row))
+        require_kind(message, KINDS)
+    except MessageRejected:
+        return None
+    return message
+
+
+def _known_as(session: Session, site_id: str, request: OrderRequest) -> str | None:
+    if request.placer_number:
+        known = session.get(PlacerOrder, (site_id, request.placer_namespace, request.placer_number))
+        if known is not None:
+            return known.order_id
+    if request.control is Control.NEW or not request.accession_number:
+        return None
+    number = ClinicOrder.site_id == site_id, ClinicOrder.accession_number == request.accession_number
+    content = session.scalar(select(ClinicOrder.content).where(*number))
+    order = Order.model_validate(content) if content is not None else None
+    is_of_patient = order is not None and order.patient_number == request.fields.get("patient_number")
+    return order.order_id if order is not None and is_of_patient else None

@@ -1,0 +1,79 @@
+"""Refused order messages that a person makes orders of, and their repetitions, which are known again. Pure.
+
+A gateway's console and the hub's desk open the same orders of a message, and know the same repetitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from storage.contract.orders import Order
+from storage.hl7.faults import Fault
+from storage.hl7.message import Message
+from storage.hl7.order_decisions import Done
+from storage.hl7.order_message import Control, OrderRequest
+
+_MAKE_ORDERS: Final = frozenset({Control.NEW, Control.CHANGE})
+_HEADER: Final = "MSH"
+_WRITTEN_AT: Final = ("ORC", 9)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """One order of a refused message. `faults`: those of this order, and those of the patient.
+
+    `known_as`: the id of the order that is here already: by the placer's number, and by the accession number where an
+    order of this patient is to be changed, cancelled or told of.
+    """
+
+    request: OrderRequest
+    faults: tuple[Fault, ...]
+    known_as: str | None
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether a person may make an order of it."""
+        return self.known_as is None and self.request.control in _MAKE_ORDERS
+
+
+def orders_of(
+    requests: Iterable[OrderRequest], faults: Iterable[Fault], known_as: Callable[[OrderRequest], str | None]
+) -> list[OpenOrder]:
+    """Return the orders of a refused message, also those that are here already; `faults` are all of the message."""
+    told = tuple(dict.fromkeys(faults))
+    return [
+        OpenOrder(
+            request,
+            tuple(fault for fault in told if fault.order == request.number or fault.where.startswith("PID")),
+            known_as(request),
+        )
+        for request in requests
+    ]
+
+
+def all_made(requests: Sequence[OrderRequest], made: Mapping[int, Order | None]) -> tuple[Done, ...]:
+    """Return what became of a message whose orders people have made, by number; nothing where one is still open."""
+    rows = [(request, made.get(request.number)) for request in requests]
+    if any(order is None for _, order in rows):
+        return ()
+    return tuple(Done(request, order) for request, order in rows if order is not None)
+
+
+def is_of_header(faults: Iterable[Fault]) -> bool:
+    """Return whether it was the message's header that was wrong, whatever its orders say."""
+    return any(fault.where.startswith(_HEADER) for fault in faults)
+
+
+def say_the_same(one: Message, other: Message) -> bool:
+    """Return whether two messages differ in nothing but their headers and when their orders were written (ORC-9)."""
+    return _body(one) == _body(other)
+
+
+def _body(message: Message) -> list[list[str]]:
+    return [
+        [field for number, field in enumerate(fields) if (fields[0], number) != _WRITTEN_AT]
+        for fields in message.segments
+        if fields[0] != _HEADER
+    ]

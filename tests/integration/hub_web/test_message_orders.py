@@ -1,0 +1,218 @@
+"""A refused HL7 message is opened on the coordinator's desk as the order's form; its repetitions are known again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from reading_queue.db.message_tables import OrderCorrection, OrderMessage, PlacerOrder
+from reading_queue.db.tables import ClinicOrder
+from reading_queue.services.hub import Hub
+from reading_queue.services.order_messages.intake import take_message
+from reading_queue.services.order_messages.keeping import prune_order_messages
+from storage.contract.orders import Order, OrderOrigin
+from storage.hl7.local_codes import LocalCodes
+from storage.hl7.message import Message, parse_message
+from storage.ledger.tables import AuditEvent
+from tests.integration.gateway_orders.sending import EXAMPLE, ORDERED, RESIDENT, changed, message, told
+from tests.integration.hub_web.county import COORDINATOR, FIRST_SITE, OTHER_TECHNICIAN, TECHNICIAN, County
+from tests.integration.hub_web.serving import Answer, Visitor
+from tests.integration.hub_web.test_order_messages_page import PAGE, SENDER, Visitors, acts
+from tests.support.clock import SteerableClock
+from tests.support.order_forms import form_in, problem_of
+
+pytestmark = pytest.mark.postgres
+
+NO_MODALITY = changed("|CT|", "|RAD|", *EXAMPLE)
+
+
+@pytest.fixture
+def hub(hub: Hub) -> Hub:
+    codes = LocalCodes(consents=frozenset({"REMOTE-READ"}))
+    return replace(hub, order_senders={SENDER.name: replace(SENDER, codes=codes)})
+
+
+@pytest.fixture
+def someone(browser_of: Visitors, county: County) -> Visitor:
+    return browser_of(COORDINATOR)
+
+
+def send(hub: Hub, *segments: str, control_id: str = "C1") -> Message:
+    answer = take_message(hub, SENDER, message(*segments, control_id=control_id), "192.0.2.7")
+    return parse_message(answer, "UNICODE UTF-8")
+
+
+def newest(hub: Hub) -> OrderMessage:
+    with hub.transaction() as session:
+        return session.scalars(select(OrderMessage).order_by(OrderMessage.message_id.desc()).limit(1)).one()
+
+
+def orders(hub: Hub) -> list[Order]:
+    with hub.transaction() as session:
+        found = session.scalars(select(ClinicOrder.content).order_by(ClinicOrder.change_number))
+        return [Order.model_validate(content) for content in found]
+
+
+def address(row: OrderMessage) -> str:
+    return f"{PAGE}/{row.message_id}/order"
+
+
+def correct(someone: Visitor, row: OrderMessage, **changes: str) -> Answer:
+    form = form_in(someone.get(address(row)))
+    return someone.post(address(row), **{"confirmed": "history,question,consent"} | form | changes)
+
+
+def test_what_could_be_read_is_filled_in_and_what_was_wrong_marked(hub: Hub, someone: Visitor) -> None:
+    assert told(send(hub, *NO_MODALITY, "IPC|||||||||CT1")) == ("AE", ["OBR-24"])
+    row = newest(hub)
+    assert address(row) in someone.get(PAGE).text
+    page = someone.get(address(row))
+    form = form_in(page)
+    expected = {"patient_number": "M0042", "patient_name": "王^秀兰", "sex": "F", "identity_number": RESIDENT}
+    expected |= {"accession_number": "ACC1", "procedure_name": "胸部CT平扫", "visit_kind": "I", "modality": ""}
+    expected |= {"scheduled_at": "2026-03-02T09:30", "station_ae_title": "CT1", "site_id": FIRST_SITE}
+    assert {name: form[name] for name in expected} == expected
+    assert problem_of(page, "modality").startswith("OBR-24 不认识该编码对应的设备类型")
+    assert problem_of(page, "patient_number") == ""
+    assert acts(hub) == [(str(row.message_id), "opened")]
+    someone.post("/language", language="en")
+    assert problem_of(someone.get(address(row)), "modality").startswith("OBR-24 No modality is known by this code")
+
+
+def test_corrected_order_is_known_by_the_placers_number_and_its_message_stays(
+    hub: Hub,
+    someone: Visitor,
+    county: County,
+) -> None:
+    send(hub, *NO_MODALITY, "ZDS|1.2.840.99.7^HIS^Application^DICOM")
+    kept = newest(hub)
+    answer = correct(someone, kept, modality="CT")
+    (order,) = orders(hub)
+    assert answer.headers["Location"] == f"/clinic/orders/{order.order_id}?done=order_entered"
+    assert (order.modality, order.accession_number, order.procedure_code) == ("CT", "ACC1", "CTCHEST")
+    by = county.viewer(COORDINATOR).account_id
+    assert (order.origin, order.entered_by, order.study_uid) == (OrderOrigin.HUB, by, "1.2.840.99.7")
+    row = newest(hub)
+    assert (row.content, row.state, row.order_ids, row.needs_somebody) == (
+        kept.content,
+        "taken",
+        [order.order_id],
+        False,
+    )
+    with hub.transaction() as session:
+        assert session.get_one(PlacerOrder, (FIRST_SITE, "HIS", "P1")).order_id == order.order_id
+        (made,) = session.scalars(select(OrderCorrection))
+        assert (made.order_id, made.faults[0]["where"], made.account_id) == (order.order_id, "OBR-24", by)
+        of_order = session.scalars(select(AuditEvent).where(AuditEvent.object_id == order.order_id)).one()
+        assert (of_order.action, of_order.detail["message_id"]) == ("C", row.message_id)
+    assert acts(hub) == [(str(row.message_id), act) for act in ("opened", "entered")]
+    assert "更正并登记了申请单" in someone.get(f"{PAGE}?all=1").text
+
+
+def test_repetition_is_answered_with_the_order_and_what_says_something_else_is_not(
+    hub: Hub,
+    someone: Visitor,
+) -> None:
+    send(hub, *NO_MODALITY)
+    correct(someone, newest(hub), modality="CT")
+    for control_id in ("C1", "C2"):
+        again = send(hub, *NO_MODALITY, control_id=control_id)
+        assert (told(again), again.get("ORC", 2), again.get("ORC", 3)) == (("AA", []), "P1", "ACC1")
+    assert told(send(hub, *changed("|RAD|", "|NUC|", *NO_MODALITY), control_id="C3")) == ("AE", ["OBR-24"])
+    assert someone.get(address(newest(hub))).status == 409  # its order is here already
+    change = changed("ORC|NW|", "ORC|XO|", *changed("肺部感染？", "结核？", *EXAMPLE))
+    assert told(send(hub, *change, control_id="C4"))[0] == "AA"
+    (order,) = orders(hub)
+    assert (order.version, order.question) == (2, "结核？")
+
+
+def test_each_order_of_a_message_is_made_by_itself_and_the_last_one_settles_it(
+    hub: Hub,
+    someone: Visitor,
+) -> None:
+    second = [one.replace("P1^HIS", "P2^HIS").replace("ACC1", "ACC2") for one in ORDERED]
+    send(hub, *NO_MODALITY, *changed("|CT|", "|RAD|", *second))
+    row = newest(hub)
+    page = someone.get(f"{PAGE}/{row.message_id}").text
+    assert all(f"{address(row)}?number={number}" in page for number in (1, 2))
+    correct(someone, row, modality="CT")
+    assert newest(hub).needs_somebody
+    correct(someone, row, modality="MR")
+    assert [(one.accession_number, one.modality) for one in orders(hub)] == [("ACC1", "CT"), ("ACC2", "MR")]
+    assert not newest(hub).needs_somebody
+    assert someone.get(address(row)).status == 409
+
+
+def test_same_sheet_twice_is_one_order_and_who_was_slower_is_told(hub: Hub, someone: Visitor) -> None:
+    send(hub, *NO_MODALITY)
+    row = newest(hub)
+    mine, theirs = (form_in(someone.get(address(row))) | {"confirmed": "consent"} for _ in (1, 2))
+    first = someone.post(address(row), **mine | {"modality": "CT"})
+    again = someone.post(address(row), **mine | {"modality": "CT"})
+    assert (first.status, first.headers["Location"]) == (303, again.headers["Location"])
+    assert someone.post(address(row), **theirs | {"modality": "MR"}).status == 409
+    assert len(orders(hub)) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [("ACC9", "另一张申请单已使用此检查号"), ("QINGHUBU000123", "这种格式的检查号由系统自动编排")],
+)
+def test_number_that_another_order_has_or_may_get_is_refused_and_nothing_is_lost(
+    hub: Hub,
+    someone: Visitor,
+    number: str,
+    words: str,
+) -> None:
+    send(hub, *changed("ACC1", "ACC9", *changed("P1^HIS", "P9^HIS", *EXAMPLE)), control_id="C9")
+    send(hub, *NO_MODALITY)
+    page = correct(someone, newest(hub), modality="CT", accession_number=number)
+    assert (page.status, problem_of(page, "accession_number")) == (422, words)
+    assert form_in(page)["patient_number"] == "M0042"
+    assert len(orders(hub)) == 1
+    assert correct(someone, newest(hub), modality="CT", accession_number="").status == 303
+    assert "HUBU" in orders(hub)[-1].accession_number
+
+
+def test_missing_consent_is_asked_and_one_of_the_message_is_filled_in(hub: Hub, someone: Visitor) -> None:
+    send(hub, *NO_MODALITY)
+    page = correct(someone, newest(hub), modality="CT", confirmed="")
+    assert (page.status, 'id="gaps"' in page.text, orders(hub)) == (422, True, [])
+    send(hub, *NO_MODALITY, "CON|1|REMOTE-READ|||||||||A||20260301180000", control_id="C2")
+    form = form_in(someone.get(address(newest(hub))))
+    assert [form[name] for name in ("consent_recorded", "consent_given_by", "consent_at")] == [
+        "yes",
+        "王秀兰",
+        "2026-03-01T18:00",
+    ]
+
+
+def test_form_is_of_coordinators_and_of_messages_that_wait(
+    hub: Hub,
+    someone: Visitor,
+    browser_of: Visitors,
+) -> None:
+    send(hub, *NO_MODALITY)
+    row = newest(hub)
+    for login in (TECHNICIAN, OTHER_TECHNICIAN):
+        assert browser_of(login).get(address(row)).status == 403
+    someone.get(PAGE)
+    someone.post(f"{PAGE}/{row.message_id}/dismiss", reason="由 HIS 更正后重新发送")
+    assert someone.get(address(row)).status == 409
+    send(hub, "NTE|1||no order", control_id="C2")
+    assert someone.get(address(newest(hub))).status == 409
+
+
+def test_messages_go_with_what_was_entered_of_them_and_the_orders_stay(
+    hub: Hub,
+    hub_clock: SteerableClock,
+    someone: Visitor,
+) -> None:
+    send(hub, *NO_MODALITY)
+    correct(someone, newest(hub), modality="CT")
+    hub_clock.advance(timedelta(days=hub.policy.order_messages_keep_days + 1).total_seconds())
+    assert prune_order_messages(hub) == 1
+    assert len(orders(hub)) == 1
