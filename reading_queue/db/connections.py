@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
+import psycopg
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 
 PING_AFTER_IDLE_S: Final = 1.0
 _RESTING_SINCE: Final = "resting_since"
+_OF_CONNECTIONS: Final = ("08", "57P")  # connection exceptions; shut down, crashed or starting (SQLSTATE)
 
 
 def ping_after_rest(engine: Engine, *, after_s: float = PING_AFTER_IDLE_S) -> None:
@@ -34,3 +36,16 @@ def ping_after_rest(engine: Engine, *, after_s: float = PING_AFTER_IDLE_S) -> No
 
     event.listen(engine, "checkin", rest)
     event.listen(engine, "checkout", ask)
+
+
+def is_away(failure: BaseException) -> bool:
+    """Return whether the database was not there: it stopped, it starts, or it cannot be reached.
+
+    That is told in one line and passes by itself; what a statement was refused for is not.
+    """
+    if not isinstance(failure, DBAPIError):
+        return False
+    sqlstate = getattr(failure.orig, "sqlstate", None)
+    if sqlstate is None:  # said by the client, which has had no answer
+        return failure.connection_invalidated or isinstance(failure.orig, psycopg.OperationalError)
+    return str(sqlstate).startswith(_OF_CONNECTIONS)

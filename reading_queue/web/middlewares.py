@@ -11,7 +11,8 @@ from typing import Final
 import structlog
 from aiohttp import hdrs, web
 
-from reading_queue.errors import HubError
+from reading_queue.db.connections import is_away
+from reading_queue.errors import HubError, Unavailable
 from reading_queue.services.access import accounts
 from reading_queue.web.keys import HUB, SESSION, TOKEN, TYPED, in_thread
 from reading_queue.web.language import choose_language
@@ -80,7 +81,10 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         raise  # the client has gone; there is nobody to answer
     except web.RequestPayloadError:
         return refusal(request, BodyUnreadable())
-    except Exception:
+    except Exception as exc:
+        if is_away(exc):
+            log.warning("database_away", reason=type(exc).__name__)
+            return refusal(request, Unavailable())
         log.exception("request_failed")
         detail = f"The hub failed at this request. It is logged under {request[REQUEST_ID]}."
         if request.path.startswith(FOR_PROGRAMS) or is_mounted(request):

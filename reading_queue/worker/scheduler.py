@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from reading_queue.db.connections import is_away
 from reading_queue.services.arrival import deposit_leftovers, staging
 from reading_queue.services.corrections import amending
 from reading_queue.services.holdings import erasing, recording, retention, scrubbing
@@ -105,9 +106,12 @@ def _collect(dead_letters: DeadLetters) -> None:
 
 
 def sweep_once(hub: Hub) -> None:
-    """Run every sweep once; one that fails is logged and keeps no other from running."""
+    """Run every sweep once; one that fails is logged and keeps no other from running, unless the database is away."""
     for name, sweep in SWEEPS.items():
         try:
             sweep(hub)
-        except Exception:  # noqa: BLE001 -- the border of a sweep: it runs again in a moment
+        except Exception as exc:  # noqa: BLE001 -- the border of a sweep: it runs again in a moment
+            if is_away(exc):
+                _log.warning("sweeps_wait", reason=type(exc).__name__)
+                return
             _log.exception("sweep_failed", sweep=name)

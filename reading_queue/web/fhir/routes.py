@@ -9,8 +9,9 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from reading_queue.db.connections import is_away
 from reading_queue.domain.fhir_content import outcome
-from reading_queue.errors import HubError
+from reading_queue.errors import HubError, Unavailable
 from reading_queue.services.worklists.fhir_views import KINDS
 from reading_queue.web.access import EVERYBODY, for_roles
 from reading_queue.web.fhir import handlers
@@ -64,7 +65,10 @@ async def answer_outcomes(request: web.Request, handler: Handler) -> web.StreamR
         return refused
     except web.RequestPayloadError:
         return _refuse(400, "the request's body is not what its headers say")
-    except Exception:
+    except Exception as exc:
+        if is_away(exc):
+            log.warning("database_away", reason=type(exc).__name__)
+            return _refuse(Unavailable.status, Unavailable().detail)
         log.exception("fhir_request_failed")
         return _refuse(500, "the hub failed inside; the failure is in its log")
 

@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 from pydantic import ValidationError
 
+from reading_queue.db.connections import is_away
 from reading_queue.errors import Forbidden, HubError, Unavailable
 from reading_queue.services.access.gateway_auth import GatewayIdentity, authenticate, fresh_nonce
 from reading_queue.services.hub import Hub
@@ -66,7 +67,10 @@ async def refuse_in_words(request: web.Request, handler: Handler) -> web.StreamR
         return problem_of_http(exc)
     except web.RequestPayloadError:
         return problem_response(400, "body_unreadable", "the request's body is not what its headers say")
-    except Exception:  # noqa: BLE001 -- the border of a request
+    except Exception as exc:  # noqa: BLE001 -- the border of a request
+        if is_away(exc):
+            _log.warning("database_away", reason=type(exc).__name__)
+            return problem_of_refusal(Unavailable())
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "unknown"
         _log.exception("gateway_request_failed", method=request.method, route=route)
