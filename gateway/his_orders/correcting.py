@@ -34,7 +34,7 @@ from storage.hl7.corrections import OpenOrder, all_made, orders_of, say_the_same
 from storage.hl7.faults import Fault, MessageRejected
 from storage.hl7.message import Message
 from storage.hl7.order_answers import Verdict, answer_orders, kind_of_answer
-from storage.hl7.order_decisions import Done
+from storage.hl7.order_decisions import ENDED_UNDONE, Done
 from storage.hl7.order_message import KINDS, Control, OrderRequest, read_orders
 
 CORRECTED: Final = "order_message_corrected"
@@ -112,7 +112,8 @@ class Corrections:
     def recognise(self, message: Message) -> tuple[Done, ...]:
         """Return what became of a faulty message that says what one said of which a person made every order.
 
-        Nothing for any other. Its header may differ, and when its orders were written down (ORC-9).
+        Nothing for any other, nor where one of them was cancelled since. Its header may differ, and when its
+        orders were written down (ORC-9).
         """
         requests, _ = self._requests(message)
         known = [order_id for request in requests if (order_id := self._known_as(request)) is not None]
@@ -121,7 +122,8 @@ class Corrections:
         original = self._parse(kept.content) if kept is not None else None
         if kept is None or original is None or not say_the_same(original, message):
             return ()
-        return self._done(kept.message_id, requests)
+        done = self._done(kept.message_id, requests)
+        return () if any(one.order.state in ENDED_UNDONE for one in done) else done
 
     def _link(
         self,

@@ -32,6 +32,7 @@ CHARACTER_SETS: Final[Mapping[str, str]] = {
 _ESCAPES: Final = {ESCAPE: "\\E\\", FIELD: "\\F\\", COMPONENT: "\\S\\", SUBCOMPONENT: "\\T\\", REPETITION: "\\R\\"}
 _NEW_LINE: Final = re.compile(r"\r\n|\r|\n")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+LOST: Final = "\N{REPLACEMENT CHARACTER}"  # of what was said in a way that is not read here
 _SEQUENCE: Final = re.compile(r"\\([^\\\r]*)\\")
 
 
@@ -117,7 +118,7 @@ class Message:
         if escape_character not in text:
             return text
         normal = text.replace(escape_character, ESCAPE)
-        return _SEQUENCE.sub(self._meaning, normal)
+        return _NEW_LINE.sub("\n", _SEQUENCE.sub(self._meaning, normal))
 
     def _meaning(self, found: re.Match[str]) -> str:
         code = found.group(1)
@@ -127,7 +128,20 @@ class Message:
             return plain[code]
         if code.startswith(".br") or code in (".sp", ".ce"):
             return "\n"
+        if code[:1] == "X":
+            return _ascii(code[1:])
+        if code[:1] in {"C", "M"} and len(code) > 1:
+            return LOST  # another character set begins
         return ""  # highlighting and what only the sender knows
+
+
+def _ascii(digits: str) -> str:
+    """Return bytes that were sent as hexadecimal digits, LOST for what is no ASCII text."""
+    try:
+        text = bytes.fromhex(digits).decode("ascii")
+    except ValueError:
+        return LOST
+    return "".join(one if one in "\r\n" else _CONTROL.sub(" ", one) for one in text)
 
 
 def parse_message(data: bytes, character_set: str) -> Message:

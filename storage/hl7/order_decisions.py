@@ -24,10 +24,12 @@ from storage.contract.national_id import (
 )
 from storage.contract.orders import Order, OrderOrigin, OrderState, explain_faults
 from storage.hl7.faults import ErrorCode, Fault, OrderFaulty
+from storage.hl7.message import LOST
 from storage.hl7.order_message import Control, OrderRequest
 
 OPEN_STATES: Final = (OrderState.SCHEDULED, OrderState.IN_PROGRESS)
 CHANGEABLE_STATES: Final = (*OPEN_STATES, OrderState.DONE)  # it is still to be read
+ENDED_UNDONE: Final = (OrderState.CANCELLED, OrderState.DISCONTINUED)
 ACTOR: Final = "hl7"  # whose orders these are
 CLOCKS_DIFFER: Final = timedelta(minutes=10)
 _EMERGENCIES: Final = frozenset({Lane.STAT, Lane.URGENT})
@@ -36,6 +38,7 @@ _RESIDENTS: Final = {IdentityKind.RESIDENT: parse_resident_id, IdentityKind.OLD_
 # ORC-5 of a status message, HL7 table 0038.
 _STATES: Final = {"IP": OrderState.IN_PROGRESS, "CM": OrderState.DONE, "DC": OrderState.DISCONTINUED}
 _CANCELLED: Final = frozenset({"CA"})
+_LOST: Final = frozenset({LOST, "?"})  # what systems write for a character that they cannot say
 
 # Where a field of an order is looked for in a message that does not say where it was read from.
 _PLACES: Final[Mapping[str, str]] = {
@@ -142,7 +145,10 @@ def _find_held(book: OrderBook, request: OrderRequest) -> Order | None:
 
 def _enter(book: OrderBook, request: OrderRequest, held: Order | None) -> Done:
     if held is not None:
-        order, left_out = _validate(request, held.model_dump() | _typed(book, request, held))
+        if held.state in ENDED_UNDONE:
+            words = "the order of this number was cancelled or broken off: send a new one under another number"
+            raise _fault(request, "ORC-2", ErrorCode.RECORD_LOCKED, words)
+        order, left_out = _validate_sent(request, held.model_dump() | _typed(book, request, held))
         if _is_same(held, order):
             return Done(request, held, left_out)
         words = "an order of this number is here already and says something else: change it by XO"
@@ -160,7 +166,7 @@ def _enter(book: OrderBook, request: OrderRequest, held: Order | None) -> Done:
         {"scheduled_at": book.now, "study_uid": new_uid(), "accession_number": "0"} | _typed(book, request, None) | own
     )
     _require_free(book, request)
-    order, left_out = _validate(request, values)
+    order, left_out = _validate_sent(request, values)
     if not request.accession_number:  # no number is spent on what is refused
         order = order.model_copy(update={"accession_number": book.next_accession_number()})
     book.add(order, request)
@@ -174,7 +180,7 @@ def _change(book: OrderBook, request: OrderRequest, held: Order) -> Done:
             words = "images have come under the order's accession number: it cannot get another"
             raise _fault(request, "", ErrorCode.RECORD_LOCKED, words, of="accession_number")
         _require_free(book, request, held)
-    order, left_out = _validate(request, held.model_dump() | _typed(book, request, held))
+    order, left_out = _validate_sent(request, held.model_dump() | _typed(book, request, held))
     if _is_same(held, order):
         return Done(request, held, left_out)
     return Done(request, _replace(book, request, held, order.model_dump(), "order_changed"), left_out)
@@ -259,6 +265,19 @@ def _typed(book: OrderBook, request: OrderRequest, held: Order | None) -> dict[s
         fields["birth_date"] = fields.get("birth_date") or resident.birth_date
         fields["sex"] = fields.get("sex") or resident.sex
     return fields
+
+
+def _validate_sent(request: OrderRequest, values: dict[str, Any]) -> tuple[Order, tuple[Fault, ...]]:
+    """Return the order of a message; a name that lost characters on its way is told, and only an emergency takes it."""
+    order, left_out = _validate(request, values)
+    names = {request.fields.get(name, "") for name in ("patient_name", "patient_name_latin")}
+    if not any(_LOST & set(name) for name in names):
+        return order, left_out
+    words = "the patient's name has lost characters on its way (? or U+FFFD): send it as it is written"
+    lost = Fault("PID-5", ErrorCode.DATA_TYPE_ERROR, words, order=request.number)
+    if order.lane not in _EMERGENCIES:
+        raise OrderFaulty(lost)
+    return order, (*left_out, lost)
 
 
 def _validate(request: OrderRequest, values: dict[str, Any]) -> tuple[Order, tuple[Fault, ...]]:

@@ -123,6 +123,8 @@ def test_repetition_is_answered_with_the_order_that_was_made(clinic: Clinic, som
     assert (told(other_id), other_id.get("ORC", 2), other_id.get("ORC", 3)) == (("AA", []), "P1", "ACC1")
     assert len(list_orders(clinic.journal)) == 1
     assert [kept.needs_somebody for kept in list_messages(clinic.journal)] == [False, False]
+    assert told(send(clinic, PID, "ORC|CA|P1^HIS", control_id="C3"))[0] == "AA"
+    assert told(send(clinic, *NO_MODALITY, control_id="C4"))[0] == "AE", "the order was cancelled since"
 
 
 def test_message_that_the_sender_has_mended_as_the_person_did_changes_nothing(clinic: Clinic, someone: Browser) -> None:

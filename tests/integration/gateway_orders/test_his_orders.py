@@ -180,6 +180,13 @@ def test_cancelled_order_is_cancelled_with_its_reason(clinic: Clinic) -> None:
     assert (clinic.only_order().state, clinic.only_order().state_reason) == (OrderState.CANCELLED, "开错了")
 
 
+def test_new_order_under_the_number_of_a_cancelled_one_is_not_said_to_be_there(clinic: Clinic) -> None:
+    clinic.send(*EXAMPLE, control_id="C1")
+    clinic.send(PID, "ORC|CA|P1^HIS", control_id="C2")
+    assert clinic.send(*EXAMPLE, control_id="C3") == ("AE", ["ORC-2"])
+    assert clinic.only_order().state is OrderState.CANCELLED
+
+
 def test_order_whose_images_have_come_is_not_cancelled_and_the_words_say_why(clinic: Clinic) -> None:
     clinic.send(*EXAMPLE, control_id="C1")
     clinic.has_images("ACC1")
@@ -226,6 +233,8 @@ def test_second_patient_under_an_accession_number_is_refused(clinic: Clinic) -> 
         ("M0042^^^HIS^MR~", "", "PID-3"),
         (RESIDENT, "110105194912310021", "PID-3"),
         ("王^秀兰^^^^^L^I~Wang^Xiulan", "", "PID-5"),
+        ("王^秀兰^", "王^秀?^", "PID-5"),
+        ("王^秀兰^", r"王^\M2442\^", "PID-5"),
         ("|19491231|", "|19491331|", "PID-7"),
         ("|19491231|", "|19500101|", "PID-7"),
         ("|F", "|X", "PID-8"),
@@ -271,6 +280,12 @@ def test_emergency_does_not_wait_for_its_identity_number(clinic: Clinic) -> None
     order = clinic.only_order()
     assert (order.lane, order.identity_kind, order.identity_number) == (Lane.STAT, IdentityKind.NONE, "")
     assert [kept.needs_somebody for kept in clinic.kept()] == [True]
+
+
+def test_emergency_is_taken_with_a_name_that_lost_characters_and_somebody_is_told(clinic: Clinic) -> None:
+    answer = clinic.his.send(message(*changed("||R", "||S", *changed("王^秀兰", "王^??", *EXAMPLE))))
+    assert (told(answer), answer.get("ERR", 4)) == (("AA", ["PID-5"]), "W")
+    assert (clinic.only_order().patient_name, [one.needs_somebody for one in clinic.kept()]) == ("王^??", [True])
 
 
 @pytest.mark.parametrize(

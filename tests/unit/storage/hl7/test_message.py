@@ -54,6 +54,19 @@ def test_other_delimiters_and_repetitions_are_read() -> None:
     assert message.get("ZZZ", 1) == ""
 
 
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (r"one\X0D0A\two\X0D\\X0A\three", "one\ntwo\nthree"),
+        (r"5\X20\mm \H\bold\N\ \Z9\x", "5 mm bold x"),
+        (r"a\XE4B8AD\b\XZZ\c\M2442\d", "a\ufffdb\ufffdc\ufffdd"),
+    ],
+)
+def test_hexadecimal_escapes_are_read_and_what_cannot_be_read_leaves_its_mark(sent: str, read: str) -> None:
+    data = encode([MSH, segment("NTE", {3: sent})], "UNICODE UTF-8")
+    assert parse_message(data, "UNICODE UTF-8").get("NTE", 3) == read
+
+
 @pytest.mark.parametrize("data", [b"", b"PID|1", b"MSH", b"\xff\xfe\x00", b"MSH|\r"])
 def test_what_is_no_message_is_refused(data: bytes) -> None:
     with pytest.raises(MessageUnreadable):
