@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from reading_queue.errors import ConfirmationNeeded, HubError, NotAuthenticated, TextNotAcceptable
+from reading_queue.errors import ConfirmationNeeded, HubError, Invalid, NotAuthenticated, TextNotAcceptable
 from reading_queue.services.access.accounts import PasswordChangeNeeded
 from reading_queue.services.network.network_document import NetworkInvalid
 from reading_queue.services.orders.order_entry import OrderGapsUnconfirmed, OrderNotAcceptable, OrdersContradict
 from reading_queue.services.reports.single_signing import SecondPhysicianNeeded
 from reading_queue.web.keys import MOUNTS
-from reading_queue.web.language import translate, translate_or
+from reading_queue.web.language import in_words, translate, translate_or
 from reading_queue.web.rendering import page
 from storage.screens.order_form import FieldFault
 from storage.screens.requests import REQUEST_ID, is_refresh, redirect
@@ -63,7 +63,13 @@ def words_of(error: HubError) -> str:
             reasons = (translate(f"alone.{one}") for one in error.obstacles)
             return translate("alone.refused", reasons=translate("order.and").join(reasons))
         case _:
-            return translate_or(f"error.{error.code}", error.detail)
+            return _say(error.code, error.detail)
+
+
+def _say(code: str, detail: str) -> str:
+    """Return the words of a refusal: by its code, or by its own sentence where the code says little."""
+    own = in_words(detail) if code == Invalid.code else detail
+    return own if own != detail else translate_or(f"error.{code}", detail)
 
 
 def problem(status: int, code: str, detail: str, **extras: Any) -> web.Response:
@@ -76,7 +82,7 @@ def error_page(request: web.Request, status: int, code: str, detail: str) -> web
     """Answer a page that says what happened and what to do next."""
     if is_refresh(request):  # a page that refreshes itself keeps what it shows
         return web.Response(status=status, text=detail)
-    words = translate_or(f"error.{code}", detail)
+    words = _say(code, detail)
     return page(request, "error.html", status=status, code=code, words=words, request_id=request.get(REQUEST_ID, ""))
 
 

@@ -60,6 +60,15 @@ class OwnPassword(Conflict):
 
 
 @dataclass(frozen=True, slots=True)
+class TemporaryPassword:
+    """A password for one sign-in, and whose it is."""
+
+    name: str
+    login: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
 class AddedPerson:
     """A new account; the password is kept nowhere."""
 
@@ -148,7 +157,9 @@ def end_person(hub: Hub, viewer: Viewer, account_id: str, last_day: date | None,
         record_person(session, row, now, Author(viewer.account_id))
 
 
-def reset_password(hub: Hub, viewer: Viewer, account_id: str, *, hasher: PasswordHasher = PASSWORD_HASHER) -> str:
+def reset_password(
+    hub: Hub, viewer: Viewer, account_id: str, *, hasher: PasswordHasher = PASSWORD_HASHER
+) -> TemporaryPassword:
     """Give somebody who has lost theirs a password for one sign-in, and return it; kept nowhere, told this once.
 
     Their sessions end and a lock is lifted; before anything else they choose a password of their own.
@@ -165,10 +176,10 @@ def reset_password(hub: Hub, viewer: Viewer, account_id: str, *, hasher: Passwor
 
 def reset_password_of(hub: Hub, login: str, author: Author, *, hasher: PasswordHasher = PASSWORD_HASHER) -> str:
     """Do the same by a command, for who has lost theirs where no administrator is left to sign in. Raises NotFound."""
-    return _reset(hub, Account.login == login, author, hasher)
+    return _reset(hub, Account.login == login, author, hasher).password
 
 
-def _reset(hub: Hub, whose: ColumnElement[bool], author: Author, hasher: PasswordHasher) -> str:
+def _reset(hub: Hub, whose: ColumnElement[bool], author: Author, hasher: PasswordHasher) -> TemporaryPassword:
     password = new_password()
     password_hash, now = hasher.hash(password), hub.clock()
     with hub.transaction() as session:
@@ -179,7 +190,7 @@ def _reset(hub: Hub, whose: ColumnElement[bool], author: Author, hasher: Passwor
         row.failed_logins, row.locked_until = 0, None
         session.execute(delete(LoginSession).where(LoginSession.account_id == row.account_id))
         audit_password(session, now, author.account_id, row.account_id, "reset", **author.audited)
-    return password
+        return TemporaryPassword(name=row.display_name, login=row.login, password=password)
 
 
 def close_leavers(hub: Hub) -> int:

@@ -102,8 +102,8 @@ async def put_person(request: web.Request, viewer: Viewer) -> web.StreamResponse
 
 async def reset_password(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Give somebody who has lost theirs a password for one sign-in; their sessions end."""
-    password = await _call(request, viewer, network_people.reset_password, request.match_info["account_id"])
-    return answer(models.TemporaryPassword(password=password))
+    reset = await _call(request, viewer, network_people.reset_password, request.match_info["account_id"])
+    return answer(models.TemporaryPassword(password=reset.password))
 
 
 async def end_person(request: web.Request, viewer: Viewer) -> web.StreamResponse:

@@ -248,6 +248,7 @@ def network_page(request: web.Request, template: str, tried: Tried, **values: An
         status=tried.refused.status if tried.refused is not None else 200,
         refused=forms.refusal_words(tried.refused),
         refused_form=tried.form,
+        refused_fields=tried.refused.fields if isinstance(tried.refused, FieldsInvalid) else (),
         done=done if done in ("saved", "ended") and tried.refused is None else "",
         say=forms.say,
         choices=forms.CHOICES,

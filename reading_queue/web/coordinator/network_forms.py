@@ -139,16 +139,16 @@ def refusal_words(refused: HubError | None) -> str:
         case None:
             return ""
         case FieldsInvalid():
-            hints = (f"{translate(f'network.field.{name}')} ({_hint(name)})" for name in refused.fields)
-            return translate("network.check_fields", fields=_join(hints))
+            return translate("network.check_fields", fields=_join(_hinted(name) for name in refused.fields))
         case AgreementOverlaps():
             return translate("network.overlaps", other=refused.other)
         case _:
             return words_of(refused)
 
 
-def _hint(name: str) -> str:
-    return translate_or(f"network.hint.{name}", translate("network.hint.any"))
+def _hinted(name: str) -> str:
+    hint = translate_or(f"network.hint.{name}", translate("network.hint.any"))
+    return translate("network.field_hint", field=translate(f"network.field.{name}"), hint=hint)
 
 
 def _say_duty(duty: Any) -> str:

@@ -56,14 +56,14 @@ async def reset_password(request: web.Request, viewer: Viewer) -> web.StreamResp
     """Give somebody a password for one sign-in, and show it this once."""
     account_id = request.match_info["account_id"]
     try:
-        password = await in_thread(request, network_people.reset_password, request.config_dict[HUB], viewer, account_id)
+        reset = await in_thread(request, network_people.reset_password, request.config_dict[HUB], viewer, account_id)
     except HubError as exc:
         return await show_organisation(request, viewer, Tried(exc, {}, "people"))
     return network_page(
         request,
         "coordinator/password_reset.html",
         Tried(),
-        password=password,
+        reset=reset,
         organisation_id=request.match_info["code"],
     )
 

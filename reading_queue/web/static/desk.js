@@ -84,6 +84,19 @@ if (typed) {
     else if (one.tagName === "SELECT" || one.value === "") one.value = fields[one.name];
   }
   for (let above = form?.closest("details"); above; above = above.parentElement.closest("details")) above.open = true;
+  const refusal = document.querySelector('main p.notice.bad[role="alert"]');
+  const named = refusal?.dataset.fields?.split(" ") ?? [];
+  const wrong = [...form?.elements ?? []].filter((one) => one.type !== "hidden"
+    && (named.includes(one.name) || (one.required && one.value.trim() === "")));
+  if (wrong.length && refusal) {  // it is said beside the first field that it is about
+    refusal.id = "refusal";
+    for (const one of wrong) {
+      one.setAttribute("aria-invalid", "true");
+      one.setAttribute("aria-describedby", refusal.id);
+    }
+    (wrong[0].closest("label") ?? wrong[0]).after(refusal);
+    wrong[0].focus();
+  }
 }
 
 // The editor: saved when the writer pauses, the claim kept alive while the page is open.

@@ -117,7 +117,8 @@ def test_reset_password_ends_the_sessions_and_opens_nothing_before_it_is_changed
     shown = browser.post(f"{ROOM}/organisations/{HOSPITAL}/people/{row.account_id}/password", None)
     assert shown.status == 200, shown.text
     assert shown.headers["Cache-Control"] == "no-store"
-    [password] = re.findall(r"<code>([^<]+)</code>", shown.text)
+    login, password = re.findall(r"<code>([^<]+)</code>", shown.text)
+    assert login == AUTHOR, "whose it is stands beside it"
     assert working.get("/radiologist/").headers["Location"].startswith("/login")
     with pytest.raises(LoginRefused):
         accounts.login(hub, AUTHOR, PASSWORD, "browser")

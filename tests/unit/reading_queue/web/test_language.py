@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 
 import pytest
 
 from gateway.forwarder.conflicts import WhyQuarantined
 from gateway.scp.c_store_status import C_STORE_FAILURES, UNEXPECTED
 from gateway.spool.rebuild import _REASONS as SPOOL_REASONS
+from reading_queue import services
 from reading_queue.domain import wording
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.links import TRANSITIONS, LinkAct, LinkState
@@ -24,6 +27,8 @@ from reading_queue.services.arrival import pack_proof, verification
 from reading_queue.services.cases.attention import StuckKind
 from reading_queue.services.cases.statistics import Connection
 from reading_queue.services.holdings.study_list import Progress
+from reading_queue.services.orders.order_matching import REASON_NEEDED
+from reading_queue.services.patients.identity_settling import OTHERWISE
 from reading_queue.web import language, middlewares
 from reading_queue.web.radiologist.views import DONE
 from reading_queue.web.rendering import FOLDER
@@ -102,6 +107,20 @@ def test_every_refusal_of_a_use_case_has_its_words() -> None:
     of_pages = {code for code in errors_below(HubError) if code in WORDS["zh"] or f"error.{code}" in WORDS["zh"]}
     declared = {child.code for child in HubError.__subclasses__() if child.__module__ == "reading_queue.errors"}
     assert declared <= of_pages
+
+
+def test_no_key_stands_twice() -> None:
+    for name in LANGUAGES:
+        text = (language.LOCALES / f"{name}.json").read_text(encoding="utf-8")
+        keys = [key for key, _ in json.loads(text, object_pairs_hook=list)]
+        assert len(keys) == len(set(keys)), name
+
+
+def test_every_use_case_that_asks_for_words_says_in_words_what_is_missing() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path(services.__path__[0]).rglob("*.py"))
+    asked = set(re.findall(r'parse_words\(\w+, "([^"]+)"', sources)) | {OTHERWISE, REASON_NEEDED}
+    assert len(asked) > 15
+    assert {f"wording.{sentence}" for sentence in asked} <= WORDS["zh"].keys()
 
 
 def test_every_finding_about_a_text_has_its_words() -> None:
