@@ -42,6 +42,26 @@ ACCOUNTS_WARN_AFTER: Final = 0.7  # of the time that the hub's accounts are good
 DISK_WARN_FACTOR: Final = 3  # times the floor below which nothing is accepted
 
 
+# The kinds of matters whose subject is a study: they name its patient and lead to it.
+OF_A_STUDY: Final = frozenset(
+    {
+        "stuck_study",
+        "quarantined",
+        "quarantine_waits",
+        "instances_missing",
+        "step_stayed_open",
+        "reader_asks",
+        "study_returned",
+        "act_refused",
+        "report_void",
+        "identity_doubted",
+        "identity_doubted_urgent",
+        "preliminary_came",
+        "preliminary_taken_back",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Matter:
     """One thing to look at. `kind` has words of its own in the catalogues; `reason` and `remedy` are the journal's.

@@ -6,13 +6,14 @@ from importlib.metadata import version
 
 from aiohttp import web
 
-from gateway.console.attention import list_matters, settle
+from gateway.console.attention import OF_A_STUDY, list_matters, settle
 from gateway.console.keys import DESK, get_viewer, in_thread
 from gateway.console.line_health import load_health
 from gateway.console.line_plan import compression_today, line_actions, view_plan
 from gateway.console.parsing import id_of
 from gateway.console.rendering import page, screen_zone
 from gateway.console.rights import LIMITS_MBIT_S, OPERATORS
+from gateway.console.studies import load_patients
 from gateway.reader.places import Places
 from storage.screens.requests import is_refresh, redirect
 
@@ -31,8 +32,14 @@ async def attention(request: web.Request) -> web.StreamResponse:
         accounts_offline=desk.rules.offline,
         reads_nowhere=desk.settings.mode == "reader" and not Places.of(desk.settings).has_any,
     )
+    studies = [one.subject for one in matters if one.kind in OF_A_STUDY]
     return page(
-        request, "_attention.html" if is_refresh(request) else "attention.html", matters=matters, operators=OPERATORS
+        request,
+        "_attention.html" if is_refresh(request) else "attention.html",
+        matters=matters,
+        patients=await in_thread(request, load_patients, desk.journal, studies),
+        of_a_study=OF_A_STUDY,
+        operators=OPERATORS,
     )
 
 

@@ -5,6 +5,7 @@ A name typed into the search is looked for in the journal and nowhere else: it e
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -122,6 +123,16 @@ def list_studies(journal: Journal, wanted: StudyFilter, now: datetime, zone: Zon
         if len(found) >= ROWS:
             return StudyPage(_with_times(journal, found[:ROWS]), _cursor(found))
     return StudyPage(_with_times(journal, found), cursor)
+
+
+def load_patients(journal: Journal, study_uids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return name and number of the patient of each of the studies, by its UID."""
+    rows = journal.read(
+        "SELECT study_uid, patient_name, patient_number FROM studies"
+        " WHERE study_uid IN (SELECT value FROM json_each(?))",
+        (json.dumps(study_uids),),
+    )
+    return {row["study_uid"]: (row["patient_name"], row["patient_number"]) for row in rows}
 
 
 def find_study(journal: Journal, study_uid: str) -> StudyLine | None:

@@ -38,3 +38,13 @@ if (!window.htmx && document.querySelector("[hx-trigger]")) {
     if (!document.activeElement?.closest("input, textarea, select")) location.reload();
   }, RELOAD_MS);
 }
+
+// Blanks are no words: a field that has to be filled in asks for them before anything is sent, and what was typed stays.
+document.addEventListener("submit", (event) => {
+  const blank = [...event.target.elements].find((one) => one.required && one.value !== "" && one.value.trim() === "");
+  if (!blank) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  blank.value = "";
+  blank.reportValidity();
+}, true);

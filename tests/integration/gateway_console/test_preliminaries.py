@@ -59,7 +59,9 @@ def test_it_is_seen_above_the_list_in_its_row_and_among_what_needs_a_person(clin
     banner = listed[listed.index('role="alert"') :]
     assert banner.index("吴十") < banner.index(IMPRESSION.splitlines()[0]), "whose it is stands before what it says"
     assert f'href="/studies/{study}#preliminary"' in listed
-    assert "急诊临时报告待知悉" in someone.get("/attention").text
+    needed = someone.get("/attention").text
+    assert "急诊临时报告待知悉" in needed
+    assert "吴十" in needed, "whose it is"
     page = someone.get(f"/studies/{study}").text
     for words in ("急诊临时报告", "尚未经第二名医师审核", FINDINGS, IMPRESSION, "李明（清河县人民医院）"):
         assert words in page, words
