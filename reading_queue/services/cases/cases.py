@@ -42,6 +42,7 @@ from reading_queue.services.cases.casework import (
 from reading_queue.services.cases.joining import join_by_order
 from reading_queue.services.hub import Hub
 from reading_queue.services.orders.orders import match_study
+from reading_queue.services.orders.study_orders import lock_orders_of
 from reading_queue.services.patients.identity_doubts import check_identity
 from reading_queue.services.reading.priors import ask_for_priors
 from reading_queue.services.reports.addenda import open_for_late_images
@@ -88,6 +89,7 @@ def open_case_for(session: Session, hub: Hub, now: datetime, *, study: Study, la
         WrongState: the study is read by a case already.
     """
     _lock_study(session, study.site_id, study.study_uid)
+    lock_orders_of(session, study.site_id)
     if find_case_of(session, study.site_id, study.study_uid) is not None:
         raise WrongState("this study has a case already; a case is hurried by its order, not by another one")
     case = new_case(session, hub, study.site_id, lane, (study.first_received_at, study.catalogued_at), now)
@@ -108,6 +110,7 @@ def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study,
     Raises:
         NotFound: no manifest of the study was declared.
     """
+    lock_orders_of(session, study.site_id)  # an order that comes at this moment waits, and finds the study
     case = find_case_of_locked(session, study.site_id, study.study_uid)
     if case is None:
         raise NotFound("no case was declared for this study")
@@ -146,6 +149,7 @@ def first_series_catalogued(session: Session, hub: Hub, now: datetime, *, manife
     study = find_study_locked(session, manifest.site_id, manifest.study_uid)
     if study is None or not _has_whole_series(session, manifest):
         return
+    lock_orders_of(session, manifest.site_id)
     case = get_case_locked(session, case_id)
     match_study(session, hub, case, study, now)
     if case.state != CaseState.RECEIVING or Lane(case.lane) is not Lane.STAT:

@@ -19,6 +19,7 @@ from reading_queue.services.cases.cases import UNREAD
 from reading_queue.services.holdings import prepared_metadata
 from reading_queue.services.hub import Hub
 from reading_queue.services.orders.orders import match_study
+from reading_queue.services.orders.study_orders import lock_orders_of
 from reading_queue.services.patients import link_asking
 from reading_queue.services.patients.identity_doubts import check_identity
 from storage.catalogue.amending import write_amendment
@@ -102,6 +103,7 @@ def _tell(session: Session, hub: Hub, record: AmendmentRecord, study: Study) -> 
     """Write the ledger's line, and let a reader who has the case look again before signing."""
     key = f"amended:{record.amendment_id}"
     detail = {"amendment_id": record.amendment_id, "kind": record.about.kind, "revision": study.revision}
+    lock_orders_of(session, study.site_id)  # before the case, as where orders come
     case = casework.find_case_of_locked(session, study.site_id, study.study_uid)
     if case is None:
         key = f"hub:{key}:{study.study_uid}"

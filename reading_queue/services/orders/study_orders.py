@@ -52,7 +52,11 @@ def is_not_unlinked(
 
 
 def lock_orders_of(session: Session, site_id: str) -> None:
-    """Let changes of one site's orders take turns, so that their numbers are visible in their order."""
+    """Let changes of one site's orders take turns, so that their numbers are visible in their order.
+
+    Whoever looks for a study's order takes it first, so that an order and its images that come at the same moment find
+    each other. Of the locks it stands after the study's row and before the case.
+    """
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"orders:{site_id}", 0))))
 
 
