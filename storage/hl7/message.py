@@ -166,7 +166,8 @@ def try_parse(data: bytes, character_set: str) -> Message | None:
 
 
 def _parse(text: str) -> Message:
-    lines = [line.strip("\n") for line in text.replace("\r\n", "\r").split(SEGMENT_END)]
+    end = SEGMENT_END if SEGMENT_END in text else "\n"  # without any CR it is no segment but MSH, or ends them by LF
+    lines = [line.strip("\n") for line in text.replace("\r\n", "\r").split(end)]
     first = lines[0].lstrip("﻿")
     if not first.startswith("MSH") or len(first) < 8:
         raise MessageUnreadable("it does not begin with an MSH segment")

@@ -7,7 +7,7 @@ not at all, together with the record of it. Done twice it changes nothing more.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from storage.contract.accession_numbers import is_form_of_site
 from storage.contract.identifiers import Uid, new_id, new_uid
-from storage.contract.lanes import Lane
 from storage.contract.national_id import (
     IdentityKind,
     NationalIdProblem,
@@ -25,14 +24,13 @@ from storage.contract.national_id import (
 from storage.contract.orders import Order, OrderOrigin, OrderState, explain_faults
 from storage.hl7.faults import ErrorCode, Fault, OrderFaulty
 from storage.hl7.message import LOST
-from storage.hl7.order_message import Control, OrderRequest
+from storage.hl7.order_message import EMERGENCIES, Control, OrderRequest
 
 OPEN_STATES: Final = (OrderState.SCHEDULED, OrderState.IN_PROGRESS)
 CHANGEABLE_STATES: Final = (*OPEN_STATES, OrderState.DONE)  # it is still to be read
 ENDED_UNDONE: Final = (OrderState.CANCELLED, OrderState.DISCONTINUED)
 ACTOR: Final = "hl7"  # whose orders these are
 CLOCKS_DIFFER: Final = timedelta(minutes=10)
-_EMERGENCIES: Final = frozenset({Lane.STAT, Lane.URGENT})
 _OF_IDENTITY: Final = frozenset({"birth_date_differs", "sex_differs", "identity_missing"})
 _RESIDENTS: Final = {IdentityKind.RESIDENT: parse_resident_id, IdentityKind.OLD_RESIDENT: parse_old_resident_id}
 # ORC-5 of a status message, HL7 table 0038.
@@ -115,7 +113,7 @@ class Done:
 def apply_request(book: OrderBook, request: OrderRequest) -> Done:
     """Do what one ORC asks. Raises OrderFaulty, after which the transaction must be rolled back."""
     held = _find_held(book, request)
-    _require_past_consent(book, request)
+    request = _require_past_consent(book, request)
     if request.control is Control.NEW:
         return _enter(book, request, held)
     if held is None:
@@ -219,12 +217,20 @@ def _require_open(request: OrderRequest, held: Order, states: Collection[OrderSt
         raise _fault(request, "ORC-1", ErrorCode.RECORD_LOCKED, words)
 
 
-def _require_past_consent(book: OrderBook, request: OrderRequest) -> None:
-    """Let pass a consent that has been given; clocks of two machines may differ by CLOCKS_DIFFER."""
+def _require_past_consent(book: OrderBook, request: OrderRequest) -> OrderRequest:
+    """Return the request; a consent that is yet to be given is a fault, and of an emergency left out.
+
+    Clocks of two machines may differ by CLOCKS_DIFFER.
+    """
     said = request.consent
-    if said is not None and said.moment is not None and said.moment > book.now + CLOCKS_DIFFER:
-        words = "the consent is dated in the future"
-        raise _fault(request, said.at_where, ErrorCode.DATA_TYPE_ERROR, words)
+    if said is None or said.moment is None or said.moment <= book.now + CLOCKS_DIFFER:
+        return request
+    words = "the consent is dated in the future"
+    fault = Fault(said.at_where, ErrorCode.DATA_TYPE_ERROR, words, order=request.number)
+    if request.fields.get("lane") not in EMERGENCIES:
+        raise OrderFaulty(fault)
+    fields = {name: value for name, value in request.fields.items() if name != "consent_recorded"}
+    return replace(request, fields=fields, consent=None, left_out=(*request.left_out, fault))
 
 
 def _require_free(book: OrderBook, request: OrderRequest, held: Order | None = None) -> None:
@@ -268,14 +274,18 @@ def _typed(book: OrderBook, request: OrderRequest, held: Order | None) -> dict[s
 
 
 def _validate_sent(request: OrderRequest, values: dict[str, Any]) -> tuple[Order, tuple[Fault, ...]]:
-    """Return the order of a message; a name that lost characters on its way is told, and only an emergency takes it."""
+    """Return the order of a message, and what an emergency was not made to wait for.
+
+    A name that lost characters on its way is told, and only an emergency takes it.
+    """
     order, left_out = _validate(request, values)
+    left_out = (*request.left_out, *left_out)
     names = {request.fields.get(name, "") for name in ("patient_name", "patient_name_latin")}
     if not any(_LOST & set(name) for name in names):
         return order, left_out
     words = "the patient's name has lost characters on its way (? or U+FFFD): send it as it is written"
     lost = Fault("PID-5", ErrorCode.DATA_TYPE_ERROR, words, order=request.number)
-    if order.lane not in _EMERGENCIES:
+    if order.lane not in EMERGENCIES:
         raise OrderFaulty(lost)
     return order, (*left_out, lost)
 
@@ -288,7 +298,7 @@ def _validate(request: OrderRequest, values: dict[str, Any]) -> tuple[Order, tup
         found = explain_faults(exc)
         faults = tuple(_told(request, fault.field, fault.code, fault.words) for fault in found)
     is_of_identity = all(one.code in _OF_IDENTITY or one.code.startswith("national_id_") for one in found)
-    if values.get("lane") not in _EMERGENCIES or not is_of_identity:
+    if values.get("lane") not in EMERGENCIES or not is_of_identity:
         raise OrderFaulty(*faults)
     without = values | {"identity_kind": IdentityKind.NONE, "identity_number": ""}
     return _validate(request, without)[0], faults

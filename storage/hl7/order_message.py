@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from storage.contract.lanes import Lane
 from storage.contract.orders import MODALITIES
 from storage.hl7.faults import ErrorCode, Fault, OrderFaulty
 from storage.hl7.local_codes import LocalCodes
@@ -23,6 +24,12 @@ from storage.hl7.order_urgency import read_urgency
 
 KINDS: Final = {("OMI", "O23"): "ORI^O24^ORI_O24", ("ORM", "O01"): "ORR^O02^ORR_O02"}  # and what answers each
 ORDERS_MAX: Final = 50  # of one message
+PLACER_CHARACTERS_MAX: Final = 199  # of a placer's number and of its namespace; EI has less in every version
+EMERGENCIES: Final = frozenset({Lane.STAT, Lane.URGENT})
+# What an emergency is taken without: its places in a message.
+_CAN_BE_LEFT_OUT: Final = frozenset(
+    {"PID-7", "PID-8", "TQ1-7", "OBR-27.4", "ORC-7.4", "OBR-36", "CON-11", "CON-13", "CON-14", "OBX-5", "OBX-14"}
+)
 NO_TIME: Final = "this is no time written YYYYMMDDHHMM, with or without seconds and offset"
 
 
@@ -68,6 +75,7 @@ class OrderRequest:
     fields: Mapping[str, Any]
     sources: Mapping[str, str]
     consent: SaidConsent | None = None  # as it was said, beside `consent_recorded` of the fields
+    left_out: tuple[Fault, ...] = ()  # what an emergency was not made to wait for
 
 
 @dataclass
@@ -81,15 +89,21 @@ class _Group:
 def parse_orders(message: Message, *, zone: ZoneInfo, codes: LocalCodes) -> tuple[OrderRequest, ...]:
     """Return what the message asks, in its order.
 
-    `zone`: of times without an offset. `codes`: what this sender's own codes mean.
+    `zone`: of times without an offset. `codes`: what this sender's own codes mean. Emergencies wait for no birth date,
+    sex, time or consent that cannot be read: it is left out of them, and told.
 
     Raises:
         OrderFaulty: with everything that is wrong.
     """
     requests, faults = read_orders(message, zone=zone, codes=codes)
-    if faults:
+    if not faults:
+        return requests
+    are_emergencies = all(one.fields.get("lane") in EMERGENCIES for one in requests)
+    if not are_emergencies or any(fault.where not in _CAN_BE_LEFT_OUT for fault in faults):
         raise OrderFaulty(*faults)
-    return requests
+    return tuple(
+        replace(one, left_out=tuple(fault for fault in faults if fault.order == one.number)) for one in requests
+    )
 
 
 def read_orders(
@@ -152,6 +166,10 @@ class _Reader:
         self._fields |= patient
         accession_number = self._accession()
         placer = self._value("ORC", 2) or self._value("OBR", 2)
+        namespace = self._value("ORC", 2, 2) or self._value("OBR", 2, 2) or self._message.get("MSH", 3)
+        if max(len(placer), len(namespace)) > PLACER_CHARACTERS_MAX:
+            words = f"the placer's number has more than {PLACER_CHARACTERS_MAX} characters"
+            self._fault("ORC-2", ErrorCode.DATA_TYPE_ERROR, words)
         if not placer and not accession_number:
             words = "the order has no number: neither the placer's (ORC-2) nor an accession number"
             self._fault("ORC-2", ErrorCode.REQUIRED_FIELD_MISSING, words)
@@ -162,7 +180,7 @@ class _Reader:
             self._group.number,
             control,
             placer,
-            self._value("ORC", 2, 2) or self._value("OBR", 2, 2) or self._message.get("MSH", 3),
+            namespace,
             accession_number,
             self._value("ORC", 5).upper(),
             self._value("ORC", 16, 2) or self._value("ORC", 16),
@@ -247,12 +265,13 @@ class _Reader:
             words = "whether the patient agreed is not said: send A or R in CON-11, Y or N in OBX-5"
             self._fault(said.where, ErrorCode.TABLE_VALUE_NOT_FOUND, words)
             return None
-        self._set("consent_recorded", said.given, said.where)
         try:
-            return replace(said, moment=parse_moment(said.at, self._zone)) if said.at else said
+            moment = parse_moment(said.at, self._zone) if said.at else None
         except ValueError:
             self._fault(said.at_where, ErrorCode.DATA_TYPE_ERROR, NO_TIME)
             return None
+        self._set("consent_recorded", said.given, said.where)
+        return replace(said, moment=moment)
 
     def _read_time(self) -> None:
         for name, number, component in (("TQ1", 7, 1), ("OBR", 27, 4), ("ORC", 7, 4), ("OBR", 36, 1)):

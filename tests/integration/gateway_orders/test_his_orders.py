@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -239,6 +240,7 @@ def test_second_patient_under_an_accession_number_is_refused(clinic: Clinic) -> 
         ("|19491231|", "|19500101|", "PID-7"),
         ("|F", "|X", "PID-8"),
         ("ORC|NW|", "ORC|RE|", "ORC-1"),
+        ("ORC|NW|P1", "ORC|NW|" + "9" * 200, "ORC-2"),
         ("20260302093000", "gestern", "TQ1-7"),
         ("||R", "||SOFORT", "TQ1-9"),
         ("|CT|", "|RAD|", "OBR-24"),
@@ -273,19 +275,24 @@ def test_an_order_is_never_filed_under_the_patient_of_another_message(clinic: Cl
     assert {one.control_id for one in clinic.kept()} == {"C9", "C1"}
 
 
-def test_emergency_does_not_wait_for_its_identity_number(clinic: Clinic) -> None:
-    wrong = changed("||R", "||S", *changed(RESIDENT, "110105194912310021", *EXAMPLE))
-    answer = clinic.his.send(message(*wrong))
-    assert (told(answer), answer.get("ERR", 4)) == (("AA", ["PID-3"]), "W")
+@pytest.mark.parametrize(
+    ("old", "new", "where", "taken"),
+    [
+        (RESIDENT, "110105194912310021", "PID-3", {"identity_kind": IdentityKind.NONE, "identity_number": ""}),
+        ("王^秀兰", "王^??", "PID-5", {"patient_name": "王^??"}),
+        ("|19491231|", "|1949|", "PID-7", {"birth_date": date(1949, 12, 31), "identity_number": RESIDENT}),
+        ("|F", "|X", "PID-8", {"sex": "F"}),
+        ("20260302093000", "gestern", "TQ1-7", {"scheduled_at": datetime(2026, 3, 2, 1, 0, tzinfo=UTC)}),
+    ],
+)
+def test_emergency_does_not_wait_for_what_is_wrong_about_its_patient_and_somebody_is_told(
+    clinic: Clinic, old: str, new: str, where: str, taken: dict[str, Any]
+) -> None:
+    answer = clinic.his.send(message(*changed("||R", "||S", *changed(old, new, *EXAMPLE))))
+    assert (told(answer), answer.get("ERR", 4)) == (("AA", [where]), "W")
     order = clinic.only_order()
-    assert (order.lane, order.identity_kind, order.identity_number) == (Lane.STAT, IdentityKind.NONE, "")
+    assert {"lane": order.lane} | {name: getattr(order, name) for name in taken} == {"lane": Lane.STAT} | taken
     assert [kept.needs_somebody for kept in clinic.kept()] == [True]
-
-
-def test_emergency_is_taken_with_a_name_that_lost_characters_and_somebody_is_told(clinic: Clinic) -> None:
-    answer = clinic.his.send(message(*changed("||R", "||S", *changed("王^秀兰", "王^??", *EXAMPLE))))
-    assert (told(answer), answer.get("ERR", 4)) == (("AA", ["PID-5"]), "W")
-    assert (clinic.only_order().patient_name, [one.needs_somebody for one in clinic.kept()]) == ("王^??", [True])
 
 
 @pytest.mark.parametrize(
@@ -365,10 +372,13 @@ def test_consent_and_green_channel_come_by_the_clinics_own_codes(clinic: Clinic,
     with listening(settings_of(tmp_path / "spool", **codes), clinic.journal, clinic.clock) as configured:
         his = Sender(configured.port)
         con = "CON|1|REMOTE-READ|||||||||A||20260301180000"
+        future = changed("P1", "P2", *changed("ACC1", "ACC2", *changed("||R", "||ZZ", *EXAMPLE)))
+        answer = his.send(message(*future, con.replace("20260301", "20270301"), control_id="C2"))
+        assert told(answer) == ("AA", ["CON-13"]), "an emergency does not wait for its consent"
         assert told(his.send(message(*changed("||R", "||ZZ", *EXAMPLE), con))) == ("AA", [])
         his.close()
-    order = clinic.only_order()
-    assert (order.lane, order.green_channel, order.consent_recorded) == (Lane.STAT, "stroke", True)
+    found = {one.accession_number: (one.lane, one.green_channel, one.consent_recorded) for one in clinic.orders()}
+    assert found == {"ACC1": (Lane.STAT, "stroke", True), "ACC2": (Lane.STAT, "stroke", False)}
 
 
 @pytest.mark.parametrize("addresses", [[], ["192.0.2.0/24"]])

@@ -294,7 +294,8 @@ def test_consent_and_green_channel_are_the_orders(clinic_of_codes: Clinic) -> No
     assert (clinic.only_order().consent_recorded, consents(clinic.hub)) == (False, [])
     assert clinic.send(*changed("ORC|NW", "ORC|XO", *EXAMPLE), control_id="C3") == ("AE", ["TQ1-9"])  # still green
     late = CON.replace("20260301", "20270301")
-    assert clinic.send(*refusal, late, control_id="C4") == ("AE", ["CON-13"])
+    assert clinic.send(*refusal, late, control_id="C4") == ("AA", ["CON-13"])  # left out of an emergency, and told
+    assert (clinic.only_order().consent_recorded, consents(clinic.hub)) == (False, [])
 
 
 def consents(hub: Hub) -> list[tuple[str, str]]:

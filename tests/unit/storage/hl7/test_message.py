@@ -67,6 +67,12 @@ def test_hexadecimal_escapes_are_read_and_what_cannot_be_read_leaves_its_mark(se
     assert parse_message(data, "UNICODE UTF-8").get("NTE", 3) == read
 
 
+@pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n"])
+def test_segments_may_end_as_lines_do(end: bytes) -> None:
+    message = parse_message(end.join([b"MSH|^~\\&|HIS", b"PID|1||P1", b""]), "UNICODE UTF-8")
+    assert (message.get("MSH", 3), message.get("PID", 3)) == ("HIS", "P1")
+
+
 @pytest.mark.parametrize("data", [b"", b"PID|1", b"MSH", b"\xff\xfe\x00", b"MSH|\r"])
 def test_what_is_no_message_is_refused(data: bytes) -> None:
     with pytest.raises(MessageUnreadable):
