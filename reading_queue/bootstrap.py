@@ -29,8 +29,6 @@ from storage.configuration import ConfigurationError
 from storage.objects.protocol import ObjectStore
 
 if TYPE_CHECKING:  # each role and command loads only its own part
-    import ssl
-
     from aiohttp import web
     from celery import Celery
 
@@ -38,6 +36,7 @@ if TYPE_CHECKING:  # each role and command loads only its own part
     from reading_queue.hl7.listener import OrderListener
     from reading_queue.worker.runtime import RuntimePerProcess
     from storage.screens.offload import Offload
+    from storage.tls import WatchedContext
 
 ROLES: Final = ("web", "worker", "scheduler")
 HL7_ROLE: Final = "hl7"  # beside them where [hl7] is enabled
@@ -251,23 +250,22 @@ def run_worker_role(settings: HubSettings) -> int:
     return run_members(members, beat=heartbeat(settings, "worker").beat)
 
 
-def build_hl7_tls(settings: HubSettings) -> ssl.SSLContext:
+def build_hl7_tls(settings: HubSettings) -> WatchedContext:
     """Return the context of the listener for order messages, which lets nobody in without a certificate.
 
     Raises:
         ConfigurationError: the listener is not enabled.
         CertificateUnusable: a file cannot be used.
     """
-    from storage.tls import Credentials, server_context
+    from storage.tls import Credentials, WatchedContext
 
     hl7 = settings.hl7
     if not hl7.enabled or hl7.certificate_file is None or hl7.key_file is None or hl7.ca_file is None:
         raise ConfigurationError(["hl7.enabled: is false; orders are taken over mutual TLS alone, see [hl7]"])
-    files = Credentials(hl7.certificate_file, hl7.key_file, hl7.ca_file)
-    return server_context(files, require_client_certificate=True)
+    return WatchedContext(Credentials(hl7.certificate_file, hl7.key_file, hl7.ca_file))
 
 
-def build_hl7(settings: HubSettings, hub: Hub, tls: ssl.SSLContext, run: Offload) -> OrderListener:
+def build_hl7(settings: HubSettings, hub: Hub, tls: WatchedContext, run: Offload) -> OrderListener:
     """Return the listener for order messages."""
     from reading_queue.hl7.listener import Limits, OrderListener
 

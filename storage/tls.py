@@ -85,6 +85,36 @@ def server_context(credentials: Credentials, *, require_client_certificate: bool
     return context
 
 
+class WatchedContext:
+    """The context of a listener that lets nobody in without a certificate, made anew when its files have changed.
+
+    Nothing is durable. Files that cannot be used leave the context as it is: a certificate whose key is still to come.
+    """
+
+    def __init__(self, credentials: Credentials) -> None:
+        """Read the files. Raises CertificateUnusable."""
+        self._credentials = credentials
+        self._seen = self._look()
+        self.context = server_context(credentials, require_client_certificate=True)
+
+    def read_again(self) -> bool:
+        """Return whether the files have changed and count from now on.
+
+        Raises:
+            CertificateUnusable: they have changed and cannot be used; said once of each change.
+        """
+        found = self._look()
+        if found == self._seen:
+            return False
+        self._seen = found
+        self.context = server_context(self._credentials, require_client_certificate=True)
+        return True
+
+    def _look(self) -> list[tuple[int, int, int] | None]:
+        files = (self._credentials.certificate_file, self._credentials.key_file, self._credentials.ca_file)
+        return [_stamp_of(path) for path in files if path is not None]
+
+
 def client_context(credentials: Credentials, *, check_server_name: bool) -> ssl.SSLContext:
     """Return the context for calling a device; without a CA file the system's certificates are trusted.
 
@@ -150,6 +180,15 @@ def explain_handshake(problem: OSError) -> str:
         return _BROKEN_OFF
     text = str(problem).upper()
     return next((words for mark, words in _TROUBLES if mark in text), _UNKNOWN)
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what differs when a file was written or replaced; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _fit_out(context: ssl.SSLContext, credentials: Credentials) -> None:

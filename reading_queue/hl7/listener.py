@@ -29,12 +29,12 @@ from storage.hl7.faults import ErrorCode, Fault
 from storage.hl7.framing import READ_BYTES, Frames, FrameTooLong, frame
 from storage.hl7.order_answers import Verdict, answer_orders, kind_of_answer, try_reading
 from storage.screens.offload import Offload
-from storage.tls import HANDSHAKE_S_MAX, explain_handshake
+from storage.tls import HANDSHAKE_S_MAX, CertificateUnusable, WatchedContext, explain_handshake
 
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S: Final = 60.0  # for what was kept and not decided on
-COUNT_EVERY_S: Final = 1.0  # refused connections are written as often
+COUNT_EVERY_S: Final = 1.0  # refused connections are written, and the certificate files looked at, as often
 REFUSED_MAX: Final = 500  # addresses and reasons, between two writings; the log has the others
 SKIPPED_BYTES_MAX: Final = 256 * 1024 * 1024  # of one message that is too long; then the connection is closed
 STOP_S: Final = 5.0  # for messages that are being decided on
@@ -64,8 +64,8 @@ class ConnectionTooSlow(Exception):
 class OrderListener:
     """Takes messages of the hub's senders. Used by one event loop; what is decided is decided in threads of `run`."""
 
-    def __init__(self, hub: Hub, tls: ssl.SSLContext, limits: Limits, run: Offload) -> None:
-        if tls.verify_mode is not ssl.CERT_REQUIRED:
+    def __init__(self, hub: Hub, tls: WatchedContext, limits: Limits, run: Offload) -> None:
+        if tls.context.verify_mode is not ssl.CERT_REQUIRED:
             raise ValueError("orders are taken from those alone who show a certificate")
         self._hub, self._tls, self._limits, self._run = hub, tls, limits, run
         self._connections: set[asyncio.Task[None]] = set()
@@ -109,6 +109,7 @@ class OrderListener:
     async def _look_after(self) -> None:
         loop, look_at = asyncio.get_running_loop(), 0.0
         while True:
+            await self._read_certificates_again()
             try:
                 if loop.time() >= look_at:
                     await self._run(decide_waiting, self._hub)
@@ -117,6 +118,13 @@ class OrderListener:
             except Exception:  # the database may be away; it is looked again
                 log.exception("order_messages_not_looked_at")
             await asyncio.sleep(COUNT_EVERY_S)
+
+    async def _read_certificates_again(self) -> None:
+        try:
+            if await self._run(self._tls.read_again):
+                log.info("hl7_certificates_read_again")
+        except CertificateUnusable as exc:  # those that were read before count on
+            log.error("hl7_certificates_unusable", reason=str(exc))
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -159,7 +167,7 @@ class OrderListener:
         protocol = asyncio.StreamReaderProtocol(reader)
         async with asyncio.timeout(HANDSHAKE_S_MAX):  # what fails closes the socket
             transport, _ = await loop.connect_accepted_socket(
-                lambda: protocol, connection, ssl=self._tls, ssl_shutdown_timeout=TLS_CLOSE_S
+                lambda: protocol, connection, ssl=self._tls.context, ssl_shutdown_timeout=TLS_CLOSE_S
             )
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 

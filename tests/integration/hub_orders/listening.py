@@ -22,7 +22,7 @@ from reading_queue.services.order_messages.senders import OrderSender
 from storage.hl7.framing import Frames, frame
 from storage.hl7.message import Message, parse_message
 from storage.screens.offload import Offload
-from storage.tls import Credentials, server_context
+from storage.tls import Credentials, WatchedContext
 from tests.support.certificates import Authority, Issued
 from tests.support.waiting import eventually
 
@@ -53,7 +53,7 @@ def listening(hub: Hub, authority: Authority, limits: Limits = LIMITS) -> Iterat
     """Listen on a free port until the block ends."""
     own = authority.issue(SERVER)
     files = Credentials(own.certificate_file, own.key_file, authority.ca_file)
-    tls = server_context(files, require_client_certificate=True)
+    tls = WatchedContext(files)
     bound = socket.create_server(("127.0.0.1", 0))
     run = Offload(4, name="hl7")
     started: list[Listening] = []

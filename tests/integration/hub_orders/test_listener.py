@@ -32,7 +32,7 @@ from storage.hl7.local_codes import LocalCodes
 from storage.ledger.tables import AuditEvent
 from tests.integration.gateway_orders.sending import EXAMPLE, RESIDENT, changed, message, told
 from tests.integration.hub_orders.conftest import SITE
-from tests.integration.hub_orders.listening import LIMITS, Listening, TlsSender, listening, with_sender
+from tests.integration.hub_orders.listening import LIMITS, SERVER, Listening, TlsSender, listening, with_sender
 from tests.support.certificates import Authority, Issued
 from tests.support.waiting import eventually
 
@@ -233,6 +233,28 @@ def test_sender_may_be_known_by_the_name_that_its_certificate_bears(hub: Hub, au
     by_name = with_sender(hub, OrderSender("qinghe-his", SITE, certificate_name="HIS.qinghe.example"))
     with connected(by_name, authority, authority.issue("his.qinghe.example")) as clinic:
         assert clinic.send(*EXAMPLE, control_id="C1") == ("AA", [])
+
+
+def test_certificates_that_are_replaced_count_without_a_restart(hub: Hub, authority: Authority, tmp_path: Path) -> None:
+    by_name = with_sender(hub, OrderSender("qinghe-his", SITE, certificate_name="his.qinghe.example"))
+    old_ca = tmp_path / "old.pem"
+    old_ca.write_bytes(authority.ca_file.read_bytes())
+    with connected(by_name, authority, authority.issue("his.qinghe.example")) as clinic:
+        renewed = Authority(tmp_path / "ca", "New CA")  # its files take the place of the old ones
+        renewed.issue(SERVER)
+        shown = renewed.issue("his.qinghe.example")
+
+        def is_let_in() -> None:
+            try:
+                with closing(TlsSender(clinic.listening.port, renewed.ca_file, shown)) as his:
+                    assert told(his.send(message(*EXAMPLE, control_id="C1"))) == ("AA", [])
+            except OSError as exc:
+                raise AssertionError from exc
+
+        eventually(is_let_in)
+        assert clinic.send(*EXAMPLE, control_id="C2") == ("AA", [])  # who was connected stays so
+        with pytest.raises(OSError, match="certificate verify failed"):
+            TlsSender(clinic.listening.port, old_ca, shown)
 
 
 def test_one_sender_has_so_many_connections_and_no_more(

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from storage.tls import CertificateUnusable, Credentials, client_context, explain_credentials, server_context
+from storage.tls import (
+    CertificateUnusable,
+    Credentials,
+    WatchedContext,
+    client_context,
+    explain_credentials,
+    server_context,
+)
 from tests.support.certificates import Authority
 
 NOW = datetime.now(UTC)
@@ -71,3 +78,24 @@ def test_good_certificate_is_good_until_its_end(tmp_path: Path) -> None:
     assert "good until" in explain_credentials(good, NOW)
     server_context(good, require_client_certificate=True)
     client_context(good, check_server_name=False)
+
+
+def test_files_that_are_replaced_count_once_they_belong_together(tmp_path: Path) -> None:
+    files = credentials(tmp_path)
+    watched = WatchedContext(files)
+    before = watched.context
+    assert not watched.read_again()
+    old_key = files.key_file.read_bytes()
+    credentials(tmp_path)
+    new_key = files.key_file.read_bytes()
+    files.key_file.write_bytes(old_key)
+    with pytest.raises(CertificateUnusable, match="is not the key of"):
+        watched.read_again()
+    assert not watched.read_again()  # it is said once
+    assert watched.context is before
+    files.key_file.unlink()
+    with pytest.raises(CertificateUnusable, match="cannot be read"):
+        watched.read_again()
+    files.key_file.write_bytes(new_key)
+    assert watched.read_again()
+    assert watched.context is not before
