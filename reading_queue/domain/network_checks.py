@@ -177,6 +177,7 @@ def _administrators(state: State) -> bool:
 
 def _physicians(proposal: Proposal) -> Iterator[Fault]:
     changed = {change.subject for kind in (Kind.PHYSICIAN, Kind.PERSON) for change in proposal.changed(kind)}
+    yield from _licences_twice(proposal, changed)
     for login, facts in proposal.after[Kind.PHYSICIAN].items():
         named = (Kind.PERSON, login) in proposal.where
         before = proposal.before[Kind.PHYSICIAN].get(login, {})
@@ -190,6 +191,19 @@ def _physicians(proposal: Proposal) -> Iterator[Fault]:
                 yield Fault("unknown_organisation", path, {"organisation": other})
             elif other == proposal.after[Kind.PERSON][login]["organisation"]:
                 yield Fault("own_hospital", path, {"organisation": other})
+
+
+def _licences_twice(proposal: Proposal, changed: Collection[str]) -> Iterator[Fault]:
+    """Yield who would have the licence of somebody else: one person under two names could sign for two physicians."""
+    having: dict[str, str] = {}
+    physicians = proposal.after[Kind.PHYSICIAN]
+    for login in sorted(physicians, key=lambda one: one in changed):  # those that stay are first
+        number = physicians[login]["licence_number"]
+        if proposal.after[Kind.PERSON][login]["disabled"]:
+            continue
+        if having.setdefault(number, login) != login and login in changed:
+            path = proposal.path(Kind.PERSON, login, "licence_number")
+            yield Fault("licence_twice", path, {"number": number, "other": having[number]})
 
 
 def _duty(proposal: Proposal) -> Iterator[Fault]:

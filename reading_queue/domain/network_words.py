@@ -71,6 +71,7 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "overlapping": "{one} 与 {other} 在相同日期内覆盖 {requesting} 在 {assisting} 第 {stage} 级的相同工作；"
         "请让其中一份先结束，或改为另一级",
         "licence_expired": "{login} 的执业证书已于 {day} 到期",
+        "licence_twice": "执业证书号 {number} 已属于 {other}；在多家医院阅片的医师只用一个账号，另写 also_at",
         "no_site": "{organisation} 没有站点，技师将看不到任何检查",
         "own_hospital": "{organisation} 已是其所属医院",
         "stays_physician": "{login} 是医师，角色不能改变；请停用此账号并另建账号",
@@ -145,6 +146,8 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "overlapping": "{one} and {other} cover the same work of {requesting} at {assisting} in stage {stage} "
         "on the same days; end one before the other begins, or give it another stage",
         "licence_expired": "the licence of {login} has expired on {day}",
+        "licence_twice": "the licence {number} is that of {other}; "
+        "who reads for several hospitals has one account, and also_at",
         "no_site": "{organisation} has no site, so a technician would see nothing",
         "own_hospital": "{organisation} is their own hospital already",
         "stays_physician": "{login} is a physician and stays one; close the account and make another",

@@ -56,7 +56,7 @@ def networks(draw: st.DrawFn, prefix: str = "n") -> dict[str, Any]:
         "organisations": [_organisation(draw, codes, number) for number in range(len(codes))],
         "agreements": _agreements(draw, prefix, codes),
         "physicians": [
-            _person(draw, f"{prefix}.doctor{number}", codes) | _terms(draw, codes)
+            _person(draw, f"{prefix}.doctor{number}", codes) | _terms(draw, codes, f"{int(prefix[1:] or 0):04}{number}")
             for number in range(draw(st.integers(0, 3)))
         ],
         "technicians": [_person(draw, f"{prefix}.tech", codes[:1])] if draw(st.booleans()) else [],
@@ -114,12 +114,12 @@ def _person(draw: st.DrawFn, login: str, codes: list[str]) -> dict[str, Any]:
     return own
 
 
-def _terms(draw: st.DrawFn, codes: list[str]) -> dict[str, Any]:
+def _terms(draw: st.DrawFn, codes: list[str], own_number: str) -> dict[str, Any]:
     own: dict[str, Any] = {
         "organisation": codes[0],
         "also_at": draw(st.lists(st.sampled_from(codes[1:]), unique=True)),
         "title": draw(st.sampled_from(["resident", "attending", "chief"])),
-        "licence_number": draw(st.one_of(NAMES, FORMULAS, st.just("0012"))),
+        "licence_number": draw(st.one_of(NAMES, FORMULAS, st.just("0012"))) + own_number,
         "licence_valid_until": LATE.isoformat(),
         "modalities": draw(MODALITIES),
         "specialties": draw(st.lists(ITEMS, max_size=3)),

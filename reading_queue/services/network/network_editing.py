@@ -38,7 +38,7 @@ from reading_queue.services.network.network_parts import (
     PhysicianPart,
     written_duty,
 )
-from reading_queue.services.network.network_recording import lock_network
+from reading_queue.services.network.network_recording import lock_network, rewrite_duty
 from reading_queue.services.network.network_versions import (
     PHYSICIAN_TERMS,
     Author,
@@ -131,11 +131,13 @@ def save_organisation(hub: Hub, viewer: Viewer, organisation_id: str, given: Map
         _save_site(session, row, part, now)
         facts = part.model_dump(mode="json", include=set(ORGANISATION_TERMS))
         require_sound(session, Kind.ORGANISATION, organisation_id, facts, now.date())
+        is_elsewhere = row.time_zone != part.time_zone
         row.kind, row.name, row.name_en, row.time_zone = part.kind, part.name, part.name_en, part.time_zone
         row.parent_id, row.site_id = part.parent, part.site
         session.add(row)
         session.flush()
         record_organisation(session, row, now, Author(viewer.account_id))
+        rewrite_duty(session, [organisation_id] if is_elsewhere else [], now)
 
 
 def save_agreement(

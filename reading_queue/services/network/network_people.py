@@ -137,7 +137,7 @@ def end_person(hub: Hub, viewer: Viewer, account_id: str, last_day: date | None,
 
     Raises:
         StaleVersion, NotYours, NotFound, LastAdministrator.
-        FieldsInvalid: the day is before yesterday.
+        FieldsInvalid: the day is before yesterday, or somebody else has the licence by now.
     """
     now = hub.clock()
     with hub.transaction() as session:
@@ -150,6 +150,8 @@ def end_person(hub: Hub, viewer: Viewer, account_id: str, last_day: date | None,
             row.disabled_at = row.disabled_at or now
             ask_others(session, [account_id], now)
         else:
+            number = select(Physician.licence_number).where(Physician.account_id == account_id)
+            _require_own_licence(session, session.scalar(number) or "", account_id)
             row.disabled_at = None
         session.flush()
         _require_administrator(session)
@@ -248,8 +250,20 @@ def _require_sound(session: Session, viewer: Viewer, role: Role, part: PersonPar
         raise NameTaken
     if role is Role.TECHNICIAN and session.get_one(Organisation, part.organisation).site_id is None:
         raise FieldsInvalid(("organisation",))
-    if isinstance(part, PhysicianPart) and not set(part.also_at) <= known.keys() - {part.organisation}:
-        raise FieldsInvalid(("also_at",))
+    if isinstance(part, PhysicianPart):
+        if not set(part.also_at) <= known.keys() - {part.organisation}:
+            raise FieldsInvalid(("also_at",))
+        _require_own_licence(session, part.licence_number)
+
+
+def _require_own_licence(session: Session, number: str, account_id: str = "") -> None:
+    """Raise FieldsInvalid where somebody else has this licence: under two names one person could sign as two."""
+    other = select(Account.account_id).join(Physician, Physician.account_id == Account.account_id)
+    other = other.where(
+        Physician.licence_number == number, Account.account_id != account_id, Account.disabled_at.is_(None)
+    )
+    if session.scalar(other.limit(1)) is not None:
+        raise FieldsInvalid(("licence_number",))
 
 
 def _require_in_time(part: PersonPart, today: date) -> None:

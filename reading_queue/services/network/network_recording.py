@@ -74,8 +74,10 @@ def _record_organisations(session: Session, changed: Mapping[str, Facts], now: d
             site.name, site.time_zone = facts["name"], facts["time_zone"]
             session.add(site)
     rows: dict[str, Organisation] = {}
+    elsewhere: list[str] = []
     for code, facts in changed.items():
         row = session.get(Organisation, code) or Organisation(organisation_id=code, parent_id=None)
+        elsewhere += [code] if row.time_zone != facts["time_zone"] else []
         row.kind, row.name, row.name_en, row.time_zone = (
             facts[name] for name in ("kind", "name", "name_en", "time_zone")
         )
@@ -88,6 +90,7 @@ def _record_organisations(session: Session, changed: Mapping[str, Facts], now: d
     session.flush()
     for row in rows.values():
         record_organisation(session, row, now, author)
+    rewrite_duty(session, elsewhere, now)
 
 
 def _record_people(
@@ -172,6 +175,13 @@ def _record_directors(session: Session, changed: Mapping[str, Facts], now: datet
 def extend_duty(session: Session, named: Mapping[str, Facts], now: datetime) -> None:
     """Let the duty of these physicians, as it is written, reach as far from now as it ever does."""
     for row in physicians_of(session, list(named)).values():
+        write_duty(session, row, _zone(session, row), now)
+
+
+def rewrite_duty(session: Session, organisation_ids: Collection[str], now: datetime) -> None:
+    """Write the rosters of these organisations' physicians out anew: their local times are others by now."""
+    theirs = select(Physician).where(Physician.organisation_id.in_(organisation_ids)).order_by(Physician.physician_id)
+    for row in session.scalars(theirs).all() if organisation_ids else ():
         write_duty(session, row, _zone(session, row), now)
 
 

@@ -23,6 +23,7 @@ from reading_queue.services.network import network_editing, network_views
 from reading_queue.services.network.network import NetworkChanged, export_network, load_network, plan_import
 from reading_queue.services.network.network_csv import read_csv_set, write_csv_set
 from reading_queue.services.network.network_document import NetworkInvalid
+from reading_queue.services.network.network_parts import WEEKDAYS
 from reading_queue.services.network.network_versions import network_as_of
 from reading_queue.services.network.network_yaml import read_yaml, write_yaml
 from storage.ledger.tables import AuditEvent
@@ -205,14 +206,17 @@ def test_faults_with_what_the_hub_holds_are_told_with_those_of_the_file(hub: Hub
             {**first, "id": "again", "requesting": ["qinghe-t03"], "modalities": ["CT"]},
             {**first, "id": "upwards", "requesting": ["new"]},
         ],
-        "physicians": [{**before["physicians"][0], "licence_valid_until": "2026-03-01"}],
+        "physicians": [
+            {**before["physicians"][0], "licence_valid_until": "2026-03-01"},
+            {**before["physicians"][1], "login": "second.name"},
+        ],
         "technicians": [{"login": "zhou.wei2", "name": "周", "organisation": "nowhere"}],
         "coordinators": [{"login": "lin.shu", "name": "林舒", "organisation": "qinghe-renmin"}],
         "rosters": [{"login": "nobody", "duty": "always"}],
     }
     with pytest.raises(NetworkInvalid) as refused:
         load_network(hub, document, hasher=CHEAP)
-    whom = before["physicians"][0]["login"]
+    whom, other = before["physicians"][0]["login"], before["physicians"][1]
     assert list(refused.value.problems) == [
         "organisations[0].parent: qinghe-renmin would stand below itself: qinghe-renmin → qinghe-t01 → qinghe-renmin",
         "organisations[1].site: the site qinghe-t02 is already that of qinghe-t02",
@@ -223,6 +227,8 @@ def test_faults_with_what_the_hub_holds_are_told_with_those_of_the_file(hub: Hub
         + str(first["stage"])
         + " on the same days; end one before the other begins, or give it another stage",
         f"physicians[0].licence_valid_until: the licence of {whom} has expired on 2026-03-01",
+        f"physicians[1].licence_number: the licence {other['licence_number']} is that of {other['login']}; "
+        "who reads for several hospitals has one account, and also_at",
         "technicians[0].organisation: no organisation has the id nowhere",
         "coordinators[0].login: lin.shu is a physician and stays one; close the account and make another",
         "rosters[0].login: no physician has the login nobody",
@@ -271,6 +277,34 @@ def test_duty_that_goes_on_is_not_interrupted_and_past_duty_stays(hub: Hub, hub_
         assert session.execute(duty).all() == [(began, hub_clock.now)]
         lines = select(AuditEvent.detail).where(AuditEvent.object_kind == "network").order_by(AuditEvent.at.desc())
         assert session.scalars(lines).first() == {"duty_change": 1}
+
+
+def test_a_hospital_in_another_time_zone_has_its_rosters_there(hub: Hub) -> None:
+    county, document = County(hub).build(), read_document()
+    first = next(one for one in document["physicians"] if one["organisation"] == "qinghe-renmin")
+    weekly = {"weekly": {day: ["08:00-12:00"] for day in WEEKDAYS}}
+    load_network(hub, {"physicians": [{**first, "duty": weekly}]}, hasher=CHEAP)
+    coming = (
+        select(DutyPeriod.starts_at)
+        .join(Physician, Physician.physician_id == DutyPeriod.physician_id)
+        .join(Account, Account.account_id == Physician.account_id)
+        .where(Account.login == first["login"], DutyPeriod.starts_at > hub.clock() + timedelta(days=1))
+        .order_by(DutyPeriod.starts_at)
+        .limit(1)
+    )
+
+    def hour() -> int:
+        with hub.transaction() as session:
+            return session.scalars(coming).one().hour
+
+    assert hour() == 0
+    facts = next(one for one in export_network(hub)["organisations"] if one["id"] == "qinghe-renmin")
+    load_network(hub, {"organisations": [{**facts, "time_zone": "Asia/Urumqi"}]}, hasher=CHEAP)
+    assert hour() == 2
+    given = {**facts, "time_zone": "Asia/Tokyo"}
+    del given["id"]
+    network_editing.save_organisation(hub, county.viewer("admin"), "qinghe-renmin", given, 2)
+    assert hour() == 23
 
 
 def test_what_the_desk_has_changed_is_exported_and_no_older_file_undoes_it_unsaid(hub: Hub) -> None:
