@@ -1,10 +1,11 @@
-"""How PostgreSQL, which refuses root, is run on this machine.
+"""How PostgreSQL, which refuses root and whoever has no name, is run on this machine.
 
-An ordinary user runs it directly. Root runs it in a user namespace; where the machine allows none (most containers), as
-the system user `nobody`, who exists everywhere, so that no user is ever added. `nobody` may then pass folders that are
-private to root (CAP_DAC_OVERRIDE) and owns the cluster alone: sockets and data stay behind folders that only root and
-this PostgreSQL can enter, and no permission of any folder changes. Inside a user namespace it may touch root's files
-too, so neither way is a stronger wall than the other.
+An ordinary user runs it directly. One whom the machine knows by number alone, as a container may be told to run, takes
+a user namespace, in which they have a name. Root runs it in a user namespace; where the machine allows none (most
+containers), as the system user `nobody`, who exists everywhere, so that no user is ever added. `nobody` may then
+pass folders that are private to root (CAP_DAC_OVERRIDE) and owns the cluster alone: sockets and data stay behind
+folders that only root and this PostgreSQL can enter, and no permission of any folder changes. In a user namespace it
+may touch root's files too, so neither way is a stronger wall than the other.
 
 Nothing here is durable: the way is chosen at each start, and `give_cluster` lets each way go on with the other's data.
 """
@@ -51,20 +52,25 @@ class Launch:
         return [*self.words, *wrapper, str(self.programs / program)]
 
 
-def choose_method(*, is_root: bool, why_not: Callable[[Method], str | None]) -> Method:
+def choose_method(*, is_root: bool, has_name: bool, why_not: Callable[[Method], str | None]) -> Method:
     """Return the way to take; `why_not` returns None for one that works, else the reason.
 
     Raises:
-        EmbeddedServerError: root, and neither way works; the message names the remedies.
+        EmbeddedServerError: root, or a user without a name, and no way works; the message names the remedies.
     """
-    if not is_root:
+    if has_name and not is_root:
         return Method.DIRECT
     reasons = []
-    for method in (Method.USER_NAMESPACE, Method.SYSTEM_USER):
+    for method in (Method.USER_NAMESPACE, Method.SYSTEM_USER) if is_root else (Method.USER_NAMESPACE,):
         reason = why_not(method)
         if reason is None:
             return method
         reasons.append(f"{method.value} it cannot run here ({reason})")
+    if not is_root:
+        raise EmbeddedServerError(
+            f"PostgreSQL does not run as a user without a name; {'; '.join(reasons)}. Give the user a line in "
+            "/etc/passwd, run the hub as a user who has one, or set [database] url to a server of your own."
+        )
     raise EmbeddedServerError(
         f"PostgreSQL does not run as root; {'; '.join(reasons)}. Run the hub as an ordinary user, or give the "
         "container the capabilities CHOWN, DAC_OVERRIDE, KILL, SETGID and SETUID, or set [database] url to a server of "
@@ -74,7 +80,7 @@ def choose_method(*, is_root: bool, why_not: Callable[[Method], str | None]) -> 
 
 @functools.cache
 def why_not(method: Method) -> str | None:
-    """Return None when root can take this way on this machine, else the reason. Tried once for each process."""
+    """Return None when this way can be taken on this machine, else the reason. Tried once for each process."""
     try:
         if method is Method.USER_NAMESPACE:
             return _failure_of([*_namespace_words(), str(find_postgres_program("postgres")), "--version"])
@@ -87,7 +93,7 @@ def why_not(method: Method) -> str | None:
 
 def find_method(why_not: Callable[[Method], str | None] = why_not) -> Method:
     """Return the way to take on this machine; raises EmbeddedServerError like `choose_method`."""
-    return choose_method(is_root=os.geteuid() == 0, why_not=why_not)
+    return choose_method(is_root=os.geteuid() == 0, has_name=_has_name(os.geteuid()), why_not=why_not)
 
 
 def find_launch(why_not: Callable[[Method], str | None] = why_not, *, runtimes: Path = RUNTIMES) -> Launch:
@@ -101,7 +107,7 @@ def find_launch(why_not: Callable[[Method], str | None] = why_not, *, runtimes: 
     if method is Method.DIRECT:
         return Launch(method, (), wheel, owner=None)
     if method is Method.USER_NAMESPACE:
-        return Launch(method, _namespace_words(), wheel, owner=(0, 0))
+        return Launch(method, _namespace_words(), wheel, owner=(0, 0) if os.geteuid() == 0 else None)
     user = pwd.getpwnam(SYSTEM_USER)
     # PostgreSQL finds itself with access(2), which ignores the capability: it must be readable without.
     programs = find_or_copy_programs(
@@ -155,8 +161,16 @@ class _Missing(Exception):
     """The machine lacks what a way needs; the message says what."""
 
 
+def _has_name(user_id: int) -> bool:
+    try:
+        pwd.getpwuid(user_id)
+    except KeyError:
+        return False
+    return True
+
+
 def _namespace_words() -> tuple[str, ...]:
-    """Return the words that show root as another user: files stay root's."""
+    """Return the words that show whoever runs this as another user: files stay theirs."""
     other = next((entry for entry in pwd.getpwall() if entry.pw_uid != 0), None)
     if other is None:
         raise _Missing("the machine has no user but root")
