@@ -1,34 +1,42 @@
 """Whole lives of a case by chance: readers, leads, the clinic, sweeps and lost messages in random order.
 
 Only the promised refusals; every change of state is one of the table; nothing that was written is lost; and in the end
-every case is signed by two physicians, or withdrawn.
+every case is signed by two physicians, withdrawn, or declared void by two people.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, update
 
 from reading_queue.db.course_tables import InformationRequest
-from reading_queue.db.tables import Case, Draft, Offer, ReadingTask, Report, Submission
+from reading_queue.db.identity_tables import IdentityConflict
+from reading_queue.db.tables import Agreement, Case, Draft, Offer, ReadingTask, Report, Submission
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.information import Wanted
 from reading_queue.domain.report import ReportContent
 from reading_queue.domain.roles import Role, Title
-from reading_queue.domain.transitions import AMENDED, CASE_TRANSITIONS, SIGNED, CaseState
+from reading_queue.domain.transitions import AMENDED, BEING_READ, CASE_TRANSITIONS, SIGNED, CaseState
 from reading_queue.errors import Conflict, Forbidden, Invalid, NotFound
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases import holds, site_returns, withdrawals
+from reading_queue.services.corrections.voiding import ask_to_void, decide_voiding
 from reading_queue.services.hub import Hub
 from reading_queue.services.motion import sweeps
+from reading_queue.services.patients.identity_settling import confirm_identity
 from reading_queue.services.reading import reading
+from reading_queue.services.routing import assigning, escalating
+from storage.contract.lanes import Lane
 from storage.contract.signed_report import AmendmentKind
 from tests.integration.hub_reading.test_course import person
-from tests.integration.hub_reading.world import SITE, TEXT, World
+from tests.integration.hub_reading.test_identity_doubts import OTHER
+from tests.integration.hub_reading.test_orders import hand_in, order
+from tests.integration.hub_reading.world import COUNTY, SITE, TEXT, World
 from tests.support.clock import SteerableClock
 
 pytestmark = pytest.mark.postgres
@@ -39,7 +47,7 @@ BUSY = DiscontinuationReason.RESOURCE_PREEMPTED
 HELD = frozenset(
     {CaseState.READING, CaseState.ON_HOLD, CaseState.REVIEWING, CaseState.AMENDMENT_REVIEWING}
 )  # and AMENDING, where the addendum is held
-IDLE = frozenset({CaseState.RECEIVING, CaseState.RETURNED, CaseState.CANCELLED}) | SIGNED
+IDLE = SIGNED | {CaseState.RECEIVING, CaseState.RETURNED, CaseState.CANCELLED, CaseState.ENTERED_IN_ERROR}
 EDGES = {(state.value, step.to.value) for (state, _), step in CASE_TRANSITIONS.items()}
 
 
@@ -65,7 +73,9 @@ class Life:
         self.dice = random.Random(seed)
         self.people = [world.add_physician(f"p{number}", title=Title.CHIEF) for number in range(4)]
         self.technician = person(world, "technician", Role.TECHNICIAN, SITE)
+        self.coordinator = replace(person(world, "coordinator", Role.COORDINATOR, COUNTY), site_id=None)
         self.revision = 1
+        self.orders = 0
         self.seen = Seen()
 
     def step(self) -> None:
@@ -73,10 +83,12 @@ class Life:
         deeds: list[Callable[[], object]] = [
             *(lambda deed=deed: self._do(deed) for deed in self._deeds()),
             *self._of_the_clinic(),
+            *self._of_the_county(),
             *(self.world.run_jobs,) * 8,
             self.world.publish_one,
             self.world.wipe_outbox,
-            lambda: self.clock.advance(self.dice.choice((10, 60, 1000))),
+            lambda: self.clock.advance(self.dice.choice((10, 60, 1000, -30))),
+            lambda: escalating.escalate_due(self.hub),
             lambda: sweeps.expire_leases(self.hub),
             lambda: sweeps.expire_offers(self.hub),
             lambda: sweeps.relaunch_lost(self.hub),
@@ -94,6 +106,7 @@ class Life:
             lambda who, task: reading.heartbeat(hub, who, task),
             lambda who, task: reading.save_draft(hub, who, task, TEXT, None),
             lambda who, task: reading.acknowledge_images(hub, who, task),
+            lambda who, task: reading.acknowledge_orders(hub, who, task),
             lambda who, task: reading.submit(hub, who, task, TEXT),
             lambda who, task: reading.sign(hub, who, task, None),
             lambda who, task: reading.return_to_author(hub, who, task, "请修改"),
@@ -102,7 +115,7 @@ class Life:
             *(lambda who, task: holds.ask_site(hub, who, task, (Wanted.HISTORY,), "病史？"),) * 3,
             lambda who, task: holds.resume(hub, who, task),
             lambda _, task: reading.take_over(hub, self._anybody(), task, "交班"),
-            lambda who, task: reading.answer_withdrawal(hub, who, task, accept=self._rarely(), reason="有急症"),
+            lambda who, task: reading.answer_withdrawal(hub, who, task, accept=self._hardly_ever(), reason="有急症"),
             lambda who, _: self._rarely() and site_returns.return_to_site(hub, who, self.case_id, BUSY, "请重扫"),
             lambda who, _: reading.open_addendum(hub, who, self.case_id, AmendmentKind.CORRECTED, "写错"),
             lambda who, task: reading.nothing_to_amend(hub, who, task, "结论不变"),
@@ -111,9 +124,40 @@ class Life:
     def _of_the_clinic(self) -> list[Callable[[], object]]:
         return [
             self._answer,
-            lambda: self._rarely() and withdrawals.withdraw(self.hub, self.technician, self.case_id, "患者转院"),
+            lambda: self._hardly_ever() and withdrawals.withdraw(self.hub, self.technician, self.case_id, "患者转院"),
             lambda: site_returns.resubmit(self.hub, self.technician, self.case_id, "请按现有图像阅片"),
         ]
+
+    def _of_the_county(self) -> list[Callable[[], object]]:
+        hub, county, case_id = self.hub, self.coordinator, self.case_id
+        return [
+            lambda: self._rarely() and reading.release(hub, county, self._task_id(), BUSY),
+            lambda: assigning.assign(hub, county, case_id, f"physician-{self._anybody().account_id}", "请您阅片"),
+            lambda: ask_to_void(hub, self._anybody(), case_id, "患者错误"),
+            lambda: decide_voiding(hub, county, case_id, is_void=self._hardly_ever(), reason="患者无误"),
+            lambda: self._rarely() and self.world.declare("1.2.3", lane=self.dice.choice(list(Lane))),
+            lambda: self._agree(valid=self.dice.random() < 0.7),
+            self._name_somebody_else,
+            self._settle,
+        ]
+
+    def _agree(self, *, valid: bool) -> None:
+        until = self.clock.now.date() + timedelta(days=400 if valid else -1)
+        with self.hub.transaction() as session:
+            session.execute(update(Agreement).values(valid_until=until))
+
+    def _name_somebody_else(self) -> None:
+        """Let the clinic's order be of another person than its images."""
+        if self._rarely():
+            self.orders += 1
+            hand_in(self.hub, order(version=self.orders, **OTHER))
+
+    def _settle(self) -> None:
+        with self.hub.transaction() as session:
+            open_ones = select(IdentityConflict.conflict_id).where(IdentityConflict.ended_at.is_(None))
+            doubts = session.scalars(open_ones).all()
+        for doubt in doubts:
+            confirm_identity(self.hub, self.technician, doubt, "本人，已核对证件")
 
     def _answer(self) -> None:
         with self.hub.transaction() as session:
@@ -122,6 +166,23 @@ class Life:
 
     def _rarely(self) -> bool:
         return self.dice.random() < 0.15
+
+    def _hardly_ever(self) -> bool:
+        return self._rarely() and self._rarely()
+
+    def begin_signed(self) -> None:
+        """Let the life begin where most lives would hardly come: the report is signed."""
+        author, verifier = (self.world.viewer(one.account_id) for one in self.people[:2])
+        self.world.run_jobs()
+        self.world.submit(self._offered(author), self.case_id)
+        task_id = self.world.open_task(self.case_id).reading_task_id
+        reading.claim(self.hub, self._offered(verifier), task_id)
+        reading.sign(self.hub, verifier, task_id, None)
+
+    def _offered(self, who: Viewer) -> Viewer:
+        """Return who it is; what is not offered to them yet is."""
+        assigning.assign(self.hub, self.coordinator, self.case_id, f"physician-{who.account_id}", "请您阅片")
+        return who
 
     def _do(self, deed: Callable[[Viewer, str], object]) -> None:
         task_id = self._task_id()
@@ -188,7 +249,8 @@ class Life:
         seen = self.seen
         assert seen.reports.items() <= reports.items(), "a signed report never changes and never goes"
         assert seen.submissions.items() <= submissions.items()
-        assert bool(reports) == (case.state in SIGNED | AMENDED)
+        assert bool(reports) == (case.state in SIGNED | AMENDED | {CaseState.ENTERED_IN_ERROR})
+        assert case.withdrawal_asked_at is None or case.state in BEING_READ | {CaseState.READY, CaseState.OFFERED}
         version = draft.version if draft is not None else 0
         assert version >= seen.draft_version, "a draft survives whatever happens to the claim"
         assert case.paused_s >= seen.paused_s
@@ -198,11 +260,13 @@ class Life:
 
     @property
     def is_over(self) -> bool:
-        return self.world.case(self.case_id).state in SIGNED | {CaseState.CANCELLED}
+        return self.world.case(self.case_id).state in SIGNED | {CaseState.CANCELLED, CaseState.ENTERED_IN_ERROR}
 
     def finish(self) -> None:
         """Let willing physicians come until the case is over, with nothing but sweeps to bring it to them."""
+        self._agree(valid=True)
         for number in range(ROUNDS_MAX):
+            self._settle()
             if self.is_over:
                 return
             if self.world.case(self.case_id).state == CaseState.RETURNED:
@@ -218,6 +282,7 @@ class Life:
         for offer in reading.offers_of(self.hub, who):
             reading.claim(self.hub, who, offer.reading_task_id)
             reading.acknowledge_images(self.hub, who, offer.reading_task_id)
+            reading.acknowledge_orders(self.hub, who, offer.reading_task_id)
             if offer.phase == "verification":
                 reading.sign(self.hub, who, offer.reading_task_id, None)
             else:
@@ -245,9 +310,13 @@ def test_whatever_happens_a_case_ends_signed_by_two_physicians_or_withdrawn(
     case_id = world.declare("1.2.3")
     world.catalogue("1.2.3")
     life = Life(world, hub_clock, case_id, seed)
+    if seed % 2:
+        life.begin_signed()
     for _ in range(STEPS):
         life.step()
         life.check()
+        if world.case(case_id).state in (CaseState.CANCELLED, CaseState.ENTERED_IN_ERROR):
+            break
     life.finish()
     life.check()
     assert life.is_over
