@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -53,6 +53,7 @@ from reading_queue.services.local_words import organisation_name, site_name, why
 from reading_queue.services.network.directors import organisations_directed
 from reading_queue.services.routing.director_notices import tell_directors, tell_further, was_told
 from reading_queue.services.worklists.desk_events import tell
+from storage.catalogue.tables import Study
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 from storage.contract.lanes import Lane
@@ -84,6 +85,7 @@ class EscalationView:
     lane: Lane
     green_channel: str | None
     modality: str
+    description: str  # of its first study, empty while that is on the way
     due_at: datetime | None
     reason: str  # why nobody can be asked
     ended_at: datetime | None = None
@@ -264,11 +266,20 @@ def _is_overtaken() -> ColumnElement[bool]:
 
 def _load_views(session: Session, viewer: Viewer, *conditions: ColumnElement[bool]) -> tuple[EscalationView, ...]:
     """Return the escalations, what is open and unacknowledged first."""
+    of_study = and_(Study.site_id == CaseStudy.site_id, Study.study_uid == CaseStudy.study_uid)
     rows = session.execute(
-        select(EscalationRow, Case, site_name(viewer.language), CaseStudy.study_uid, Account.display_name)
+        select(
+            EscalationRow,
+            Case,
+            site_name(viewer.language),
+            CaseStudy.study_uid,
+            Study.description,
+            Account.display_name,
+        )
         .join(Case, Case.case_id == EscalationRow.case_id)
         .join(Site, Site.site_id == Case.site_id)
         .join(CaseStudy, CaseStudy.case_id == Case.case_id)
+        .outerjoin(Study, of_study)
         .outerjoin(Account, Account.account_id == EscalationRow.acknowledged_by)
         .where(is_first_study(), *conditions)
         .order_by(
@@ -303,7 +314,14 @@ def _load_told(session: Session, escalation_ids: Sequence[str], language: str) -
 
 
 def _view(
-    row: EscalationRow, case: Case, site: str, study_uid: str, acknowledged_by: str | None, *, reason: str
+    row: EscalationRow,
+    case: Case,
+    site: str,
+    study_uid: str,
+    description: str | None,
+    acknowledged_by: str | None,
+    *,
+    reason: str,
 ) -> EscalationView:
     return EscalationView(
         escalation_id=row.escalation_id,
@@ -319,6 +337,7 @@ def _view(
         lane=Lane(case.lane),
         green_channel=case.green_channel,
         modality=case.modality,
+        description=description or "",
         due_at=case.due_at,
         reason=reason,
         ended_at=row.ended_at,

@@ -94,6 +94,7 @@ def test_two_thirds_and_the_breach_tell_the_coordinator_who_acknowledges(
     hub_clock.advance(60)
     look(world)
     (newest,) = escalating.list_escalations(hub, coordinator)
+    assert newest.description, "which case it is"
     assert newest.kind == Escalation.BREACHED, "of one case the newest step alone"
     for _ in range(2):
         escalating.acknowledge(hub, coordinator, newest.escalation_id)
