@@ -86,15 +86,17 @@ if (typed) {
   for (let above = form?.closest("details"); above; above = above.parentElement.closest("details")) above.open = true;
   const refusal = document.querySelector('main p.notice.bad[role="alert"]');
   const named = refusal?.dataset.fields?.split(" ") ?? [];
-  const wrong = [...form?.elements ?? []].filter((one) => one.type !== "hidden"
+  const wrong = [...form?.elements ?? []].filter((one) => !["hidden", "password"].includes(one.type)
     && (named.includes(one.name) || (one.required && one.value.trim() === "")));
-  if (wrong.length && refusal) {  // it is said beside the first field that it is about
+  if (wrong.length && refusal) {  // it is said beside the first field that it is about, or above the row of fields
     refusal.id = "refusal";
     for (const one of wrong) {
       one.setAttribute("aria-invalid", "true");
       one.setAttribute("aria-describedby", refusal.id);
     }
-    (wrong[0].closest("label") ?? wrong[0]).after(refusal);
+    const row = wrong[0].closest(".fields");
+    if (row) row.before(refusal);
+    else (wrong[0].closest("label") ?? wrong[0]).after(refusal);
     wrong[0].focus();
   }
 }
