@@ -12,7 +12,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from reading_queue.db.connections import is_away
-from reading_queue.errors import HubError, Unavailable
+from reading_queue.errors import HubError, Invalid, Unavailable
 from reading_queue.services.access import accounts
 from reading_queue.web.keys import HUB, SESSION, TOKEN, TYPED, in_thread
 from reading_queue.web.language import choose_language
@@ -115,18 +115,24 @@ async def refuse_forgery(request: web.Request, handler: Handler) -> web.StreamRe
         session = request.get(SESSION)
         if not comes_from_our_page(request, request.config_dict[HUB].public_url):
             raise ForgeryRefused
+        if request.content_type == FORM_TYPES[0] and not request.path.startswith(FOR_PROGRAMS):
+            request[TYPED] = await _typed(request)  # a form without files
         if (
             session is not None
             and session.kind == "browser"
             and not await bears_token(request, session.csrf_token, FORM_TYPES)
         ):
             raise ForgeryRefused
-        if request.content_type == FORM_TYPES[0]:  # a form without files
-            typed = await request.post()
-            request[TYPED] = {
-                name: value for name, value in typed.items() if isinstance(value, str) and not _is_secret(name)
-            }
     return await handler(request)
+
+
+async def _typed(request: web.Request) -> dict[str, str]:
+    """Return what a person typed into a page, to be shown again. Raises Invalid for what is no text."""
+    try:
+        typed = await request.post()
+    except (UnicodeDecodeError, LookupError) as exc:  # LookupError: a charset that nobody knows
+        raise Invalid("the form is not in UTF-8") from exc
+    return {name: value for name, value in typed.items() if isinstance(value, str) and not _is_secret(name)}
 
 
 def _is_secret(name: str) -> bool:

@@ -67,3 +67,10 @@ def test_json_api_with_a_cookie_needs_the_token_and_with_a_bearer_token_none(
 ) -> None:
     assert browser_of(TECHNICIAN).call("DELETE", "/session").json()["code"] == "forgery_refused"
     assert program_of(TECHNICIAN).call("DELETE", "/session").status == 204
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "nonsense"])
+def test_form_that_is_no_text_is_refused_with_words(browser_of: Callable[[str], Visitor], charset: str) -> None:
+    headers = {"Content-Type": f"application/x-www-form-urlencoded; charset={charset}"}
+    refused = browser_of(TECHNICIAN).send("POST", "/language", body=b"language=\xff", headers=headers)
+    assert refused.status == 422
