@@ -6,11 +6,13 @@ The states of a case map as reference norms of the field say; a national ID is n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
+from reading_queue.domain.canonical import canonical_bytes
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.transitions import CaseState
 from storage.contract.lanes import Lane
@@ -57,6 +59,11 @@ ORDER_STATUS: Final[Mapping[OrderState, str]] = {
     OrderState.DONE: "completed",
     OrderState.DISCONTINUED: "revoked",
     OrderState.CANCELLED: "revoked",
+}
+# What a search can include (FHIR R4 3.1.1.5.4), by type: the parameter, the element that refers, and to what type.
+INCLUDES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    "DiagnosticReport": {"DiagnosticReport:based-on": ("basedOn", "ServiceRequest")},
+    "Task": {"Task:based-on": ("basedOn", "ServiceRequest"), "Task:focus": ("focus", "ImagingStudy")},
 }
 
 
@@ -106,6 +113,15 @@ class StudyFacts:
     series_count: int
     instance_count: int
     changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One page of what a search found; `included` are resources that the matches refer to, `total` counts all pages."""
+
+    matches: Sequence[Resource]
+    included: Sequence[Resource] = ()
+    total: int | None = None
 
 
 def task(facts: CaseFacts) -> Resource:
@@ -212,7 +228,20 @@ def service_request(order: Order, received_at: datetime) -> Resource:
     return _without_nothing(found)
 
 
-def bundle(resources: Iterable[Resource], base: str, this: str, following: str | None) -> Resource:
+def versioned(resource: Resource) -> Resource:
+    """Return the resource with its version: another one for other content, whatever changed it."""
+    version_id = hashlib.sha256(canonical_bytes(resource)).hexdigest()[:32]
+    return resource | {"meta": resource["meta"] | {"versionId": version_id}}
+
+
+def referred(resources: Iterable[Resource], element: str) -> list[str]:
+    """Return the ids that an element of the resources refers to, each once."""
+    held = (resource.get(element, []) for resource in resources)
+    references = (one for found in held for one in (found if isinstance(found, list) else [found]))
+    return sorted({one["reference"].partition("/")[2] for one in references})
+
+
+def bundle(found: Found, base: str, this: str, following: str | None) -> Resource:
     """Return what a search found as one page; `this` and `following` are the addresses of this page and the next."""
     links = [{"relation": "self", "url": this}]
     if following is not None:
@@ -221,11 +250,13 @@ def bundle(resources: Iterable[Resource], base: str, this: str, following: str |
         {
             "fullUrl": f"{base}/{resource['resourceType']}/{resource['id']}",
             "resource": resource,
-            "search": {"mode": "match"},
+            "search": {"mode": mode},
         }
+        for mode, resources in (("match", found.matches), ("include", found.included))
         for resource in resources
     ]
-    return _without_nothing({"resourceType": "Bundle", "type": "searchset", "link": links, "entry": entries})
+    page = {"resourceType": "Bundle", "type": "searchset", "total": found.total, "link": links, "entry": entries}
+    return _without_nothing(page)
 
 
 def outcome(code: str, words: str) -> Resource:

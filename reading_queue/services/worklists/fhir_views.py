@@ -30,17 +30,21 @@ from sqlalchemy.orm import Session, aliased
 from reading_queue.db.tables import Account, Case, CaseStudy, ClinicOrder, Physician, ReadingTask, Report
 from reading_queue.domain.fhir_content import (
     DICOM_UID,
+    INCLUDES,
     ORDER_STATUS,
     SYSTEM,
     TASK_STATUS,
     CaseFacts,
+    Found,
     Resource,
     StudyFacts,
     Subject,
     diagnostic_report,
     imaging_study,
+    referred,
     service_request,
     task,
+    versioned,
 )
 from reading_queue.domain.page_places import Place
 from reading_queue.domain.report import ReportContent
@@ -75,13 +79,18 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class FhirQuery:
-    """A search that was understood. `changed` are comparisons of _lastUpdated: prefix, start and end of the time."""
+    """A search that was understood. `changed` are comparisons of _lastUpdated: prefix, start and end of the time.
+
+    `includes` are names of `INCLUDES`; `counted` asks how many there are on all pages.
+    """
 
     identifier: Token | None = None
     accession: Token | None = None
     patient: Token | None = None
     status: tuple[str, ...] = ()
     changed: tuple[tuple[str, datetime, datetime], ...] = ()
+    includes: tuple[str, ...] = ()
+    counted: bool = False
     count: int = 50
     after: Place | None = None
 
@@ -90,7 +99,7 @@ class FhirQuery:
 class FhirPage:
     """Part of what a search found, and where the next part begins; None after the last."""
 
-    resources: list[Resource]
+    found: Found
     next_after: Place | None
 
 
@@ -111,6 +120,8 @@ def search_resources(hub: Hub, viewer: Viewer, resource_type: str, query: FhirQu
     compared = [_COMPARISONS[prefix](kind.changed_at, start, end) for prefix, start, end in query.changed]
     with hub.transaction() as session:
         statement = kind.select(viewer, now).where(*kind.conditions(query), *compared)
+        counting = select(func.count()).select_from(statement.with_only_columns(kind.key).subquery())
+        total = session.scalar(counting) if query.counted else None
         if query.after is not None:
             statement = statement.where(tuple_(kind.changed_at, kind.key) < tuple_(query.after.at, query.after.key))
         places = kind.changed_at.label("place_at"), kind.key.label("place_key")
@@ -119,18 +130,36 @@ def search_resources(hub: Hub, viewer: Viewer, resource_type: str, query: FhirQu
         _audit(session, viewer, QUERY, "E", resource_type, "search", now)
         shown = rows[: query.count]
         more = Place(shown[-1].place_at, shown[-1].place_key) if len(rows) > query.count else None
-        return FhirPage(kind.show(session, [row[:-2] for row in shown]), more)
+        matches = _show(kind, session, [row[:-2] for row in shown])
+        included = [
+            resource
+            for element, target in (INCLUDES[resource_type][name] for name in query.includes)
+            for resource in _load(KINDS[target], session, viewer, referred(matches, element), now)
+        ]
+        return FhirPage(Found(matches, included, total), more)
 
 
 def read_resource(hub: Hub, viewer: Viewer, resource_type: str, resource_id: str) -> Resource:
     """Return one resource. Raises NotFound for what is not there, or not the viewer's to see."""
     now, kind = hub.clock(), KINDS[resource_type]
     with hub.transaction() as session:
-        row = session.execute(kind.select(viewer, now).where(kind.key == resource_id)).one_or_none()
-        if row is None:
+        found = _load(kind, session, viewer, [resource_id], now)
+        if not found:
             raise NotFound(f"there is no such {resource_type}, or you may not see it")
         _audit(session, viewer, PATIENT_RECORD, "R", resource_type, resource_id, now)
-        return kind.show(session, [row])[0]
+        return found[0]
+
+
+def _load(kind: _Kind, session: Session, viewer: Viewer, ids: Sequence[str], now: datetime) -> list[Resource]:
+    """Return those of these resources that the viewer may see."""
+    if not ids:
+        return []
+    wanted = kind.select(viewer, now).where(kind.key.in_(ids)).order_by(kind.key)
+    return _show(kind, session, session.execute(wanted).all())
+
+
+def _show(kind: _Kind, session: Session, rows: Sequence[Any]) -> list[Resource]:
+    return [versioned(resource) for resource in kind.show(session, rows)]
 
 
 def _select_cases(viewer: Viewer, now: datetime) -> Select[Any]:

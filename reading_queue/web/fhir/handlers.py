@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
 
-from reading_queue.domain.fhir_content import VERSION, Resource, bundle
+from reading_queue.domain.fhir_content import INCLUDES, VERSION, Resource, bundle
 from reading_queue.domain.page_places import Place
 from reading_queue.errors import Invalid
 from reading_queue.services.access.visibility import Viewer
@@ -17,8 +18,12 @@ from reading_queue.services.worklists import fhir_views
 from reading_queue.services.worklists.fhir_views import KINDS, FhirQuery, Token
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import page_place, whole_number
+from storage.dicomweb.conditional import is_unchanged
+from storage.screens.requests import refuse_large_body
 
 FHIR_JSON: Final = "application/fhir+json"
+FORM: Final = "application/x-www-form-urlencoded"
+FORM_BYTES_MAX: Final = 16 * 1024
 COUNT_MAX: Final = 100
 VALUE_CHARACTERS_MAX: Final = 256
 PARAMETERS: Final = (
@@ -27,6 +32,8 @@ PARAMETERS: Final = (
     "patient.identifier",
     "status",
     "_lastUpdated",
+    "_include",
+    "_total",
     "_count",
     "_cursor",
     "_format",
@@ -37,6 +44,9 @@ _MOMENT: Final = re.compile(
     r"(?P<prefix>eq|ne|gt|ge|lt|le|sa|eb)?(?P<text>\d{4}(?P<month>-\d\d(?P<day>-\d\d"
     r"(?P<time>T\d\d:\d\d(?P<second>:\d\d(?:\.(?P<fraction>\d{1,6}))?)?(?:Z|[+-]\d\d:\d\d)?)?)?)?)",
     re.ASCII,
+)
+_MOMENT_WORDS: Final = (
+    "_lastUpdated is a date or a moment, with eq, ne, gt, ge, lt, le, sa or eb before it, as ge2026-11-27"
 )
 _UNSTORABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -59,8 +69,11 @@ async def metadata(request: web.Request) -> web.StreamResponse:
         {
             "type": name,
             "interaction": [{"code": "read"}, {"code": "search-type"}],
+            "versioning": "versioned",
+            "conditionalRead": "not-match",
             "searchParam": [{"name": parameter, "type": kind} for parameter, kind in types.items()],
         }
+        | ({"searchInclude": list(INCLUDES[name])} if name in INCLUDES else {})
         for name in KINDS
     ]
     return fhir_json(
@@ -79,26 +92,49 @@ async def metadata(request: web.Request) -> web.StreamResponse:
 
 async def search(request: web.Request, viewer: Viewer, *, resource_type: str) -> web.StreamResponse:
     """Answer a page of what is found."""
-    hub = request.config_dict[HUB]
-    query = parse_fhir_query(list(request.query.items()))
+    return await _search(request, viewer, resource_type, list(request.query.items()))
+
+
+async def search_by_form(request: web.Request, viewer: Viewer, *, resource_type: str) -> web.StreamResponse:
+    """Answer the same for parameters in the body, beside those in the address (FHIR R4 3.1.0.1.8)."""
+    if request.content_type != FORM:
+        raise web.HTTPUnsupportedMediaType
+    refuse_large_body(request, FORM_BYTES_MAX)
+    try:
+        said = parse_qsl((await request.read()).decode(), keep_blank_values=True)
+    except ValueError as exc:
+        raise Invalid("the body is no form in UTF-8") from exc
+    return await _search(request, viewer, resource_type, [*request.query.items(), *said])
+
+
+async def _search(
+    request: web.Request, viewer: Viewer, resource_type: str, pairs: list[tuple[str, str]]
+) -> web.StreamResponse:
+    hub, query = request.config_dict[HUB], parse_fhir_query(pairs, resource_type)
     page = await in_thread(request, fhir_views.search_resources, hub, viewer, resource_type, query)
     base = f"{hub.public_url.rstrip('/')}/fhir"
-    following = _address(base, resource_type, request, page.next_after) if page.next_after is not None else None
-    return fhir_json(bundle(page.resources, base, _address(base, resource_type, request, query.after), following))
+    following = _address(base, resource_type, pairs, page.next_after) if page.next_after is not None else None
+    return fhir_json(bundle(page.found, base, _address(base, resource_type, pairs, query.after), following))
 
 
 async def read(request: web.Request, viewer: Viewer, *, resource_type: str) -> web.StreamResponse:
-    """Answer one resource."""
+    """Answer one resource; 304 to who holds this version (FHIR R4 3.1.0.1.2)."""
     hub, resource_id = request.config_dict[HUB], request.match_info["id"]
     if _UNSTORABLE.search(resource_id):
         raise Invalid("this is no id")
-    return fhir_json(await in_thread(request, fhir_views.read_resource, hub, viewer, resource_type, resource_id))
+    resource = await in_thread(request, fhir_views.read_resource, hub, viewer, resource_type, resource_id)
+    version_id, changed_at = resource["meta"]["versionId"], datetime.fromisoformat(resource["meta"]["lastUpdated"])
+    is_held = is_unchanged(request, version_id)
+    response = web.Response(status=304) if is_held else fhir_json(resource)
+    response.headers["ETag"] = f'W/"{version_id}"'
+    response.headers["Last-Modified"] = format_datetime(changed_at, usegmt=True)
+    return response
 
 
-def parse_fhir_query(pairs: list[tuple[str, str]]) -> FhirQuery:
+def parse_fhir_query(pairs: list[tuple[str, str]], resource_type: str) -> FhirQuery:
     """Return what a query asks for. Raises Invalid for a parameter that is not known: nothing is passed over."""
     single: dict[str, str] = {}
-    changed = []
+    changed, includes = [], []
     for name, value in pairs:
         if name not in PARAMETERS:
             raise Invalid(f"the parameters of a search are {', '.join(PARAMETERS)}")
@@ -106,6 +142,8 @@ def parse_fhir_query(pairs: list[tuple[str, str]]) -> FhirQuery:
             raise Invalid(f"{name} is too long, or holds control characters")
         if name == "_lastUpdated":
             changed.append(_compared(value))
+        elif name == "_include":
+            includes.append(_included(value, resource_type))
         elif name in single:
             raise Invalid(f"{name} is given twice")
         else:
@@ -116,6 +154,8 @@ def parse_fhir_query(pairs: list[tuple[str, str]]) -> FhirQuery:
         patient=_token(single.get("patient.identifier", "")),
         status=tuple(filter(None, single.get("status", "").split(","))),
         changed=tuple(changed),
+        includes=tuple(dict.fromkeys(includes)),
+        counted=_is_counted(single.get("_total", "none")),
         count=min(max(whole_number(single.get("_count", "50")), 1), COUNT_MAX),
         after=page_place(single.get("_cursor", "")),
     )
@@ -139,17 +179,30 @@ def _token(value: str) -> Token | None:
 def _compared(value: str) -> tuple[str, datetime, datetime]:
     """Return the comparison, and from when until before when the time lasts that it names."""
     match = _MOMENT.fullmatch(value)
+    if match is None:
+        raise Invalid(_MOMENT_WORDS)
+    missing = "-01-01" if not match["month"] else "-01" if not match["day"] else ""
     try:
-        if match is not None:
-            missing = "-01-01" if not match["month"] else "-01" if not match["day"] else ""
-            moment = datetime.fromisoformat(match["text"] + missing)
-            start = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-            return match["prefix"] or "eq", start, _end_of(start, match)
-    except (ValueError, OverflowError):
-        pass
-    raise Invalid(
-        "_lastUpdated is a date or a moment, with eq, ne, gt, ge, lt, le, sa or eb before it, as ge2026-11-27"
-    )
+        moment = datetime.fromisoformat(match["text"] + missing)
+        start = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return match["prefix"] or "eq", start, _end_of(start, match)
+    except (ValueError, OverflowError) as exc:
+        raise Invalid(_MOMENT_WORDS) from exc
+
+
+def _included(value: str, resource_type: str) -> str:
+    """Return the name of what is included; its third part may name the type of what is referred to."""
+    offered = INCLUDES.get(resource_type, {})
+    name = ":".join(value.split(":")[:2])
+    if name not in offered or value not in (name, f"{name}:{offered[name][1]}"):
+        raise Invalid(f"what a search of {resource_type} includes is {', '.join(offered) or 'nothing'}")
+    return name
+
+
+def _is_counted(total: str) -> bool:
+    if total not in ("none", "estimate", "accurate"):
+        raise Invalid("_total is none, estimate or accurate")
+    return total != "none"
 
 
 def _end_of(start: datetime, match: re.Match[str]) -> datetime:
@@ -162,8 +215,8 @@ def _end_of(start: datetime, match: re.Match[str]) -> datetime:
     return (start + timedelta(days=31 if match["month"] else 366)).replace(day=1)
 
 
-def _address(base: str, resource_type: str, request: web.Request, after: Place | None) -> str:
-    asked = [(name, value) for name, value in request.query.items() if name != "_cursor"]
+def _address(base: str, resource_type: str, pairs: list[tuple[str, str]], after: Place | None) -> str:
+    asked = [(name, value) for name, value in pairs if name != "_cursor"]
     if after is not None:
         asked.append(("_cursor", after.text()))
     return f"{base}/{resource_type}" + (f"?{urlencode(asked)}" if asked else "")

@@ -27,7 +27,9 @@ _ISSUES: Final[Mapping[int, str]] = {
     404: "not-found",
     405: "not-supported",
     406: "not-supported",
+    411: "required",
     413: "too-long",
+    415: "not-supported",
     422: "invalid",
     500: "exception",
     503: "transient",
@@ -40,6 +42,8 @@ def build_fhir() -> web.Application:
     app.router.add_get("/metadata", handlers.metadata)
     for name in KINDS:
         app.router.add_get(f"/{name}", for_roles(partial(handlers.search, resource_type=name), *EVERYBODY))
+        by_form = partial(handlers.search_by_form, resource_type=name)
+        app.router.add_post(f"/{name}/_search", for_roles(by_form, *EVERYBODY))
         app.router.add_get(f"/{name}/{{id}}", for_roles(partial(handlers.read, resource_type=name), *EVERYBODY))
     return app
 
@@ -58,7 +62,8 @@ async def answer_outcomes(request: web.Request, handler: Handler) -> web.StreamR
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        words = f"{error.reason}: the types of resources are {', '.join(KINDS)}; they are read and searched with GET"
+        words = f"{error.reason}: the types of resources are {', '.join(KINDS)}; they are read and searched with GET, "
+        words += "or searched with POST to _search, as a form"
         refused = _refuse(error.status, words)
         if isinstance(error, web.HTTPMethodNotAllowed):
             refused.headers["Allow"] = error.headers["Allow"]

@@ -95,7 +95,7 @@ class Visitor:
     pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False))
 
     def send(
-        self, method: str, path: str, *, body: str | None = None, headers: Mapping[str, str] | None = None
+        self, method: str, path: str, *, body: str | bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         sent = dict(headers or {})
         if self.cookies:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -11,7 +14,7 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import select
 
-from reading_queue.domain.fhir_content import ORDER_STATUS, TASK_STATUS
+from reading_queue.domain.fhir_content import INCLUDES, ORDER_STATUS, TASK_STATUS
 from reading_queue.domain.transitions import CaseState
 from reading_queue.services.hub import Hub
 from reading_queue.services.worklists.fhir_views import KINDS, FhirQuery, search_resources
@@ -150,6 +153,77 @@ def test_pages_lead_through_everything_once(county: County, program_of: ProgramO
     assert set(seen) == cases
 
 
+def test_search_by_form_finds_the_same_and_keeps_numbers_out_of_the_address(
+    hub: Hub, county: County, program_of: ProgramOf
+) -> None:
+    county.arrive(STUDY)
+    hand_in_order(hub)
+    reader, form = program_of(AUTHOR), {"Content-Type": "application/x-www-form-urlencoded"}
+    (task,) = found(reader, "Task")
+    hit = {"patient.identifier": task["for"]["identifier"]["value"], "_format": "json"}
+    by_form = reader.send("POST", "/fhir/Task/_search?status=requested", body=urlencode(hit), headers=form)
+    assert [entry["resource"] for entry in by_form.json()["entry"]] == [task]
+    missed = reader.send("POST", "/fhir/Task/_search", body="accession=A2", headers=form)
+    assert (missed.status, missed.json().get("entry")) == (200, None)
+    for body, kind, status in (
+        ("name=x", form["Content-Type"], 400),
+        ("status=\udcff", form["Content-Type"], 400),
+        ("{}", "application/fhir+json", 415),
+        ("status=" + "x" * 20_000, form["Content-Type"], 413),
+    ):
+        sent = body.encode("utf-8", "surrogateescape")
+        refused = reader.send("POST", "/fhir/Task/_search", body=sent, headers={"Content-Type": kind})
+        assert (refused.status, refused.json()["resourceType"]) == (status, "OperationOutcome"), body[:20]
+
+
+def test_search_includes_what_its_matches_refer_to_and_counts_them_all(
+    hub: Hub, county: County, program_of: ProgramOf
+) -> None:
+    for number in (1, 2, 3):
+        case_id = county.arrive(f"{STUDY}.{number}", patient=f"赵{number}")
+        hand_in_order(hub, number)
+    county.submit(case_id)
+    county.sign(case_id, confirm_identity=True)
+    coordinator = program_of(COORDINATOR)
+    query = "_include=Task:focus&_include=Task:based-on:ServiceRequest&_count=2&_total=accurate"
+    page = ask(coordinator, f"Task?{query}").json()
+    by_mode: dict[str, list[dict[str, Any]]] = {"match": [], "include": []}
+    for entry in page["entry"]:
+        by_mode[entry["search"]["mode"]].append(entry["resource"])
+    assert (page["total"], len(by_mode["match"])) == (3, 2)
+    wanted = {task["focus"]["reference"] for task in by_mode["match"]}
+    wanted |= {one["reference"] for task in by_mode["match"] for one in task["basedOn"]}
+    assert {f"{one['resourceType']}/{one['id']}" for one in by_mode["include"]} == wanted
+    assert len(wanted) == 4
+    (following,) = [link["url"] for link in page["link"] if link["relation"] == "next"]
+    last = coordinator.send("GET", f"/fhir/{following.partition('/fhir/')[2]}").json()
+    assert (last["total"], len(last["entry"])) == (3, 3)
+    report = ask(coordinator, "DiagnosticReport?_include=DiagnosticReport:based-on").json()
+    assert [entry["resource"]["resourceType"] for entry in report["entry"]] == ["DiagnosticReport", "ServiceRequest"]
+    assert "total" not in report
+    assert ask(coordinator, "Task?_total=accurate&status=failed").json()["total"] == 0
+    for query in ("_include=Task:owner", "_include=Task:focus:Patient", "_include=*", "_total=all"):
+        assert ask(coordinator, f"Task?{query}").status == 400, query
+
+
+def test_who_holds_a_version_is_not_given_it_again(county: County, program_of: ProgramOf) -> None:
+    case_id = county.arrive(STUDY)
+    reader = program_of(AUTHOR)
+    first = ask(reader, f"Task/{case_id}")
+    tag = first.headers["ETag"]
+    assert tag == f'W/"{first.json()["meta"]["versionId"]}"'
+    changed_at = parsedate_to_datetime(first.headers["Last-Modified"])
+    assert changed_at == datetime.fromisoformat(first.json()["meta"]["lastUpdated"]).replace(microsecond=0)
+    held = {"If-None-Match": f'"other", {tag}'}
+    again = reader.send("GET", f"/fhir/Task/{case_id}", headers=held)
+    assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag)
+    county.submit(case_id)
+    newer = reader.send("GET", f"/fhir/Task/{case_id}", headers=held)
+    assert (newer.status, newer.headers["ETag"] != tag) == (200, True)
+    nobodys = program_of(OTHER_TECHNICIAN).send("GET", f"/fhir/Task/{case_id}", headers={"If-None-Match": "*"})
+    assert nobodys.status == 404
+
+
 @pytest.mark.parametrize("kind", ["Task", "ImagingStudy", "ServiceRequest", "DiagnosticReport"])
 def test_a_page_takes_as_many_statements_for_twelve_resources_as_for_one(hub: Hub, county: County, kind: str) -> None:
     def add(number: int) -> None:
@@ -158,15 +232,15 @@ def test_a_page_takes_as_many_statements_for_twelve_resources_as_for_one(hub: Hu
         county.submit(case_id)
         county.sign(case_id, confirm_identity=True)
 
-    coordinator = county.viewer(COORDINATOR)
+    coordinator, query = county.viewer(COORDINATOR), FhirQuery(includes=tuple(INCLUDES.get(kind, ())))
     add(1)
-    search_resources(hub, coordinator, kind, FhirQuery())
+    search_resources(hub, coordinator, kind, query)
     with statements(hub) as for_one:
-        assert len(search_resources(hub, coordinator, kind, FhirQuery()).resources) == 1
+        assert len(search_resources(hub, coordinator, kind, query).found.matches) == 1
     for number in range(2, 13):
         add(number)
     with statements(hub) as for_twelve:
-        assert len(search_resources(hub, coordinator, kind, FhirQuery()).resources) == 12
+        assert len(search_resources(hub, coordinator, kind, query).found.matches) == 12
     assert len(for_twelve) == len(for_one)
 
 
@@ -205,7 +279,14 @@ def test_what_one_may_not_see_is_not_there(hub: Hub, county: County, program_of:
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"name": "赵"}, {"_lastUpdated": "yesterday"}, {"_count": "-1"}, {"_lastUpdated": "ge2026-13-45"}]
+    "parameters",
+    [
+        {"name": "赵"},
+        {"_lastUpdated": "yesterday"},
+        {"_lastUpdated": "9999"},
+        {"_count": "-1"},
+        {"_lastUpdated": "ge2026-13-45"},
+    ],
 )
 def test_search_that_makes_no_sense_is_refused_with_words(
     county: County, program_of: ProgramOf, parameters: dict[str, str]
@@ -225,8 +306,12 @@ def test_every_state_has_a_status_of_fhir() -> None:
 def test_capability_statement_and_conformance_name_what_is_answered(visitor: Visitor) -> None:
     statement = ask(visitor, "metadata").json()
     assert (statement["resourceType"], statement["fhirVersion"]) == ("CapabilityStatement", "4.0.1")
-    named = {resource["type"] for resource in statement["rest"][0]["resource"]}
-    assert named == set(KINDS)
+    resources = {resource["type"]: resource for resource in statement["rest"][0]["resource"]}
+    assert resources.keys() == set(KINDS)
+    assert {(one["versioning"], one["conditionalRead"]) for one in resources.values()} == {("versioned", "not-match")}
+    assert {name: one["searchInclude"] for name, one in resources.items() if "searchInclude" in one} == {
+        name: list(offered) for name, offered in INCLUDES.items()
+    }
     words = (Path(handlers.__file__).parent / "CONFORMANCE.md").read_text(encoding="utf-8")
-    assert all(f"`{name}`" in words for name in (*KINDS, *handlers.PARAMETERS))
+    assert all(f"`{name}`" in words for name in (*KINDS, *handlers.PARAMETERS, *chain(*INCLUDES.values())))
     assert all(f"| {state} | {status}" in words for state, status in TASK_STATUS.items())
