@@ -19,7 +19,13 @@ from reading_queue.errors import WrongState
 from reading_queue.services.access.visibility import Viewer, require
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name
-from reading_queue.services.order_messages.desk import OVERSIGHT, MessageUnopenable, get_message, record_act
+from reading_queue.services.order_messages.desk import (
+    OVERSIGHT,
+    MessageUnopenable,
+    get_message,
+    record_act,
+    retry_later,
+)
 from reading_queue.services.order_messages.intake import write_verdict
 from reading_queue.services.order_messages.open_orders import ReadMessage, find_made, list_open
 from reading_queue.services.order_messages.order_book import HubBook
@@ -119,6 +125,7 @@ def enter(hub: Hub, viewer: Viewer, message_id: int, number: int, wanted: Wanted
         if done:
             verdict = Verdict("AA", kind_of_answer(read.message), (), done)
             write_verdict(session, hub, row, read.content, verdict, viewer)
+    retry_later(hub, viewer, message_id, [order.order_id])
     return order
 
 

@@ -7,7 +7,7 @@ message (`keeping` does, later). It names the patient only to who asks for one m
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -24,12 +24,12 @@ from reading_queue.services.holdings.retention import checked_reason
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name
 from reading_queue.services.order_messages.intake import decide_again
-from reading_queue.services.order_messages.open_orders import character_set_of, list_open
+from reading_queue.services.order_messages.open_orders import character_set_of, list_open, list_orders
 from reading_queue.services.order_messages.sealing import MessageSealed, unseal
 from reading_queue.services.orders.order_entry import ORDER_RECORD
 from reading_queue.services.worklists.desk_events import tell
 from storage.hl7.acknowledging import read_message
-from storage.hl7.faults import MessageRejected
+from storage.hl7.faults import ErrorCode, MessageRejected
 from storage.ledger.tables import AuditEvent, Site
 
 SHOWN_MAX: Final = 200
@@ -126,7 +126,30 @@ def retry(hub: Hub, viewer: Viewer, message_id: int) -> bool:
         except MessageSealed as exc:
             raise MessageUnopenable from exc
         record_act(session, now, viewer, row, "E", "retried", code=row.code)
-        return row.state == "taken"
+        is_taken, order_ids = row.state == "taken", row.order_ids
+    retry_later(hub, viewer, message_id, order_ids)
+    return is_taken
+
+
+def retry_later(hub: Hub, viewer: Viewer, message_id: int, order_ids: Collection[str]) -> None:
+    """Try again what came after a message and was refused because these orders of it were not here yet.
+
+    So what a HIS has cancelled or changed meanwhile is so as soon as somebody has made an order of it.
+    """
+    now = hub.clock()
+    with hub.transaction() as session:
+        row = session.get_one(OrderMessage, message_id)
+        is_early = OrderMessage.faults.contains([{"code": ErrorCode.UNKNOWN_KEY_IDENTIFIER}])
+        later = OrderMessage.site_id == row.site_id, OrderMessage.message_id > message_id, NEEDS_SOMEBODY, is_early
+        found = select(OrderMessage).where(OrderMessage.state == "refused", *later).order_by(OrderMessage.message_id)
+        for kept in session.scalars(found.limit(SHOWN_MAX).with_for_update()).all() if order_ids else ():
+            try:
+                _, orders = list_orders(session, hub, kept)
+            except MessageSealed:  # it waits for who has the key file
+                continue
+            if any(one.known_as in order_ids for one in orders):
+                decide_again(session, hub, kept, viewer)
+                record_act(session, now, viewer, kept, "E", "retried", code=kept.code)
 
 
 def dismiss(hub: Hub, viewer: Viewer, message_id: int, reason: str) -> None:

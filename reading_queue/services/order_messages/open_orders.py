@@ -56,22 +56,26 @@ def read_kept(session: Session, hub: Hub, row: OrderMessage) -> ReadMessage | No
     return ReadMessage(content, message, zone, requests, (*faults_of(row.faults), *found))
 
 
-def list_open(session: Session, hub: Hub, row: OrderMessage) -> tuple[ReadMessage | None, list[OpenOrder]]:
-    """Return a message and those of its orders that a person may make; none where it was taken or settled.
+def list_orders(session: Session, hub: Hub, row: OrderMessage) -> tuple[ReadMessage | None, list[OpenOrder]]:
+    """Return a message and its orders, also those that are here already; none where it was taken or settled.
 
     Raises:
         MessageSealed: nobody can read it here.
     """
-    if row.state != "refused" or not row.needs_somebody:
-        return None, []
-    read = read_kept(session, hub, row)
+    read = read_kept(session, hub, row) if row.state == "refused" and row.needs_somebody else None
     if read is None:
         return None, []
 
     def known_as(request: OrderRequest) -> str | None:
         return _known_as(session, row.site_id, request)
 
-    return read, [one for one in orders_of(read.requests, read.faults, known_as) if one.is_open]
+    return read, orders_of(read.requests, read.faults, known_as)
+
+
+def list_open(session: Session, hub: Hub, row: OrderMessage) -> tuple[ReadMessage | None, list[OpenOrder]]:
+    """Return a message and those of its orders that a person may make; as `list_orders`."""
+    read, found = list_orders(session, hub, row)
+    return read, [one for one in found if one.is_open]
 
 
 def find_made(session: Session, message_id: int, requests: tuple[OrderRequest, ...]) -> tuple[Done, ...]:

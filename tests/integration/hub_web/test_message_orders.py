@@ -13,7 +13,7 @@ from reading_queue.db.tables import ClinicOrder
 from reading_queue.services.hub import Hub
 from reading_queue.services.order_messages.intake import take_message
 from reading_queue.services.order_messages.keeping import prune_order_messages
-from storage.contract.orders import Order, OrderOrigin
+from storage.contract.orders import Order, OrderOrigin, OrderState
 from storage.hl7.local_codes import LocalCodes
 from storage.hl7.message import Message, parse_message
 from storage.ledger.tables import AuditEvent
@@ -127,6 +127,20 @@ def test_repetition_is_answered_with_the_order_and_what_says_something_else_is_n
     assert told(send(hub, *change, control_id="C4"))[0] == "AA"
     (order,) = orders(hub)
     assert (order.version, order.question) == (2, "结核？")
+
+
+def test_what_the_his_cancelled_meanwhile_is_cancelled_as_soon_as_the_order_is_made(hub: Hub, someone: Visitor) -> None:
+    send(hub, *NO_MODALITY)
+    row = newest(hub)
+    assert told(send(hub, *changed("ORC|NW|", "ORC|CA|", *EXAMPLE), control_id="C2")) == ("AE", ["ORC-2"])
+    other = changed("ACC1", "ACC7", *changed("ORC|NW|P1", "ORC|CA|P7", *EXAMPLE))
+    assert told(send(hub, *other, control_id="C3")) == ("AE", ["ORC-2"])
+    correct(someone, row, modality="CT")
+    (order,) = orders(hub)
+    assert (order.state, order.version) == (OrderState.CANCELLED, 2)
+    with hub.transaction() as session:
+        waiting = select(OrderMessage.control_id).where(OrderMessage.state == "refused")
+        assert session.scalars(waiting).all() == ["C3"]
 
 
 def test_each_order_of_a_message_is_made_by_itself_and_the_last_one_settles_it(
