@@ -13,29 +13,28 @@ _GENERATION: Final = re.compile(r"-v[0-9]+$")
 Terms = Mapping[str, Any]  # by the names of services.network.agreements.TERMS
 
 
-def find_overlapping(terms: Terms, others: Iterable[tuple[str, Terms]]) -> str | None:
+def find_overlapping(terms: Terms, others: Iterable[tuple[str, Terms]], today: date) -> str | None:
     """Return the first other agreement between which and these terms nothing could choose, None when there is none.
 
-    That is: the same pair and stage, and one modality, region, service and day in common.
+    That is: the same pair and stage, and one modality, region, service and day in common, today or later.
     """
-    return next((agreement_id for agreement_id, other in others if _overlap(terms, other)), None)
+    return next((agreement_id for agreement_id, other in others if _overlap(terms, other, today)), None)
 
 
-def _overlap(one: Terms, other: Terms) -> bool:
+def _overlap(one: Terms, other: Terms, today: date) -> bool:
     same = ("requesting_organisation_id", "assisting_organisation_id", "stage")
     return (
         all(one[name] == other[name] for name in same)
-        and one["valid_from"] <= other["valid_until"]
-        and other["valid_from"] <= one["valid_until"]
-        and _share(one["modalities"], other["modalities"])
-        and _share(one["body_regions"], other["body_regions"])
+        and max(one["valid_from"], other["valid_from"], today) <= min(one["valid_until"], other["valid_until"])
+        and share(one["modalities"], other["modalities"])
+        and share(one["body_regions"], other["body_regions"])
         and not set(one["services"]).isdisjoint(other["services"])
     )
 
 
-def _share(one: Collection[str], other: Collection[str]) -> bool:
-    """Return whether both name the same thing; naming nothing means everything."""
-    return not one or not other or not set(one).isdisjoint(other)
+def share(one: Collection[str], other: Collection[str]) -> bool:
+    """Return whether both name the same thing, in capitals or not; naming nothing means everything."""
+    return not one or not other or not {name.upper() for name in one}.isdisjoint(name.upper() for name in other)
 
 
 def split_at(before: Terms, after: Terms, from_day: date, today: date) -> tuple[Terms | None, Terms]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
+from reading_queue.domain.agreement_terms import share
 from reading_queue.domain.network_changes import Change, Facts, Kind, State
 from reading_queue.domain.network_faults import Fault, Path
 from reading_queue.domain.roles import Role
@@ -124,7 +125,8 @@ def _overlapping(proposal: Proposal) -> Iterator[Fault]:
             facts = proposal.after[Kind.AGREEMENT][subject]
             for other in subjects:
                 pair = _names(subject, other)
-                if other == subject or pair in told or not _overlap(facts, proposal.after[Kind.AGREEMENT][other]):
+                beside = proposal.after[Kind.AGREEMENT][other]
+                if other == subject or pair in told or not _overlap(facts, beside, proposal.today):
                     continue
                 told |= {pair, pair[::-1]}
                 params = {"requesting": requesting, "assisting": assisting, "stage": stage}
@@ -137,14 +139,10 @@ def _names(one: str, other: str) -> tuple[str, str]:
     return one.partition(":")[0], other.partition(":")[0]
 
 
-def _overlap(one: Facts, other: Facts) -> bool:
-    days = max(one["valid_from"], other["valid_from"]) <= min(one["valid_until"], other["valid_until"])
-    return days and all(_share(one[name], other[name]) for name in ("modalities", "body_regions", "services"))
-
-
-def _share(one: Collection[str], other: Collection[str]) -> bool:
-    """Return whether both name the same thing; naming nothing means everything."""
-    return not one or not other or not set(one).isdisjoint(other)
+def _overlap(one: Facts, other: Facts, today: date) -> bool:
+    begins = max(one["valid_from"], other["valid_from"], today.isoformat())  # what was cannot be chosen any more
+    days = begins <= min(one["valid_until"], other["valid_until"])
+    return days and all(share(one[name], other[name]) for name in ("modalities", "body_regions", "services"))
 
 
 def _people(proposal: Proposal) -> Iterator[Fault]:

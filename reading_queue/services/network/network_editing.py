@@ -170,7 +170,7 @@ def save_agreement(
                 record_agreement(session, agreement_id, rest, now, Author(viewer.account_id))
                 if after["valid_until"] < after["valid_from"]:
                     raise FieldsInvalid(("valid_until",))
-        _require_alone(session, target, after)
+        _require_alone(session, target, after, now)
         record_agreement(session, target, after, now, Author(viewer.account_id))
     return target
 
@@ -383,13 +383,14 @@ def _terms_of(row: Agreement) -> dict[str, Any]:
     return {name: getattr(row, name) for name in TERMS}
 
 
-def _require_alone(session: Session, agreement_id: str, terms: Mapping[str, Any]) -> None:
+def _require_alone(session: Session, agreement_id: str, terms: Mapping[str, Any], now: datetime) -> None:
     beside = select(Agreement).where(
         Agreement.requesting_organisation_id == terms["requesting_organisation_id"],
         Agreement.assisting_organisation_id == terms["assisting_organisation_id"],
         Agreement.agreement_id != agreement_id,
     )
-    other = find_overlapping(terms, ((row.agreement_id, _terms_of(row)) for row in session.scalars(beside)))
+    today = local_today(session, terms["requesting_organisation_id"], now)
+    other = find_overlapping(terms, ((row.agreement_id, _terms_of(row)) for row in session.scalars(beside)), today)
     if other is not None:
         raise AgreementOverlaps(other)
 

@@ -175,6 +175,9 @@ def test_whole_network_ends_what_it_does_not_name(hub: Hub, hub_clock: Steerable
         assert network_as_of(session, Kind.PERSON, hub_clock.now - timedelta(seconds=1)) == {}
     assert plan_import(hub, document, whole=True).changes == ()
     assert plan_import(hub, export_network(hub), whole=True).changes == ()
+    old, document["agreements"][0]["id"] = document["agreements"][0]["id"], "renamed"
+    renamed = plan_import(hub, document, whole=True).changes
+    assert {(one.action, one.subject.partition(":")[0]) for one in renamed} == {("add", "renamed"), ("end", old)}
     document["administrators"] = []
     with pytest.raises(NetworkInvalid, match="no account of an administrator would be left open"):
         plan_import(hub, document, whole=True)

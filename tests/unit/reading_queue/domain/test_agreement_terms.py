@@ -28,6 +28,10 @@ TERMS = {
     [
         ({}, True),
         ({"modalities": ["CT"], "valid_from": date(2026, 12, 31), "valid_until": date(2027, 1, 1)}, True),
+        ({"body_regions": ["chest"]}, True),
+        ({"body_regions": ["abdomen"]}, False),
+        ({"valid_until": TODAY}, True),
+        ({"valid_until": TODAY - timedelta(days=1)}, False),  # what was agreed until yesterday chooses nothing any more
         ({"stage": 2}, False),
         ({"assisting_organisation_id": "province"}, False),
         ({"services": ["consultation"]}, False),
@@ -35,7 +39,8 @@ TERMS = {
     ],
 )
 def test_only_the_same_pair_stage_work_and_days_overlap(change: dict[str, object], overlaps: bool) -> None:
-    assert find_overlapping(TERMS, [("other", {**TERMS, **change})]) == ("other" if overlaps else None)
+    terms = {**TERMS, "body_regions": ["CHEST"]}
+    assert find_overlapping(terms, [("other", {**TERMS, **change})], TODAY) == ("other" if overlaps else None)
 
 
 days = st.dates(date(2026, 1, 1), date(2027, 6, 1))
