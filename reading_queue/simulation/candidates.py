@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Protocol
+from itertools import filterfalse
+from typing import Any, Protocol
 
 from reading_queue.domain.routing import (
     WHOLE_POOL,
@@ -67,7 +68,13 @@ class Candidates:
 
     def facts_of(self, task: SimulatedTask) -> CaseFacts:
         """Return what the ranking needs of the task's case, as of today."""
-        case, study, today = task.case, task.case.study, self._timeline.today()
+        today = self._timeline.today()
+        if task.facts is None or task.facts.local_date != today:
+            task.facts = self._facts_of(task, today)
+        return task.facts
+
+    def _facts_of(self, task: SimulatedTask, today: date) -> CaseFacts:
+        case, study = task.case, task.case.study
         author_id = case.author_id if task.phase is Phase.VERIFICATION else None
         alike = (study.organisation_id, task.phase, study.lane, study.modality, author_id)
         if today != self._facts_day:
@@ -128,13 +135,14 @@ class Candidates:
     ) -> list[Candidate]:
         """Return the first of the stage, of those who let the task pass before or of the others."""
         let_pass, passed_over, width = asking.task.let_pass, asking.passed_over, asking.width
+        those: Any = filter if again else filterfalse  # a crowd that let the task pass is gone through quickly
         found: list[tuple[Place, AgreementFacts]] = []
         for agreement in agreements:
             enough = len(found) + width
-            for place in self._staff.in_order(agreement.assisting_organisation_id, asking.kind, asking.now):
-                own = place[1].physician_id
-                if own not in passed_over and (own in let_pass) is again:
-                    found.append((place, agreement))
+            order = self._staff.in_order(agreement.assisting_organisation_id, asking.kind, asking.now)
+            for own in those(let_pass.__contains__, order.ids):
+                if own not in passed_over:
+                    found.append((order.place_of[own], agreement))
                     if len(found) == enough:
                         break
         apart = asking.apart.get((again, stage), ()) if asking.apart else ()
@@ -159,7 +167,8 @@ class Candidates:
     def _stages_of(self, case: CaseFacts, task: SimulatedTask) -> Stages:
         if self._day_limits.concern(case.organisation_ids):
             return _by_stage(case, self._agreements(case, task))
-        alike = (case.organisation_ids[0], case.phase, case.modality, case.local_date)
+        asking = self._network.asking_for(case.organisation_ids[0])
+        alike = (asking, case.phase, case.modality, case.local_date)
         if alike not in self._stages:
             self._stages[alike] = _by_stage(case, self._agreements(case, task))
         return self._stages[alike]

@@ -11,7 +11,7 @@ alone, delivery, and that an emergency goes to others at once when who was asked
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -42,7 +42,6 @@ from storage.contract.lanes import Lane
 
 DAYS_MAX: Final = 28  # within the window over which the hub counts workload
 REWRITING_SHARE: Final = 0.5  # of a first reading's time: the author knows the case
-_NOBODY: Final[set[str]] = set()
 
 
 def simulate(network: Network, demand: Demand, rules: Rules, begin: datetime, days: int, seed: int) -> Outcome:
@@ -72,7 +71,7 @@ class Run:
         self.rank: Ranker = self._candidates.rank
         self._consults = Consults(network, self._timeline, rules)
         self._waiting = Waiting(network, self._timeline, rules.retry_s, self._end_s, self._route)
-        self._knows: dict[tuple[str, int], set[str]] = {}
+        self._known_by: dict[tuple[str, int], set[str]] = {}
         self.readers = {one.facts.physician_id: self._hire(one, days, seed) for one in network.physicians}
         sites = [(one.organisation_id, one.kind) for one in network.hospitals.values() if one.sends]
         drawn = sorted(draw_studies(demand, sites, days, begin.weekday(), seed), key=lambda one: one.exam_s)
@@ -158,6 +157,7 @@ class Run:
         self._expect_next()
         limit_s = self._rules.limit_min(study.lane, study.green_channel) * 60
         case = SimulatedCase(len(self.cases), study, study.exam_s + limit_s)
+        case.known_by = self._known_by.setdefault((study.organisation_id, study.patient), case.known_by)
         self.cases.append(case)
         self._at(study.exam_s + study.ready_after_s, OTHER, self._verify_images, case)
         self._watch(case)
@@ -193,7 +193,7 @@ class Run:
         case.waiting = task
         widened = case.widened(self._begin, self._now_s) if task.phase is Phase.INTERPRETATION else 0
         facts = self._candidates.facts_of(task)
-        knows = self._knows.get((study.organisation_id, study.patient), _NOBODY)
+        knows = case.known_by
         if facts.author_id in knows:
             knows = knows - {facts.author_id}  # who does not verify their own
         self.rankings += 1
@@ -212,16 +212,17 @@ class Run:
             if minutes is not None and case.tighten(minutes):
                 self._watch(case)
                 for physician_id in task.asked:
-                    self.readers[physician_id].order_offers()
-        for one in fresh:
-            self._offer(task, self.readers[one.physician_id], one.agreement_id)
-        self._at(self._now_s + self._rules.offer_ttl_s, OTHER, self._expire_offers, task)
+                    self.readers[physician_id].order_anew()
+        self._offer(task, [(self.readers[one.physician_id], one.agreement_id) for one in fresh])
 
-    def _offer(self, task: SimulatedTask, reader: Reader, agreement_id: str) -> None:
-        task.asked[reader.physician_id] = (self._now_s + self._rules.offer_ttl_s, agreement_id)
-        self._day_limits.count(task, reader.physician_id, agreement_id, self._timeline.today())
-        reader.be_offered(task)
-        self._look_soon(reader, task.case.study.lane)
+    def _offer(self, task: SimulatedTask, to: Sequence[tuple[Reader, str]]) -> None:
+        until_s = self._now_s + self._rules.offer_ttl_s
+        for reader, agreement_id in to:
+            task.asked[reader.physician_id] = (until_s, agreement_id)
+            self._day_limits.count(task, reader.physician_id, agreement_id, self._timeline.today())
+            reader.be_offered(task)
+            self._look_soon(reader, task.case.study.lane)
+        self._at(until_s, OTHER, self._expire_offers, task)
 
     def _expire_offers(self, task: SimulatedTask) -> None:
         overdue = [one for one, (until_s, _) in task.asked.items() if until_s <= self._now_s]
@@ -229,7 +230,8 @@ class Run:
             return
         for physician_id in overdue:
             self._close_offer(task, physician_id)
-        task.let_pass = task.let_pass.union(overdue)
+        if not task.let_pass.issuperset(overdue):
+            task.let_pass = self._staff.group(task.let_pass.union(overdue))
         if task.state is ReadingTaskState.SCHEDULED:
             self._note_exhausted(task)
             self._route(task)
@@ -422,9 +424,7 @@ class Run:
             case.move(CaseEvent.RETURN_TO_AUTHOR, Actor.HOLDER)
             task.move(ReadingTaskEvent.CANCEL, Actor.HOLDER)
             again = case.waiting = SimulatedTask(case, Phase.INTERPRETATION)
-            agreement_id = case.agreement_id or ""
-            self._offer(again, self.readers[case.author_id], agreement_id)
-            self._at(self._now_s + self._rules.offer_ttl_s, OTHER, self._expire_offers, again)
+            self._offer(again, [(self.readers[case.author_id], case.agreement_id or "")])
             return
         case.move(CaseEvent.SIGN, Actor.HOLDER)
         case.signed_s = self._now_s
@@ -432,11 +432,10 @@ class Run:
         self._complete(reader, task)
 
     def _complete(self, reader: Reader, task: SimulatedTask) -> None:
-        study = task.case.study
         task.move(ReadingTaskEvent.COMPLETE, Actor.HOLDER)
-        points = WORKLOAD_POINTS.get(study.modality, WORKLOAD_POINTS_DEFAULT)
+        points = WORKLOAD_POINTS.get(task.case.study.modality, WORKLOAD_POINTS_DEFAULT)
         reader.note(workload_points=reader.facts.workload_points + points)
-        self._knows.setdefault((study.organisation_id, study.patient), set()).add(reader.physician_id)
+        task.case.known_by.add(reader.physician_id)
 
     def _end_claim(self, reader: Reader, task: SimulatedTask) -> None:
         """Give a claim back; it counts as a no, as `services.routing.routing_facts` counts it."""

@@ -11,7 +11,7 @@ from typing import Final
 from reading_queue.domain.clocks import agreed_due
 from reading_queue.domain.consults import ConsultState
 from reading_queue.domain.escalation import Clock, Escalation, next_look, stages_widened
-from reading_queue.domain.routing import Phase, PhysicianFacts
+from reading_queue.domain.routing import CaseFacts, Phase, PhysicianFacts
 from reading_queue.domain.transitions import (
     BEING_READ,
     Actor,
@@ -48,6 +48,7 @@ class SimulatedCase:
     waiting: SimulatedTask | None = None  # the reading task that nobody has claimed
     consulted: bool = False  # another hospital was asked about it, or could not be
     steps_reached: frozenset[Escalation] = frozenset()  # thirds of its limit that passed before a claim
+    known_by: set[str] = field(default_factory=set)  # who has read this patient; of all cases of the patient together
     urgency: tuple[int, float, int] = field(init=False)  # the most urgent of several has the least
     _widened: tuple[int, float] = (0, 0.0)  # by how many stages, and until which moment that is so
 
@@ -101,6 +102,7 @@ class SimulatedTask:
     let_pass: frozenset[str] = frozenset()
     parked_s: float | None = None  # since when nobody can be asked
     parked_reasons: Mapping[str, int] | None = None
+    facts: CaseFacts | None = None  # as of the day on which they were asked for last
     counted: dict[str, tuple[str, date]] | None = None  # offers that count in an agreement's day
     consult: SimulatedConsult | None = None  # the opinion that is being written: no reading task of the hub
     is_stat: bool = field(init=False)
@@ -136,6 +138,7 @@ class Reader:
     offers: dict[SimulatedTask, None] = field(default_factory=dict)
     stat_offers: int = 0
     _queue: list[tuple[tuple[int, float, int], int, SimulatedTask]] = field(default_factory=list)  # of offers, a heap
+    _unordered: list[SimulatedTask] = field(default_factory=list)  # offered since the physician looked last
     _serial: int = 0
     claims: list[Work] = field(default_factory=list)  # the last one is being read
     asking: dict[SimulatedConsult, None] = field(default_factory=dict)  # held while another hospital is asked
@@ -175,19 +178,25 @@ class Reader:
         """Show the task to the physician."""
         self.offers[task] = None
         self.stat_offers += task.is_stat
-        self._serial += 1
-        heapq.heappush(self._queue, (task.case.urgency, self._serial, task))
-        if len(self._queue) > 2 * len(self.offers) + QUEUE_SPARE:
-            self.order_offers()
+        self._unordered.append(task)
+        if len(self._queue) + len(self._unordered) > 2 * len(self.offers) + QUEUE_SPARE:
+            self.order_anew()
 
-    def order_offers(self) -> None:
-        """Order what is offered anew, without what is offered no more."""
-        self._queue = [(task.case.urgency, number, task) for number, task in enumerate(self.offers)]
-        self._serial = len(self._queue)
-        heapq.heapify(self._queue)
+    def order_anew(self) -> None:
+        """Let what is offered be ordered anew, without what is offered no more, when the physician looks next."""
+        self._queue, self._unordered, self._serial = [], list(self.offers), 0
+
+    def _order(self) -> None:
+        """Put in order what came since the physician looked last: most of it is offered no more."""
+        for task in self._unordered:
+            if task in self.offers:
+                self._serial += 1
+                heapq.heappush(self._queue, (task.case.urgency, self._serial, task))
+        self._unordered.clear()
 
     def most_urgent(self, can_begin: Callable[[Reader, SimulatedTask], bool]) -> SimulatedTask | None:
         """Return the most urgent of what is offered that the physician can begin now."""
+        self._order()
         aside, found = [], None
         while self._queue and found is None:
             task = self._queue[0][2]

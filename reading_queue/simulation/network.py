@@ -57,6 +57,7 @@ class Network:
     _concerning: dict[str, list[AgreementFacts]] = field(init=False, default_factory=dict)
     _assisting: dict[str, tuple[str, ...]] = field(init=False, default_factory=dict)
     _lineages: dict[str, tuple[str, ...]] = field(init=False, default_factory=dict)
+    _askers: dict[str, str] = field(init=False, default_factory=dict)
     limits: dict[str, Mapping[str, int]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -91,6 +92,14 @@ class Network:
             lineage = self.lineage(organisation_id)
             self._concerning[organisation_id] = [one for above in lineage for one in self._requested.get(above, ())]
         return self._concerning[organisation_id]
+
+    def asking_for(self, organisation_id: str) -> str:
+        """Return the nearest of the organisation and those above it that has agreements: whose are the first it has."""
+        if organisation_id not in self._askers:
+            lineage = self.lineage(organisation_id)
+            own = next((one for one in lineage if one in self._requested), organisation_id)
+            self._askers[organisation_id] = own
+        return self._askers[organisation_id]
 
     def requested_by(self, organisation_id: str) -> Sequence[AgreementFacts]:
         """Return the agreements that the organisation itself has made as the one who asks."""

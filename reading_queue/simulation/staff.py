@@ -7,7 +7,7 @@ stands apart from these orders, because the agreement that counts for them is no
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -30,25 +30,30 @@ class Kind:
     case: CaseFacts
 
 
-class _Order:
+class Order:
     """Of one hospital for one kind of case: who may take it, best first."""
 
     def __init__(self, hospital: str, kind: Kind) -> None:
         self.case = replace(kind.case, organisation_ids=(hospital,))
         self.agreements = [_any_agreement(hospital, kind.case.local_date)]
-        self.places: list[Place] = []
+        self.ids: list[str] = []
+        self.place_of: dict[str, Place] = {}
         self.seen = 0  # of the changes at the hospital
-        self._merits: dict[str, tuple[Any, ...]] = {}
+        self._merits: list[tuple[Any, ...]] = []  # of the physicians in `ids`
 
     def rank(self, changed: Iterable[Reader], facts: Iterable[PhysicianFacts], now: datetime) -> None:
         """Put those who have changed where they belong now; who is there no more has no facts."""
         for reader in changed:
-            before = self._merits.pop(reader.physician_id, None)
+            before = self.place_of.pop(reader.physician_id, None)
             if before is not None:
-                del self.places[bisect_left(self.places, before, key=_merit_of)]
+                at = bisect_left(self._merits, before[0])
+                del self._merits[at], self.ids[at]
         for candidate in rank(self.case, list(facts), self.agreements, now).candidates:
-            merits = self._merits[candidate.physician_id] = merit(self.case.lane, candidate)
-            insort(self.places, (merits, candidate), key=_merit_of)
+            merits = merit(self.case.lane, candidate)
+            self.place_of[candidate.physician_id] = (merits, candidate)
+            at = bisect_left(self._merits, merits)
+            self._merits.insert(at, merits)
+            self.ids.insert(at, candidate.physician_id)
 
 
 class Staff:
@@ -58,9 +63,10 @@ class Staff:
         self._hired: dict[str, list[Reader]] = defaultdict(list)
         self._present: dict[str, dict[str, Reader]] = defaultdict(dict)
         self._at_several: dict[str, dict[Reader, None]] = defaultdict(dict)
-        self._orders: dict[str, dict[int, _Order]] = defaultdict(dict)
+        self._orders: dict[str, dict[int, Order]] = defaultdict(dict)
         self._changes: dict[str, list[Reader]] = defaultdict(list)
         self._kinds: dict[tuple[Any, ...], Kind] = {}
+        self._groups: dict[frozenset[str], frozenset[str]] = {}
         self._day: date | None = None
         self.any_at_several = False
 
@@ -92,27 +98,28 @@ class Staff:
             self._day = case.local_date
             self._orders.clear()
             self._changes.clear()
+            self._groups.clear()
         alike = (case.lane is Lane.STAT, case.phase, case.modality, case.specialties, case.local_date)
         if alike not in self._kinds:
             anybodys = replace(case, case_id="", organisation_ids=(), author_id=None)
             self._kinds[alike] = Kind(len(self._kinds), anybodys)
         return self._kinds[alike]
 
-    def in_order(self, hospital: str, kind: Kind, now: datetime) -> list[Place]:
+    def in_order(self, hospital: str, kind: Kind, now: datetime) -> Order:
         """Return who is there and may take a case of the kind, best first; those of several hospitals apart."""
         orders, present, changes = self._orders[hospital], self._present[hospital], self._changes[hospital]
         order = orders.get(kind.number)
         if order is None:
-            order = orders[kind.number] = _Order(hospital, kind)
+            order = orders[kind.number] = Order(hospital, kind)
             changed = dict.fromkeys(present.values())
         elif order.seen < len(changes):
             changed = dict.fromkeys(changes[order.seen :])
         else:
-            return order.places
+            return order
         there = (one.facts for one in changed if one.physician_id in present and len(one.facts.hospitals) == 1)
         order.rank(changed, there, now)
         order.seen = len(changes)
-        return order.places
+        return order
 
     def apart(self, hospitals: Iterable[str], task: SimulatedTask, knows: set[str]) -> list[PhysicianFacts]:
         """Return the facts of those there who stand apart: who knows the patient, and who is at several hospitals."""
@@ -122,6 +129,10 @@ class Staff:
             found.update(dict.fromkeys(present[one] for one in knows if one in present))
             found.update(self._at_several[hospital])
         return [reader.facts_for(task, knows) for reader in found]
+
+    def group(self, people: frozenset[str]) -> frozenset[str]:
+        """Return the one set that is kept of these people: the same few let thousands of tasks pass."""
+        return self._groups.setdefault(people, people)
 
     def there(self, hospital: str) -> list[Reader]:
         """Return who is at the hospital now."""
@@ -135,10 +146,6 @@ class Staff:
     def _note_change(self, reader: Reader) -> None:
         for hospital in reader.facts.hospitals:
             self._changes[hospital].append(reader)
-
-
-def _merit_of(place: Place) -> tuple[Any, ...]:
-    return place[0]
 
 
 def _any_agreement(hospital: str, day: date) -> AgreementFacts:

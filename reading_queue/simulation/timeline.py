@@ -34,12 +34,13 @@ class Timeline:
         self._reached = -1
         self._events: list[_Event] = []  # of the slice that is reached, a heap
         self._numbers = 0
+        self._handlers: dict[Callable[..., None], Callable[..., None]] = {}  # each kept once, not with every event
         self._dates: dict[int, date] = {}
 
     def at(self, at_s: float, order: int, handle: Callable[..., None], *arguments: Any) -> None:
         """Have something handled at its time."""
         self._numbers += 1
-        event = (at_s, order, self._numbers, handle, arguments)
+        event = (at_s, order, self._numbers, self._handlers.setdefault(handle, handle), arguments)
         number = int(at_s // SLICE_S)
         if number <= self._reached:
             heapq.heappush(self._events, event)

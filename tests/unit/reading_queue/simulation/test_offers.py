@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reading_queue.domain.routing import Phase
 from reading_queue.simulation.demand import Study
 from reading_queue.simulation.life import Reader, SimulatedCase, SimulatedTask
+from reading_queue.simulation.staff import Staff
 from reading_queue.simulation.timeline import FINISHED, OTHER, Timeline
 from storage.contract.lanes import Lane
 from tests.unit.reading_queue.simulation.county import physician
@@ -43,6 +44,24 @@ def test_most_urgent_offer_is_the_one_found_by_looking_at_all(cases: list[tuple[
         if expected is not None:
             reader.lose_offer(expected)
     assert reader.stat_offers == sum(task.is_stat for task in reader.offers)
+
+
+def test_offer_with_a_new_limit_is_ordered_by_it():
+    rostered = physician("a")
+    reader = Reader(rostered, rostered.facts)
+    first, second = task_of(1, Lane.URGENT, 3600.0), task_of(2, Lane.URGENT, 7200.0)
+    for task in (first, second):
+        reader.be_offered(task)
+    assert reader.most_urgent(lambda *_: True) is first
+    second.case.tighten(30)
+    reader.order_anew()
+    assert reader.most_urgent(lambda *_: True) is second
+
+
+def test_tasks_that_the_same_people_let_pass_keep_one_set_of_them():
+    staff = Staff()
+    kept = staff.group(frozenset({"a"}).union({"b"}))
+    assert staff.group(frozenset({"b"}).union({"a"})) is kept
 
 
 @given(st.lists(st.tuples(st.integers(0, 200), st.sampled_from([FINISHED, OTHER]), st.integers(0, 90)), max_size=40))
