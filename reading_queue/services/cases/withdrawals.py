@@ -51,9 +51,10 @@ def withdraw(hub: Hub, viewer: Viewer, case_id: str, reason: str, *, act_id: str
         case = get_case_locked(session, case_id)
         if case.state == CaseState.CANCELLED:
             return True
+        if _was_asked(session, case, act_id):
+            return False  # whatever became of it, a reader's refusal or the site's own second thoughts
         if case.state in BEING_READ:
-            if not _was_asked(session, case, act_id):
-                _ask(session, case, viewer, words, now, act_id)
+            _ask(session, case, viewer, words, now, act_id)
             return False
         let_go(session, case, viewer.role, viewer.account_id, now)
         case.withdrawal_reason = words

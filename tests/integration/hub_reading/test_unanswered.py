@@ -95,6 +95,18 @@ def test_a_wish_to_withdraw_ends_when_the_case_is_with_its_site_again_or_signed(
     assert world.case(case_id).withdrawal_asked_at is None
 
 
+def test_a_wish_that_is_told_again_after_the_site_thought_better_of_it_withdraws_nothing(
+    world: World, hub: Hub, wang: Viewer, technician: Viewer
+):
+    case_id, _ = held(world, wang)
+    withdrawals.withdraw(hub, technician, case_id, "患者转院", act_id="a" * 32)
+    site_returns.return_to_site(hub, wang, case_id, DiscontinuationReason.INSUFFICIENT_QUALITY, "请重扫")
+    site_returns.resubmit(hub, technician, case_id, "患者没有转院，请阅片")
+    assert not withdrawals.withdraw(hub, technician, case_id, "患者转院", act_id="a" * 32)
+    assert world.case(case_id).state == CaseState.READY
+    assert withdrawals.withdraw(hub, technician, case_id, "患者转院", act_id="b" * 32), "a new wish is one"
+
+
 def test_a_coordinator_takes_away_only_what_somebody_holds(
     world: World, hub: Hub, wang: Viewer, zhao: Viewer, coordinator: Viewer
 ):
