@@ -17,6 +17,7 @@ from gateway.spool.rebuild import _REASONS as SPOOL_REASONS
 from reading_queue import services
 from reading_queue.domain import wording
 from reading_queue.domain.discontinuation import DiscontinuationReason
+from reading_queue.domain.escalation import Escalation
 from reading_queue.domain.links import TRANSITIONS, LinkAct, LinkState
 from reading_queue.domain.roles import Role
 from reading_queue.domain.routing import Phase
@@ -52,6 +53,7 @@ FAMILIES: dict[str, Iterable[str] | type[StrEnum]] = {
     "done": DONE,
     "progress": Progress,
     "document": DocumentKind,
+    "escalations": Escalation,
     "links.state": LinkState,
     "links.none": LinkState,
     "links.by_facts": LinkState,
