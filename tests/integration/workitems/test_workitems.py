@@ -227,7 +227,7 @@ def test_request_to_cancel_is_a_decline_by_whom_it_was_offered_to(study: list[by
     assert only(second) == uid
 
 
-def test_request_to_cancel_is_advice_while_somebody_reads_and_withdraws_what_nobody_reads(
+def test_request_to_cancel_is_advice_while_somebody_reads_who_follows_it_by_cancelling(
     county: County, study: list[bytes], worklist_of: WorklistOf
 ) -> None:
     author, token, technician = worklist_of("reader"), new_transaction(), worklist_of("technician")
@@ -239,10 +239,17 @@ def test_request_to_cancel_is_advice_while_somebody_reads_and_withdraws_what_nob
         assert session.scalars(select(Case.withdrawal_asked_at)).one() is not None
     author.change(uid, "CANCELED", token)
     county.run_jobs()
-    replacement = only(technician, ProcedureStepState="SCHEDULED")
-    assert technician.request_cancel(replacement).status == 202
-    assert value(technician.retrieve(replacement), STATE) == "CANCELED"
-    again = technician.request_cancel(replacement)
+    with county.hub.transaction() as session:
+        assert session.scalars(select(Case.state)).one() == "cancelled"
+    assert technician.found(ProcedureStepState="SCHEDULED") == []
+
+
+def test_request_to_cancel_withdraws_what_nobody_reads(study: list[bytes], worklist_of: WorklistOf) -> None:
+    technician = worklist_of("technician")
+    uid = only(technician)
+    assert technician.request_cancel(uid).status == 202
+    assert value(technician.retrieve(uid), STATE) == "CANCELED"
+    again = technician.request_cancel(uid)
     assert (again.status, "CANCELED" in again.warning) == (202, True)
 
 
