@@ -112,7 +112,7 @@ def test_hospital_up_the_line_reads_what_the_county_leaves():
 def test_later_stages_are_asked_as_the_limit_of_a_case_runs():
     """Offers that never run out leave a swamped county's cases with it, but for the clock."""
     swamped = county(physician("a"), *(physician(f"city-{number}", "city") for number in range(4)))
-    demand = Demand(studies_per_site_per_day={"township": 90})
+    demand = Demand(studies_per_site_per_day={"township": 120}, decline_rate=0)
     outcome = simulate(swamped, demand, Rules(offer_ttl_s=7 * 86400), BEGIN, DAYS, 7)
     urgent = [one for one in outcome.cases if one.study.lane is Lane.URGENT and one.claimed_s is not None]
     by_city = [one for one in urgent if (one.agreement_id or "").startswith("city")]
