@@ -13,6 +13,7 @@ from gateway.commands.importing import import_app
 from gateway.commands.loading import fail, load_or_fail
 from gateway.commands.operating import deliveries_app, line_app, quarantine_app, study_app
 from gateway.commands.ordering import order_app
+from storage.configuration import words_of_denied
 
 if TYPE_CHECKING:  # each command loads only what it needs
     from gateway.checks import Check
@@ -240,8 +241,14 @@ def _ask_password() -> str:
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; that its folder is not this user's is said in words."""
+    try:
+        app()
+    except OSError as exc:
+        if (denied := words_of_denied(exc)) is None:
+            raise
+        print(f"{denied}: run this as the user who runs the gateway, or let spool_dir name a folder of your own")
+        sys.exit(1)
 
 
 def _print_check(finding: Check) -> None:

@@ -115,10 +115,11 @@ def build_objects(settings: HubSettings, keys: KeyFile, public_url: str) -> Obje
 
 def build_hub(settings: HubSettings, *, public_url: str | None = None) -> Hub:
     """Return the hub; `public_url` is where the web role listens, used when the settings name no address."""
+    engine = build_engine(settings)  # first: a command that finds no hub must not leave a key file of its own behind
     keys = KeyFile(settings.key_file)
     address = settings.public_url or public_url or known_public_url(settings)
     return Hub(
-        engine=build_engine(settings),
+        engine=engine,
         objects=build_objects(settings, keys, address),
         keys=keys,
         policy=settings.policy,

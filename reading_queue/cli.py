@@ -23,7 +23,7 @@ from reading_queue.commands.storing import storage_app
 from reading_queue.domain.roles import Role
 from reading_queue.log import configure_logging
 from reading_queue.settings import HubSettings, load_settings, serving
-from storage.configuration import ConfigurationError
+from storage.configuration import ConfigurationError, words_of_denied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -274,9 +274,10 @@ def main() -> None:
         typer.echo("The configuration cannot be used:\n" + "\n".join(f"  {one}" for one in exc.problems), err=True)
         sys.exit(2)
     except Exception as exc:
-        if not isinstance(exc, _expected_errors()):
+        words = _in_words(exc)
+        if words is None:
             raise
-        typer.echo(_in_words(exc), err=True)
+        typer.echo(words, err=True)
         sys.exit(1)
 
 
@@ -300,12 +301,16 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     return (*own, CannotListen, CertificateUnusable, OperationalError)
 
 
-def _in_words(exc: Exception) -> str:
+def _in_words(exc: Exception) -> str | None:
     from sqlalchemy.exc import OperationalError
 
     if isinstance(exc, OperationalError):
         return "The database does not answer. Is the hub running? `counterpart-hub check` tells more."
-    return str(exc)
+    if isinstance(exc, _expected_errors()):
+        return str(exc)
+    if denied := words_of_denied(exc):
+        return f"{denied}: run this as the user who runs the hub, or let data_dir name a folder of your own"
+    return None
 
 
 def _hub(context: typer.Context) -> Hub:

@@ -5,6 +5,7 @@ Environment variables win over the file. Unknown keys are refused, and all error
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tomllib
@@ -22,6 +23,15 @@ class ConfigurationError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def words_of_denied(failure: BaseException) -> str | None:
+    """Return in words that this user may not use a file or folder, None where that is not what failed."""
+    if not isinstance(failure, OSError) or failure.filename is None:
+        return None
+    if failure.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return None
+    return f"{failure.filename} cannot be used by this user ({failure.strerror})"
 
 
 class Configuration(BaseSettings):
