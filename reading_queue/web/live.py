@@ -30,8 +30,8 @@ from reading_queue.web.wakeups import Wakeups
 from storage.open_files import open_files_max
 from storage.screens.offload import Offload
 
-STREAMS_MAX: Final = 1000  # of one process, all of whom hear of a change in a second; and never more than
-STREAMS_SHARE: Final = 0.5  # of what it may have open
+STREAMS_MAX: Final = 1000  # of one process; on two busy cores some of so many hear of a change after more than a second
+STREAMS_SHARE: Final = 0.5  # of the files that it may have open, at most
 STREAMS_PER_ACCOUNT_MAX: Final = 8
 WAITING_MAX: Final = 64  # batches that one slow listener may leave unread
 HEARTBEAT_S: Final = 15.0

@@ -49,10 +49,11 @@ class WorkerBench:
         return worker
 
     def ask(self, job: str, *names: str, attempt: int = 1) -> None:
-        """Commit outbox rows, together."""
+        """Commit outbox rows, together: a relay that looks meanwhile finds all of them due, or none."""
+        now = datetime.now(UTC)
         with Session(self._engine) as session, session.begin():
             for name in names:
-                launch(session, datetime.now(UTC), job, name=name, attempt=attempt)
+                launch(session, now, job, name=name, attempt=attempt)
 
     @contextmanager
     def relaying(self) -> Iterator[None]:
