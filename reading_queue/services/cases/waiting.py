@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, func, or_, select, union_all
+from sqlalchemy.orm import Session, aliased
 
 from reading_queue.db.course_tables import InformationRequest
 from reading_queue.db.tables import Case, ReadingTask
@@ -41,6 +41,22 @@ _HELD_SINCE: Final = (  # what was claimed while in doubt waits from when it lie
     .correlate(Case)
     .scalar_subquery()
 )
+_Waiting: Final = aliased(Case)
+_IN_TIME_WHILE_THEY_WAIT: Final = union_all(  # what has WAITS_SINCE, and had time left then
+    select(_Waiting.case_id)
+    .join(InformationRequest, InformationRequest.case_id == _Waiting.case_id)
+    .where(InformationRequest.ended_at.is_(None), _Waiting.due_at >= InformationRequest.asked_at),
+    select(_Waiting.case_id)
+    .join(ReadingTask, ReadingTask.case_id == _Waiting.case_id)
+    .where(
+        ReadingTask.state == ReadingTaskState.SCHEDULED,
+        ReadingTask.phase == Phase.INTERPRETATION,
+        _Waiting.state == CaseState.READY,
+        _Waiting.identity_doubted_at.is_not(None),
+        _Waiting.lane.not_in(sorted(NEVER_HELD)),
+        _Waiting.due_at >= func.greatest(ReadingTask.created_at, _Waiting.identity_doubted_at),
+    ),
+)
 WAITS_SINCE: Final = func.coalesce(_ASKED_AT, _HELD_SINCE)  # of a row of Case; empty while nothing is waited for
 
 
@@ -59,9 +75,9 @@ def is_late(case: Case, waiting: Mapping[str, datetime], now: datetime) -> bool:
 
 
 def late_condition(now: datetime) -> ColumnElement[bool]:
-    """Return the condition of `is_late` for rows of Case."""
+    """Return the condition of `is_late` for rows of Case: the few whose limit stands still are looked up once."""
     gross = Case.lane.in_(sorted(COUNTS_GROSS))
-    return and_(Case.due_at < now, or_(gross, WAITS_SINCE.is_(None), Case.due_at < WAITS_SINCE))
+    return and_(Case.due_at < now, or_(gross, Case.case_id.not_in(_IN_TIME_WHILE_THEY_WAIT)))
 
 
 def stands_at(case: Case, waits_since: datetime | None, now: datetime) -> datetime:
