@@ -15,7 +15,7 @@ from gateway.console.action_pages import operator_of
 from gateway.console.errors import Conflict, Invalid
 from gateway.console.keys import DESK, in_thread
 from gateway.console.language import in_words
-from gateway.console.order_forms import TAKEN, MessageOrder, Sheet, check_new, show_form, with_changes
+from gateway.console.order_forms import TAKEN, Sheet, check_new, show_form, with_changes
 from gateway.console.order_message_pages import DIGITS_MAX, MessageSettled, number_of
 from gateway.console.parsing import Form, field
 from gateway.console.rendering import screen_zone
@@ -31,7 +31,7 @@ from storage.hl7.corrections import OpenOrder
 from storage.hl7.faults import Fault
 from storage.screens import order_form
 from storage.screens.order_form import FieldFault, Typed
-from storage.screens.order_message_form import place_faults, prefill, said
+from storage.screens.order_message_form import MessageOrder, place_faults, prefill, said
 from storage.screens.requests import redirect
 
 NUMBER_DIGITS_MAX: Final = 3  # of an order in its message

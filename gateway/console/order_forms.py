@@ -23,17 +23,9 @@ from storage.contract.orders import (
 )
 from storage.screens import order_form
 from storage.screens.order_form import FieldFault, Typed
+from storage.screens.order_message_form import MessageOrder
 
 TAKEN: Final = FieldFault(order_form.ACCESSION, "accession_taken")
-
-
-@dataclass(frozen=True, slots=True)
-class MessageOrder:
-    """One order of a refused HL7 message: its number there, and how many of them are still to be made."""
-
-    message_id: int
-    number: int
-    count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,17 +30,9 @@ from reading_queue.web.problems import fault_words, words_of
 from reading_queue.web.rendering import page
 from storage.contract.orders import Order
 from storage.screens.order_form import ACCESSION, OPTIONS, FieldFault, Typed, limit_of, read_form
+from storage.screens.order_message_form import MessageOrder
 
 CONSENT: Final = ("consent_given_by", "consent_at")
-
-
-@dataclass(frozen=True, slots=True)
-class MessageOrder:
-    """One order of a refused HL7 message: its number there, and how many of them are still to be made."""
-
-    message_id: int
-    number: int
-    count: int
 
 
 @dataclass(frozen=True, slots=True)

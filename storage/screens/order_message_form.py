@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -52,6 +53,15 @@ _FIELDS: Final[Mapping[str, str]] = {
 }
 _IDENTIFIERS: Final = "PID-3"  # the patient's number and the identity number
 _OF_THE_NUMBER: Final = frozenset({ErrorCode.REQUIRED_FIELD_MISSING, ErrorCode.UNKNOWN_KEY_IDENTIFIER})
+
+
+@dataclass(frozen=True, slots=True)
+class MessageOrder:
+    """One order of a refused HL7 message: its number there, and how many of them are still to be made."""
+
+    message_id: int
+    number: int
+    count: int
 
 
 def prefill(request: OrderRequest, now: datetime, zone: ZoneInfo) -> dict[str, str]:

@@ -22,42 +22,25 @@ from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import CaseState, ReadingTaskState
 from storage.contract.lanes import Lane
 
-_ASKED_AT: Final = (
-    select(InformationRequest.asked_at)
-    .where(InformationRequest.case_id == Case.case_id, InformationRequest.ended_at.is_(None))
-    .correlate(Case)
-    .scalar_subquery()
-)
-_HELD_SINCE: Final = (  # what was claimed while in doubt waits from when it lies there again
-    select(func.greatest(ReadingTask.created_at, Case.identity_doubted_at))
+_WAITS: Final = union_all(  # which cases wait, and since when; a case waits for one thing at a time
+    select(InformationRequest.case_id, InformationRequest.asked_at.label("since")).where(
+        InformationRequest.ended_at.is_(None)
+    ),
+    # What was claimed while in doubt waits from when it lies there again.
+    select(Case.case_id, func.greatest(ReadingTask.created_at, Case.identity_doubted_at))
+    .join(ReadingTask, ReadingTask.case_id == Case.case_id)
     .where(
-        ReadingTask.case_id == Case.case_id,
         ReadingTask.state == ReadingTaskState.SCHEDULED,
         ReadingTask.phase == Phase.INTERPRETATION,
         Case.state == CaseState.READY,
         Case.identity_doubted_at.is_not(None),
         Case.lane.not_in(sorted(NEVER_HELD)),
-    )
-    .correlate(Case)
-    .scalar_subquery()
-)
-_Waiting: Final = aliased(Case)
-_IN_TIME_WHILE_THEY_WAIT: Final = union_all(  # what has WAITS_SINCE, and had time left then
-    select(_Waiting.case_id)
-    .join(InformationRequest, InformationRequest.case_id == _Waiting.case_id)
-    .where(InformationRequest.ended_at.is_(None), _Waiting.due_at >= InformationRequest.asked_at),
-    select(_Waiting.case_id)
-    .join(ReadingTask, ReadingTask.case_id == _Waiting.case_id)
-    .where(
-        ReadingTask.state == ReadingTaskState.SCHEDULED,
-        ReadingTask.phase == Phase.INTERPRETATION,
-        _Waiting.state == CaseState.READY,
-        _Waiting.identity_doubted_at.is_not(None),
-        _Waiting.lane.not_in(sorted(NEVER_HELD)),
-        _Waiting.due_at >= func.greatest(ReadingTask.created_at, _Waiting.identity_doubted_at),
     ),
+).subquery("waits")
+_Waiting: Final = aliased(Case)
+_IN_TIME_WHILE_THEY_WAIT: Final = (
+    select(_Waiting.case_id).join(_WAITS, _WAITS.c.case_id == _Waiting.case_id).where(_Waiting.due_at >= _WAITS.c.since)
 )
-WAITS_SINCE: Final = func.coalesce(_ASKED_AT, _HELD_SINCE)  # of a row of Case; empty while nothing is waited for
 
 
 def load_waiting(session: Session, cases: Collection[Case]) -> Mapping[str, datetime]:
@@ -65,8 +48,7 @@ def load_waiting(session: Session, cases: Collection[Case]) -> Mapping[str, date
     may_wait = [one.case_id for one in cases if one.state == CaseState.ON_HOLD or one.identity_doubted_at is not None]
     if not may_wait:
         return {}
-    rows = select(Case.case_id, WAITS_SINCE).where(Case.case_id.in_(may_wait), WAITS_SINCE.is_not(None))
-    return dict(session.execute(rows).all())
+    return dict(session.execute(select(_WAITS.c.case_id, _WAITS.c.since).where(_WAITS.c.case_id.in_(may_wait))).all())
 
 
 def is_late(case: Case, waiting: Mapping[str, datetime], now: datetime) -> bool:

@@ -8,7 +8,7 @@ moment: people and their terms by their versions, duty, absences, and who held a
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -37,7 +37,7 @@ from reading_queue.services.cases.statistics import WITH_OVERSIGHT
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import organisation_name
 from reading_queue.services.network.network_versions import network_as_of
-from reading_queue.services.routing.routing_facts import RoutingFacts, load_workload
+from reading_queue.services.routing.routing_facts import RoutingFacts, agreement_facts, load_workload
 from storage.contract.lanes import Lane
 
 DECISIONS_MAX: Final = 50
@@ -227,23 +227,15 @@ def _load_agreements_then(session: Session, kept: Mapping[str, Any]) -> list[Agr
     numbers: Mapping[str, int] = kept["agreement_versions"]
     versions = select(AgreementVersion).where(AgreementVersion.agreement_id.in_(numbers))
     of_day: Mapping[str, Any] = kept.get("cases_today", {})
-    return [
-        AgreementFacts(
-            agreement_id=one.agreement_id,
-            requesting_organisation_id=one.requesting_organisation_id,
-            assisting_organisation_id=one.assisting_organisation_id,
-            modalities=frozenset(one.modalities),
-            body_regions=frozenset(one.body_regions),
-            services=frozenset(one.services),
-            stage=one.stage,
-            valid_from=one.valid_from,
-            valid_until=one.valid_until,
-            cases_per_day_max=one.cases_per_day_max,
-            cases_today=of_day.get(one.agreement_id, ({}, False))[0],
-            has_this_case=of_day.get(one.agreement_id, ({}, False))[1],
-        )
+    facts = [
+        agreement_facts(one)
         for one in session.scalars(versions.order_by(AgreementVersion.agreement_id, AgreementVersion.number))
         if one.number == numbers[one.agreement_id]
+    ]
+    counted = [of_day.get(one.agreement_id, ({}, False)) for one in facts]
+    return [
+        replace(one, cases_today=cases, has_this_case=has_this)
+        for one, (cases, has_this) in zip(facts, counted, strict=True)
     ]
 
 

@@ -187,21 +187,23 @@ def load_author(session: Session, case_id: str) -> str | None:
 
 
 def _load_agreements(session: Session, organisation_ids: Sequence[str]) -> list[AgreementFacts]:
-    return [
-        AgreementFacts(
-            agreement_id=row.agreement_id,
-            requesting_organisation_id=row.requesting_organisation_id,
-            assisting_organisation_id=row.assisting_organisation_id,
-            modalities=frozenset(row.modalities),
-            body_regions=frozenset(row.body_regions),
-            services=frozenset(row.services),
-            stage=row.stage,
-            valid_from=row.valid_from,
-            valid_until=row.valid_until,
-            cases_per_day_max=row.cases_per_day_max,
-        )
-        for row in session.execute(_AGREEMENTS, {"organisations": list(organisation_ids)})
-    ]
+    return [agreement_facts(row) for row in session.execute(_AGREEMENTS, {"organisations": list(organisation_ids)})]
+
+
+def agreement_facts(row: Any) -> AgreementFacts:
+    """Return the terms of a row of `agreements`, or of `agreement_versions`, without the cases of any day."""
+    return AgreementFacts(
+        agreement_id=row.agreement_id,
+        requesting_organisation_id=row.requesting_organisation_id,
+        assisting_organisation_id=row.assisting_organisation_id,
+        modalities=frozenset(row.modalities),
+        body_regions=frozenset(row.body_regions),
+        services=frozenset(row.services),
+        stage=row.stage,
+        valid_from=row.valid_from,
+        valid_until=row.valid_until,
+        cases_per_day_max=row.cases_per_day_max,
+    )
 
 
 def _count_today(

@@ -15,7 +15,6 @@ from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.language import in_words
 from reading_queue.web.order_sheets import (
     CONSENT,
-    MessageOrder,
     Sheet,
     enter_or_show,
     show_form,
@@ -27,7 +26,7 @@ from reading_queue.web.parsing import Form, field, whole_number
 from storage.contract.identifiers import new_id
 from storage.hl7.faults import Fault
 from storage.screens.order_form import FieldFault, form_moment
-from storage.screens.order_message_form import place_faults, prefill
+from storage.screens.order_message_form import MessageOrder, place_faults, prefill
 from storage.screens.requests import redirect
 
 
@@ -48,7 +47,7 @@ async def order_form(request: web.Request, viewer: Viewer) -> web.StreamResponse
     except OrderNotAcceptable as exc:
         faults = exc.faults
     except OrderGapsUnconfirmed:
-        pass  # it is asked when the order is entered
+        faults = ()  # gaps are asked about when the order is entered
     return show_form(request, replace(sheet, faults=faults, told=told))
 
 
