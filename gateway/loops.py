@@ -1,9 +1,13 @@
-"""A thread that does one step, waits as long as the step says, and can be woken. Volatile: everything."""
+"""A thread that does one step, waits as long as the step says, and can be woken; and the end of several threads.
+
+Volatile: everything.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
@@ -42,9 +46,7 @@ class Loop:
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end of the step under way; return whether it came."""
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        return join_threads([self._thread], timeout_s)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -56,3 +58,13 @@ class Loop:
                 wait_s = AFTER_FAILURE_S
             if not self._stopping.is_set() and self._wake.wait(wait_s):
                 self._stopping.wait(self._gather_s)
+
+
+def join_threads(threads: Iterable[threading.Thread], timeout_s: float) -> bool:
+    """Wait at most `timeout_s` altogether for threads, begun or not; return whether none is alive."""
+    deadline = time.monotonic() + timeout_s
+    waited_for = list(threads)
+    for thread in waited_for:
+        if thread.is_alive():
+            thread.join(max(0.0, deadline - time.monotonic()))
+    return not any(thread.is_alive() for thread in waited_for)

@@ -22,6 +22,7 @@ from gateway.compression.replacing import settle_instance
 from gateway.journal.compression import count_due, find_due, leave_as_is
 from gateway.journal.database import Journal
 from gateway.journal.instances import InstanceRow
+from gateway.loops import join_threads
 from gateway.spool.spool import Spool
 from storage.contract.identifiers import Uid
 from storage.contract.lanes import Lane
@@ -69,11 +70,7 @@ class Compressor:
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the threads; return whether they ended in time."""
-        deadline = time.monotonic() + timeout_s
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return join_threads(self._threads, timeout_s)
 
     def notice_arrival(self) -> None:
         """An instance has just arrived; cheap."""

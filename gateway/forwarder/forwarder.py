@@ -37,6 +37,7 @@ from gateway.journal.transfers import (
 )
 from gateway.line.budget import LineBudget, UploadAborted
 from gateway.line.watch import LineWatch
+from gateway.loops import join_threads
 from storage.contract.lanes import Lane
 
 log = structlog.get_logger(__name__)
@@ -110,11 +111,7 @@ class Forwarder:
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the threads; return whether all have ended."""
-        deadline = time.monotonic() + timeout_s
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return join_threads(self._threads, timeout_s)
 
     def _thread(self, name: str, find: Callable[[datetime], Work | None]) -> threading.Thread:
         return threading.Thread(target=self._run, args=(find,), name=name, daemon=True)

@@ -26,7 +26,8 @@ from gateway.journal.database import Journal
 from gateway.peers import Call, Load, Peer, PeerTable, Permission, Rejection, Rules, admit, is_visitor
 from gateway.scp import admission
 from gateway.scp.data_phase import take_over
-from gateway.scp.reception import AssociationObjects, Reception
+from gateway.scp.object_sink import AssociationObjects
+from gateway.scp.reception import Reception
 from gateway.scp.services import Caller, DicomService, ServiceTable
 from gateway.scp.store import InstanceReceiver
 from gateway.scp.transport import CONNECTIONS_MAX, GatewayRequestHandler, GatewayServer, GatewaySocket

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib.metadata
 import importlib.util
 import re
@@ -125,6 +126,26 @@ def test_nothing_waits_by_select():
         if isinstance(node, ast.Attribute) and node.attr == "select" and ast.unparse(node.value) == "select"
     ]
     assert calls == []
+
+
+def test_no_modules_import_each_other_not_even_for_their_types():
+    """Two modules that need each other are one, or lack a third. Faces (`__init__.py`) only hand names on."""
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in python_files(*PACKAGES)
+        if path.name != "__init__.py"
+    }
+    imports: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        imports[module] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                named = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+                imports[module] |= named & paths.keys()
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as exc:
+        pytest.fail(" needs ".join(reversed(exc.args[1])))
 
 
 def test_no_work_is_left_unfinished_in_the_packages():
