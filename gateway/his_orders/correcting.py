@@ -30,11 +30,11 @@ from gateway.settings import GatewaySettings
 from storage.contract.identifiers import InvalidIdentifier, Uid, parse_uid
 from storage.contract.orders import Order, OrderOrigin
 from storage.hl7.acknowledging import read_message, require_kind
-from storage.hl7.corrections import OpenOrder, all_made, orders_of, say_the_same
+from storage.hl7.corrections import OpenOrder, all_made, made_of_repeated, orders_of
 from storage.hl7.faults import Fault, MessageRejected
 from storage.hl7.message import Message
 from storage.hl7.order_answers import Verdict, answer_orders, kind_of_answer
-from storage.hl7.order_decisions import ENDED_UNDONE, Done
+from storage.hl7.order_decisions import Done
 from storage.hl7.order_message import KINDS, Control, OrderRequest, read_orders
 
 CORRECTED: Final = "order_message_corrected"
@@ -110,20 +110,14 @@ class Corrections:
         )
 
     def recognise(self, message: Message) -> tuple[Done, ...]:
-        """Return what became of a faulty message that says what one said of which a person made every order.
-
-        Nothing for any other, nor where one of them was cancelled since. Its header may differ, and when its
-        orders were written down (ORC-9).
-        """
+        """Return what became of a faulty message that says what one said of which a person made every order."""
         requests, _ = self._requests(message)
         known = [order_id for request in requests if (order_id := self._known_as(request)) is not None]
         correction = find_correction(self._journal, known[0]) if known else None
         kept = find_message(self._journal, correction.message_id) if correction is not None else None
-        original = self._parse(kept.content) if kept is not None else None
-        if kept is None or original is None or not say_the_same(original, message):
+        if kept is None:
             return ()
-        done = self._done(kept.message_id, requests)
-        return () if any(one.order.state in ENDED_UNDONE for one in done) else done
+        return made_of_repeated(self._parse(kept.content), message, self._done(kept.message_id, requests))
 
     def _link(
         self,

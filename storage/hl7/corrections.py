@@ -12,7 +12,7 @@ from typing import Final
 from storage.contract.orders import Order
 from storage.hl7.faults import Fault
 from storage.hl7.message import Message
-from storage.hl7.order_decisions import Done
+from storage.hl7.order_decisions import ENDED_UNDONE, Done
 from storage.hl7.order_message import Control, OrderRequest
 
 _MAKE_ORDERS: Final = frozenset({Control.NEW, Control.CHANGE})
@@ -66,9 +66,14 @@ def is_of_header(faults: Iterable[Fault]) -> bool:
     return any(fault.where.startswith(_HEADER) for fault in faults)
 
 
-def say_the_same(one: Message, other: Message) -> bool:
-    """Return whether two messages differ in nothing but their headers and when their orders were written (ORC-9)."""
-    return _body(one) == _body(other)
+def made_of_repeated(original: Message | None, message: Message, made: tuple[Done, ...]) -> tuple[Done, ...]:
+    """Return what became of a faulty message that says what `original` said, of which people made these orders.
+
+    Nothing for any other, nor where one of them was cancelled or broken off since. Its header may differ, and when its
+    orders were written down (ORC-9).
+    """
+    is_repeated = original is not None and _body(original) == _body(message)
+    return made if is_repeated and all(one.order.state not in ENDED_UNDONE for one in made) else ()
 
 
 def _body(message: Message) -> list[list[str]]:

@@ -18,7 +18,7 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.order_messages.sealing import MessageSealed, unseal
 from storage.contract.orders import Order
 from storage.hl7.acknowledging import read_message, require_kind
-from storage.hl7.corrections import OpenOrder, all_made, orders_of, say_the_same
+from storage.hl7.corrections import OpenOrder, all_made, made_of_repeated, orders_of
 from storage.hl7.faults import ErrorCode, Fault, MessageRejected
 from storage.hl7.local_codes import LocalCodes
 from storage.hl7.message import Message
@@ -99,9 +99,7 @@ def recognise(session: Session, hub: Hub, row: OrderMessage) -> tuple[Done, ...]
         said = _parse(hub, original, unseal(hub.keys, original.content, original.digest))
     except MessageSealed:
         return ()
-    if said is None or not say_the_same(said, read.message):
-        return ()
-    return find_made(session, original.message_id, read.requests)
+    return made_of_repeated(said, read.message, find_made(session, original.message_id, read.requests))
 
 
 def faults_of(kept: list[dict[str, Any]]) -> tuple[Fault, ...]:

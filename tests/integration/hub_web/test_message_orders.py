@@ -141,6 +141,7 @@ def test_what_the_his_cancelled_meanwhile_is_cancelled_as_soon_as_the_order_is_m
     with hub.transaction() as session:
         waiting = select(OrderMessage.control_id).where(OrderMessage.state == "refused")
         assert session.scalars(waiting).all() == ["C3"]
+    assert told(send(hub, *NO_MODALITY, control_id="C4")) == ("AE", ["OBR-24"])
 
 
 def test_each_order_of_a_message_is_made_by_itself_and_the_last_one_settles_it(
