@@ -27,12 +27,12 @@ from reading_queue.domain.transitions import (
 from reading_queue.errors import NotFound, WrongState
 from reading_queue.services.cases.case_facts import copy_facts
 from reading_queue.services.cases.casework import (
+    ROUTE_JOB,
     close_offers,
     find_case_of,
     find_case_of_locked,
     find_open_task,
     get_case_locked,
-    launch_route,
     move_case,
     move_task,
     open_reading_task,
@@ -40,7 +40,7 @@ from reading_queue.services.cases.casework import (
     report_readiness,
 )
 from reading_queue.services.cases.joining import join_by_order
-from reading_queue.services.hub import Hub
+from reading_queue.services.hub import Hub, launch
 from reading_queue.services.orders.orders import match_study
 from reading_queue.services.orders.study_orders import lock_orders_of
 from reading_queue.services.patients.identity_doubts import check_identity
@@ -226,7 +226,7 @@ def make_ready(
     move_case(case, event, Actor.SYSTEM)
     case.ready_at = now
     task = open_reading_task(session, case, Phase.INTERPRETATION, now)
-    launch_route(session, now, task.reading_task_id)
+    launch(session, now, ROUTE_JOB, reading_task_id=task.reading_task_id)  # of a new task no launch can wait
     return task
 
 

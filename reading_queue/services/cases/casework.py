@@ -104,13 +104,12 @@ def find_case_of(session: Session, site_id: str, study_uid: str) -> str | None:
 
 def find_case_of_locked(session: Session, site_id: str, study_uid: str) -> Case | None:
     """Return the case that reads this study, locked until the transaction ends; a study may go to another meanwhile."""
-    case_id = find_case_of(session, site_id, study_uid)
-    while case_id is not None:
-        case = get_case_locked(session, case_id)
-        now_of = find_case_of(session, site_id, study_uid)
-        if now_of == case_id:
+    of_study = select(Case).join(CaseStudy, CaseStudy.case_id == Case.case_id)
+    locked = of_study.where(CaseStudy.site_id == site_id, CaseStudy.study_uid == study_uid)
+    locked = locked.with_for_update(of=Case).execution_options(populate_existing=True)
+    while (case := session.scalars(locked).one_or_none()) is not None:
+        if find_case_of(session, site_id, study_uid) == case.case_id:
             return case
-        case_id = now_of
     return None
 
 

@@ -106,7 +106,8 @@ def check_identity(session: Session, case: Case, now: datetime, settled_by: Sett
     rows = session.scalars(select(IdentityConflict).where(IdentityConflict.case_id == case.case_id)).all()
     still_open = {(row.study_uid, row.order_id): row for row in rows if row.ended_at is None}
     lasting = {(row.study_uid, row.order_id, row.facts_sha256) for row in rows if row.settlement in LASTING}
-    for found in _find_all(session, case, now):
+    contradictory = list(_find_all(session, case, now))
+    for found in contradictory:
         row = still_open.pop((found.study_uid, found.order_id), None)
         if row is not None and row.facts_sha256 == found.facts_sha256:
             continue
@@ -114,6 +115,8 @@ def check_identity(session: Session, case: Case, now: datetime, settled_by: Sett
             _open(session, case, row, found, now)
         elif row is not None:
             end_doubt(session, case, row, Settlement.AGREED, now)
+    if not (contradictory or still_open or case.identity_doubted_at):
+        return
     for row in still_open.values():
         if settled_by is None:
             end_doubt(session, case, row, Settlement.AGREED, now)

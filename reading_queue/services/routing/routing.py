@@ -295,6 +295,8 @@ def tighten_due_by_offers(session: Session, case: Case) -> None:
 
 def _tighten_due(session: Session, case: Case, agreement_ids: Collection[str]) -> None:
     """Set when the report is due by the agreements' own limits, where they have one for this lane."""
+    if not agreement_ids:
+        return
     limits = session.scalars(select(Agreement.time_limits_min).where(Agreement.agreement_id.in_(agreement_ids)))
     minutes = limit_of(limits, Lane(case.lane))
     if minutes is not None:
