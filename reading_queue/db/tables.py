@@ -201,14 +201,16 @@ class ReadingTask(Base):
         ),
         Index("ix_reading_tasks_lease", "lease_expires_at", postgresql_where=text("state = 'in_progress'")),
         Index("ix_reading_tasks_created", "created_at"),
+        Index("ix_reading_tasks_held", "holder_id", postgresql_where=text("state = 'in_progress'")),
+        Index("ix_reading_tasks_done", "holder_id", "completed_at"),
     )
 
     reading_task_id: Mapped[str] = mapped_column(primary_key=True)
     workitem_uid: Mapped[str] = mapped_column(unique=True)
-    case_id: Mapped[str] = mapped_column(ForeignKey("cases.case_id"))
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.case_id"), index=True)
     phase: Mapped[str]  # interpretation, verification
     state: Mapped[str]  # scheduled, in_progress, completed, canceled
-    holder_id: Mapped[str | None] = mapped_column(ForeignKey("physicians.physician_id"), index=True)
+    holder_id: Mapped[str | None] = mapped_column(ForeignKey("physicians.physician_id"))
     transaction_uid: Mapped[str | None]
     created_at: Mapped[datetime]
     claimed_at: Mapped[datetime | None]

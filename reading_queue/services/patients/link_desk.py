@@ -24,6 +24,7 @@ from reading_queue.services.cases.casework import PATIENT_RECORD
 from reading_queue.services.cases.statistics import WITH_OVERSIGHT
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name
+from reading_queue.services.routing.known_readers import route_anew
 from storage.catalogue.link_records import DecisionRecord, LinkRecord, RecordName
 from storage.catalogue.link_tables import PatientLink
 from storage.catalogue.name_keys import keys_of_search
@@ -204,6 +205,8 @@ def decide(
         link.decisions = [*link.decisions, decision.model_dump(mode="json")]
         link.state, link.is_by_person, link.changed_at, link.is_recorded = after, True, now, False
         _audit(session, now, viewer, "U", link_id, act=act, reason=why, became=after)
+        if after is LinkState.LINKED:
+            route_anew(session, (link.patient_a, link.patient_b), now)
     try:
         record_links(hub)
     except StoreUnavailable:

@@ -23,6 +23,7 @@ from reading_queue.services.hub import Hub, launch
 from reading_queue.services.motion.sweeps import GRACE, in_hand, launch_all
 from reading_queue.services.patients import identity_keys
 from reading_queue.services.patients.link_asking import LINK_JOB
+from reading_queue.services.routing.known_readers import route_anew
 from storage.catalogue.link_tables import PatientLink, PatientMatching, PatientMatchKey
 from storage.catalogue.linking import Comparison, IdentityFacts, Verdict, compare, person_keys
 from storage.catalogue.pinyin import readings
@@ -290,6 +291,7 @@ def _write_link(session: Session, now: datetime, pair: Pair, group: _Group, row:
     if not row.is_by_person and row.state != comparison.verdict.value:
         row.state, row.changed_at = LinkState(comparison.verdict.value), now
         _note(session, now, row, row.state)
+        _follow(session, now, row)
 
 
 def _add_link(session: Session, now: datetime, pair: Pair, group: _Group, comparison: Comparison) -> None:
@@ -308,6 +310,14 @@ def _add_link(session: Session, now: datetime, pair: Pair, group: _Group, compar
     )
     session.add(row)
     _note(session, now, row, row.state)
+    _follow(session, now, row)
+
+
+def _follow(session: Session, now: datetime, row: PatientLink) -> None:
+    """Let who has read one of the two records be asked for the other one's cases."""
+    if row.state == LinkState.LINKED:
+        session.flush()
+        route_anew(session, (row.patient_a, row.patient_b), now)
 
 
 def _note(session: Session, now: datetime, row: PatientLink, became: str) -> None:

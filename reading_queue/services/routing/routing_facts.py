@@ -40,6 +40,7 @@ from reading_queue.domain.routing import (
 )
 from reading_queue.domain.specialties import specialties_for
 from reading_queue.domain.transitions import ReadingTaskState
+from reading_queue.services.routing.known_readers import load_readers
 from storage.catalogue.tables import Study
 from storage.contract.lanes import Lane
 from storage.ledger.tables import Site
@@ -144,7 +145,7 @@ def load_facts(session: Session, case: Case, task: ReadingTask, shared: SharedFa
     )
     agreements = shared.with_today(shared.agreements(facts.organisation_ids), case)
     physicians = shared.physicians(frozenset(agreement.assisting_organisation_id for agreement in agreements))
-    readers = set(session.scalars(_READERS_OF_PATIENT, {"case_id": case.case_id}))
+    readers = load_readers(session, case.case_id)
     declined, let_pass = _load_answers(session, task)
     concerned = readers | declined | let_pass
     return RoutingFacts(
@@ -335,24 +336,6 @@ def _select_physicians() -> Select[*tuple[Any, ...]]:
     )
 
 
-def _select_readers_of_patient() -> Select[Any]:
-    """Select the physicians who finished work on another case of the same patient at the same site."""
-    own = select(Study.patient_id).join(
-        CaseStudy, (CaseStudy.study_uid == Study.study_uid) & (CaseStudy.site_id == Study.site_id)
-    )
-    own = own.where(CaseStudy.case_id == bindparam("case_id"))
-    other_cases = (
-        select(CaseStudy.case_id)
-        .join(Study, (Study.study_uid == CaseStudy.study_uid) & (Study.site_id == CaseStudy.site_id))
-        .where(Study.patient_id.in_(own), CaseStudy.case_id != bindparam("case_id"))
-    )
-    return select(ReadingTask.holder_id).where(
-        ReadingTask.case_id.in_(other_cases),
-        ReadingTask.state == ReadingTaskState.COMPLETED,
-        ReadingTask.holder_id.is_not(None),
-    )
-
-
 def _select_chain() -> Select[Any]:
     """Select the task and those that it replaces in its phase, with who held them and why it ended."""
     columns = (ReadingTask.reading_task_id, ReadingTask.replaces_id, ReadingTask.holder_id, ReadingTask.cancel_reason)
@@ -402,7 +385,6 @@ _BIRTH_DATE: Final = (
     .join(CaseStudy, (CaseStudy.study_uid == Study.study_uid) & (CaseStudy.site_id == Study.site_id))
     .where(CaseStudy.case_id == bindparam("case_id"))
 )
-_READERS_OF_PATIENT: Final = _select_readers_of_patient()
 _CHAIN: Final = _select_chain()
 _ANSWERS: Final = select(Offer.physician_id, Offer.state).where(
     Offer.reading_task_id == _any_of("tasks"), Offer.state.in_(("declined", "expired"))

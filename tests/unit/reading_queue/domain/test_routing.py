@@ -13,6 +13,7 @@ from reading_queue.domain.roles import Title
 from reading_queue.domain.routing import (
     REASONS,
     AgreementFacts,
+    Candidate,
     CaseFacts,
     Phase,
     PhysicianFacts,
@@ -21,6 +22,7 @@ from reading_queue.domain.routing import (
     choose,
     describe_nobody,
     rank,
+    still_to_ask,
     workload_points,
 )
 from storage.contract.lanes import Lane
@@ -251,6 +253,26 @@ def test_the_circle_widens_in_every_lane_and_where_no_further_stage_is_left(lane
 
 def test_a_stage_that_does_not_exist_is_not_waited_for():
     assert [one.stage for one in choose(of_stages(2, 4), Lane.ROUTINE, 3, 1)] == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("asked", "known", "fresh"),
+    [
+        ("", "", "ab"),
+        ("ab", "", ""),
+        ("ab", "d", "d"),  # it was found out after they were asked
+        ("ab", "bd", ""),
+        ("abd", "cd", ""),
+        ("a", "d", "b"),
+    ],
+)
+def test_the_patients_own_reader_is_asked_beside_others_who_are_asked_already(asked: str, known: str, fresh: str):
+    chosen = [replace(one, read_this_patient=one.physician_id in known) for one in of_candidates("abcd")]
+    assert "".join(one.physician_id for one in still_to_ask(chosen, set(asked), 2)) == fresh
+
+
+def of_candidates(names: str) -> list[Candidate]:
+    return [Candidate(name, "agreement", 1, False, 0, 0, False) for name in names]
 
 
 agreements_of_two_hospitals = st.lists(
