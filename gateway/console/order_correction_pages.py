@@ -27,7 +27,7 @@ from gateway.journal.orders import AccessionTaken
 from gateway.operations import Asker
 from gateway.orders import AccessionReserved, NotEnrolled
 from storage.contract.identifiers import new_id
-from storage.hl7.corrections import OpenOrder
+from storage.hl7.corrections import OpenOrder, known_ids
 from storage.hl7.faults import Fault
 from storage.screens import order_form
 from storage.screens.order_form import FieldFault, Typed
@@ -124,8 +124,8 @@ async def _find_change(request: web.Request, order_id: str, values: Form) -> tup
     kept = await in_thread(request, find_message, request.config_dict[DESK].journal, int(text))
     if kept is None or not kept.needs_somebody:
         return None
-    changes = await in_thread(request, _corrections(request).list_changes, kept)
-    return next(((kept, one) for one in changes if one.known_as == order_id), None)
+    orders = await in_thread(request, _corrections(request).list_orders, kept)
+    return next(((kept, one) for one in orders if one.is_change and order_id in known_ids([one])), None)
 
 
 async def _open_order(request: web.Request, number: int | None) -> tuple[OpenOrder, MessageOrder]:

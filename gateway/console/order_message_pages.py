@@ -23,7 +23,7 @@ from gateway.journal.accounts import names_of
 from gateway.journal.message_corrections import corrections_of_message
 from gateway.journal.order_messages import ROWS_MAX, KeptMessage, find_message, list_messages
 from storage.hl7.acknowledging import read_message
-from storage.hl7.corrections import OpenOrder
+from storage.hl7.corrections import known_ids
 from storage.hl7.faults import MessageRejected
 from storage.screens.requests import is_refresh, redirect
 
@@ -69,16 +69,15 @@ async def order_message(request: web.Request) -> web.StreamResponse:
         lines = ["|".join(fields) for fields in message.segments]
     except MessageRejected:
         lines = kept.content.decode("ascii", "backslashreplace").replace("\r", "\n").splitlines()
-    corrections_of = build_corrections(desk.settings, desk.journal)
-    orders = await in_thread(request, corrections_of.list_orders, kept)
+    orders = await in_thread(request, build_corrections(desk.settings, desk.journal).list_orders, kept)
     return page(
         request,
         "order_message.html",
         kept=kept,
         lines=lines,
         open_orders=[one for one in orders if one.is_open],
-        meant=known_orders(orders),
-        changes=known_orders(await in_thread(request, corrections_of.list_changes, kept)),
+        meant=known_ids(orders),
+        changes=known_ids(one for one in orders if one.is_change),
         corrections=await in_thread(request, corrections_of_message, desk.journal, kept.message_id),
         operators=OPERATORS,
         names=await in_thread(request, names_of, desk.journal),
@@ -107,12 +106,7 @@ def _read_waiting(desk: Desk, messages: Sequence[KeptMessage]) -> tuple[set[int]
     corrections = build_corrections(desk.settings, desk.journal)
     read = {one.message_id: corrections.list_orders(one) for one in messages if one.needs_somebody}
     correctable = {message_id for message_id, orders in read.items() if any(one.is_open for one in orders)}
-    return correctable, {message_id: known_orders(orders) for message_id, orders in read.items()}
-
-
-def known_orders(orders: Sequence[OpenOrder]) -> list[str]:
-    """Return the ids of the orders that are here already."""
-    return list(dict.fromkeys(one.known_as for one in orders if one.known_as is not None))
+    return correctable, {message_id: known_ids(orders) for message_id, orders in read.items()}
 
 
 def number_of(request: web.Request) -> int:

@@ -30,12 +30,12 @@ from gateway.settings import GatewaySettings
 from storage.contract.identifiers import InvalidIdentifier, Uid, parse_uid
 from storage.contract.orders import Order, OrderOrigin
 from storage.hl7.acknowledging import read_message, require_kind
-from storage.hl7.corrections import OpenOrder, all_made, made_of_repeated, orders_of
+from storage.hl7.corrections import OpenOrder, all_made, find_known, made_of_repeated, orders_of
 from storage.hl7.faults import Fault, MessageRejected
 from storage.hl7.message import Message
 from storage.hl7.order_answers import Verdict, answer_orders, kind_of_answer
 from storage.hl7.order_decisions import Done
-from storage.hl7.order_message import KINDS, Control, OrderRequest, read_orders
+from storage.hl7.order_message import KINDS, OrderRequest, read_orders
 
 CORRECTED: Final = "order_message_corrected"
 
@@ -59,10 +59,6 @@ class Corrections:
     def list_orders(self, kept: KeptMessage) -> list[OpenOrder]:
         """Return the orders of a refused message, also those that are here already; none where it cannot be read."""
         return self._read(kept) if kept.state == "refused" else []
-
-    def list_changes(self, kept: KeptMessage) -> list[OpenOrder]:
-        """Return the orders of a refused message that say something else of an order of this patient that is here."""
-        return [one for one in self.list_orders(kept) if self._is_change(one)]
 
     def get_open(self, message_id: int, number: int | None) -> tuple[KeptMessage, OpenOrder]:
         """Return a refused message and one of its orders, the first that is open where none is named.
@@ -112,8 +108,8 @@ class Corrections:
     def recognise(self, message: Message) -> tuple[Done, ...]:
         """Return what became of a faulty message that says what one said of which a person made every order."""
         requests, _ = self._requests(message)
-        known = [order_id for request in requests if (order_id := self._known_as(request)) is not None]
-        correction = find_correction(self._journal, known[0]) if known else None
+        known = next((found for request in requests if (found := self._find_known(request))), None)
+        correction = find_correction(self._journal, known.order_id) if known is not None else None
         kept = find_message(self._journal, correction.message_id) if correction is not None else None
         if kept is None:
             return ()
@@ -185,23 +181,19 @@ class Corrections:
         if message is None:
             return []
         requests, found = self._requests(message)
-        return orders_of(requests, (*kept.faults, *found), self._known_as)
+        return orders_of(requests, (*kept.faults, *found), self._find_known)
 
-    def _is_change(self, one: OpenOrder) -> bool:
-        row = find_order(self._journal, one.known_as) if one.known_as is not None else None
-        is_of_patient = row is not None and row.order.patient_number == one.request.fields.get("patient_number")
-        return is_of_patient and one.request.control is not Control.CANCEL
+    def _find_known(self, request: OrderRequest) -> Order | None:
+        return find_known(request, self._by_placer, self._by_accession)
 
-    def _known_as(self, request: OrderRequest) -> str | None:
-        if request.placer_number:
-            known = find_order_of_placer(self._journal, request.placer_namespace, request.placer_number)
-            if known is not None:
-                return known
-        if request.control is Control.NEW or not request.accession_number:
-            return None
-        row = find_by_accession(self._journal, request.accession_number)
-        is_of_patient = row is not None and row.order.patient_number == request.fields.get("patient_number")
-        return row.order.order_id if row is not None and is_of_patient else None
+    def _by_placer(self, namespace: str, placer_number: str) -> Order | None:
+        order_id = find_order_of_placer(self._journal, namespace, placer_number)
+        row = find_order(self._journal, order_id) if order_id is not None else None
+        return row.order if row is not None else None
+
+    def _by_accession(self, accession_number: str) -> Order | None:
+        row = find_by_accession(self._journal, accession_number)
+        return row.order if row is not None else None
 
     def _requests(self, message: Message) -> tuple[tuple[OrderRequest, ...], tuple[Fault, ...]]:
         return read_orders(message, zone=self._zone, codes=self._settings.codes)

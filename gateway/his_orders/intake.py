@@ -38,7 +38,7 @@ from gateway.journal.order_messages import (
 from gateway.journal.quarantine import SETTLED
 from gateway.settings import GatewaySettings
 from storage.hl7.acknowledging import read_message, require_kind
-from storage.hl7.corrections import is_of_header
+from storage.hl7.corrections import is_of_header, known_ids
 from storage.hl7.faults import ErrorCode, Fault, MessageRejected, OrderFaulty
 from storage.hl7.message import Message
 from storage.hl7.order_answers import (
@@ -118,7 +118,7 @@ class OrderIntake:
         waiting = [one for one in list_messages(self._journal, only_open=True) if one.message_id > message_id]
         for kept in sorted(waiting, key=lambda one: one.message_id):
             is_early = any(fault.code is ErrorCode.UNKNOWN_KEY_IDENTIFIER for fault in kept.faults)
-            if is_early and any(one.known_as in order_ids for one in self._corrections.list_orders(kept)):
+            if is_early and not set(order_ids).isdisjoint(known_ids(self._corrections.list_orders(kept))):
                 self.decide(kept.message_id, by=by)
 
     def decide(self, message_id: int, *, by: str = "") -> bytes:

@@ -5,7 +5,7 @@ What somebody typed is in no address and no log, and comes back with the form wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -24,13 +24,16 @@ from reading_queue.services.orders.order_entry import (
 )
 from reading_queue.services.orders.unmatched import WaitingStudy
 from reading_queue.web.keys import in_thread
+from reading_queue.web.language import in_words
 from reading_queue.web.parsing import SCREEN_ZONE, Form
 from reading_queue.web.parsing import field as text_of
 from reading_queue.web.problems import fault_words, words_of
 from reading_queue.web.rendering import page
 from storage.contract.orders import Order
-from storage.screens.order_form import ACCESSION, OPTIONS, FieldFault, Typed, limit_of, read_form
-from storage.screens.order_message_form import MessageOrder
+from storage.hl7.faults import Fault
+from storage.hl7.order_message import OrderRequest
+from storage.screens.order_form import ACCESSION, OPTIONS, FieldFault, Typed, form_moment, limit_of, read_form
+from storage.screens.order_message_form import MessageOrder, place_faults
 
 CONSENT: Final = ("consent_given_by", "consent_at")
 
@@ -62,6 +65,20 @@ def with_typed(sheet: Sheet, form: Form, now: datetime) -> tuple[Sheet, Typed]:
     """Return the sheet with what was typed, and what that says."""
     typed = read_form(form, zone_of(sheet), now)
     return replace(sheet, text={**typed.text, **{name: text_of(form, name) for name in CONSENT}}), typed
+
+
+def consent_of(request: OrderRequest, patient_name: str, now: datetime, zone: ZoneInfo) -> dict[str, str]:
+    """Return the form's fields of the consent that a message tells, empty where it tells none."""
+    said = request.consent
+    if said is None or not said.given:
+        return dict.fromkeys(CONSENT, "")
+    given_by = (said.by or patient_name).replace("^", "")
+    return {"consent_given_by": given_by, "consent_at": form_moment(said.moment or now, zone)}
+
+
+def told_of(faults: Iterable[Fault]) -> dict[str, str]:
+    """Return what was wrong with a message in the reader's words, with its place there, by field of the form."""
+    return {name: f"{fault.where} {in_words(fault.words)}" for name, fault in place_faults(faults).items()}
 
 
 def wanted_of(sheet: Sheet, typed: Typed, form: Form) -> Wanted:

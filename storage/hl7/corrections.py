@@ -24,22 +24,46 @@ _WRITTEN_AT: Final = ("ORC", 9)
 class OpenOrder:
     """One order of a refused message. `faults`: those of this order, and those of the patient.
 
-    `known_as`: the id of the order that is here already: by the placer's number, and by the accession number where an
-    order of this patient is to be changed, cancelled or told of.
+    `known`: the order that is here already, as `find_known` finds it.
     """
 
     request: OrderRequest
     faults: tuple[Fault, ...]
-    known_as: str | None
+    known: Order | None
 
     @property
     def is_open(self) -> bool:
         """Return whether a person may make an order of it."""
-        return self.known_as is None and self.request.control in _MAKE_ORDERS
+        return self.known is None and self.request.control in _MAKE_ORDERS
+
+    @property
+    def is_change(self) -> bool:
+        """Return whether it says something else of an order of this patient that is here."""
+        is_known = self.known is not None and _is_of_patient(self.known, self.request)
+        return is_known and self.request.control is not Control.CANCEL
+
+
+def find_known(
+    request: OrderRequest,
+    by_placer: Callable[[str, str], Order | None],
+    by_accession: Callable[[str], Order | None],
+) -> Order | None:
+    """Return the order that is here already: by the placer's namespace and number, else by the accession number.
+
+    By that only where an order of this patient is to be changed, cancelled or told of.
+    """
+    if request.placer_number:
+        known = by_placer(request.placer_namespace, request.placer_number)
+        if known is not None:
+            return known
+    if request.control is Control.NEW or not request.accession_number:
+        return None
+    known = by_accession(request.accession_number)
+    return known if known is not None and _is_of_patient(known, request) else None
 
 
 def orders_of(
-    requests: Iterable[OrderRequest], faults: Iterable[Fault], known_as: Callable[[OrderRequest], str | None]
+    requests: Iterable[OrderRequest], faults: Iterable[Fault], find: Callable[[OrderRequest], Order | None]
 ) -> list[OpenOrder]:
     """Return the orders of a refused message, also those that are here already; `faults` are all of the message."""
     told = tuple(dict.fromkeys(faults))
@@ -47,10 +71,15 @@ def orders_of(
         OpenOrder(
             request,
             tuple(fault for fault in told if fault.order == request.number or fault.where.startswith("PID")),
-            known_as(request),
+            find(request),
         )
         for request in requests
     ]
+
+
+def known_ids(orders: Iterable[OpenOrder]) -> list[str]:
+    """Return the ids of the orders that are here already, each once."""
+    return list(dict.fromkeys(one.known.order_id for one in orders if one.known is not None))
 
 
 def all_made(requests: Sequence[OrderRequest], made: Mapping[int, Order | None]) -> tuple[Done, ...]:
@@ -74,6 +103,10 @@ def made_of_repeated(original: Message | None, message: Message, made: tuple[Don
     """
     is_repeated = original is not None and _body(original) == _body(message)
     return made if is_repeated and all(one.order.state not in ENDED_UNDONE for one in made) else ()
+
+
+def _is_of_patient(order: Order, request: OrderRequest) -> bool:
+    return order.patient_number == request.fields.get("patient_number")
 
 
 def _body(message: Message) -> list[list[str]]:

@@ -24,11 +24,12 @@ from reading_queue.services.holdings.retention import checked_reason
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name
 from reading_queue.services.order_messages.intake import decide_again
-from reading_queue.services.order_messages.open_orders import character_set_of, list_open, list_orders
+from reading_queue.services.order_messages.open_orders import character_set_of, list_orders
 from reading_queue.services.order_messages.sealing import MessageSealed, unseal
 from reading_queue.services.orders.order_entry import ORDER_RECORD
 from reading_queue.services.worklists.desk_events import tell
 from storage.hl7.acknowledging import read_message
+from storage.hl7.corrections import known_ids
 from storage.hl7.faults import ErrorCode, MessageRejected
 from storage.ledger.tables import AuditEvent, Site
 
@@ -56,12 +57,17 @@ class OrderMessages:
 
 @dataclass(frozen=True, slots=True)
 class ShownMessage:
-    """One message, segment by segment. `open_numbers`: of its orders that a person may make."""
+    """One message, segment by segment. `open_numbers`: of its orders that a person may make.
+
+    `meant`, `changes`: the orders that are here of which it says something; those of them that it changes.
+    """
 
     row: OrderMessage
     site_name: str
     lines: tuple[str, ...]
     open_numbers: tuple[int, ...]
+    meant: tuple[str, ...]
+    changes: tuple[str, ...]
 
 
 def list_messages(hub: Hub, viewer: Viewer, *, only_open: bool = True) -> OrderMessages:
@@ -101,11 +107,17 @@ def show_message(hub: Hub, viewer: Viewer, message_id: int) -> ShownMessage:
         character_set = character_set_of(hub, row)
         try:
             content = unseal(hub.keys, row.content, row.digest)
-            _, found = list_open(session, hub, row)
+            _, found = list_orders(session, hub, row)
         except MessageSealed as exc:
             raise MessageUnopenable from exc
-    numbers = tuple(one.request.number for one in found)
-    return ShownMessage(row, names.get(row.site_id, row.site_id), _lines_of(content, character_set), numbers)
+    return ShownMessage(
+        row=row,
+        site_name=names.get(row.site_id, row.site_id),
+        lines=_lines_of(content, character_set),
+        open_numbers=tuple(one.request.number for one in found if one.is_open),
+        meant=tuple(known_ids(found)),
+        changes=tuple(known_ids(one for one in found if one.is_change)),
+    )
 
 
 def retry(hub: Hub, viewer: Viewer, message_id: int) -> bool:
@@ -147,7 +159,7 @@ def retry_later(hub: Hub, viewer: Viewer, message_id: int, order_ids: Collection
                 _, orders = list_orders(session, hub, kept)
             except MessageSealed:  # it waits for who has the key file
                 continue
-            if any(one.known_as in order_ids for one in orders):
+            if not set(order_ids).isdisjoint(known_ids(orders)):
                 decide_again(session, hub, kept, viewer)
                 record_act(session, now, viewer, kept, "E", "retried", code=kept.code)
 

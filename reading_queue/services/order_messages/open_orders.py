@@ -5,25 +5,28 @@ Reads only, inside the caller's transaction.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.message_tables import OrderCorrection, OrderMessage, PlacerOrder
+from reading_queue.db.message_tables import OrderCorrection, OrderMessage
 from reading_queue.db.tables import ClinicOrder
 from reading_queue.services.hub import Hub
+from reading_queue.services.order_messages.order_book import find_by_accession, find_by_placer
 from reading_queue.services.order_messages.sealing import MessageSealed, unseal
 from storage.contract.orders import Order
 from storage.hl7.acknowledging import read_message, require_kind
-from storage.hl7.corrections import OpenOrder, all_made, made_of_repeated, orders_of
+from storage.hl7.corrections import OpenOrder, all_made, find_known, made_of_repeated, orders_of
 from storage.hl7.faults import ErrorCode, Fault, MessageRejected
 from storage.hl7.local_codes import LocalCodes
 from storage.hl7.message import Message
 from storage.hl7.order_decisions import Done
-from storage.hl7.order_message import KINDS, Control, OrderRequest, read_orders
+from storage.hl7.order_message import KINDS, OrderRequest, read_orders
 from storage.ledger.tables import Site
 
 
@@ -65,11 +68,7 @@ def list_orders(session: Session, hub: Hub, row: OrderMessage) -> tuple[ReadMess
     read = read_kept(session, hub, row) if row.state == "refused" and row.needs_somebody else None
     if read is None:
         return None, []
-
-    def known_as(request: OrderRequest) -> str | None:
-        return _known_as(session, row.site_id, request)
-
-    return read, orders_of(read.requests, read.faults, known_as)
+    return read, orders_of(read.requests, read.faults, _finder(session, row.site_id))
 
 
 def list_open(session: Session, hub: Hub, row: OrderMessage) -> tuple[ReadMessage | None, list[OpenOrder]]:
@@ -90,9 +89,12 @@ def recognise(session: Session, hub: Hub, row: OrderMessage) -> tuple[Done, ...]
     read = read_kept(session, hub, row)
     if read is None:
         return ()
-    known = next((found for one in read.requests if (found := _known_as(session, row.site_id, one))), None)
+    find = _finder(session, row.site_id)
+    known = next((found for one in read.requests if (found := find(one))), None)
+    if known is None:
+        return ()
     of_order = select(OrderMessage).join(OrderCorrection, OrderCorrection.message_id == OrderMessage.message_id)
-    original = session.scalars(of_order.where(OrderCorrection.order_id == known)).one_or_none()
+    original = session.scalars(of_order.where(OrderCorrection.order_id == known.order_id)).one_or_none()
     if original is None:
         return ()
     try:
@@ -116,15 +118,7 @@ def _parse(hub: Hub, row: OrderMessage, content: bytes) -> Message | None:
     return message
 
 
-def _known_as(session: Session, site_id: str, request: OrderRequest) -> str | None:
-    if request.placer_number:
-        known = session.get(PlacerOrder, (site_id, request.placer_namespace, request.placer_number))
-        if known is not None:
-            return known.order_id
-    if request.control is Control.NEW or not request.accession_number:
-        return None
-    number = ClinicOrder.site_id == site_id, ClinicOrder.accession_number == request.accession_number
-    content = session.scalar(select(ClinicOrder.content).where(*number))
-    order = Order.model_validate(content) if content is not None else None
-    is_of_patient = order is not None and order.patient_number == request.fields.get("patient_number")
-    return order.order_id if order is not None and is_of_patient else None
+def _finder(session: Session, site_id: str) -> Callable[[OrderRequest], Order | None]:
+    """Return what finds the order of a site that a request means."""
+    by_placer, by_accession = partial(find_by_placer, session, site_id), partial(find_by_accession, session, site_id)
+    return partial(find_known, by_placer=by_placer, by_accession=by_accession)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -49,16 +49,15 @@ class HubBook:
 
     def find_by_placer(self, namespace: str, placer_number: str) -> Order | None:
         """Return the order that a placer calls so."""
-        known = self.session.get(PlacerOrder, (self.site_id, namespace, placer_number))
-        return _order_of(self.session.get(ClinicOrder, known.order_id)) if known is not None else None
+        return find_by_placer(self.session, self.site_id, namespace, placer_number)
 
     def find_by_accession(self, accession_number: str) -> Order | None:
         """Return the order with this accession number."""
-        return self._find(ClinicOrder.accession_number == accession_number)
+        return find_by_accession(self.session, self.site_id, accession_number)
 
     def find_by_study_uid(self, study_uid: Uid) -> Order | None:
         """Return the order for which this Study Instance UID was given out."""
-        return self._find(ClinicOrder.study_uid == study_uid)
+        return _find(self.session, self.site_id, ClinicOrder.study_uid == study_uid)
 
     def has_study(self, order: Order) -> bool:
         """Return whether images of the order have come: under its accession number or its Study Instance UID."""
@@ -130,9 +129,21 @@ class HubBook:
         )
         tell(self.session, "order", self.site_id)
 
-    def _find(self, condition: Any) -> Order | None:
-        newest = select(ClinicOrder).where(ClinicOrder.site_id == self.site_id, condition)
-        return _order_of(self.session.scalars(newest.order_by(ClinicOrder.change_number.desc()).limit(1)).first())
+
+def find_by_placer(session: Session, site_id: str, namespace: str, placer_number: str) -> Order | None:
+    """Return the order of a site that a placer calls so."""
+    known = session.get(PlacerOrder, (site_id, namespace, placer_number))
+    return _order_of(session.get(ClinicOrder, known.order_id)) if known is not None else None
+
+
+def find_by_accession(session: Session, site_id: str, accession_number: str) -> Order | None:
+    """Return the order of a site with this accession number."""
+    return _find(session, site_id, ClinicOrder.accession_number == accession_number)
+
+
+def _find(session: Session, site_id: str, condition: ColumnElement[bool]) -> Order | None:
+    newest = select(ClinicOrder).where(ClinicOrder.site_id == site_id, condition)
+    return _order_of(session.scalars(newest.order_by(ClinicOrder.change_number.desc()).limit(1)).first())
 
 
 def _order_of(row: ClinicOrder | None) -> Order | None:

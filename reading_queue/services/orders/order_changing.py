@@ -78,28 +78,36 @@ def change_order(hub: Hub, viewer: Viewer, order_id: str, version: int, change: 
         OrderNotAcceptable: fields are wrong; each is named. OrderGapsUnconfirmed: something would be missing.
         StudyOfOtherPatient, OrdersContradict: another order of its study says something else.
     """
+    with hub.transaction() as session:
+        return put_change(session, hub, viewer, order_id, version, change)
+
+
+def put_change(
+    session: Session, hub: Hub, viewer: Viewer, order_id: str, version: int, change: OrderChange, **detail: Any
+) -> Order:
+    """Do what `change_order` does, within the caller's transaction; `detail`: more for the audit trail."""
     require(viewer, *AT_THE_SITE)
     now = hub.clock()
-    with hub.transaction() as session:
-        row = get_order_locked(session, viewer, order_id, now)
-        held = Order.model_validate(row.content)
-        order = _check(held, change, now)
-        if not changed_fields(held, order) and version in (held.version, held.version - 1):
-            return held
-        if held.version != version:
-            raise StaleOrder
-        if held.state not in CHANGEABLE:
-            raise OrderNotOpen
-        if is_reported(session, row):
-            raise ReportSigned
-        refusal = find_refusal(session, order, row)
-        if refusal is not None:
-            raise REFUSALS[refusal.code]()
-        if change.consent is not None:
-            row.consent = consent_content(change.consent, viewer)
-        row.gateway_id = None
-        changed = put_version(session, hub, row, order, now, account_id=viewer.account_id)
-        record(session, viewer, "U", row, now, event="order_changed", version=order.version, fields=list(changed))
+    row = get_order_locked(session, viewer, order_id, now)
+    held = Order.model_validate(row.content)
+    order = _check(held, change, now)
+    if not changed_fields(held, order) and version in (held.version, held.version - 1):
+        return held
+    if held.version != version:
+        raise StaleOrder
+    if held.state not in CHANGEABLE:
+        raise OrderNotOpen
+    if is_reported(session, row):
+        raise ReportSigned
+    refusal = find_refusal(session, order, row)
+    if refusal is not None:
+        raise REFUSALS[refusal.code]()
+    if change.consent is not None:
+        row.consent = consent_content(change.consent, viewer)
+    row.gateway_id = None
+    changed = put_version(session, hub, row, order, now, account_id=viewer.account_id)
+    said = {"event": "order_changed", "version": order.version, "fields": list(changed)}
+    record(session, viewer, "U", row, now, **said, **detail)
     return order
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,7 @@ from aiohttp import web
 
 from reading_queue.errors import HubError
 from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.order_messages import changing
 from reading_queue.services.orders import order_changing, order_entry
 from reading_queue.services.orders.order_changing import FIXED, OrderChange
 from reading_queue.services.orders.order_entry import (
@@ -28,14 +30,15 @@ from reading_queue.services.orders.order_entry import (
 )
 from reading_queue.web.clinic import orders
 from reading_queue.web.keys import HUB, in_thread
+from reading_queue.web.order_sheets import CONSENT, consent_of, told_of
 from reading_queue.web.parsing import Form, whole_number
 from reading_queue.web.parsing import field as text_of
 from reading_queue.web.problems import fault_words, words_of
 from reading_queue.web.rendering import page
 from storage.screens.order_form import NAMES, OPTIONS, FieldFault, Typed, differences, form_of, limit_of, read_form
+from storage.screens.order_message_form import said
 from storage.screens.requests import redirect
 
-_CONSENT: Final = ("consent_given_by", "consent_at")
 _FIELDS: Final = frozenset(NAMES) - FIXED
 
 
@@ -52,14 +55,16 @@ class ChangeSheet:
     gaps: tuple[str, ...] = ()
     refused: str = ""
     saved: Mapping[str, str] = field(default_factory=dict)
+    message_id: int | None = None  # of the refused HL7 message that it was filled in from
+    told: Mapping[str, str] = field(default_factory=dict)  # what was wrong with that, in words, by field
 
 
 async def change_form(request: web.Request, viewer: Viewer) -> web.StreamResponse:
-    """Show the form with what the order says."""
+    """Show the form with what the order says, and what a refused message says of it where the address names one."""
     held = await _sheet(request, viewer)
     if not held.is_changeable:
         raise ReportSigned if held.is_reported else OrderNotOpen
-    return _form(request, ChangeSheet(held, _text_of(held)))
+    return _form(request, await _filled(request, viewer, ChangeSheet(held, _text_of(held))))
 
 
 async def change(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -68,10 +73,15 @@ async def change(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     hub, held = request.config_dict[HUB], await _sheet(request, viewer)
     zone = ZoneInfo(held.time_zone)
     typed = read_form(form, zone, hub.clock())
-    sheet = ChangeSheet(held, {**typed.text, **{name: text_of(form, name) for name in _CONSENT}})
+    sheet = ChangeSheet(held, {**typed.text, **{name: text_of(form, name) for name in CONSENT}})
     what = held.order.order_id, whole_number(text_of(form, "version")), _wanted(held, typed, form, zone)
+    put = partial(order_changing.change_order, hub, viewer, *what)
+    if text_of(form, "message"):
+        message_id = whole_number(text_of(form, "message"))
+        sheet = replace(sheet, message_id=message_id)
+        put = partial(changing.change_by_message, hub, viewer, message_id, *what)
     try:
-        await in_thread(request, order_changing.change_order, hub, viewer, *what)
+        await in_thread(request, put)
     except OrderNotAcceptable as exc:
         return _form(request, replace(sheet, faults=exc.faults), status=exc.status)
     except OrderGapsUnconfirmed as exc:
@@ -100,8 +110,22 @@ async def _sheet(request: web.Request, viewer: Viewer) -> OrderSheet:
     return await in_thread(request, order_entry.show_order, hub, viewer, order_id)
 
 
+async def _filled(request: web.Request, viewer: Viewer, sheet: ChangeSheet) -> ChangeSheet:
+    """Return the sheet with what a refused message says of the order, where the address names one that waits."""
+    if not text_of(request.query, "message"):
+        return sheet
+    hub, message_id = request.config_dict[HUB], whole_number(text_of(request.query, "message"))
+    find = partial(changing.open_change, hub, viewer, message_id, sheet.held.order.order_id)
+    asked = await in_thread(request, find)
+    if asked is None:
+        return sheet
+    zone, name = ZoneInfo(sheet.held.time_zone), sheet.held.order.patient_name
+    text = {**sheet.text, **said(asked.request, zone), **consent_of(asked.request, name, hub.clock(), zone)}
+    return replace(sheet, text=text, message_id=message_id, told=told_of(asked.faults))
+
+
 def _text_of(held: OrderSheet) -> dict[str, str]:
-    return form_of(held.order, ZoneInfo(held.time_zone)) | dict.fromkeys(_CONSENT, "")
+    return form_of(held.order, ZoneInfo(held.time_zone)) | dict.fromkeys(CONSENT, "")
 
 
 def _wanted(held: OrderSheet, typed: Typed, form: Form, zone: ZoneInfo) -> OrderChange:
@@ -131,7 +155,7 @@ def _form(request: web.Request, sheet: ChangeSheet, *, status: int = 200) -> web
         status=status,
         sheet=sheet,
         order=sheet.held.order,
-        faults={fault.field: fault_words(fault) for fault in sheet.faults},
+        faults={fault.field: fault_words(fault) for fault in sheet.faults} | dict(sheet.told),
         choices=OPTIONS,
         limits={name: limit_of(name) for name in sheet.text},
     )

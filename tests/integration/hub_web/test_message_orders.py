@@ -17,7 +17,7 @@ from storage.contract.orders import Order, OrderOrigin, OrderState
 from storage.hl7.local_codes import LocalCodes
 from storage.hl7.message import Message, parse_message
 from storage.ledger.tables import AuditEvent
-from tests.integration.gateway_orders.sending import EXAMPLE, ORDERED, RESIDENT, changed, message, told
+from tests.integration.gateway_orders.sending import EXAMPLE, ORDERED, PID, RESIDENT, changed, message, told
 from tests.integration.hub_web.county import COORDINATOR, FIRST_SITE, OTHER_TECHNICIAN, TECHNICIAN, County
 from tests.integration.hub_web.serving import Answer, Visitor
 from tests.integration.hub_web.test_order_messages_page import PAGE, SENDER, Visitors, acts
@@ -122,7 +122,7 @@ def test_repetition_is_answered_with_the_order_and_what_says_something_else_is_n
         again = send(hub, *NO_MODALITY, control_id=control_id)
         assert (told(again), again.get("ORC", 2), again.get("ORC", 3)) == (("AA", []), "P1", "ACC1")
     assert told(send(hub, *changed("|RAD|", "|NUC|", *NO_MODALITY), control_id="C3")) == ("AE", ["OBR-24"])
-    assert someone.get(address(newest(hub))).status == 409  # its order is here already
+    assert "/change?message=" in someone.get(address(newest(hub))).headers["Location"]  # its order is here already
     change = changed("ORC|NW|", "ORC|XO|", *changed("肺部感染？", "结核？", *EXAMPLE))
     assert told(send(hub, *change, control_id="C4"))[0] == "AA"
     (order,) = orders(hub)
@@ -142,6 +142,48 @@ def test_what_the_his_cancelled_meanwhile_is_cancelled_as_soon_as_the_order_is_m
         waiting = select(OrderMessage.control_id).where(OrderMessage.state == "refused")
         assert session.scalars(waiting).all() == ["C3"]
     assert told(send(hub, *NO_MODALITY, control_id="C4")) == ("AE", ["OBR-24"])
+
+
+def test_refused_change_opens_the_orders_own_form_with_what_it_says(hub: Hub, someone: Visitor) -> None:
+    send(hub, *EXAMPLE)
+    obr = "OBR|1|P1^HIS" + "|" * 22 + "RAD" + "|" * 7 + "^结核？"
+    consent = "CON|1|REMOTE-READ|||||||||A||20260301180000"
+    assert told(send(hub, PID, "ORC|XO|P1^HIS", obr, consent, control_id="C2")) == ("AE", ["OBR-24"])
+    row, (before,) = newest(hub), orders(hub)
+    form_address = f"/clinic/orders/{before.order_id}/change"
+    assert someone.get(address(row)).headers["Location"] == f"{form_address}?message={row.message_id}"
+    assert f"{form_address}?message={row.message_id}" in someone.get(f"{PAGE}/{row.message_id}").text
+    page = someone.get(f"{form_address}?message={row.message_id}")
+    form = form_in(page)
+    assert (form["question"], form["modality"], form["history"]) == ("结核？", "CT", before.history)
+    assert (form["consent_given_by"], form["consent_at"]) == ("王秀兰", "2026-03-01T18:00")
+    assert problem_of(page, "modality").startswith("OBR-24 不认识")
+    said = form | {"confirmed": "history,question,consent"}
+    refused = someone.post(form_address, **said | {"modality": "XYZ"})
+    assert (refused.status, form_in(refused)["message"]) == (422, str(row.message_id))
+    assert someone.post(form_address, **said | {"modality": "DX"}).status == 303
+    (order,) = orders(hub)
+    assert (order.version, order.question, order.modality, order.consent_recorded) == (2, "结核？", "DX", True)
+    assert not newest(hub).needs_somebody
+    assert acts(hub) == [(str(row.message_id), act) for act in ("shown", "opened", "changed")]
+    assert "按消息更改了申请单" in someone.get(f"{PAGE}?all=1").text
+
+
+def test_refused_cancellation_leads_to_the_order_and_a_change_of_another_patients_fills_no_form(
+    hub: Hub, someone: Visitor, browser_of: Visitors
+) -> None:
+    send(hub, *EXAMPLE)
+    (order,) = orders(hub)
+    send(hub, *changed("|19491231|", "|19491341|", PID), "ORC|CA|P1^HIS", control_id="C2")
+    assert someone.get(address(newest(hub))).headers["Location"] == f"/clinic/orders/{order.order_id}"
+    send(hub, "PID|1||M0099^^^HIS^MR||赵^四", "ORC|XO|P1^HIS", control_id="C3")
+    row = newest(hub)
+    assert someone.get(address(row)).headers["Location"] == f"/clinic/orders/{order.order_id}"
+    assert "/change?" not in someone.get(f"{PAGE}/{row.message_id}").text
+    change = f"/clinic/orders/{order.order_id}/change"
+    assert form_in(someone.get(f"{change}?message={row.message_id}"))["patient_name"] == "王^秀兰"
+    technician = browser_of(TECHNICIAN)
+    assert (technician.get(f"{change}?message={row.message_id}").status, technician.get(change).status) == (403, 200)
 
 
 def test_each_order_of_a_message_is_made_by_itself_and_the_last_one_settles_it(
