@@ -147,7 +147,7 @@ def _check(viewer: Viewer, book: HubBook, request: OrderRequest, wanted: Wanted)
     if typed_number:
         fields[ACCESSION] = typed_number
     if request.fields.get("procedure_name") == str(fields.get("procedure_name", "")).strip():
-        fields["procedure_code"] = request.fields.get("procedure_code", "")
+        fields.setdefault("procedure_code", request.fields.get("procedure_code", ""))
     fault = _fault_of_number(book, typed_number)
     faults = (*wanted.faults, *((fault,) if fault is not None else ()))
     order = check_wanted(viewer, replace(wanted, fields=fields, faults=faults), None, book.now)

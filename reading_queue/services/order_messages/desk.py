@@ -10,15 +10,15 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import ColumnElement, func, literal_column, or_, select, true
+from sqlalchemy import ColumnElement, func, or_, select, true
 from sqlalchemy.orm import Session, defer
 
 from reading_queue.db.message_tables import NEEDS_SOMEBODY, OrderCorrection, OrderMessage
 from reading_queue.db.tables import Account
 from reading_queue.domain.roles import Role
-from reading_queue.errors import NotFound, WrongState
+from reading_queue.errors import Invalid, NotFound, WrongState
 from reading_queue.services.access.visibility import Viewer, require, visible_sites
 from reading_queue.services.holdings.retention import checked_reason
 from reading_queue.services.hub import Hub
@@ -29,12 +29,12 @@ from reading_queue.services.order_messages.sealing import MessageSealed, unseal
 from reading_queue.services.orders.order_entry import ORDER_RECORD
 from reading_queue.services.worklists.desk_events import tell
 from storage.hl7.acknowledging import read_message
-from storage.hl7.corrections import known_ids
+from storage.hl7.corrections import OpenOrder, known_ids
 from storage.hl7.faults import ErrorCode, MessageRejected
 from storage.ledger.tables import AuditEvent, Site
 
-SHOWN_MAX: Final = 200
-_OPEN_FIRST: Final[ColumnElement[Any]] = literal_column(f"({NEEDS_SOMEBODY.text}) DESC")
+PAGE: Final = 50
+RETRIED_MAX: Final = 200  # of what waited for one message
 OVERSIGHT: Final = (Role.COORDINATOR, Role.ADMINISTRATOR)
 
 
@@ -46,9 +46,13 @@ class MessageUnopenable(WrongState):
 
 @dataclass(frozen=True, slots=True)
 class OrderMessages:
-    """Messages without their content, those that need somebody first, then the newest; and who did what, by account."""
+    """A page of messages without their content, the newest first; and who did what, by account.
+
+    `next_before`: where the next page begins, None after the last.
+    """
 
     rows: tuple[OrderMessage, ...]
+    next_before: int | None
     site_names: dict[str, str]
     people: dict[str, str]
     open_count: int
@@ -57,31 +61,39 @@ class OrderMessages:
 
 @dataclass(frozen=True, slots=True)
 class ShownMessage:
-    """One message, segment by segment. `open_numbers`: of its orders that a person may make.
-
-    `meant`, `changes`: the orders that are here of which it says something; those of them that it changes.
-    """
+    """One message, segment by segment, and its orders where it was refused and nobody has settled it."""
 
     row: OrderMessage
     site_name: str
     lines: tuple[str, ...]
-    open_numbers: tuple[int, ...]
-    meant: tuple[str, ...]
-    changes: tuple[str, ...]
+    orders: tuple[OpenOrder, ...]
 
 
-def list_messages(hub: Hub, viewer: Viewer, *, only_open: bool = True) -> OrderMessages:
-    """Return the messages of the viewer's sites, at most SHOWN_MAX; those alone that need somebody, unless told."""
+def list_messages(
+    hub: Hub, viewer: Viewer, *, only_open: bool = True, before: int | None = None, limit: int = PAGE
+) -> OrderMessages:
+    """Return the messages of the viewer's sites that came before the message `before`, the newest first.
+
+    Those alone that need somebody, unless told.
+
+    Raises:
+        Invalid: the page is larger than the policy allows, or smaller than one message.
+    """
     require(viewer, *OVERSIGHT)
+    if not 0 < limit <= hub.policy.page_size_max:
+        raise Invalid(f"a page has 1 to {hub.policy.page_size_max} messages")
     with hub.transaction() as session:
         theirs = _theirs(session, viewer, hub.clock())
         found = select(OrderMessage).options(defer(OrderMessage.content), defer(OrderMessage.answer))
         found = found.where(theirs, NEEDS_SOMEBODY if only_open else true())
-        ordered = found.order_by(_OPEN_FIRST, OrderMessage.message_id.desc())
-        rows = tuple(session.scalars(ordered.limit(SHOWN_MAX)))
+        if before is not None:
+            found = found.where(OrderMessage.message_id < before)
+        listed = session.scalars(found.order_by(OrderMessage.message_id.desc()).limit(limit + 1)).all()
+        rows = tuple(listed[:limit])
         entered = _entered(session, rows)
         return OrderMessages(
             rows=rows,
+            next_before=rows[-1].message_id if len(listed) > limit else None,
             site_names=_site_names(session, viewer, {row.site_id for row in rows}),
             people=_people(session, rows, entered),
             open_count=_count_open(session, theirs),
@@ -114,9 +126,7 @@ def show_message(hub: Hub, viewer: Viewer, message_id: int) -> ShownMessage:
         row=row,
         site_name=names.get(row.site_id, row.site_id),
         lines=_lines_of(content, character_set),
-        open_numbers=tuple(one.request.number for one in found if one.is_open),
-        meant=tuple(known_ids(found)),
-        changes=tuple(known_ids(one for one in found if one.is_change)),
+        orders=tuple(found),
     )
 
 
@@ -154,7 +164,7 @@ def retry_later(hub: Hub, viewer: Viewer, message_id: int, order_ids: Collection
         is_early = OrderMessage.faults.contains([{"code": ErrorCode.UNKNOWN_KEY_IDENTIFIER}])
         later = OrderMessage.site_id == row.site_id, OrderMessage.message_id > message_id, NEEDS_SOMEBODY, is_early
         found = select(OrderMessage).where(OrderMessage.state == "refused", *later).order_by(OrderMessage.message_id)
-        for kept in session.scalars(found.limit(SHOWN_MAX).with_for_update()).all() if order_ids else ():
+        for kept in session.scalars(found.limit(RETRIED_MAX).with_for_update()).all() if order_ids else ():
             try:
                 _, orders = list_orders(session, hub, kept)
             except MessageSealed:  # it waits for who has the key file

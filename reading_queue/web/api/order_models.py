@@ -79,13 +79,12 @@ class NewOrder(Body):
         )
 
 
-class ChangedOrder(Body):
-    """What an order shall say; what is left out stays as it is. `version` is the one that the caller looked at.
+class OrderFields(Body):
+    """What an order shall say; what is left out stays as it is. Null empties a field that may be empty.
 
     What a field may hold is told field by field when it does not, as of a new order.
     """
 
-    version: int = Field(ge=1)
     consent: ConsentGiven | None = None
     confirmed_gaps: tuple[OrderGap, ...] = ()
     patient_number: str | None = Field(default=None, max_length=WORDS_MAX)
@@ -113,14 +112,45 @@ class ChangedOrder(Body):
     contact_phone: str | None = Field(default=None, max_length=WORDS_MAX)
     scheduled_at: AwareDatetime | None = None
 
+    def given(self) -> dict[str, Any]:
+        """Return the fields of the order that were given."""
+        own = set(type(self).model_fields) - set(OrderFields.model_fields)
+        return self.model_dump(exclude_unset=True, exclude={"consent", "confirmed_gaps", *own})
+
+    def agreed(self) -> Consent | None:
+        """Return the consent that was given."""
+        return Consent(self.consent.given_by, self.consent.at) if self.consent is not None else None
+
+
+class ChangedOrder(OrderFields):
+    """A change of an order. `version` is the one that the caller looked at.
+
+    `message_id`: the refused HL7 message that asks for the change, which it settles where it is about no other order.
+    """
+
+    version: int = Field(ge=1)
+    message_id: int | None = Field(default=None, ge=1)
+
     def wanted(self) -> OrderChange:
-        """Return it as the services take it: null empties a field that may be empty."""
-        given = self.model_dump(exclude_unset=True, exclude={"version", "consent", "confirmed_gaps"})
-        return OrderChange(
-            fields=given,
-            consent=Consent(self.consent.given_by, self.consent.at) if self.consent is not None else None,
-            confirmed=tuple(self.confirmed_gaps),
-        )
+        """Return it as the services take it."""
+        return OrderChange(fields=self.given(), consent=self.agreed(), confirmed=tuple(self.confirmed_gaps))
+
+
+class CorrectedOrder(OrderFields):
+    """An order of a refused HL7 message, `number` of them, to be made; what is left out is what the message says of it.
+
+    What was wrong with it must be said. Without `number` it is the first that is still to be made. `order_id`: chosen
+    by the caller, so that a repeated request makes no second order.
+    """
+
+    number: int | None = Field(default=None, ge=1)
+    order_id: str | None = Field(default=None, max_length=32)
+    accession_number: str | None = Field(default=None, max_length=WORDS_MAX)
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields of the order that were given."""
+        number = {"accession_number": self.accession_number} if "accession_number" in self.model_fields_set else {}
+        return super().given() | number
 
 
 class OrderNoteWords(Body):

@@ -7,6 +7,7 @@ from functools import partial
 from aiohttp import web
 
 from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.order_messages.changing import change_by_message
 from reading_queue.services.orders import order_changing, order_entry, order_matching
 from reading_queue.services.orders.further_orders import find_ordered_studies
 from reading_queue.services.orders.order_list import OrderFilter, list_orders
@@ -40,27 +41,30 @@ async def enter_order(request: web.Request, viewer: Viewer) -> web.StreamRespons
     """Make an order; the site's gateways fetch it for their worklists."""
     hub, given = request.config_dict[HUB], await body_of(request, order_models.NewOrder)
     made = await in_thread(request, order_entry.enter_order, hub, viewer, given.wanted())
-    return await _answer(request, viewer, made.order_id, status=201)
+    return await answer_order(request, viewer, made.order_id, status=201)
 
 
 async def order(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Show an order."""
-    return await _answer(request, viewer, request.match_info["order_id"], audited=True)
+    return await answer_order(request, viewer, request.match_info["order_id"], audited=True)
 
 
 async def change_order(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Change what an order says; whoever reads its study is told."""
     given, order_id = await body_of(request, order_models.ChangedOrder), request.match_info["order_id"]
-    what = order_id, given.version, given.wanted()
-    await in_thread(request, order_changing.change_order, request.config_dict[HUB], viewer, *what)
-    return await _answer(request, viewer, order_id)
+    hub, what = request.config_dict[HUB], (order_id, given.version, given.wanted())
+    if given.message_id is None:
+        await in_thread(request, order_changing.change_order, hub, viewer, *what)
+    else:
+        await in_thread(request, change_by_message, hub, viewer, given.message_id, *what)
+    return await answer_order(request, viewer, order_id)
 
 
 async def note_order(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Add a note to an order whose report is signed."""
     given, order_id = await body_of(request, order_models.OrderNoteWords), request.match_info["order_id"]
     await in_thread(request, order_changing.note_order, request.config_dict[HUB], viewer, order_id, given.words)
-    return await _answer(request, viewer, order_id, status=201)
+    return await answer_order(request, viewer, order_id, status=201)
 
 
 async def cancel_order(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -68,7 +72,7 @@ async def cancel_order(request: web.Request, viewer: Viewer) -> web.StreamRespon
     given, order_id = await body_of(request, order_models.OrderCancellation), request.match_info["order_id"]
     what = order_id, given.version, given.reason
     await in_thread(request, order_entry.cancel_order, request.config_dict[HUB], viewer, *what)
-    return await _answer(request, viewer, order_id)
+    return await answer_order(request, viewer, order_id)
 
 
 async def unmatched(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -97,9 +101,10 @@ async def decide_match(request: web.Request, viewer: Viewer) -> web.StreamRespon
     return nothing()
 
 
-async def _answer(
+async def answer_order(
     request: web.Request, viewer: Viewer, order_id: str, *, status: int = 200, audited: bool = False
 ) -> web.Response:
+    """Answer an order as it is now."""
     hub = request.config_dict[HUB]
     sheet = await in_thread(request, order_entry.show_order, hub, viewer, order_id, audited=audited)
     return answer(order_models.OrderAnswer.of(sheet), status=status)

@@ -24,7 +24,9 @@ DONE: Final = frozenset({"taken", "refused_again", "dismissed"})
 async def show_list(request: web.Request, viewer: Viewer, refused: HubError | None = None) -> web.StreamResponse:
     """Show the messages that need somebody, or all with `?all=1`."""
     hub, everything = request.config_dict[HUB], request.query.get("all") == "1"
-    found = await in_thread(request, partial(desk.list_messages, hub, viewer, only_open=not everything))
+    text = field(request.query, "before")
+    before = whole_number(text) if text else None
+    found = await in_thread(request, partial(desk.list_messages, hub, viewer, only_open=not everything, before=before))
     done = request.query.get("done", "")
     return page(
         request,
@@ -35,7 +37,7 @@ async def show_list(request: web.Request, viewer: Viewer, refused: HubError | No
         found=found,
         everything=everything,
         refusals=await in_thread(request, connections.list_refusals, hub, viewer),
-        shown_max=desk.SHOWN_MAX,
+        before=before,
         senders=len(hub.order_senders),
         reason_characters=REASON_CHARACTERS,
     )

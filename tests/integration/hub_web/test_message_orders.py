@@ -13,6 +13,7 @@ from reading_queue.db.tables import ClinicOrder
 from reading_queue.services.hub import Hub
 from reading_queue.services.order_messages.intake import take_message
 from reading_queue.services.order_messages.keeping import prune_order_messages
+from storage.contract.identifiers import new_id
 from storage.contract.orders import Order, OrderOrigin, OrderState
 from storage.hl7.local_codes import LocalCodes
 from storage.hl7.message import Message, parse_message
@@ -245,6 +246,43 @@ def test_missing_consent_is_asked_and_one_of_the_message_is_filled_in(hub: Hub, 
         "王秀兰",
         "2026-03-01T18:00",
     ]
+
+
+def test_programs_make_and_change_orders_of_refused_messages_by_the_forms_checks(
+    hub: Hub, county: County, program_of: Visitors
+) -> None:
+    program, consent = program_of(COORDINATOR), "CON|1|REMOTE-READ|||||||||A||20260301180000"
+    send(hub, *NO_MODALITY, consent)
+    path = f"/order-messages/{newest(hub).message_id}"
+    (shown,) = program.call("GET", path).json()["orders"]
+    assert (shown["number"], shown["is_open"], shown["faults"][0]["where"]) == (1, True, "OBR-24")
+    assert (shown["fields"]["patient_name"], shown["accession_number"]) == ("王^秀兰", "ACC1")
+    for given in ({}, {"modality": "XYZ"}):
+        refused = program.call("POST", f"{path}/orders", given)
+        assert (refused.status, refused.json()["faults"][0]["field"]) == (422, "modality")
+    sheet = {"order_id": new_id(), "modality": "DX", "question": "结核？", "scheduled_at": "2026-03-03T08:00:30+08:00"}
+    for _ in (1, 2):
+        made = program.call("POST", f"{path}/orders", sheet)
+        assert (made.status, made.json()["order"]["order_id"]) == (201, sheet["order_id"])
+    (order,) = orders(hub)
+    assert (order.modality, order.question, order.history, order.accession_number) == (
+        "DX",
+        "结核？",
+        "咳嗽两周\n发热三天\n请尽快",
+        "ACC1",
+    )
+    assert (order.procedure_code, order.scheduled_at.second, order.consent_recorded) == ("CTCHEST", 30, True)
+    assert told(send(hub, *NO_MODALITY, consent, control_id="C2"))[0] == "AA"
+    change = changed("|RAD|", "|NUC|", *changed("ORC|NW|", "ORC|XO|", *NO_MODALITY))
+    assert told(send(hub, *change, control_id="C3"))[0] == "AE"
+    row = newest(hub)
+    (shown,) = program.call("GET", f"/order-messages/{row.message_id}").json()["orders"]
+    assert (shown["is_open"], shown["is_change"], shown["order_id"]) == (False, True, order.order_id)
+    assert program.call("POST", f"/order-messages/{row.message_id}/orders", {"modality": "CT"}).status == 409
+    body = {"version": 1, "message_id": row.message_id, "modality": "CT"}
+    assert program_of(TECHNICIAN).call("PATCH", f"/orders/{order.order_id}", body).status == 403
+    assert program.call("PATCH", f"/orders/{order.order_id}", body).status == 200
+    assert (orders(hub)[0].modality, newest(hub).needs_somebody) == ("CT", False)
 
 
 def test_form_is_of_coordinators_and_of_messages_that_wait(

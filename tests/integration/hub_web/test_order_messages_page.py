@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from reading_queue.db.message_tables import OrderMessage
 from reading_queue.db.tables import ClinicOrder
 from reading_queue.services.hub import Hub
 from reading_queue.services.order_messages.connections import note_refusals
+from reading_queue.services.order_messages.desk import PAGE as PAGE_SIZE
 from reading_queue.services.order_messages.intake import take_message
 from reading_queue.services.order_messages.senders import OrderSender
 from storage.hl7.local_codes import LocalCodes
@@ -96,6 +98,26 @@ def test_a_dismissed_message_is_kept_and_says_who_and_why(hub: Hub, browser_of: 
     assert "PID-7" not in coordinator.get(PAGE).text
     assert "由 HIS 更正后重新发送" in coordinator.get(f"{PAGE}?all=1").text
     assert coordinator.post(f"{PAGE}/{refused[1]}/dismiss", reason="once more").status == 409
+
+
+def test_messages_come_a_page_at_a_time_the_newest_first(
+    hub: Hub, browser_of: Visitors, program_of: Visitors, refused: list[int]
+) -> None:
+    program, address, seen = program_of(COORDINATOR), "/order-messages?limit=1", []
+    while address:
+        found = program.call("GET", address).json()
+        seen += [one["message_id"] for one in found["messages"]]
+        before = found["next_before"]
+        address = f"/order-messages?limit=1&before={before}" if before else ""
+    assert seen == refused[::-1]
+    for wrong in ("limit=0", "limit=1000000", "before=x"):
+        assert program.call("GET", f"/order-messages?{wrong}").status == 422
+    for number in range(PAGE_SIZE):
+        send(hub, *changed("|CT|", "|FSCT|", *EXAMPLE), control_id=f"P{number}")
+    page = browser_of(COORDINATOR).get(PAGE).text
+    (before,) = re.findall(rf"{PAGE}\?before=(\d+)", page)
+    assert "PID-7" not in page
+    assert "PID-7" in browser_of(COORDINATOR).get(f"{PAGE}?before={before}").text
 
 
 def test_programs_list_show_try_and_dismiss_messages(

@@ -249,7 +249,7 @@ RIGHTS: dict[str, set[Role]] = {
     "POST /api/v1/dead-jobs/retry": {A},
     **{f"POST /api/v1/dead-jobs/{{dead_job_id}}/{verb}": {A} for verb in ("retry", "dismiss")},
     **{f"GET /api/v1/order-messages{one}": {C, A} for one in ("", "/{message_id}")},
-    **{f"POST /api/v1/order-messages/{{message_id}}/{verb}": {C, A} for verb in ("retry", "dismiss")},
+    **{f"POST /api/v1/order-messages/{{message_id}}/{verb}": {C, A} for verb in ("orders", "retry", "dismiss")},
     **{f"GET /fhir/{kind}": EVERYBODY for kind in FHIR},
     **{f"POST /fhir/{kind}/_search": EVERYBODY for kind in FHIR},
     **{f"GET /fhir/{kind}/{{id}}": EVERYBODY for kind in FHIR},
