@@ -6,8 +6,6 @@ left out for those who may not follow its case any more.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -15,7 +13,8 @@ from typing import Any, Final
 
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.report import ReportText
-from reading_queue.domain.workitems.states import Operation, Status
+from reading_queue.domain.workitems.attributes import PERFORMED_ATTRIBUTES
+from reading_queue.domain.workitems.states import Status
 from storage.contract.lanes import Lane
 
 DicomJson = dict[str, Any]
@@ -23,8 +22,6 @@ DicomJson = dict[str, Any]
 UPS_PUSH: Final = "1.2.840.10008.5.1.4.34.6.1"
 SCHEME: Final = "99COUNTERPART"  # of ids of this network
 NETWORK_STATION: Final = "COUNTERPART"
-PROGRESS_TEXT_CHARACTERS_MAX: Final = 1024  # of an ST
-PERFORMED_BYTES_MAX: Final = 64 * 1024
 DEPTH_MAX: Final = 16
 
 # CID 9231 General Purpose Workitem Definition, by phase.
@@ -49,14 +46,6 @@ CODE, CODE_SCHEME, CODE_MEANING = "00080100", "00080102", "00080104"
 STUDY_UID, SOP_CLASS, SOP_INSTANCE = "0020000D", "00081150", "00081155"
 OUTPUTS = "00404033"
 
-# What of the performed procedure must be there when an interpretation or verification is completed (Table CC.2.5-3).
-_NEEDED: Final[Mapping[str, str]] = {
-    "00404035": "Actual Human Performers Sequence",
-    "00404028": "Performed Station Name Code Sequence",
-    "00404050": "Performed Procedure Step Start DateTime",
-    "00404051": "Performed Procedure Step End DateTime",
-    "00404019": "Performed Workitem Code Sequence",
-}
 _CONTENT, _CONCEPT, _VALUE_TYPE, _TEXT_VALUE = "0040A730", "0040A043", "0040A040", "0040A160"
 # Codes of the text items of a Basic Text SR (TID 2000): those of today, and DCM headings of older systems.
 _PARTS: Final[Mapping[str, str]] = {
@@ -72,8 +61,6 @@ _PARTS: Final[Mapping[str, str]] = {
     "121074": "recommendation",
     "18783-1": "recommendation",
 }
-_UPDATED: Final = frozenset({PROGRESS, PERFORMED, CANCELLATION_REASON})
-_DECIMAL: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?")
 
 
 class NotUnderstood(ValueError):
@@ -189,50 +176,14 @@ def date_time(value: datetime | None) -> str:
     return value.astimezone(UTC).strftime("%Y%m%d%H%M%S.%f+0000") if value is not None else ""
 
 
-def parse_update(dataset: DicomJson) -> tuple[Said, bool]:
-    """Return what an update says, and whether it says more than is kept.
-
-    Raises:
-        NotUnderstood: a value that its attribute cannot have.
-    """
-    if text_of(dataset, STATE) not in ("", Operation.CLAIM):
-        raise NotUnderstood("Procedure Step State (0074,1000) is not updated but changed, at the workitem's /state")
-    progress = next(iter(items_of(dataset, PROGRESS)), {})
-    percent = str(next(iter(progress.get(PROGRESS_PERCENT, {}).get("Value", ())), ""))
-    if percent and not (_DECIMAL.fullmatch(percent) and float(percent) <= 100):
-        raise NotUnderstood("Procedure Step Progress (0074,1004) is a percentage from 0 to 100")
-    text = text_of(progress, PROGRESS_TEXT)
-    if len(text) > PROGRESS_TEXT_CHARACTERS_MAX or "\0" in text:
-        raise NotUnderstood(
-            f"Procedure Step Progress Description (0074,1006) has at most {PROGRESS_TEXT_CHARACTERS_MAX} characters"
-        )
-    performed = next(iter(items_of(dataset, PERFORMED)), {})
-    if len(json.dumps(performed)) > PERFORMED_BYTES_MAX:
-        raise NotUnderstood(f"the performed procedure (0074,1216) has at most {PERFORMED_BYTES_MAX} bytes")
-    said = Said(percent=percent, text=text, performed=performed, reason=parse_reason(progress))
-    return said, not dataset.keys() <= _UPDATED | {TRANSACTION_UID, "00080005"}
-
-
-def parse_reason(item: DicomJson) -> str:
-    """Return the code by which a performer, or whoever asks them, ends a workitem; empty when none is given.
-
-    Raises:
-        NotUnderstood: it is not in CID 9303.
-    """
-    code = text_of(next(iter(items_of(item, DISCONTINUATION_CODE)), {}), CODE)
-    if code and code not in set(DiscontinuationReason):
-        raise NotUnderstood("Procedure Step Discontinuation Reason Code Sequence (0074,100E) has no code of CID 9303")
-    return code
-
-
 def lacking(performed: DicomJson, *, needs_report: bool) -> list[str]:
     """Return in words what a completed workitem still needs of its performed procedure (PS3.4 Table CC.2.5-3).
 
-    `needs_report`: the phase needs a document that says the report.
+    What has final state code P, but for the outputs: `needs_report` says that the phase needs a document with the
+    report, otherwise the hub's own documents are the output. Who performed it (RC) the hub knows itself.
     """
-    missing = [
-        f"{name} ({tag[:4]},{tag[4:]})" for tag, name in _NEEDED.items() if not performed.get(tag, {}).get("Value")
-    ]
+    needed = [one for one in PERFORMED_ATTRIBUTES if one.final == "P" and one.tag != OUTPUTS]
+    missing = [one.words for one in needed if not performed.get(one.tag, {}).get("Value")]
     if needs_report and not outputs_of(performed):
         missing.append("Output Information Sequence (0040,4033) with the structured report that was stored")
     return missing

@@ -1,4 +1,4 @@
-"""What a new workitem must say, and what it cannot say yet: PS3.4 Table CC.2.5-3, its column N-CREATE, as data.
+"""What a new workitem must say, and what it cannot say yet: PS3.4 Table CC.2.5-3, its column N-CREATE.
 
 Pure. Type 1 attributes must have a value. Those of type 2 may be empty, and one that is left out counts as empty: the
 hub takes them from the study, as it takes everything else that a new workitem says.
@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
+from reading_queue.domain.workitems.attributes import ATTRIBUTES, BY_TAG, Attribute
 from reading_queue.domain.workitems.content import (
     CODE,
-    PERFORMED,
-    PROGRESS,
+    CODE_SCHEME,
     SOP_INSTANCE_UID,
     STATE,
     STUDY_UID,
-    TRANSACTION_UID,
     UPS_PUSH,
     WORKITEM_CODES,
     DicomJson,
@@ -35,19 +34,7 @@ _LANES: Final = {"HIGH": Lane.URGENT, "MEDIUM": Lane.ROUTINE, "LOW": Lane.BACKGR
 _PRIORITY, _START, _READINESS, _INPUT = "00741200", "00404005", "00404041", "00404021"
 _SOP_CLASS_UID, _WORKITEM_CODE, _PATIENT_ID = "00080016", "00404018", "00100020"
 _READY: Final = ("INCOMPLETE", "READY", "UNAVAILABLE")
-_NAMES: Final[Mapping[str, str]] = {
-    _SOP_CLASS_UID: "SOP Class UID",
-    TRANSACTION_UID: "Transaction UID",
-    STATE: "Procedure Step State",
-    PROGRESS: "Procedure Step Progress Information Sequence",
-    _PRIORITY: "Scheduled Procedure Step Priority",
-    "00741204": "Procedure Step Label",
-    PERFORMED: "Unified Procedure Step Performed Procedure Sequence",
-    _START: "Scheduled Procedure Step Start DateTime",
-    _READINESS: "Input Readiness State",
-}
-_NEEDED: Final = (STATE, _PRIORITY, _START, "00741204", _READINESS)  # type 1
-_EMPTY: Final = (TRANSACTION_UID, PROGRESS, PERFORMED)  # they come with the claim and after it
+_NEEDED: Final = [one for one in ATTRIBUTES if one.create == "1"]
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     _SOP_CLASS_UID: (UPS_PUSH,),
     _PRIORITY: tuple(_LANES),
@@ -74,21 +61,22 @@ def parse_creation(dataset: DicomJson, workitem_uid: str = "") -> Creation:
     Raises:
         NotUnderstood: attributes or values are missing, or cannot be those of a new workitem.
     """
-    _require(Status.MISSING_ATTRIBUTE, [tag for tag in _NEEDED if tag not in dataset])
-    _require(Status.MISSING_VALUE, [tag for tag in _NEEDED if not text_of(dataset, tag)])
+    _require(Status.MISSING_ATTRIBUTE, [one for one in _NEEDED if one.tag not in dataset])
+    _require(Status.MISSING_VALUE, [one for one in _NEEDED if not text_of(dataset, one.tag)])
     if text_of(dataset, STATE) != "SCHEDULED":
-        raise NotUnderstood(f"{_words(STATE)} of a new workitem is SCHEDULED", Status.NOT_CREATED_SCHEDULED)
-    if filled := [tag for tag in _EMPTY if dataset.get(tag, {}).get("Value")]:
-        raise NotUnderstood(f"a new workitem has no value yet of {', '.join(map(_words, filled))}")
+        raise NotUnderstood(f"{BY_TAG[STATE].words} of a new workitem is SCHEDULED", Status.NOT_CREATED_SCHEDULED)
+    filled = [one.words for one in ATTRIBUTES if one.is_created_empty and dataset.get(one.tag, {}).get("Value")]
+    if filled:
+        raise NotUnderstood(f"a new workitem has no value yet of {', '.join(filled)}")
     for tag, choices in _CHOICES.items():
         if text_of(dataset, tag) not in ("", *choices):
-            raise NotUnderstood(f"{_words(tag)} is one of {', '.join(choices)}")
+            raise NotUnderstood(f"{BY_TAG[tag].words} is one of {', '.join(choices)}")
     try:
         parse_date_time(text_of(dataset, _START))
     except ValueError as exc:
-        raise NotUnderstood(f"{_words(_START)} is a moment that there is, YYYYMMDDHHMMSS+ZZXX") from exc
-    code = text_of(next(iter(items_of(dataset, _WORKITEM_CODE)), {}), CODE)
-    if code not in ("", WORKITEM_CODES["interpretation"][0]):
+        raise NotUnderstood(f"{BY_TAG[_START].words} is a moment that there is, YYYYMMDDHHMMSS+ZZXX") from exc
+    codes = [(text_of(item, CODE), text_of(item, CODE_SCHEME)) for item in items_of(dataset, _WORKITEM_CODE)]
+    if codes not in ([], [(WORKITEM_CODES["interpretation"][0], "DCM")]):
         raise NotUnderstood("Scheduled Workitem Code Sequence (0040,4018) is DCM 110005; other phases follow from it")
     studies = {text_of(item, STUDY_UID) for item in items_of(dataset, _INPUT)} | {text_of(dataset, STUDY_UID)}
     studies.discard("")
@@ -126,10 +114,6 @@ def parse_date_time(text: str) -> tuple[datetime, datetime]:
         raise ValueError("beyond the calendar") from exc
 
 
-def _require(status: Status, lacking: list[str]) -> None:
+def _require(status: Status, lacking: list[Attribute]) -> None:
     if lacking:
-        raise NotUnderstood(f"a new workitem needs {', '.join(map(_words, lacking))}", status)
-
-
-def _words(tag: str) -> str:
-    return f"{_NAMES[tag]} ({tag[:4]},{tag[4:]})"
+        raise NotUnderstood(f"a new workitem needs {', '.join(one.words for one in lacking)}", status)

@@ -33,6 +33,7 @@ class Status(StrEnum):
     INVALID_ARGUMENT = "0115"
     MISSING_ATTRIBUTE = "0120"
     MISSING_VALUE = "0121"
+    NOT_AUTHORIZED = "0124"
     NO_LONGER_UPDATED = "C300"
     TRANSACTION_UID_INCORRECT = "C301"
     ALREADY_IN_PROGRESS = "C302"
@@ -51,6 +52,7 @@ WORDS: Final[Mapping[Status, str]] = {
     Status.INVALID_ARGUMENT: "There is no such state.",
     Status.MISSING_ATTRIBUTE: "A required attribute is missing.",
     Status.MISSING_VALUE: "A required attribute has no value.",
+    Status.NOT_AUTHORIZED: "This is the network's own to say.",
     Status.NOT_CREATED_SCHEDULED: "The provided value of UPS State was not SCHEDULED.",
     Status.DUPLICATE: "There is a workitem of this UID already.",
     Status.NO_LONGER_UPDATED: "The workitem has ended; it may no longer be updated.",
@@ -81,8 +83,12 @@ _NEEDS_NO_UID: Final = frozenset({_O.SCHEDULE, _O.REQUEST_CANCEL})
 def judge(operation: Operation, state: ReadingTaskState, given: str | None, recorded: str | None) -> Status:
     """Return how a request is answered that bears the Transaction UID `given`; `recorded` is that of the claim.
 
-    A scheduled workitem has no Transaction UID, so that each one is right for a claim.
+    A scheduled workitem has no Transaction UID, so that each one is right for a claim. An update of it bears none
+    (section CC.2.6.2), and one of what has ended is refused whatever it bears (CC.2.6.3).
     """
+    if operation is Operation.UPDATE and state is not ReadingTaskState.IN_PROGRESS:
+        is_plan = state is ReadingTaskState.SCHEDULED and not given
+        return Status.SUCCESS if is_plan else _RIGHT[operation][_STATES.index(state)]
     if operation not in _NEEDS_NO_UID:
         if not given:
             return Status.TRANSACTION_UID_INCORRECT

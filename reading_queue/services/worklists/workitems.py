@@ -26,6 +26,7 @@ from reading_queue.domain.workitems.content import DicomJson, Output, Said, lack
 from reading_queue.domain.workitems.creation import Creation
 from reading_queue.domain.workitems.reports import EventType
 from reading_queue.domain.workitems.states import WARNINGS, WORDS, Operation, Status, judge
+from reading_queue.domain.workitems.updating import Update
 from reading_queue.errors import AlreadyClaimed, Conflict, Forbidden, HubError, Invalid, NotFound, WrongState
 from reading_queue.services.access.visibility import Viewer, may_follow
 from reading_queue.services.cases.cases import open_case_for
@@ -34,6 +35,7 @@ from reading_queue.services.cases.withdrawals import withdraw
 from reading_queue.services.hub import Hub
 from reading_queue.services.reading import claims
 from reading_queue.services.reports import signing
+from reading_queue.services.routing.assigning import assign
 from reading_queue.services.worklists.workitem_events import report_event
 from reading_queue.services.worklists.workitem_views import get_workitem
 from storage.catalogue.tables import Instance, Pack, Patient, Series, Study
@@ -41,6 +43,7 @@ from storage.contract.hops import Hop
 
 REPORT_CLASSES = frozenset(f"1.2.840.10008.5.1.4.1.1.88.{number}" for number in (11, 22))  # Basic Text and Enhanced SR
 REPORT_BYTES_MAX = 4 * 1024 * 1024
+ASSIGNED_WITHOUT_WORDS = "UPS-RS"
 
 
 class TransactionUidWrong(HubError):
@@ -62,6 +65,12 @@ class WorkitemConflict(Conflict):
     def __init__(self, ups_status: Status, detail: str = "") -> None:
         self.ups_status = ups_status
         super().__init__(detail or WORDS[ups_status])
+
+
+class WorkitemEnded(WorkitemConflict):
+    """What has ended is not updated any more; PS3.18 section 11.6.2 wants 400."""
+
+    status = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +148,22 @@ def update_workitem(hub: Hub, viewer: Viewer, workitem_uid: str, transaction_uid
         row.performed, row.reason = said.performed or row.performed, said.reason or row.reason
         report_event(session, task, EventType.PROGRESS_REPORT)
         audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event="workitem_progress")
+
+
+def assign_workitem(hub: Hub, viewer: Viewer, workitem_uid: str, update: Update) -> None:
+    """Give a scheduled workitem to the one physician whom a coordinator names, as at the desk.
+
+    Raises:
+        TransactionUidWrong, WorkitemConflict: as PS3.4 Table CC.1.1-2, and for what is not a coordinator's to say.
+        Forbidden, MayNotBeAssigned, IdentityInDoubt, WrongState: as for an assignment at the desk.
+    """
+    found, _ = _meet(hub, viewer, workitem_uid, Operation.UPDATE, None)
+    if update.is_of_performer:
+        raise WorkitemConflict(Status.NOT_IN_PROGRESS)
+    if not update.assignee:
+        words = "Until it is claimed, a coordinator names its performer (0040,4034); all else the network says itself."
+        raise WorkitemConflict(Status.NOT_AUTHORIZED, words)
+    assign(hub, viewer, found.case_id, update.assignee, update.comment or ASSIGNED_WITHOUT_WORDS)
 
 
 def complete_workitem(hub: Hub, viewer: Viewer, workitem_uid: str, transaction_uid: str) -> Status:
@@ -226,6 +251,8 @@ def _meet(
         status = judge(operation, state, transaction_uid, task.transaction_uid)
         if status is Status.TRANSACTION_UID_INCORRECT and not (operation is Operation.CLAIM and transaction_uid):
             raise TransactionUidWrong(is_missing=not transaction_uid)
+        if status is Status.NO_LONGER_UPDATED and operation is Operation.UPDATE:
+            raise WorkitemEnded(status)
         if status is not Status.SUCCESS and status not in WARNINGS:
             raise WorkitemConflict(status, _who_has_it(task) if status is Status.TRANSACTION_UID_INCORRECT else "")
         row = session.get(WorkitemProgress, task.reading_task_id)

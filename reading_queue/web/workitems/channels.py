@@ -254,7 +254,9 @@ async def _tell_of(request: web.Request, connection: Connection, batch: Sequence
     if batch:
         ae_title = connection.ae_title
         await connection.send(await in_thread(request, subscriptions.reports_for, hub, session.viewer, ae_title, batch))
-        await in_thread(request, subscriptions.mark_told, hub, ae_title, batch[-1].cursor)
+        # Shielded: who leaves right after the last word was told it, and is not told again.
+        told = in_thread(request, subscriptions.mark_told, hub, ae_title, batch[-1].cursor)
+        await asyncio.shield(asyncio.ensure_future(told))
     return True
 
 

@@ -13,12 +13,11 @@ from reading_queue.domain.workitems.content import (
     DicomJson,
     NotUnderstood,
     items_of,
-    parse_reason,
-    parse_update,
     text_of,
 )
 from reading_queue.domain.workitems.creation import parse_creation
 from reading_queue.domain.workitems.states import WARNINGS, WORDS, Operation, Status
+from reading_queue.domain.workitems.updating import parse_reason, parse_update
 from reading_queue.errors import Invalid, NotFound
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.worklists import workitem_views, workitems
@@ -31,7 +30,7 @@ from storage.dicomweb.service import warning_of
 
 PROGRESS: Final = "00741002"
 CREATED: Final = "The Workitem was created with modifications."
-MODIFIED: Final = "The Workitem was updated with modifications."
+UNSUPPORTED: Final = "Requested optional Attributes are not supported."
 REQUESTED: Final = {operation.value: operation for operation in (Operation.SCHEDULE, Operation.CLAIM)} | {
     operation.value: operation for operation in (Operation.COMPLETE, Operation.CANCEL)
 }
@@ -72,12 +71,16 @@ async def retrieve(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 
 async def update(request: web.Request, viewer: Viewer) -> web.StreamResponse:
-    """Update (section 11.6); the Transaction UID stands in the query or in the body."""
+    """Update (section 11.6); the Transaction UID stands in the query or in the body, unless nobody has claimed it."""
     hub, uid, dataset = request.config_dict[HUB], _workitem(request), await read_dataset(request)
     transaction_uid = _uid(_transaction_of_query(request) or text_of(dataset, TRANSACTION_UID))
-    said, is_more = parse_update(dataset)
-    await in_thread(request, workitems.update_workitem, hub, viewer, uid, transaction_uid, said)
-    return web.Response(headers={"Warning": warning_of(MODIFIED)} if is_more else None)
+    said = parse_update(dataset)
+    if transaction_uid:
+        await in_thread(request, workitems.update_workitem, hub, viewer, uid, transaction_uid, said.said)
+    else:
+        await in_thread(request, workitems.assign_workitem, hub, viewer, uid, said)
+    leaves_out = said.leaves_out(is_claimed=bool(transaction_uid))
+    return web.Response(headers={"Warning": warning_of(UNSUPPORTED)} if leaves_out else None)
 
 
 async def change_state(request: web.Request, viewer: Viewer) -> web.StreamResponse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
@@ -15,14 +14,9 @@ from storage.dicomweb.service import warning_of
 from storage.screens.requests import Handler
 
 # The sentences of PS3.18 sections 11.6.3.2 and 11.7.3.2.
-INCONSISTENT: Final = "The submitted request is inconsistent with the current state of the UPS Instance."
 NOT_CLAIMED: Final = "The target URI did not reference a claimed Workitem."
 MISSING: Final = "The Transaction UID is missing."
 INCORRECT: Final = "The Transaction UID is incorrect."
-_SENTENCES: Final[Mapping[Status, str]] = {
-    Status.TRANSACTION_UID_INCORRECT: INCORRECT,
-    Status.NOT_IN_PROGRESS: NOT_CLAIMED,
-}
 
 
 @web.middleware
@@ -36,8 +30,18 @@ async def in_dicom_words(request: web.Request, handler: Handler) -> web.StreamRe
         sentence = MISSING if error.is_missing else INCORRECT
         return _answer(error.status, error.code, error.detail, Status.TRANSACTION_UID_INCORRECT, sentence)
     except WorkitemConflict as error:
-        sentence = _SENTENCES.get(error.ups_status, INCONSISTENT)
+        sentence = _conflict_sentence(error.ups_status, of_state=request.path.endswith("/state"))
         return _answer(error.status, error.code, error.detail, error.ups_status, sentence)
+
+
+def _conflict_sentence(status: Status, *, of_state: bool) -> str:
+    if status is Status.TRANSACTION_UID_INCORRECT:
+        return INCORRECT
+    if of_state:
+        return "The submitted request is inconsistent with the state of the UPS Instance."
+    if status is Status.NOT_IN_PROGRESS:
+        return NOT_CLAIMED
+    return "The submitted request is inconsistent with the current state of the Workitem."
 
 
 def _answer(status: int, code: str, detail: str, ups_status: Status, sentence: str) -> web.Response:

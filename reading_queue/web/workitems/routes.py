@@ -15,6 +15,7 @@ from storage.dicomweb.app import answer_in_words
 
 PREFIX: Final = f"{ROOT}/workitems"
 SUBSCRIBERS: Final = f"{ROOT}/subscribers"
+PERFORMER_OR_PLANNER: Final = (Role.PHYSICIAN, Role.COORDINATOR, Role.ADMINISTRATOR)
 _SUBSCRIBER: Final = "/{workitem}/subscribers/{ae_title}"
 
 
@@ -26,7 +27,7 @@ def build_workitems() -> web.Application:
             web.get("", for_roles(handlers.search, *EVERYBODY)),
             web.post("", for_roles(handlers.create, Role.COORDINATOR, Role.ADMINISTRATOR)),
             web.get("/{workitem}", for_roles(handlers.retrieve, *EVERYBODY)),
-            web.post("/{workitem}", for_roles(handlers.update, Role.PHYSICIAN)),
+            web.post("/{workitem}", for_roles(handlers.update, *PERFORMER_OR_PLANNER)),
             web.put("/{workitem}/state", for_roles(handlers.change_state, Role.PHYSICIAN)),
             web.post("/{workitem}/cancelrequest", for_roles(handlers.request_cancel, *EVERYBODY)),
             web.post(_SUBSCRIBER, for_roles(subscribing.subscribe, *EVERYBODY)),

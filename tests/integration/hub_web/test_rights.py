@@ -256,7 +256,7 @@ RIGHTS: dict[str, set[Role]] = {
     "GET /dicomweb/workitems": EVERYBODY,
     "POST /dicomweb/workitems": {C, A},
     "GET /dicomweb/workitems/{workitem}": EVERYBODY,
-    "POST /dicomweb/workitems/{workitem}": {P},
+    "POST /dicomweb/workitems/{workitem}": {P, C, A},
     "PUT /dicomweb/workitems/{workitem}/state": {P},
     "POST /dicomweb/workitems/{workitem}/cancelrequest": EVERYBODY,
     "POST /dicomweb/workitems/{workitem}/subscribers/{ae_title}": EVERYBODY,

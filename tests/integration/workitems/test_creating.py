@@ -81,6 +81,7 @@ def test_what_a_new_workitem_cannot_have_is_refused_with_words_and_the_status_of
         ({PRIORITY: one("CS", "NOW")}, invalid, "HIGH, MEDIUM, LOW"),
         ({INPUT: sequence()}, invalid, "exactly one study"),
         ({WORKITEM_CODE: sequence(code("110007", "DCM", "Report Verification"))}, invalid, "110005"),
+        ({WORKITEM_CODE: sequence(code("110005", "99OTHER", "Interpretation"))}, invalid, "110005"),
         ({"00100020": one("LO", "another")}, invalid, "Patient ID"),
     ):
         refused = coordinator.send("POST", WORKITEMS, asked(study_uid, **wrong))

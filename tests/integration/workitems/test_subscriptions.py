@@ -17,6 +17,7 @@ from reading_queue.db.subscription_tables import WorkitemEvent, WorkitemSubscrib
 from reading_queue.db.tables import Account, Offer, ReadingTask
 from reading_queue.services.access import accounts
 from reading_queue.services.worklists import workitem_events
+from reading_queue.services.worklists.desk_events import Cursor
 from reading_queue.web.workitems import channels
 from tests.integration.dicomweb.county import SITE, County
 from tests.integration.stow.made import images
@@ -217,8 +218,16 @@ def test_subscriber_that_was_away_is_told_what_it_missed_once(
     with connected(other.url, token, "AWAY") as channel:
         channel.hear_state(uid, "IN PROGRESS")
         channel.hear_of(uid, ASSIGNED)
+    eventually(lambda: _require_told(county, "AWAY"))
     with connected(server.url, token, "AWAY") as channel:
         assert silent(channel)
+
+
+def _require_told(county: County, ae_title: str) -> None:
+    with county.hub.transaction() as session:
+        row = session.get_one(WorkitemSubscriber, ae_title)
+        through = Cursor(row.told_transaction_id, row.told_event_id)
+    assert workitem_events.read_workitem_events(county.hub, through) == []
 
 
 def test_subscriber_that_was_away_for_too_long_is_told_how_everything_stands(

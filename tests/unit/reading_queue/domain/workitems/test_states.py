@@ -24,8 +24,8 @@ TABLE = {
     ("CANCELED", "none"): ("C301", "C301", "C301", "C301"),
     ("request cancel", "none"): ("0000", "0000", "C311", "B304"),
     ("update", "right"): ("C310", "0000", "C300", "C300"),
-    ("update", "wrong"): ("C310", "C301", "C301", "C301"),
-    ("update", "none"): ("C301", "C301", "C301", "C301"),
+    ("update", "wrong"): ("C310", "C301", "C300", "C300"),
+    ("update", "none"): ("0000", "C301", "C300", "C300"),  # CC.2.6.2: without one while it is scheduled
 }
 STATES = ("scheduled", "in_progress", "completed", "canceled")
 CASES = [
