@@ -9,7 +9,7 @@ import http.client
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,11 @@ from reading_queue.embedded.directories import make_socket_directory, run_direct
 from reading_queue.embedded.postgres import EmbeddedPostgres, find_postgres_url
 from reading_queue.embedded.redis import EmbeddedRedis, find_redis_url
 from reading_queue.heartbeat import Heartbeat
+from reading_queue.hl7.watched_senders import WatchedSenders
 from reading_queue.services.access.keys import KeyFile
 from reading_queue.services.hub import Hub
-from reading_queue.settings import HubSettings, runtime_dir
+from reading_queue.services.order_messages.senders import OrderSender
+from reading_queue.settings import HubSettings, load_order_senders, runtime_dir
 from storage.configuration import ConfigurationError
 from storage.objects.protocol import ObjectStore
 
@@ -127,8 +129,15 @@ def build_hub(settings: HubSettings, *, public_url: str | None = None) -> Hub:
         audience=settings.network.audience,
         public_url=address,
         clock=utc_now,
-        order_senders=settings.hl7.order_senders(),
+        order_senders=_build_senders(settings),
     )
+
+
+def _build_senders(settings: HubSettings) -> Mapping[str, OrderSender]:
+    """Return who may send order messages, as the settings' file names them at each moment."""
+    if settings.file is None:
+        return settings.hl7.order_senders()
+    return WatchedSenders(settings.file, load_order_senders)
 
 
 def port_file(settings: HubSettings) -> Path:

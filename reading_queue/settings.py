@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from pydantic import with_config as with_pydantic_config
 from pydantic_settings import SettingsConfigDict
 
 from reading_queue.domain.retention import Rules
 from reading_queue.domain.routing import UNNAMED
 from reading_queue.hl7.settings import Hl7Settings
+from reading_queue.services.order_messages.senders import OrderSender
 from reading_queue.services.policy import Policy
 from reading_queue.worker.queues import QUEUES, Crew, crews_of, wrong_queues
 from storage.configuration import Configuration, ConfigurationError
@@ -235,6 +236,12 @@ class HubSettings(Configuration):
     hl7: Hl7Settings = Hl7Settings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> Path | None:
+        """Return the file that they were read from, None where there is none."""
+        return self._file
 
     @model_validator(mode="after")
     def _others_can_reach_it(self) -> Self:
@@ -282,4 +289,11 @@ def load_settings(path: Path | None) -> HubSettings:
     Raises:
         ConfigurationError: with one sentence for each thing that is wrong.
     """
-    return HubSettings.load(path)
+    settings = HubSettings.load(path)
+    settings._file = path
+    return settings
+
+
+def load_order_senders(path: Path) -> dict[str, OrderSender]:
+    """Return who may send order messages as the file names them now. Raises ConfigurationError, as `load_settings`."""
+    return load_settings(path).hl7.order_senders()

@@ -34,6 +34,15 @@ def words_of_denied(failure: BaseException) -> str | None:
     return f"{failure.filename} cannot be used by this user ({failure.strerror})"
 
 
+def stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what differs when a file was written or replaced; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 class Configuration(BaseSettings):
     """Base of a program's settings; `program` is how its sentences name it."""
 

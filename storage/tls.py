@@ -15,6 +15,8 @@ from typing import Final, Protocol
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from storage.configuration import stamp_of
+
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL"
 HANDSHAKE_S_MAX: Final = 5.0
 EXPIRES_SOON: Final = timedelta(days=30)
@@ -112,7 +114,7 @@ class WatchedContext:
 
     def _look(self) -> list[tuple[int, int, int] | None]:
         files = (self._credentials.certificate_file, self._credentials.key_file, self._credentials.ca_file)
-        return [_stamp_of(path) for path in files if path is not None]
+        return [stamp_of(path) for path in files if path is not None]
 
 
 def client_context(credentials: Credentials, *, check_server_name: bool) -> ssl.SSLContext:
@@ -180,15 +182,6 @@ def explain_handshake(problem: OSError) -> str:
         return _BROKEN_OFF
     text = str(problem).upper()
     return next((words for mark, words in _TROUBLES if mark in text), _UNKNOWN)
-
-
-def _stamp_of(path: Path) -> tuple[int, int, int] | None:
-    """Return what differs when a file was written or replaced; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _fit_out(context: ssl.SSLContext, credentials: Credentials) -> None:

@@ -61,6 +61,10 @@ class ConnectionTooSlow(Exception):
     """Nothing came for too long, or a message did not end in time."""
 
 
+class SenderGone(Exception):
+    """The settings do not name the sender of this connection by this certificate any more."""
+
+
 class OrderListener:
     """Takes messages of the hub's senders. Used by one event loop; what is decided is decided in threads of `run`."""
 
@@ -173,7 +177,7 @@ class OrderListener:
 
     async def _serve_sender(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> None:
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        sender = recognise(self._hub.order_senders.values(), shown) if shown else None
+        sender = self.sender_of(shown) if shown else None
         if sender is None:
             self._refuse(address, NOBODY)
             return
@@ -182,9 +186,15 @@ class OrderListener:
             return
         self._of_sender[sender.name] += 1
         try:
-            await _Conversation(self, sender, reader, writer, address).talk()
+            await _Conversation(self, sender, shown, reader, writer, address).talk()
+        except SenderGone:
+            self._refuse(address, NOBODY, sender.name)
         finally:
             self._of_sender[sender.name] -= 1
+
+    def sender_of(self, certificate: bytes) -> OrderSender | None:
+        """Return whose certificate (DER) this is, as the settings are at this moment, None where it is nobody's."""
+        return recognise(self._hub.order_senders.values(), certificate)
 
     async def answer(self, sender: OrderSender, message: bytes, address: str) -> bytes:
         """Return the answer to a message; AE where it cannot be kept or decided on now."""
@@ -239,17 +249,19 @@ class _Conversation:
         self,
         listener: OrderListener,
         sender: OrderSender,
+        certificate: bytes,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         address: str,
     ) -> None:
-        self._listener, self._sender, self._address = listener, sender, address
+        self._listener, self._address = listener, address
+        self._name, self._certificate = sender.name, certificate
         self._reader, self._writer = reader, writer
         self._frames = Frames(listener.limits.message_bytes_max)
         self._ends_at = 0.0  # when the message that has begun must have ended, on the loop's clock
 
     async def talk(self) -> None:
-        """Answer until the sender closes. Raises ConnectionTooSlow, FrameTooLong (without end), OSError."""
+        """Answer until the sender closes. Raises ConnectionTooSlow, FrameTooLong (without end), SenderGone, OSError."""
         while data := await self._read():
             while data:
                 try:
@@ -257,7 +269,7 @@ class _Conversation:
                 except FrameTooLong as exc:
                     await self._answer(exc.before)
                     with self._listener.answering():
-                        await self._send(await self._listener.answer_long(self._sender, exc.head, self._address))
+                        await self._send(await self._listener.answer_long(self._sender(), exc.head, self._address))
                     data = await self._read_past()
                     self._ends_at = 0.0
                 else:
@@ -266,8 +278,15 @@ class _Conversation:
     async def _answer(self, messages: Iterable[bytes]) -> None:
         for message in messages:
             with self._listener.answering():
-                await self._send(await self._listener.answer(self._sender, message, self._address))
+                await self._send(await self._listener.answer(self._sender(), message, self._address))
             self._ends_at = 0.0
+
+    def _sender(self) -> OrderSender:
+        """Return the sender as the settings name it now. Raises SenderGone: its certificate is not its own any more."""
+        sender = self._listener.sender_of(self._certificate)
+        if sender is None or sender.name != self._name:
+            raise SenderGone
+        return sender
 
     async def _send(self, answer: bytes) -> None:
         self._writer.write(frame(answer))

@@ -19,10 +19,12 @@ from sqlalchemy import select
 
 from reading_queue.db.message_tables import OrderMessage, RefusedConnection
 from reading_queue.db.tables import ClinicOrder
+from reading_queue.hl7.watched_senders import WatchedSenders
 from reading_queue.services.hub import Hub
 from reading_queue.services.order_messages.intake import decide_waiting
 from reading_queue.services.order_messages.senders import OrderSender
 from reading_queue.services.orders.orders import orders_for_site
+from reading_queue.settings import load_order_senders
 from storage.catalogue.tables import Patient, Study
 from storage.contract.accession_numbers import HUB_MARK
 from storage.contract.lanes import Lane
@@ -32,7 +34,15 @@ from storage.hl7.local_codes import LocalCodes
 from storage.ledger.tables import AuditEvent
 from tests.integration.gateway_orders.sending import EXAMPLE, RESIDENT, changed, message, told
 from tests.integration.hub_orders.conftest import SITE
-from tests.integration.hub_orders.listening import LIMITS, SERVER, Listening, TlsSender, listening, with_sender
+from tests.integration.hub_orders.listening import (
+    LIMITS,
+    SERVER,
+    Listening,
+    TlsSender,
+    fingerprint,
+    listening,
+    with_sender,
+)
 from tests.support.certificates import Authority, Issued
 from tests.support.waiting import eventually
 
@@ -255,6 +265,32 @@ def test_certificates_that_are_replaced_count_without_a_restart(hub: Hub, author
         assert clinic.send(*EXAMPLE, control_id="C2") == ("AA", [])  # who was connected stays so
         with pytest.raises(OSError, match="certificate verify failed"):
             TlsSender(clinic.listening.port, old_ca, shown)
+
+
+def test_senders_that_are_named_anew_count_without_a_restart(
+    hub: Hub, authority: Authority, his_certificate: Issued, tmp_path: Path
+) -> None:
+    renewed, file = authority.issue("new.qinghe.example"), tmp_path / "hub.toml"
+
+    def name_sender(known_by: str) -> None:
+        file.write_text(f'[hl7.senders.qinghe-his]\nsite = "{SITE}"\n{known_by}\n', encoding="utf-8")
+
+    name_sender(f'certificate_sha256 = "{fingerprint(his_certificate)}"')
+    senders = WatchedSenders(file, load_order_senders)
+    with connected(replace(hub, order_senders=senders), authority, his_certificate) as clinic:
+        port, ca_file = clinic.listening.port, authority.ca_file
+        with closing(TlsSender(port, ca_file, renewed)) as his, pytest.raises(ConnectionError):
+            his.send(message(*EXAMPLE))
+        name_sender(f'certificate_sha256 = "{fingerprint(renewed)}"')
+        name_sender(f'certificate_sha256 = "{fingerprint(renewed)}"\nmodalities = {{ FSCT = "CT" }}')
+        with closing(TlsSender(port, ca_file, renewed)) as his:
+            of_code = changed("|CT|", "|FSCT|", *EXAMPLE)
+            assert told(his.send(message(*of_code, control_id="C1"))) == ("AA", [])
+            name_sender("certificate_sha256 = 7")
+            assert told(his.send(message(*of_code, control_id="C2"))) == ("AA", []), "those of before count on"
+        with pytest.raises(ConnectionError):
+            clinic.his.send(message(*EXAMPLE, control_id="C3"))
+        assert len(kept(hub)) == 2
 
 
 def test_one_sender_has_so_many_connections_and_no_more(
