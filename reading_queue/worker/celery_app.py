@@ -28,8 +28,12 @@ from reading_queue.worker.runtime import RuntimePerProcess
 SOFT_TIME_LIMIT_S: Final = 14
 HARD_TIME_LIMIT_S: Final = 17
 # Redis delivers again what nobody acknowledged for this long: the time after which a killed worker's job is repeated.
+# A message that Redis hands to a worker just as it dies, before that has written it down, is in no queue any more: only
+# the sweeps launch its job again (`sweeps.GRACE`).
 VISIBILITY_TIMEOUT_S: Final = 20
 RESTORE_EVERY_S: Final = 2
+# One worker at a time gives back; how long one that was killed meanwhile keeps the others from it (kombu's own: 300 s).
+RESTORE_LOCK_S: Final = 5
 # RabbitMQ closes the channel of a consumer that has not acknowledged for this long (its own default), and gives all its
 # messages to somebody else. A message waits unacknowledged for a free child, too: hence one short job more.
 CONSUMER_TIMEOUT_S: Final = 1800
@@ -154,6 +158,7 @@ def _redis_options(visibility_timeout_s: int) -> dict[str, Any]:
         "visibility_timeout": visibility_timeout_s,
         "unacked_restore_interval": RESTORE_EVERY_S,
         "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": RESTORE_LOCK_S,
         "queue_order_strategy": "priority",  # the order of the crew's queues
     }
 

@@ -135,20 +135,20 @@ def send(network: RunningNetwork) -> Callable[[list[Path]], str]:
 
 
 @pytest.fixture
-def offered_to(network: RunningNetwork) -> Callable[[str], list[str]]:
-    """`offered_to(study_uid)` returns the logins of those to whom work on the study is offered now."""
+def offered_to(network: RunningNetwork) -> Callable[[str], dict[str, str]]:
+    """`offered_to(study_uid)` returns by login the offers of work on the study that are open now."""
 
-    def logins(study_uid: str) -> list[str]:
-        found = [
-            physician["login"]
+    def offers(study_uid: str) -> dict[str, str]:
+        found = {
+            physician["login"]: offer["offer_id"]
             for physician in network.county["physicians"]
             for offer in network.api(physician["login"]).call("GET", "/offers")["offers"]
             if study_uid in offer["study_uids"]
-        ]
+        }
         assert found, f"{study_uid} is offered to nobody"
         return found
 
-    return lambda study_uid: eventually(lambda: logins(study_uid), within_s=20, every_s=0.2)
+    return lambda study_uid: eventually(lambda: offers(study_uid), within_s=20, every_s=0.2)
 
 
 def canvas_png(viewer: Page | Frame) -> bytes:

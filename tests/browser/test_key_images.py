@@ -86,11 +86,11 @@ def test_who_does_not_hold_the_case_is_told_why_nothing_is_marked(
     network: RunningNetwork,
     person: Callable[[str], Person],
     send: Callable[[list[Path]], str],
-    offered_to: Callable[[str], list[str]],
+    offered_to: Callable[[str], dict[str, str]],
     tmp_path: Path,
 ) -> None:
     study_uid = send(chest_phantom(tmp_path))
-    reader = person(offered_to(study_uid)[0])
+    reader = person(next(iter(offered_to(study_uid))))
     reader.page.goto(f"{network.url}/viewer/viewer?StudyInstanceUIDs={study_uid}&lng=en")
     reader.page.locator("canvas.cornerstone-canvas").first.wait_for()
     reader.page.keyboard.press("m")

@@ -8,13 +8,14 @@ import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from reading_queue.embedded.redis import EmbeddedRedis
-from reading_queue.worker.celery_app import RECONNECT_MAX_S, TimeLimitsClash, make_celery
+from reading_queue.worker.celery_app import RECONNECT_MAX_S, RESTORE_LOCK_S, TimeLimitsClash, make_celery
 from reading_queue.worker.failures import DELIVERIES_MAX, RETRY_DELAY_MAX_S, TRANSIENT_ATTEMPTS_MAX
 from reading_queue.worker.relay import BACK_OFF_MAX_S
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
@@ -160,7 +161,11 @@ def test_one_bad_job_among_several_takes_nobody_with_it(
         return [row.arguments["name"] for row in later]
 
     assert eventually(tried_again, 60) == [bad]
-    assert failure in worker.log()
+
+    def told() -> None:
+        assert failure in worker.log()
+
+    eventually(told)  # it is committed before it is told
 
 
 def test_a_crew_that_dies_or_hangs_is_started_again_and_takes_no_other_with_it(bench: WorkerBench) -> None:
@@ -169,10 +174,12 @@ def test_a_crew_that_dies_or_hangs_is_started_again_and_takes_no_other_with_it(b
     (large_child,) = bench.await_mark("started-a")
     bench.ask("probe.offer", "before")
     (child,) = bench.await_mark("done-before")
-    os.kill(parent_of(child), signal.SIGKILL)
+    crew = parent_of(child)
+    os.kill(crew, signal.SIGKILL)
+    for pid in (crew, child):  # what a dying crew is handed is lost to Redis: see `celery_app`
+        eventually(lambda pid=pid: assert_ended(pid))
     bench.ask("probe.offer", "after")
-    bench.await_mark("done-after", 2 * DEATH_IS_SEEN_S)  # the dead crew may have been given it
-    eventually(lambda: assert_ended(child))  # the children of a dead crew end with it
+    bench.await_mark("done-after")
     bench.release()
     assert bench.await_mark("done-a") == [large_child]
     assert worker.stop() == 0
@@ -251,6 +258,15 @@ def heard_since(bench: WorkerBench, before: float | None) -> float:
 
 def never() -> Runtime:
     raise AssertionError
+
+
+def test_a_worker_killed_while_it_gives_messages_back_keeps_the_others_from_it_for_seconds(
+    broker: EmbeddedRedis,
+) -> None:
+    with make_celery(broker.url(), RuntimePerProcess(never)).connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        channel.client.lock(channel.unacked_mutex_key, timeout=channel.unacked_mutex_expire).acquire()
+        assert 0 < channel.client.pttl(channel.unacked_mutex_key) <= RESTORE_LOCK_S * 1000
 
 
 def test_limits_that_let_a_job_run_twice_are_refused() -> None:
