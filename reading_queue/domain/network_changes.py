@@ -6,13 +6,15 @@ What a file does not say of a subject (None for one of `MAY_BE_LEFT_OUT`) is lef
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 Facts = Mapping[str, Any]
+Today = Callable[[str], date]  # today's date where the organisation with this code is
 
 
 class Kind(StrEnum):
@@ -55,7 +57,16 @@ class Change:
     differing: tuple[tuple[str, Any, Any], ...] = ()  # name, old, new
 
 
-def compare(present: State, wanted: State, today: date) -> list[Change]:
+def todays(organisations: Mapping[str, Facts], now: datetime) -> Today:
+    """Return today's date by organisation; of one that is not among them, in UTC."""
+
+    def today(code: str) -> date:
+        return now.astimezone(ZoneInfo(organisations[code]["time_zone"]) if code in organisations else UTC).date()
+
+    return today
+
+
+def compare(present: State, wanted: State, today: Today) -> list[Change]:
     """Return what the wanted facts would change, kind by kind in the order of the file."""
     changes = (
         _compare_one(kind, subject, present[kind].get(subject), facts, today)
@@ -65,7 +76,7 @@ def compare(present: State, wanted: State, today: date) -> list[Change]:
     return [change for change in changes if change is not None]
 
 
-def _compare_one(kind: Kind, subject: str, before: Facts | None, wanted: Facts, today: date) -> Change | None:
+def _compare_one(kind: Kind, subject: str, before: Facts | None, wanted: Facts, today: Today) -> Change | None:
     as_it_is = DEFAULTS if before is None else before
     left = [name for name, value in wanted.items() if value is None and name in MAY_BE_LEFT_OUT]
     after = {**wanted, **{name: as_it_is[name] for name in left}}
@@ -80,20 +91,21 @@ def _compare_one(kind: Kind, subject: str, before: Facts | None, wanted: Facts, 
     return Change(kind, subject, Action.END if ends else Action.CHANGE, after, differing)
 
 
-def is_over(kind: Kind, facts: Facts, today: date) -> bool:
+def is_over(kind: Kind, facts: Facts, today: Today) -> bool:
     """Return whether the subject takes no more part: the agreement has ended, the account is closed, the duty is."""
     if kind is Kind.AGREEMENT:
         ends = date.fromisoformat(facts["valid_until"])
-        return ends < today or ends < date.fromisoformat(facts["valid_from"])
+        return ends < today(facts["requesting"]) or ends < date.fromisoformat(facts["valid_from"])
     if kind is Kind.DIRECTOR:
         return not facts["duty"]
     return kind is Kind.PERSON and bool(facts.get("disabled"))
 
 
-def ends_of_unnamed(kind: Kind, present: State, named: Iterable[str], today: date) -> Iterator[Change]:
+def ends_of_unnamed(kind: Kind, present: State, named: Iterable[str], today: Today) -> Iterator[Change]:
     """Yield the end of each agreement, account or director's duty that a whole network no longer names.
 
-    An agreement ends yesterday; one that has not begun never comes in force: it ends before its first day.
+    An agreement ends yesterday, where who asks for reads is; one that has not begun never comes in force: it ends
+    before its first day.
     """
     named = set(named)
     for subject, facts in present[kind].items():
@@ -105,7 +117,7 @@ def ends_of_unnamed(kind: Kind, present: State, named: Iterable[str], today: dat
         if kind is Kind.DIRECTOR:
             yield Change(kind, subject, Action.END, {"duty": []}, (("duty", facts["duty"], []),))
             continue
-        last = max(today, date.fromisoformat(facts["valid_from"])) - timedelta(days=1)
+        last = max(today(facts["requesting"]), date.fromisoformat(facts["valid_from"])) - timedelta(days=1)
         differing = (("valid_until", facts["valid_until"], last.isoformat()),)
         yield Change(kind, subject, Action.END, {**facts, "valid_until": last.isoformat()}, differing)
 

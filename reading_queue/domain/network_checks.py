@@ -13,7 +13,7 @@ from datetime import date
 from typing import Final
 
 from reading_queue.domain.agreement_terms import share
-from reading_queue.domain.network_changes import Change, Facts, Kind, State
+from reading_queue.domain.network_changes import Change, Facts, Kind, State, Today
 from reading_queue.domain.network_faults import Fault, Path
 from reading_queue.domain.roles import Role
 
@@ -27,7 +27,7 @@ class Proposal:
     before: State
     after: State
     changes: Collection[Change]
-    today: date
+    today: Today
     where: Mapping[tuple[Kind, str], Path] = field(default_factory=dict)
     unreadable: Collection[str] = ()  # codes of organisations that the file names, but with a fault
 
@@ -126,7 +126,7 @@ def _overlapping(proposal: Proposal) -> Iterator[Fault]:
             for other in subjects:
                 pair = _names(subject, other)
                 beside = proposal.after[Kind.AGREEMENT][other]
-                if other == subject or pair in told or not _overlap(facts, beside, proposal.today):
+                if other == subject or pair in told or not _overlap(facts, beside, proposal.today(requesting)):
                     continue
                 told |= {pair, pair[::-1]}
                 params = {"requesting": requesting, "assisting": assisting, "stage": stage}
@@ -157,7 +157,8 @@ def _people(proposal: Proposal) -> Iterator[Fault]:
         ):
             yield Fault("no_site", path, {"organisation": organisation})
         last_day = change.facts["last_day"]
-        if last_day is not None and not change.facts["disabled"] and last_day < proposal.today.isoformat():
+        today = proposal.today(organisation)
+        if last_day is not None and not change.facts["disabled"] and last_day < today.isoformat():
             path = proposal.path(Kind.PERSON, change.subject, "last_day")
             yield Fault("last_day_over", path, {"login": change.subject, "day": last_day})
         if change.subject in proposal.before[Kind.PHYSICIAN] and role != Role.PHYSICIAN:
@@ -179,7 +180,8 @@ def _physicians(proposal: Proposal) -> Iterator[Fault]:
     for login, facts in proposal.after[Kind.PHYSICIAN].items():
         named = (Kind.PERSON, login) in proposal.where
         before = proposal.before[Kind.PHYSICIAN].get(login, {})
-        if named and date.fromisoformat(facts["licence_valid_until"]) < proposal.today:
+        organisation = proposal.after[Kind.PERSON][login]["organisation"]
+        if named and date.fromisoformat(facts["licence_valid_until"]) < proposal.today(organisation):
             known = before.get("licence_valid_until") == facts["licence_valid_until"]
             path = proposal.path(Kind.PERSON, login, "licence_valid_until")
             yield Fault("licence_expired", path, {"login": login, "day": facts["licence_valid_until"]}, warning=known)

@@ -26,9 +26,11 @@ from reading_queue.domain.network_changes import (
     Change,
     Kind,
     State,
+    Today,
     compare,
     ends_of_unnamed,
     merged,
+    todays,
 )
 from reading_queue.domain.network_checks import Proposal, check
 from reading_queue.domain.network_faults import Fault, Places, tell
@@ -39,7 +41,6 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.network.duty import gaps_of
 from reading_queue.services.network.network_document import NetworkInvalid, ParsedNetwork, parse
 from reading_queue.services.network.network_facts import GROUPS, document_of, facts_of, load_facts, load_facts_as_of
-from reading_queue.services.network.network_parts import ZONE_DEFAULT
 from reading_queue.services.network.network_recording import (
     extend_duty,
     lock_network,
@@ -165,7 +166,7 @@ def export_network(hub: Hub, as_of: datetime | None = None) -> dict[str, Any]:
 
 def _plan(session: Session, parsed: ParsedNetwork, places: Places, now: datetime, *, whole: bool) -> ImportPlan:
     before, wanted = load_facts(session), facts_of(parsed.network)
-    today = now.astimezone(ZoneInfo(ZONE_DEFAULT)).date()
+    today = todays({**before[Kind.ORGANISATION], **wanted[Kind.ORGANISATION]}, now)
     changes = compare(before, wanted, today)
     named = {(kind in PEOPLE_KINDS, subject) for kind in Kind for subject in wanted[kind]}
     unchanged = len(named - {(change.kind in PEOPLE_KINDS, change.subject) for change in changes})
@@ -194,7 +195,7 @@ def _in_order(faults: Iterable[Fault], parsed: ParsedNetwork) -> list[Fault]:
     )
 
 
-def _ends(parsed: ParsedNetwork, before: State, wanted: State, today: date) -> list[Change]:
+def _ends(parsed: ParsedNetwork, before: State, wanted: State, today: Today) -> list[Change]:
     """Return what ends because a whole document does not name it, in the sections that it has."""
     ends: list[Change] = []
     if "agreements" in parsed.sections:

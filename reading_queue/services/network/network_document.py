@@ -78,8 +78,8 @@ def parse_network(document: Mapping[str, Any]) -> NetworkDocument:
     """Return the document, which must stand by itself. Raises NetworkInvalid with every fault and its path."""
     parsed = parse(document)
     wanted = facts_of(parsed.network)
-    changes = compare(NOTHING, wanted, date.min)
-    proposal = Proposal(NOTHING, merged(NOTHING, changes), changes, date.min, parsed.where, parsed.unreadable)
+    changes = compare(NOTHING, wanted, lambda _: date.min)
+    proposal = Proposal(NOTHING, merged(NOTHING, changes), changes, lambda _: date.min, parsed.where, parsed.unreadable)
     faults = [*parsed.faults, *(fault for fault in check(proposal) if not fault.warning)]
     if faults:
         raise NetworkInvalid(faults)

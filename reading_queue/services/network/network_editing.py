@@ -29,7 +29,7 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.network.agreements import TERMS, record_agreement
 from reading_queue.services.network.directors import record_director
 from reading_queue.services.network.duty import local_today, parse_duty, write_duty
-from reading_queue.services.network.network_facts import load_facts
+from reading_queue.services.network.network_facts import load_facts_beside
 from reading_queue.services.network.network_history import present_version
 from reading_queue.services.network.network_parts import (
     AgreementPart,
@@ -308,11 +308,11 @@ def require_own(*, belongs: bool) -> None:
 
 
 def require_sound(session: Session, kind: Kind, subject: str, facts: Mapping[str, Any], today: date) -> Change:
-    """Return the change to these facts, judged as an import would be. Raises FieldsInvalid."""
-    before = load_facts(session)
+    """Return the change to these facts, judged as an import would be, beside what it touches. Raises FieldsInvalid."""
+    before = load_facts_beside(session, kind, subject, facts)
     change = Change(kind, subject, Action.CHANGE, {**before[kind].get(subject, {}), **facts})
     named: dict[tuple[Kind, str], Path] = {(Kind.PERSON if kind is Kind.PHYSICIAN else kind, subject): (subject,)}
-    found = check(Proposal(before, merged(before, [change]), [change], today, named))
+    found = check(Proposal(before, merged(before, [change]), [change], lambda _: today, named))
     faults = [fault for fault in found if not fault.warning]
     if faults:
         raise FieldsInvalid(tuple(dict.fromkeys(str(fault.path[-1]) for fault in faults)))

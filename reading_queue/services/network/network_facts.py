@@ -7,11 +7,11 @@ is sorted. The same network gives the same facts, whichever way it came.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.director_tables import DutyDirector
@@ -88,23 +88,53 @@ def facts_of(network: NetworkDocument) -> State:
 
 def load_facts(session: Session) -> State:
     """Return what the hub knows."""
-    state: dict[Kind, dict[str, Facts]] = {kind: {} for kind in Kind}
-    for organisation in session.scalars(select(Organisation)):
-        state[Kind.ORGANISATION][organisation.organisation_id] = organisation_facts(organisation)
+    state = _people(session.scalars(select(Account)).all(), session.scalars(select(Physician)).all())
+    state[Kind.ORGANISATION] = _organisations(session.scalars(select(Organisation)))
     for agreement in session.scalars(select(Agreement)):
         state[Kind.AGREEMENT][agreement.agreement_id] = agreement_facts(agreement)
+    directed = select(DutyDirector, Account.login).join(Account, Account.account_id == DutyDirector.account_id)
+    for director, login in session.execute(directed):
+        state[Kind.DIRECTOR][f"{director.organisation_id}:{login}"] = {"duty": director.duty}
+    return _in_order(state)
+
+
+def load_facts_beside(session: Session, kind: Kind, subject: str, facts: Facts) -> State:
+    """Return as much as it takes to judge such facts of one organisation, person or physician.
+
+    Of an organisation: all others, for the tree and the sites. Of a person or physician: who has the same licence,
+    who administers, and the organisations that are named.
+    """
+    if kind is Kind.ORGANISATION:
+        return {**{kind: {} for kind in Kind}, Kind.ORGANISATION: _organisations(session.scalars(select(Organisation)))}
+    own = select(Physician).join(Account, Account.account_id == Physician.account_id).where(Account.login == subject)
+    physician = session.scalar(own)
+    licence = facts.get("licence_number", physician.licence_number if physician is not None else None)
+    alike = Account.account_id.in_(select(Physician.account_id).where(Physician.licence_number == licence))
+    judged = or_(Account.login == subject, alike, Account.role == Role.ADMINISTRATOR)
+    accounts = session.scalars(select(Account).where(judged)).all()
+    theirs = select(Physician).where(Physician.account_id.in_([row.account_id for row in accounts]))
+    state = _people(accounts, session.scalars(theirs).all())
+    named = {facts.get("organisation"), *facts.get("also_at", physician.also_at if physician is not None else ())}
+    named |= {row.organisation_id for row in accounts}
+    known = select(Organisation).where(Organisation.organisation_id.in_(named - {None}))
+    return _in_order({**state, Kind.ORGANISATION: _organisations(session.scalars(known))})
+
+
+def _organisations(rows: Iterable[Organisation]) -> dict[str, Facts]:
+    return {row.organisation_id: organisation_facts(row) for row in rows}
+
+
+def _people(accounts: Iterable[Account], physicians: Iterable[Physician]) -> dict[Kind, dict[str, Facts]]:
+    state: dict[Kind, dict[str, Facts]] = {kind: {} for kind in Kind}
     logins: dict[str, str] = {}
-    for account in session.scalars(select(Account)):
+    for account in accounts:
         logins[account.account_id] = account.login
         state[Kind.PERSON][account.login] = person_facts(account)
-    for physician in session.scalars(select(Physician)):
+    for physician in physicians:
         login = logins[physician.account_id]
         state[Kind.PHYSICIAN][login] = _sorted_sets(physician_facts(physician))
         state[Kind.DUTY][login] = {"duty": physician.duty}
-    for director in session.scalars(select(DutyDirector)):
-        subject = f"{director.organisation_id}:{logins[director.account_id]}"
-        state[Kind.DIRECTOR][subject] = {"duty": director.duty}
-    return _in_order(state)
+    return state
 
 
 def load_facts_as_of(session: Session, moment: datetime) -> State:
@@ -166,7 +196,7 @@ def _agreements(agreements: Mapping[str, Facts]) -> list[dict[str, Any]]:
     """Return one part for the agreements that have a code and all terms in common."""
     alike: dict[str, tuple[str, Facts, list[str]]] = {}
     for subject, facts in agreements.items():
-        if is_over(Kind.AGREEMENT, facts, date.min):  # it ended before its first day
+        if is_over(Kind.AGREEMENT, facts, lambda _: date.min):  # it ended before its first day
             continue
         code, _, requesting = subject.partition(":")
         terms = {name: value for name, value in facts.items() if name != "requesting"}

@@ -105,7 +105,9 @@ def add_person(
         _require_in_time(part, today)
         people: dict[str, Any] = {GROUPS[role]: (part,)}
         wanted = facts_of(NetworkDocument.model_construct(**people))
-        record_changes(session, compare(NOTHING, wanted, today), {login: password_hash}, now, Author(viewer.account_id))
+        record_changes(
+            session, compare(NOTHING, wanted, lambda _: today), {login: password_hash}, now, Author(viewer.account_id)
+        )
         known = select(Account.account_id, Physician.physician_id).outerjoin(
             Physician, Physician.account_id == Account.account_id
         )

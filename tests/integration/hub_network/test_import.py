@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -333,3 +333,21 @@ def test_what_the_desk_has_changed_is_exported_and_no_older_file_undoes_it_unsai
         "  physician zhou.wei: duty (tue 08:00-12:00, 13:00-20:00) -> always",
         "0 left as they are.",
     ]
+
+
+def test_a_whole_set_ends_what_it_does_not_name_by_the_day_of_who_asks_for_reads(
+    hub: Hub, hub_clock: SteerableClock
+) -> None:
+    hub_clock.now = datetime(2026, 3, 2, 20, 0, tzinfo=UTC)  # 04:00 of the next day in Shanghai
+    load_network(hub, read_document(), hasher=CHEAP)
+    document = read_document()
+    for one in document["organisations"]:
+        if one["id"] == "qinghe-t02":
+            one["time_zone"] = "Europe/London"
+    load_network(hub, document, hasher=CHEAP)
+    document["agreements"] = []
+    load_network(hub, document, whole=True, hasher=CHEAP)
+    with hub.transaction() as session:
+        ended = select(Agreement.requesting_organisation_id, Agreement.valid_until)
+        last_days = dict(session.execute(ended).all())
+    assert (last_days["qinghe-t02"], last_days["qinghe-t01"]) == (date(2026, 3, 1), date(2026, 3, 2))

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
-from reading_queue.db.tables import Account, Offer, Physician, Session
+from reading_queue.db.tables import Account, Agreement, Offer, Organisation, Physician, Session
 from reading_queue.domain.roles import Role
 from reading_queue.services.access import accounts
 from reading_queue.services.access.accounts import LoginRefused, PasswordChangeNeeded
@@ -26,12 +26,23 @@ from reading_queue.services.network.network_editing import (
     save_physician,
 )
 from storage.ledger.tables import AuditEvent
-from tests.integration.hub_web.county import ADMINISTRATOR, AUTHOR, CHEAP, COORDINATOR, PASSWORD, TECHNICIAN, County
+from tests.integration.hub_web.county import (
+    ADMINISTRATOR,
+    AUTHOR,
+    CHEAP,
+    COORDINATOR,
+    PASSWORD,
+    TECHNICIAN,
+    VERIFIER,
+    County,
+    read_document,
+)
 from tests.integration.hub_web.serving import Visitor
 
 pytestmark = pytest.mark.postgres
 
 HOSPITAL, ELSEWHERE, OWN = "qinghe-renmin", "linlan-diyi", "a password of my own"
+LICENCE_OF_VERIFIER = next(one["licence_number"] for one in read_document()["physicians"] if one["login"] == VERIFIER)
 ROOM = "/coordinator/network"
 
 
@@ -189,6 +200,7 @@ def test_password_that_was_made_for_somebody_new_is_theirs_to_change_first(hub: 
         ({"licence_valid_until": "2020-01-01"}, ("licence_valid_until",)),
         ({"also_at": [HOSPITAL]}, ("also_at",)),
         ({"also_at": ["nowhere"]}, ("also_at",)),
+        ({"licence_number": LICENCE_OF_VERIFIER}, ("licence_number",)),
     ],
 )
 def test_terms_that_a_file_could_not_give_are_refused_at_the_desk_too(
@@ -200,6 +212,28 @@ def test_terms_that_a_file_could_not_give_are_refused_at_the_desk_too(
         save_physician(hub, coordinator, seen.physician_id, {**seen.facts, **changes}, seen.version)
     assert refused.value.fields == fields
     assert export_network(hub) == before
+
+
+def test_a_change_looks_at_what_it_touches_and_not_at_the_whole_network(hub: Hub, county: County) -> None:
+    administrator, loaded = county.viewer(ADMINISTRATOR), list[object]()
+    seen = physician_of(hub, administrator, AUTHOR)
+
+    def note(row: object, _: object) -> None:
+        loaded.append(row)
+
+    tables = (Account, Physician, Organisation, Agreement)
+    for table in tables:
+        event.listen(table, "load", note)
+    try:
+        save_physician(hub, administrator, seen.physician_id, {**seen.facts, "wip_max": 3}, seen.version)
+        given = {"name": "周伟", "language": "en", "organisation": HOSPITAL}
+        network_people.save_person(hub, administrator, seen.account_id, given, seen.person_version)
+    finally:
+        for table in tables:
+            event.remove(table, "load", note)
+    assert {row.login for row in loaded if isinstance(row, Account)} == {AUTHOR, ADMINISTRATOR}
+    assert not any(isinstance(row, Agreement) for row in loaded)
+    assert len(loaded) < 20
 
 
 def test_nothing_is_put_so_deep_that_routing_would_not_look_above_it(hub: Hub, county: County) -> None:

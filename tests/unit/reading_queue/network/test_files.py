@@ -30,7 +30,7 @@ def state_of(document: Mapping[str, Any]) -> State:
     """Return the network as the hub would hold it after an import into an empty one."""
     parsed = parse(document)
     assert [fault.words() for fault in parsed.faults] == []
-    return merged(NOTHING, compare(NOTHING, facts_of(parsed.network), TODAY))
+    return merged(NOTHING, compare(NOTHING, facts_of(parsed.network), lambda _: TODAY))
 
 
 @given(networks())
@@ -39,7 +39,7 @@ def test_what_is_written_as_yaml_or_csv_is_the_same_network_again(document: dict
     state = state_of(document)
     exported = document_of(state)
     again, _ = read_yaml("network.yaml", write_yaml(exported))
-    assert compare(state, facts_of(parse(again).network), TODAY) == []
+    assert compare(state, facts_of(parse(again).network), lambda _: TODAY) == []
     assert state_of(again) == state
     for language in ("zh", "en"):
         again, _, faults = read_csv_set(write_csv_set(exported, language))
@@ -126,8 +126,8 @@ physicians:
 def faults_in(document: Mapping[str, Any], places: Mapping[Any, Any], language: str = "en") -> list[str]:
     parsed = parse(document)
     wanted = facts_of(parsed.network)
-    changes = compare(NOTHING, wanted, TODAY)
-    proposal = Proposal(NOTHING, merged(NOTHING, changes), changes, TODAY, parsed.where, parsed.unreadable)
+    changes = compare(NOTHING, wanted, lambda _: TODAY)
+    proposal = Proposal(NOTHING, merged(NOTHING, changes), changes, lambda _: TODAY, parsed.where, parsed.unreadable)
     return [tell(fault, places, language) for fault in (*parsed.faults, *check(proposal))]
 
 
@@ -278,7 +278,7 @@ def test_other_ways_in_which_spreadsheets_save_are_the_same_network(saved: Calla
     tables = write_csv_set(document_of(state), "zh")
     again, _, faults = read_csv_set({name: saved(data.decode("utf-8-sig")) for name, data in tables.items()})
     assert faults == []
-    assert compare(state, facts_of(parse(again).network), TODAY) == []
+    assert compare(state, facts_of(parse(again).network), lambda _: TODAY) == []
 
 
 def test_rounded_licence_number_is_refused_and_faults_name_columns_as_the_file_does():
