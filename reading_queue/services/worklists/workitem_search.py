@@ -5,18 +5,20 @@ One table of keys: queries are read by it, and the conformance statement is comp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, exists, false, or_, true
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from reading_queue.db.tables import Case, CaseStudy, Offer, ReadingTask
 from reading_queue.domain.transitions import CaseState, ReadingTaskState
-from reading_queue.domain.workitems.content import PRIORITIES, WORKITEM_CODES, procedure_step_state
+from reading_queue.domain.workitems.content import NETWORK_STATION, PRIORITIES, WORKITEM_CODES, procedure_step_state
 from reading_queue.domain.workitems.creation import parse_date_time
+from reading_queue.domain.workitems.listing import EVERYTHING, KNOWN, Path
 from storage.catalogue.tables import Patient, Study
 from storage.dicomweb.errors import BadQuery
 from storage.dicomweb.searching.conditions import condition_of
@@ -26,6 +28,8 @@ from storage.dicomweb.searching.values import parse_uids, split_list
 
 LIMIT_MAX: Final = 200  # workitems of one answer
 KEYS_MAX: Final = 32
+_ALL: Final = "all"
+_TAG: Final = re.compile(r"[0-9A-Fa-f]{8}")
 _KEYS_OF_STUDIES: Final = {key.keyword: key for key in KEYS}
 Condition = Callable[[str, str], ColumnElement[bool]]
 
@@ -49,15 +53,22 @@ class WorkitemQuery:
     about_patient: bool = False
     limit: int = LIMIT_MAX
     offset: int = 0
+    told: tuple[Path, ...] = ()  # what the answer has beside what it always has
+
+    @property
+    def untold(self) -> list[str]:
+        """What of it no workitem ever has."""
+        return sorted({".".join(path) for path in self.told if path and path[0] not in KNOWN})
 
 
 def parse_workitem_query(pairs: Iterable[tuple[str, str]]) -> WorkitemQuery:
     """Return what the names and values of a query string ask for; an empty value asks for nothing.
 
-    Parameters are read as those of QIDO-RS. `includefield` changes nothing: an answer has everything that is known.
+    Parameters are read as those of QIDO-RS.
 
     Raises:
-        BadQuery: a key that is not searchable, or is given twice, or a value that makes no sense.
+        BadQuery: a key that is not searchable, or is given twice, a value that makes no sense, or a field that is no
+            attribute of DICOM.
     """
     said, asked = split_parameters(pairs, LIMIT_MAX)
     keys: dict[WorkitemKey, str] = {}
@@ -74,12 +85,28 @@ def parse_workitem_query(pairs: Iterable[tuple[str, str]]) -> WorkitemQuery:
         about_patient=any(key.about_patient for key in keys),
         limit=said.limit,
         offset=said.offset,
+        told=(*(tuple(key.tag.split(".")) for key in keys), *map(_field, said.fields)),
     )
 
 
 def find_workitem_key(name: str) -> WorkitemKey | None:
     """Return the key that a query calls so, by keyword or by tag."""
     return _BY_NAME.get(name) or _BY_TAG.get(name.upper())
+
+
+def _field(name: str) -> Path:
+    """Return the path of an attribute that `includefield` names by keywords, tags or both. Raises BadQuery."""
+    if name == _ALL:
+        return EVERYTHING
+    from pydicom.datadict import dictionary_has_tag, tag_for_keyword  # loaded when somebody asks for more fields
+
+    path = []
+    for part in name.split("."):
+        tag = int(part, 16) if _TAG.fullmatch(part) else tag_for_keyword(part)
+        if tag is None or not dictionary_has_tag(tag):
+            raise BadQuery(f"includefield names attributes of DICOM by keyword or by tag, or says all: not {name!r}")
+        path.append(f"{tag:08X}")
+    return tuple(path)
 
 
 def _condition(key: WorkitemKey, value: str, *, is_fuzzy: bool) -> ColumnElement[bool]:
@@ -114,6 +141,32 @@ def _readiness(value: str, keyword: str) -> ColumnElement[bool]:
 def _phases(value: str, keyword: str) -> ColumnElement[bool]:
     wanted = split_list(value, keyword)
     return ReadingTask.phase.in_([phase for phase, (code, _) in WORKITEM_CODES.items() if code in wanted])
+
+
+def _labels(value: str, _keyword: str) -> ColumnElement[bool]:
+    labels = {phase: meaning for phase, (_, meaning) in WORKITEM_CODES.items()}
+    return ReadingTask.phase.in_([phase for phase, label in labels.items() if _matches(label, value)])
+
+
+def _worklists(value: str, _keyword: str) -> ColumnElement[bool]:
+    return true() if _matches(NETWORK_STATION, value) else false()
+
+
+def _nothing(value: str, _keyword: str) -> ColumnElement[bool]:
+    """Of what no workitem here has a value: only a universal match finds it."""
+    return _worklists(value, _keyword) if not value.strip("*") else false()
+
+
+def _replaced(value: str, keyword: str) -> ColumnElement[bool]:
+    before = aliased(ReadingTask)
+    uids = before.workitem_uid.in_(parse_uids(value, keyword))
+    return exists().where(before.reading_task_id == ReadingTask.replaces_id, uids)
+
+
+def _matches(text: str, pattern: str) -> bool:
+    """Return whether a text is matched by a value with wildcards (PS3.4 section C.2.2.2.4)."""
+    parts = {"*": ".*", "?": "."}
+    return re.fullmatch("".join(parts.get(one, re.escape(one)) for one in pattern), text, re.DOTALL) is not None
 
 
 def _offered_to(value: str, _keyword: str) -> ColumnElement[bool]:
@@ -166,6 +219,8 @@ def _of_study(keyword: str, *, is_fuzzy: bool = False) -> Condition:
 
 
 _REQUEST, _INPUT = "ReferencedRequestSequence", "InputInformationSequence"
+_REPLACED = "ReplacedProcedureStepSequence"
+_STATION = "ScheduledStation"
 _PERFORMERS = "ScheduledHumanPerformersSequence.HumanPerformerCodeSequence"
 WORKITEM_KEYS: Final = (
     WorkitemKey("SOPInstanceUID", "00080018", _uids),
@@ -176,6 +231,21 @@ WORKITEM_KEYS: Final = (
     WorkitemKey("ScheduledProcedureStepStartDateTime", "00404005", _between(ReadingTask.created_at)),
     WorkitemKey("ExpectedCompletionDateTime", "00404011", _between(Case.due_at)),
     WorkitemKey(f"{_PERFORMERS}.CodeValue", "00404034.00404009.00080100", _offered_to),
+    WorkitemKey("ProcedureStepLabel", "00741204", _labels),
+    WorkitemKey("WorklistLabel", "00741202", _worklists),
+    WorkitemKey(f"{_REPLACED}.ReferencedSOPInstanceUID", "00741224.00081155", _replaced),
+    # Keys that are required, of what this network does not have: stations, admissions, a request's own numbers.
+    *(
+        WorkitemKey(name, tag, _nothing)
+        for name, tag in (
+            (f"{_STATION}NameCodeSequence.CodeValue", "00404025.00080100"),
+            (f"{_STATION}ClassCodeSequence.CodeValue", "00404026.00080100"),
+            (f"{_STATION}GeographicLocationCodeSequence.CodeValue", "00404027.00080100"),
+            ("AdmissionID", "00380010"),
+            (f"{_REQUEST}.RequestedProcedureID", "0040A370.00401001"),
+            (f"{_REQUEST}.RequestingService", "0040A370.00321033"),
+        )
+    ),
     *(
         WorkitemKey(name, tag, _of_study(name), about_patient=True)
         for name, tag in (

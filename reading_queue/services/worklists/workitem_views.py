@@ -40,6 +40,7 @@ from reading_queue.domain.workitems.content import (
     WorkitemStudy,
     workitem_json,
 )
+from reading_queue.domain.workitems.listing import listed
 from reading_queue.errors import NotFound
 from reading_queue.services.access.visibility import Viewer, may_follow_case
 from reading_queue.services.cases.casework import PROCEDURE_RECORD, audit
@@ -81,7 +82,7 @@ def search_workitems(hub: Hub, viewer: Viewer, query: WorkitemQuery) -> Workitem
         found = rows[: query.limit]
         _audit_search(session, viewer, query, len(found), now)
         facts = load_workitems(session, hub, found, now)
-        return WorkitemPage([workitem_json(one) for one in facts], len(rows) > query.limit)
+        return WorkitemPage([listed(workitem_json(one), query.told) for one in facts], len(rows) > query.limit)
 
 
 def retrieve_workitem(hub: Hub, viewer: Viewer, workitem_uid: str) -> DicomJson:

@@ -44,7 +44,10 @@ async def search(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     if page.has_more:
         after = query.offset + len(page.workitems)
         note = f"There are additional results that can be requested, with offset={after}."
-        response.headers["Warning"] = warning_of(note)
+        response.headers.add("Warning", warning_of(note))
+    if query.untold:
+        note = f"Not all attributes of includefield are given. Absent: {', '.join(query.untold[:16])}."
+        response.headers.add("Warning", warning_of(note))
     return response
 
 

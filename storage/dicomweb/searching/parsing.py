@@ -19,7 +19,7 @@ BESIDE_KEYS: Final = ("accept", "rejected")
 
 _K = TypeVar("_K")
 _NUMBER: Final = re.compile(r"[0-9]{1,12}")
-_ATTRIBUTE: Final = re.compile(r"[0-9A-Za-z.]{1,64}")
+_ATTRIBUTE: Final = re.compile(r"[0-9A-Za-z.]{1,160}")
 _UNSTORABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # in no DICOM text, and no text column
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -307,6 +308,10 @@ def test_workitems_are_found_by_each_key_and_not_by_another_value(study: list[by
         "0040A370.0020000D": (study_uid, "2.25.1"),
         "InputInformationSequence.StudyInstanceUID": (study_uid, "2.25.1"),
         "ModalitiesInStudy": ("CT", "MR"),
+        "ProcedureStepLabel": ("Interp*", "Report Verification"),
+        "WorklistLabel": ("COUNTERPAR?", "counterpart"),
+        "ScheduledStationNameCodeSequence.CodeValue": ("*", "WS1"),
+        "AdmissionID": ("*", "1"),
     }
     for key, (hit, miss) in hits_and_misses.items():
         assert len(author.found(**{key: hit})) == 1, key
@@ -315,6 +320,48 @@ def test_workitems_are_found_by_each_key_and_not_by_another_value(study: list[by
     assert author.found(offset="1") == []
     none = author.ask(limit="0")
     assert (none.status, "additional results" in none.warning) == (204, True)
+
+
+# Return keys of type 1 and 2 of PS3.4 Table CC.2.5-3, and 1C that a workitem has that nobody has claimed.
+TOLD_TAGS = """
+    00080005 00080016 00080018 00081080 00081084 00100010 00100020 00100021 00100030 00100040
+    00101002 0020000D 00380010 00380014 00404005 00404018 00404021 00404025 00404026 00404027
+    00404034 00404041 0040A370 00741000 00741002 00741200 00741202 00741204 00741210
+"""
+ALWAYS_TOLD = re.findall(r"[0-9A-F]{8}", TOLD_TAGS)
+
+
+def test_search_tells_what_is_always_told_and_what_it_was_asked_for(
+    study: list[bytes], worklist_of: WorklistOf
+) -> None:
+    author, token = worklist_of("reader"), new_transaction()
+    (workitem,) = author.found()
+    assert sorted(workitem) == ALWAYS_TOLD
+    assert "Value" not in workitem["00081084"], "of type 2, and nothing is known"
+    uid = value(workitem, UID)
+    assert author.change(uid, "IN PROGRESS", token).status == 200
+    assert author.update(uid, token, performed("110005", study_of(study[0]))).status == 200
+    (workitem,) = author.found()
+    assert sorted(workitem) == sorted([*ALWAYS_TOLD, "00741216"])
+    assert set(workitem["00741216"]["Value"][0]) == {"00404035", "00404051"}, "of type 1C, and there are some"
+    (whole,) = author.found(includefield="all")
+    assert whole.keys() == author.retrieve(uid).keys() | set(ALWAYS_TOLD)
+    for field, more in (
+        ("ExpectedCompletionDateTime", {"00404011"}),
+        ("00081030,ModalitiesInStudy", {"00081030", "00080061"}),
+        ("00404011,00404010", {"00404010", "00404011"}),
+    ):
+        (workitem,) = author.found(includefield=field)
+        assert workitem.keys() - {*ALWAYS_TOLD, "00741216"} == more, field
+    (workitem,) = author.found(ModalitiesInStudy="CT")
+    assert value(workitem, "00080061") == "CT", "what was searched by is told"
+    deep = "UnifiedProcedureStepPerformedProcedureSequence.PerformedWorkitemCodeSequence.00080100"
+    (workitem,) = author.found(includefield=deep)
+    assert workitem["00741216"]["Value"][0]["00404019"] == sequence({"00080100": {"vr": "SH", "Value": ["110005"]}})
+    absent = author.ask(includefield="all,DoseRateUnit,00404011")
+    assert (absent.status, "Absent" in absent.warning) == (400, False)
+    absent = author.ask(includefield="BodyPartExamined,00404011")
+    assert (absent.status, "Absent: 00180015." in absent.warning) == (200, True)
 
 
 @pytest.mark.parametrize(
@@ -329,6 +376,9 @@ def test_workitems_are_found_by_each_key_and_not_by_another_value(study: list[by
         ({"offset": "1000001"}, "at most 1000000"),
         ({"fuzzymatching": "perhaps"}, "fuzzymatching"),
         ({"includefield": "Patient Name"}, "includefield"),
+        ({"includefield": "PatientsName"}, "includefield"),
+        ({"includefield": "PatientName,ReferencedRequestSequence.Nonsense"}, "ReferencedRequestSequence.Nonsense"),
+        ({"includefield": "00091001"}, "includefield"),
         ({"SOPInstanceUID": "../x"}, "SOPInstanceUID"),
     ],
 )
