@@ -5,6 +5,7 @@ Durable: nothing here. The outbox in the database is the truth; a broker wiped c
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -175,8 +176,10 @@ def run_crew(
     The parent's loop calls `beat` for as long as it turns and has a broker.
     """
 
+    parent = os.getpid()
+
     def open_in_child(**_: Any) -> None:
-        end_with_parent()
+        end_with_parent(parent)
         process.get()
 
     def beat_from_now_on(sender: Any = None, **_: Any) -> None:

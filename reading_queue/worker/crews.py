@@ -58,9 +58,11 @@ class Member:
     niceness: int = 0  # above 0 it gets what the others leave of the processors
 
 
-def end_with_parent() -> None:
-    """Have the kernel kill this process when the thread that forked it ends."""
+def end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the thread that forked it ends; end at once where `parent` has already."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 class _Forked:
@@ -154,9 +156,8 @@ def _be(member: Member, parent: int) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
         os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which asks in its own words
         os.nice(member.niceness)
-        end_with_parent()
-        if os.getppid() == parent:
-            status = member.work()
+        end_with_parent(parent)
+        status = member.work()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
     except BaseException:  # noqa: BLE001 -- the border of a process: whatever it is, it is said before the end
