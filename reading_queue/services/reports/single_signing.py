@@ -76,7 +76,7 @@ def sign_alone(
         if done is not None:
             return done
         physician_id = require_may_sign(session, hub, viewer, task, case, now)
-        agreement = _find_agreement(session, task, physician_id)
+        agreement = _find_agreement(session, task, physician_id, locked=True)
         obstacles = _find_obstacles(session, case, task, physician_id, agreement, now)
         if obstacles or agreement is None:
             raise SecondPhysicianNeeded(obstacles)
@@ -101,14 +101,17 @@ def may_sign_alone(session: Session, case: Case, task: ReadingTask, physician_id
     return not _find_obstacles(session, case, task, physician_id, agreement, now)
 
 
-def _find_agreement(session: Session, task: ReadingTask, physician_id: str) -> Agreement | None:
-    """Return the agreement, as it is now, under which the holder took the task, from an offer or from a colleague."""
+def _find_agreement(
+    session: Session, task: ReadingTask, physician_id: str, *, locked: bool = False
+) -> Agreement | None:
+    """Return the agreement, as it is now, under which the holder took the task, from an offer or from a colleague.
+
+    `locked`: and stays until the transaction ends, so that who signs signs by the version that was looked at.
+    """
     taken = (Offer.reading_task_id == task.reading_task_id, Offer.physician_id == physician_id)
-    return session.scalar(
-        select(Agreement)
-        .join(Offer, Offer.agreement_id == Agreement.agreement_id)
-        .where(*taken, Offer.state == "claimed")
-    )
+    found = select(Agreement).join(Offer, Offer.agreement_id == Agreement.agreement_id)
+    found = found.where(*taken, Offer.state == "claimed")
+    return session.scalar(found.with_for_update(read=True, of=Agreement) if locked else found)
 
 
 def _find_obstacles(
