@@ -67,6 +67,7 @@ class EscalationRow(Base):
     ended_at: Mapped[datetime | None]
     acknowledged_at: Mapped[datetime | None]
     acknowledged_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.account_id"))
+    looked_at: Mapped[datetime | None]  # whether directors are to be told further; written where many are open
 
 
 class Voiding(Base):

@@ -94,7 +94,7 @@ def open_case_for(session: Session, hub: Hub, now: datetime, *, study: Study, la
         raise WrongState("this study has a case already; a case is hurried by its order, not by another one")
     case = new_case(session, hub, study.site_id, lane, (study.first_received_at, study.catalogued_at), now)
     _read_in(session, case, study.study_uid)
-    copy_facts(session, hub, case)
+    copy_facts(session, hub, case, now)
     match_study(session, hub, case, study, now)
     check_identity(session, case, now)
     return case, make_ready(session, case, now)
@@ -127,7 +127,7 @@ def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study,
         if state in SIGNED:
             open_for_late_images(session, hub, case, now)
         return
-    copy_facts(session, hub, case)
+    copy_facts(session, hub, case, now)
     match_study(session, hub, case, study, now)
     check_identity(session, case, now)
     if state in WAITING_FOR_IMAGES and study.instance_count:
@@ -154,7 +154,7 @@ def first_series_catalogued(session: Session, hub: Hub, now: datetime, *, manife
     match_study(session, hub, case, study, now)
     if case.state != CaseState.RECEIVING or Lane(case.lane) is not Lane.STAT:
         return
-    copy_facts(session, hub, case)
+    copy_facts(session, hub, case, now)
     check_identity(session, case, now)
     case.still_arriving = case.images_unacknowledged = True
     make_ready(session, case, now, CaseEvent.SERIES_VERIFIED)

@@ -245,7 +245,7 @@ def _join(
     starts = [one.exam_started_at for one in (kept, other) if one.exam_started_at is not None]
     kept.exam_started_at = min(starts, default=None)  # where only an order said it
     ask_anew(session, kept, now)
-    copy_facts(session, hub, kept)
+    copy_facts(session, hub, kept, now)
     raise_lane(session, hub, kept, Lane(other.lane), now)
     if other.green_channel is not None:
         enter_green_channel(session, hub, kept, GreenChannel(other.green_channel), now)

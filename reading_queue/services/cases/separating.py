@@ -52,7 +52,7 @@ def separate_study(hub: Hub, viewer: Viewer, case_id: str, study_uid: str, reaso
         session.execute(update(CaseStudy).where(*of_study).values(case_id=alone.case_id))
         take_doubts(session, case, alone, [study_uid])
         for one in (case, alone):
-            copy_facts(session, hub, one)
+            copy_facts(session, hub, one, now)
         detail = {"from_case_id": case_id}
         key = f"separated:{case_id}:{alone.case_id}"
         record_custody(

@@ -40,6 +40,7 @@ from reading_queue.services.cases.holds import parse_words
 from reading_queue.services.hub import Hub
 from reading_queue.services.reading.claims import require_holder, require_licence, require_physician
 from reading_queue.services.reading.consult_rows import ConsultView, find_open_consult, list_consults, record_consult
+from reading_queue.services.reports.signed_facts import hospital_of
 from reading_queue.services.routing.escalating import end_escalations, raise_escalation
 from reading_queue.services.routing.routing_facts import load_lineage, load_local_date
 from storage.contract.hops import Hop
@@ -71,18 +72,22 @@ class ConsultableHospital:
 
 
 def hospitals_to_ask(
-    session: Session, case: Case, physician_id: str, language: str, now: datetime
+    session: Session, case: Case, task: ReadingTask, physician: Physician, language: str, now: datetime
 ) -> tuple[ConsultableHospital, ...]:
-    """Return which hospitals the holder may ask: by an agreement of their hospital or the site, or above."""
-    own = session.get_one(Physician, physician_id).organisation_id
-    asking = dict.fromkeys((*load_lineage(session, own), *load_lineage(session, case.organisation_id)))
+    """Return which hospitals the holder may ask: by an agreement of a hospital of theirs or the site, or above.
+
+    All but the one for which they read the case; at another hospital of theirs a colleague answers.
+    """
+    reads_for = hospital_of(session, physician, task.reading_task_id)
+    asking = {reads_for, physician.organisation_id, *physician.also_at, case.organisation_id}
+    above = {one for organisation_id in sorted(asking) for one in load_lineage(session, organisation_id)}
     today = load_local_date(session, case.site_id, now)
     agreed = (
         select(Agreement, Organisation)
         .join(Organisation, Organisation.organisation_id == Agreement.assisting_organisation_id)
         .where(
-            Agreement.requesting_organisation_id.in_(list(asking)),
-            Agreement.assisting_organisation_id != own,
+            Agreement.requesting_organisation_id.in_(above),
+            Agreement.assisting_organisation_id != reads_for,
             Agreement.valid_from <= today,
             Agreement.valid_until >= today,
         )
@@ -109,7 +114,8 @@ def ask(hub: Hub, viewer: Viewer, reading_task_id: str, organisation_id: str, qu
     with hub.transaction() as session:
         task, case = get_task_locked(session, reading_task_id)
         physician_id = require_holder(viewer, task)
-        hospitals = hospitals_to_ask(session, case, physician_id, viewer.language, now)
+        physician = session.get_one(Physician, physician_id)
+        hospitals = hospitals_to_ask(session, case, task, physician, viewer.language, now)
         hospital = next((one for one in hospitals if one.organisation_id == organisation_id), None)
         if hospital is None:
             raise MayNotBeConsulted

@@ -55,7 +55,7 @@ from reading_queue.services.patients.linked_priors import list_linked_priors
 from reading_queue.services.reading.case_evidence import list_evidence
 from reading_queue.services.reading.claims import view_task
 from reading_queue.services.reading.consult_rows import list_consults
-from reading_queue.services.reading.consults import hospitals_to_ask
+from reading_queue.services.reading.consults import ConsultableHospital, hospitals_to_ask
 from reading_queue.services.reading.drafts import DraftView, view_draft
 from reading_queue.services.reading.priors import list_priors
 from reading_queue.services.reading.takeovers import leads_holder
@@ -144,9 +144,7 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
             order_news=list_news(session, case_id) if reads else (),
             doubts=list_doubts(session, found, viewer.language),
             consults=list_consults(session, viewer.language, Consult.case_id == case_id) if reads else (),
-            hospitals_to_ask=hospitals_to_ask(session, found, viewer.physician_id, viewer.language, now)
-            if held and viewer.physician_id is not None
-            else (),
+            hospitals_to_ask=_hospitals_to_ask(session, viewer, found, task if held else None, now),
             evidence=list_evidence(session, case_id) if reads else (),
             priors=list_priors(session, case_id).with_linked(list_linked_priors(session, viewer, case_id, now)),
         )
@@ -169,10 +167,17 @@ def consults_of_case(hub: Hub, viewer: Viewer, case_id: str) -> ConsultsOfCase |
             task=view_task(task) if task is not None else None,
             held_by_viewer=held,
             consults=list_consults(session, viewer.language, Consult.case_id == case_id),
-            hospitals_to_ask=hospitals_to_ask(session, case, viewer.physician_id, viewer.language, now)
-            if held and viewer.physician_id is not None
-            else (),
+            hospitals_to_ask=_hospitals_to_ask(session, viewer, case, task if held else None, now),
         )
+
+
+def _hospitals_to_ask(
+    session: Session, viewer: Viewer, case: Case, held: ReadingTask | None, now: datetime
+) -> tuple[ConsultableHospital, ...]:
+    if held is None or viewer.physician_id is None:
+        return ()
+    physician = session.get_one(Physician, viewer.physician_id)
+    return hospitals_to_ask(session, case, held, physician, viewer.language, now)
 
 
 def cases_asked_about(hub: Hub, viewer: Viewer, case_ids: Collection[str]) -> Mapping[str, CaseSummary]:

@@ -25,7 +25,7 @@ def load_signatory(session: Session, physician_id: str, reading_task_id: str) ->
         .join(Account, Account.account_id == Physician.account_id)
         .where(Physician.physician_id == physician_id)
     ).one()
-    organisation = session.get_one(Organisation, _hospital_of(session, physician, reading_task_id))
+    organisation = session.get_one(Organisation, hospital_of(session, physician, reading_task_id))
     return Signatory(
         physician_id=physician_id,
         name=account.display_name,
@@ -36,7 +36,7 @@ def load_signatory(session: Session, physician_id: str, reading_task_id: str) ->
     )
 
 
-def _hospital_of(session: Session, physician: Physician, reading_task_id: str) -> str:
+def hospital_of(session: Session, physician: Physician, reading_task_id: str) -> str:
     """Return the hospital under whose agreement the task was given to a physician of several; else their own."""
     if physician.also_at:
         of_its_day = (AgreementVersion.agreement_id == Offer.agreement_id) & (

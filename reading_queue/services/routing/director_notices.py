@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -50,12 +50,12 @@ def tell_directors(session: Session, case: Case, escalation_id: str, now: dateti
     return _in_the_ledger(found)
 
 
-def tell_further(session: Session, now: datetime, answer_s: int) -> int:
+def tell_further(session: Session, now: datetime, answer_s: int, at_once: int = LOOKED_AT_MAX) -> int:
     """Tell of what nobody has acknowledged who came on duty since, and ever further up the line; return of how many.
 
     With each `answer_s` seconds that an escalation stands unacknowledged, the directors of one organisation more are
-    told: of the next above that has any on duty. A few statements, however many wait; nothing is asked of a network
-    without directors on duty.
+    told: of the next above that has any on duty. A few statements, however many wait, of which one call looks at
+    so many `at_once` and the next one at others; nothing is asked of a network without directors on duty.
     """
     on_duty = load_on_duty(session, now)
     if not on_duty:
@@ -68,10 +68,13 @@ def tell_further(session: Session, now: datetime, answer_s: int) -> int:
             EscalationRow.acknowledged_at.is_(None),
             EscalationRow.kind.in_(TELLS_THE_DIRECTOR),
         )
-        .order_by(EscalationRow.raised_at.desc())
-        .limit(LOOKED_AT_MAX)
+        .order_by(func.coalesce(EscalationRow.looked_at, EscalationRow.raised_at))
+        .limit(at_once)
     )
     rows = {row.escalation_id: (row, case) for row, case in session.execute(waiting)}
+    if len(rows) == at_once:  # there may be more, whose turn comes next
+        looked_at = update(EscalationRow).where(EscalationRow.escalation_id.in_(rows)).values(looked_at=now)
+        session.execute(looked_at, execution_options={"synchronize_session": False})
     above = lineages(session) if rows else {}
     nearest: list[_Telling] = []
     further: list[_Telling] = []

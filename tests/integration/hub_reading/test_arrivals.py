@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, text
 
-from reading_queue.db.tables import Case, ReadingTask, Report
+from reading_queue.db.tables import Case, Physician, ReadingTask, Report
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import ImagesUnacknowledged
 from reading_queue.services.access.visibility import Viewer
@@ -57,6 +57,21 @@ def test_a_more_urgent_manifest_hurries_a_case_that_is_offered(world: World, hub
     assert world.hops(case_id).count(Hop.DECLARED) == 1
     world.declare("1.2.3", lane=Lane.URGENT)
     assert world.hops(case_id).count(Hop.DECLARED) == 1
+
+
+def test_who_may_not_read_what_came_late_is_not_asked_any_more(world: World, hub: Hub, wang: Viewer, zhao: Viewer):
+    with hub.transaction() as session:
+        session.get_one(Physician, wang.physician_id).modalities = ["CT"]
+    case_id = world.arrive()
+    assert world.offered_to(case_id, wang, zhao) == ["wang", "zhao"]
+    with hub.transaction() as session:
+        session.scalars(select(Study)).one().modalities = ["CT", "PT"]
+    world.catalogue("1.2.3", revision=2)
+    assert world.waiting_jobs().count(ROUTE_JOB) == 1
+    world.run_jobs()
+    assert (world.case(case_id).modality, world.offered_to(case_id, wang, zhao)) == ("PT", ["zhao"])
+    world.catalogue("1.2.3", revision=3)
+    assert ROUTE_JOB not in world.waiting_jobs()
 
 
 def test_a_stat_manifest_keeps_whom_the_case_is_offered_to_and_sets_the_clock_of_its_lane(

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from reading_queue.db.consult_tables import Consult
 from reading_queue.db.course_tables import EscalationRow
-from reading_queue.db.tables import Agreement
+from reading_queue.db.tables import Agreement, Organisation, Physician
 from reading_queue.domain.consults import ConsultState
 from reading_queue.domain.escalation import Escalation
 from reading_queue.domain.roles import Title
@@ -55,6 +55,27 @@ def taken(world: World, reader: Viewer, lane: Lane = Lane.ROUTINE) -> tuple[str,
 def of_case(world: World, viewer: Viewer, case_id: str) -> ConsultView:
     (found,) = desk_views.case_view(world.hub, viewer, case_id).consults
     return found
+
+
+def test_who_reads_at_several_hospitals_may_ask_by_the_agreements_of_each(world: World, hub: Hub, gao: Viewer):
+    with hub.transaction() as session:
+        session.add(Organisation(organisation_id="other-county", kind="county", name="邻县人民医院"))
+        session.add(Organisation(organisation_id="province", kind="provincial", name="省人民医院"))
+    world.add_agreement("agreement-other", requesting="other-county", assisting="province", stage=1)
+    with hub.transaction() as session:
+        session.get_one(Agreement, "agreement-other").services = ["consultation"]
+    case_id, _ = taken(world, gao)
+
+    def asked() -> list[str]:
+        return [one.organisation_id for one in desk_views.case_view(hub, gao, case_id).hospitals_to_ask]
+
+    assert asked() == [CITY]
+    with hub.transaction() as session:
+        session.get_one(Physician, gao.physician_id).also_at = ["other-county"]
+    assert asked() == ["province", CITY]
+    with hub.transaction() as session:
+        session.get_one(Physician, gao.physician_id).also_at = [CITY]
+    assert asked() == [CITY], "where a colleague answers: they read this case for the county"
 
 
 def sees_images(world: World, viewer: Viewer) -> bool:

@@ -266,6 +266,22 @@ def test_looking_who_came_on_duty_costs_the_same_however_many_wait(
     assert len(escalating.list_told(hub, chief)) == 6
 
 
+def test_of_more_than_are_looked_at_at_once_each_has_its_turn(
+    world: World, hub: Hub, hub_clock: SteerableClock, administrator: Viewer, chief: Viewer
+):
+    roster(hub, administrator, "chief", BY_NIGHT)
+    hub_clock.advance(10)
+    for number in range(5):
+        world.arrive(f"1.2.{number}", lane=Lane.STAT)
+        hub_clock.advance(1)
+    evening = datetime(2026, 3, 2, 18, 0, tzinfo=SHANGHAI)
+    for sweep, told in enumerate((2, 2, 1, 0)):
+        with hub.transaction() as session:
+            now = evening + timedelta(seconds=sweep)
+            assert tell_further(session, now, hub.policy.director_answer_s, at_once=2) == told
+    assert len(escalating.list_told(hub, chief)) == 5
+
+
 def test_the_director_acknowledges_and_whoever_was_not_told_may_not(
     world: World, hub: Hub, hub_clock: SteerableClock, administrator: Viewer, coordinator: Viewer, chief: Viewer
 ):
