@@ -19,6 +19,7 @@ from gateway.journal.associations import Refusal, record_refusal
 from gateway.journal.database import Journal
 from gateway.loops import Loop
 from gateway.settings import GatewaySettings
+from storage.hl7.framing import UNFRAMED
 from storage.tls import CertificateUnusable, Credentials, server_context
 
 log = structlog.get_logger(__name__)
@@ -96,6 +97,6 @@ class OrderListener:
 
     def _note_refusal(self, address: str, why: str) -> None:
         reason = f"A connection for orders was refused: {why}"
-        remedy = END_THE_MESSAGE if why == NOT_ENDED else CORRECT_THE_HIS
+        remedy = END_THE_MESSAGE if why in {NOT_ENDED, UNFRAMED} else CORRECT_THE_HIS
         with self._journal.transaction() as connection:
             record_refusal(connection, Refusal(self._clock(), "HL7", address, None, reason, remedy))

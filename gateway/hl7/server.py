@@ -2,8 +2,9 @@
 
 Each connection has a thread, in which its TLS handshake is made too; silence ends it, and so does a message that does
 not end in time, whatever trickles in, or is too long, unless `on_too_long` answers it: then it is read past, none of it
-kept in memory, and the next one counts. More connections than allowed are closed at once. Who is not let in, or cut off
-in the middle of a message, is told to `on_refused`, with the reason in words.
+kept in memory, and the next one counts. More connections than allowed are closed at once. Who is not let in, cut off in
+the middle of a message, or sends what is in no frame, is told to `on_refused`, with the reason in words. Where the
+machine has no file left for a connection, the next ones wait until it has.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Final
 
 import structlog
 
-from storage.hl7.framing import READ_BYTES, Frames, FrameTooLong, frame
+from storage.hl7.framing import READ_BYTES, UNFRAMED, Frames, FrameTooLong, frame
 from storage.tls import HANDSHAKE_S_MAX, explain_handshake
 
 log = structlog.get_logger(__name__)
@@ -27,7 +28,7 @@ CONNECTIONS_MAX: Final = 20
 SILENCE_S: Final = 600.0
 MESSAGE_S: Final = 60.0  # in which a message that has begun must end
 RECEIVED_BYTES_MAX: Final = 16 * 1024 * 1024
-
+ACCEPT_AGAIN_S: Final = 1.0  # after a connection could not be accepted
 SKIPPED_BYTES_MAX: Final = 256 * 1024 * 1024  # of one message that is too long; then the connection is closed
 
 NOT_ALLOWED: Final = "its address is not among those that may send here"
@@ -72,6 +73,7 @@ class MllpServer:
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._stopped = threading.Event()
 
     def start(self) -> int:
         """Bind and listen; return the port. Raises OSError when it cannot be had."""
@@ -81,6 +83,7 @@ class MllpServer:
 
     def stop(self) -> None:
         """Accept nothing more and close every connection."""
+        self._stopped.set()
         listener, self._listener = self._listener, None
         if listener is not None:
             _close(listener)
@@ -93,8 +96,12 @@ class MllpServer:
         while True:
             try:
                 connection, address = listener.accept()
-            except OSError:
-                return
+            except OSError as exc:
+                if self._stopped.is_set():
+                    return
+                log.error("hl7_cannot_accept", reason=type(exc).__name__)
+                self._stopped.wait(ACCEPT_AGAIN_S)
+                continue
             why = "" if self._admits(address[0]) else NOT_ALLOWED
             with self._lock:
                 why = why or (TOO_MANY if len(self._open) >= CONNECTIONS_MAX else "")
@@ -147,7 +154,7 @@ class MllpServer:
         return secured
 
     def _talk(self, connection: socket.socket, address: str) -> None:
-        stream = _Stream(connection, Frames(self._bytes_max), self._message_s)
+        stream, is_told = _Stream(connection, Frames(self._bytes_max), self._message_s), False
         while data := stream.read():
             while data:
                 try:
@@ -160,6 +167,9 @@ class MllpServer:
                     data = stream.read_past()
                 else:
                     self._answer(stream, address, messages)
+            if stream.frames.has_dropped and not is_told:
+                self._refuse(address, UNFRAMED)
+                is_told = True
 
     def _answer(self, stream: _Stream, address: str, messages: Iterable[bytes]) -> None:
         for message in messages:

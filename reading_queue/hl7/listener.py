@@ -26,7 +26,7 @@ from reading_queue.services.order_messages.connections import note_refusals
 from reading_queue.services.order_messages.intake import decide_waiting, refuse_long, take_message
 from reading_queue.services.order_messages.senders import OrderSender, recognise
 from storage.hl7.faults import ErrorCode, Fault
-from storage.hl7.framing import READ_BYTES, Frames, FrameTooLong, frame
+from storage.hl7.framing import READ_BYTES, UNFRAMED, Frames, FrameTooLong, frame
 from storage.hl7.order_answers import Verdict, answer_orders, kind_of_answer, try_reading
 from storage.screens.offload import Offload
 from storage.tls import HANDSHAKE_S_MAX, CertificateUnusable, WatchedContext, explain_handshake
@@ -140,7 +140,7 @@ class OrderListener:
                 await asyncio.sleep(ACCEPT_AGAIN_S)
                 continue
             if len(self._connections) >= self._limits.connections_max:
-                self._refuse(address[0], TOO_MANY)
+                self.refuse(address[0], TOO_MANY)
                 connection.close()
                 continue
             task = asyncio.create_task(self._serve(connection, address[0]))
@@ -151,7 +151,7 @@ class OrderListener:
         try:
             reader, writer = await self._secure(connection)
         except OSError as exc:
-            self._refuse(address, explain_handshake(exc))
+            self.refuse(address, explain_handshake(exc))
             return
         try:
             await self._serve_sender(reader, writer, address)
@@ -179,16 +179,16 @@ class OrderListener:
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         sender = self.sender_of(shown) if shown else None
         if sender is None:
-            self._refuse(address, NOBODY)
+            self.refuse(address, NOBODY)
             return
         if self._of_sender[sender.name] >= self._limits.connections_per_sender_max:
-            self._refuse(address, TOO_MANY_OF_SENDER, sender.name)
+            self.refuse(address, TOO_MANY_OF_SENDER, sender.name)
             return
         self._of_sender[sender.name] += 1
         try:
             await _Conversation(self, sender, shown, reader, writer, address).talk()
         except SenderGone:
-            self._refuse(address, NOBODY, sender.name)
+            self.refuse(address, NOBODY, sender.name)
         finally:
             self._of_sender[sender.name] -= 1
 
@@ -214,7 +214,8 @@ class OrderListener:
             verdict = Verdict("AE", kind_of_answer(read), (Fault("MSH-10", ErrorCode.INTERNAL_ERROR, UNABLE),))
             return answer_orders(verdict, read, sender.character_set, self._hub.clock())
 
-    def _refuse(self, address: str, why: str, sender: str = "") -> None:
+    def refuse(self, address: str, why: str, sender: str = "") -> None:
+        """Tell in the log, and count for the administrators' page, what was not let in, and why."""
         log.warning("hl7_connection_refused", address=address, why=why, sender=sender)
         if (address, why) in self._refused or len(self._refused) < REFUSED_MAX:
             self._refused[address, why] += 1
@@ -262,6 +263,7 @@ class _Conversation:
 
     async def talk(self) -> None:
         """Answer until the sender closes. Raises ConnectionTooSlow, FrameTooLong (without end), SenderGone, OSError."""
+        is_told = False
         while data := await self._read():
             while data:
                 try:
@@ -274,6 +276,9 @@ class _Conversation:
                     self._ends_at = 0.0
                 else:
                     await self._answer(messages)
+            if self._frames.has_dropped and not is_told:
+                self._listener.refuse(self._address, UNFRAMED, self._name)
+                is_told = True
 
     async def _answer(self, messages: Iterable[bytes]) -> None:
         for message in messages:

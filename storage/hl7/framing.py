@@ -1,7 +1,7 @@
 """Frames of the Minimal Lower Layer Protocol (HL7 2.5.1 appendix C; IHE ITI TF-2 C.2). Pure.
 
-A frame is VT, the message, FS, CR. What stands before a VT is no message and is dropped: so is a message that was
-broken off, whose patient must never come before the order of the next one.
+A frame is VT, the message, FS, CR. What stands before a VT is no message and is dropped, which `has_dropped` tells: so
+is a message that was broken off, whose patient must never come before the order of the next one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ END: Final = b"\x1c\r"
 MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 READ_BYTES: Final = 64 * 1024
 HEAD_BYTES: Final = 16 * 1024  # of a message that is too long: enough for its header
+UNFRAMED: Final = "what came is in no frame of MLLP: each message must begin with VT (0B) and end with FS CR (1C 0D)"
+_BETWEEN: Final = b"\r\n \x00"  # what many put between frames
 CUT: Final = START  # ends what is kept of it; no whole message holds one
 
 
@@ -41,6 +43,7 @@ class Frames:
         self._bytes_max = bytes_max
         self._buffer = bytearray()
         self._searched = 0
+        self.has_dropped = False  # something came that was in no frame
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the messages that these bytes complete; raises FrameTooLong."""
@@ -75,6 +78,8 @@ class Frames:
 
     def _next(self) -> bytes | None:
         start = self._buffer.find(START)
+        outside = self._buffer if start < 0 else self._buffer[:start]
+        self.has_dropped = self.has_dropped or bool(outside.strip(_BETWEEN))
         if start < 0:
             self._buffer.clear()
             return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +45,7 @@ from tests.integration.gateway_orders.sending import (
     told,
 )
 from tests.support.clock import SteerableClock
+from tests.support.waiting import eventually
 
 
 @dataclass
@@ -343,6 +347,35 @@ def test_message_that_does_not_end_in_time_is_none_whatever_trickles_in(
         his.close()
     assert [one.control_id for one in clinic.kept() if one.state == "taken"] == ["C1"]
     assert "did not end in time" in clinic.journal.read("SELECT reason FROM refusals")[0]["reason"]
+
+
+def test_what_is_in_no_frame_is_told_and_the_connection_goes_on(clinic: Clinic) -> None:
+    clinic.his.socket.sendall(b"\r\n" + message(*EXAMPLE) + b"\x1c\r")
+    assert clinic.send(*EXAMPLE, control_id="C2") == ("AA", [])
+    assert clinic.send(*EXAMPLE, control_id="C3") == ("AA", [])
+    assert [kept.control_id for kept in clinic.kept()] == ["C3", "C2"]
+    (told_once,) = clinic.journal.read("SELECT reason FROM refusals")
+    assert "in no frame of MLLP" in told_once["reason"]
+
+
+def test_listener_goes_on_once_the_machine_has_a_file_for_a_connection_again(clinic: Clinic) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    waiting = socket.socket()
+    with structlog.testing.capture_logs() as logs:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (waiting.fileno(), limits[1]))
+        try:
+            waiting.connect(("127.0.0.1", clinic.listener.port))
+
+            def is_told() -> None:
+                assert "hl7_cannot_accept" in [one["event"] for one in logs]
+
+            eventually(is_told)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    waiting.close()
+    his = Sender(clinic.listener.port)
+    assert told(his.send(message(*EXAMPLE))) == ("AA", [])
+    his.close()
 
 
 def trickle(his: Sender) -> None:

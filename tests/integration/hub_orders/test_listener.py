@@ -29,7 +29,7 @@ from storage.catalogue.tables import Patient, Study
 from storage.contract.accession_numbers import HUB_MARK
 from storage.contract.lanes import Lane
 from storage.contract.orders import GreenChannel, Order, OrderOrigin, OrderState
-from storage.hl7.framing import frame
+from storage.hl7.framing import UNFRAMED, frame
 from storage.hl7.local_codes import LocalCodes
 from storage.ledger.tables import AuditEvent
 from tests.integration.gateway_orders.sending import EXAMPLE, RESIDENT, changed, message, told
@@ -230,6 +230,10 @@ def test_nobody_is_let_in_without_a_certificate_that_is_named(clinic: Clinic, tm
         "its certificate belongs to no configured sender",
     ]
     assert clinic.send(*EXAMPLE, control_id="C1") == ("AA", [])
+    with structlog.testing.capture_logs() as logs:
+        clinic.his.socket.sendall(message(*EXAMPLE))  # in no frame
+        assert [clinic.send(*EXAMPLE, control_id=one)[0] for one in ("C2", "C3")] == ["AA", "AA"]
+    assert [one["why"] for one in logs if one["event"] == "hl7_connection_refused"] == [UNFRAMED]
 
     def are_counted() -> None:
         with clinic.hub.transaction() as session:
