@@ -21,9 +21,12 @@ from storage.objects.directory import DirectoryStore
 from storage.objects.protocol import ObjectStore
 from tests.support.clock import SteerableClock
 from tests.support.hub import PUBLIC_URL, make_hub
+from tests.support.plain_logs import say_plainly
 from tests.support.processes import ProcessStarter
 
 TEMPLATE = "template_counterpart"
+
+say_plainly()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

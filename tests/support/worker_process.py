@@ -24,6 +24,7 @@ from reading_queue.worker.queues import Crew, crews_of
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
 from storage.objects.protocol import ObjectStore, StoreUnavailable
 from tests.support.hub import make_hub
+from tests.support.plain_logs import say_plainly
 
 POLL_S = 0.02
 HEARTBEAT = "heartbeat"
@@ -112,6 +113,7 @@ def _mark(runtime: Runtime, name: str) -> None:
 
 def main(broker_url: str, database_url: str, folder: str, visibility_s: str) -> int:
     """Run the worker until SIGTERM."""
+    say_plainly()
 
     def open_runtime() -> Runtime:
         engine = sa.create_engine(database_url, hide_parameters=True)

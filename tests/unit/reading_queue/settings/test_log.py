@@ -12,6 +12,7 @@ import structlog
 from psycopg.errors import UniqueViolation
 
 from reading_queue.log import configure_logging
+from tests.support.plain_logs import say_plainly
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,7 @@ def logging_as_before() -> Iterator[None]:
     root.setLevel(level)
     for name, before in levels.items():
         logging.getLogger(name).setLevel(before)
-    structlog.reset_defaults()
+    say_plainly()
 
 
 def test_a_record_has_its_name_its_ids_and_the_role(capsys: pytest.CaptureFixture[str]) -> None:
