@@ -28,6 +28,7 @@ class Consult(Base):
     reading_task_id: Mapped[str] = mapped_column(ForeignKey("reading_tasks.reading_task_id"))
     asked_by: Mapped[str] = mapped_column(ForeignKey("physicians.physician_id"))
     organisation_id: Mapped[str] = mapped_column(ForeignKey("organisations.organisation_id"))  # who is asked
+    could_be_asked: Mapped[list[str]] = mapped_column(server_default="[]")  # hospitals, this one among them
     agreement_id: Mapped[str] = mapped_column(ForeignKey("agreements.agreement_id"))
     question: Mapped[str]
     asked_at: Mapped[datetime]

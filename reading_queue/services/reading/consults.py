@@ -127,6 +127,7 @@ def ask(hub: Hub, viewer: Viewer, reading_task_id: str, organisation_id: str, qu
             reading_task_id=task.reading_task_id,
             asked_by=physician_id,
             organisation_id=organisation_id,
+            could_be_asked=[one.organisation_id for one in hospitals],
             agreement_id=hospital.agreement_id,
             question=words,
             asked_at=now,

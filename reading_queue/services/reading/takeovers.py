@@ -1,7 +1,8 @@
 """A senior physician takes a colleague's claim over: the draft stays, the task ends, another begins in their hands.
 
-Durable: both tasks, the reason, one line of ledger and audit. A licence, an agreement and, for a verification, a second
-physician are needed as ever; being on duty and the limit of work in progress are not.
+Durable: both tasks, the reason, the decision with who else might have read it, one line of ledger and audit. A licence,
+an agreement and, for a verification, a second physician are needed as ever; being on duty and the limit of work in
+progress are not.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from reading_queue.services.reading.claims import (
     view_task,
 )
 from reading_queue.services.routing.eligibility import find_eligible_agreement
+from reading_queue.services.routing.routing import chosen_by_hand, decide_by_hand
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id, new_uid
 
@@ -65,7 +67,7 @@ def take_over(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str) -> Re
             return view_task(task)
         require_lead(session, physician_id, task.holder_id)
         require_licence(session, physician_id, case.site_id, now)
-        agreement_id, _ = find_eligible_agreement(session, hub, case, task, physician_id, now)
+        agreement_id, set_aside = find_eligible_agreement(session, hub, case, task, physician_id, now)
         if agreement_id is None:
             raise MayNotTakeOver
         end_question(session, case, now)
@@ -73,6 +75,8 @@ def take_over(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str) -> Re
         taken = replace_task(session, case, task, Actor.LEAD, DiscontinuationReason.RESOURCE_PREEMPTED, now)
         agreed = (agreement_id, present_versions(session, [agreement_id]).get(agreement_id))
         hold_directly(session, hub, taken, physician_id, agreed, now, Actor.LEAD, why={"took_over": True})
+        said = {"taken_over_by": viewer.account_id, "reason": words, "set_aside": set_aside}
+        decide_by_hand(session, hub, case, taken, chosen_by_hand(physician_id, agreement_id), said, now)
         about = {"reading_task_id": task.reading_task_id, "replacement_id": taken.reading_task_id}
         key = f"{Hop.TAKEN_OVER}:{task.reading_task_id}"
         record_custody(session, case, Hop.TAKEN_OVER, key, now, actor=viewer.account_id, detail=about)

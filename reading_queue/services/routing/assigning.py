@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, Offer, ReadingTask
 from reading_queue.domain.escalation import Escalation
-from reading_queue.domain.routing import Candidate, Phase, Reason, rank
+from reading_queue.domain.routing import Phase, Reason, rank
 from reading_queue.domain.transitions import ROUTABLE, Actor, CaseEvent, ReadingTaskState
 from reading_queue.errors import Forbidden, IdentityInDoubt, WrongState
 from reading_queue.services.access.visibility import Viewer, require, require_case
@@ -43,7 +43,12 @@ from reading_queue.services.routing.decisions import (
 )
 from reading_queue.services.routing.eligibility import find_eligible_agreement
 from reading_queue.services.routing.escalating import end_escalations
-from reading_queue.services.routing.routing import Run, give_offer, keep_decision, tighten_due_by_offers
+from reading_queue.services.routing.routing import (
+    chosen_by_hand,
+    decide_by_hand,
+    give_offer,
+    tighten_due_by_offers,
+)
 from reading_queue.services.routing.routing_facts import SharedFacts, load_facts
 from storage.contract.hops import Hop
 
@@ -94,7 +99,7 @@ def list_candidates(hub: Hub, viewer: Viewer, case_id: str) -> CandidatesView:
             phase=Phase(task.phase),
             holder=names.get(task.holder_id or "", ("", ""))[0],
             candidates=view_candidates(facts, ranking, names, viewer.language, offered, set_aside),
-            decisions=load_decisions(session, case_id, names),
+            decisions=load_decisions(session, case_id, names, viewer.language),
         )
 
 
@@ -120,22 +125,11 @@ def assign(hub: Hub, viewer: Viewer, case_id: str, physician_id: str, reason: st
         if agreement_id is None:
             raise MayNotBeAssigned
         close_offers(session, task, now)
-        chosen = Candidate(
-            physician_id=physician_id,
-            agreement_id=agreement_id,
-            stage=0,
-            let_pass=False,
-            work_in_progress=0,
-            workload_points=0,
-            read_this_patient=False,
-        )
+        chosen = chosen_by_hand(physician_id, agreement_id)
         why = {"assigned_by": viewer.account_id, "agreement_id": agreement_id, "reason": words, "set_aside": set_aside}
         give_offer(session, hub, task, chosen, now, why=why)
-        facts = load_facts(session, case, task, SharedFacts(session, now, hub.policy.workload_points))
-        ranking = rank(facts.case, facts.physicians, facts.agreements, now)
-        kept = {name: why[name] for name in ("assigned_by", "reason", "set_aside")}
-        run = Run(facts, ranking, {}, {"workload_points": hub.policy.workload_points, **kept})
-        keep_decision(session, task, [chosen], run, now)
+        said = {name: why[name] for name in ("assigned_by", "reason", "set_aside")}
+        decide_by_hand(session, hub, case, task, chosen, said, now)
         _record(session, viewer, case, task, physician_id, words, set_aside, now)
 
 

@@ -8,13 +8,15 @@ moment: people and their terms by their versions, duty, absences, and who held a
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from reading_queue.db.consult_tables import Consult, MdtEntry
 from reading_queue.db.network_tables import Absence, AgreementVersion, DutyPeriod
 from reading_queue.db.tables import Account, Case, Organisation, Physician, ReadingTask, RoutingDecision
 from reading_queue.domain.network_changes import Kind
@@ -66,17 +68,35 @@ class CandidateView:
     assignable: bool  # perhaps with something set aside
 
 
+class Act(StrEnum):
+    """What a decision was: the ranking's, or a person's."""
+
+    ROUTED = "routed"
+    ASSIGNED = "assigned"
+    TAKEN_OVER = "taken_over"
+    CONSULTED = "consulted"
+    LISTED = "listed"
+
+
+# Under which name of what was kept the account stands that decided.
+_BY: Final[Mapping[str, Act]] = {"assigned_by": Act.ASSIGNED, "taken_over_by": Act.TAKEN_OVER}
+
+
 @dataclass(frozen=True, slots=True)
 class DecisionView:
-    """One decision about who is asked, as it was kept: of the ranking, or of the coordinator who is named."""
+    """One decision about who is asked, as it was kept: of the ranking, or of the person who is named, with why."""
 
-    decision_id: int
     decided_at: datetime
-    phase: Phase
-    offered_to: tuple[str, ...]  # names
-    excluded: dict[str, int]  # reason → number of physicians
-    inputs: dict[str, object]
-    assigned_by: str  # a name
+    act: Act
+    offered_to: tuple[str, ...]  # names: of physicians, or of the hospital that is asked or confers
+    decided_by: str = ""  # a name
+    reason: str = ""
+    could_be_asked: tuple[str, ...] = ()  # names of the hospitals among which one was chosen
+    meets_on: date | None = None  # of a conference
+    decision_id: int | None = None  # only what concerns a reading task can be made again
+    phase: Phase | None = None
+    excluded: Mapping[str, int] = field(default_factory=dict)  # reason → number of physicians
+    inputs: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +122,12 @@ def list_decisions(hub: Hub, viewer: Viewer, case_id: str, decision_id: int | No
         require_case(session, viewer, case_id, now)
         case = load_case_head(session, session.get_one(Case, case_id), viewer.language)
         rows = _load_rows(session, case_id)
-        decisions = load_decisions(session, case_id, load_names(session, viewer.language))
+        decisions = load_decisions(session, case_id, load_names(session, viewer.language), viewer.language)
         row = next((one for one in rows if decision_id in (None, one.decision_id)), None)
         if row is None:
             if decision_id is not None:
                 raise NotFound("there is no such decision about this case")
-            return DecisionsView(case, (), None, (), is_exact=True)
+            return DecisionsView(case, decisions, None, (), is_exact=True)
         facts, ranking = decide_again(session, row, case_id)
         names = _names_as_of(session, row.decided_at, viewer.language)
         then = view_candidates(facts, ranking, names, viewer.language, row.offered_physician_ids)
@@ -121,24 +141,80 @@ def decide_again(session: Session, row: RoutingDecision, case_id: str) -> tuple[
     return facts, rank(facts.case, facts.physicians, facts.agreements, row.decided_at)
 
 
-def load_decisions(session: Session, case_id: str, names: Names) -> tuple[DecisionView, ...]:
-    """Return what was decided about a case in all its phases, the newest first."""
+def load_decisions(session: Session, case_id: str, names: Names, language: str) -> tuple[DecisionView, ...]:
+    """Return what was decided about a case in all its phases, by the ranking and by people, the newest first."""
     rows = _load_rows(session, case_id)
-    assigning = {row.inputs["assigned_by"] for row in rows if "assigned_by" in row.inputs}
-    people = select(Account.account_id, Account.display_name).where(Account.account_id.in_(assigning))
-    assigned_by: dict[str, str] = dict(session.execute(people).all()) if assigning else {}
-    return tuple(
-        DecisionView(
-            decision_id=row.decision_id,
-            decided_at=row.decided_at,
-            phase=Phase(row.inputs["phase"]),
-            offered_to=tuple(names.get(one, ("—", ""))[0] for one in row.offered_physician_ids),
-            excluded=dict(row.excluded_counts),
-            inputs=dict(row.inputs),
-            assigned_by=assigned_by.get(row.inputs.get("assigned_by", ""), ""),
-        )
-        for row in rows
+    deciding = {row.inputs[name] for row in rows for name in _BY if name in row.inputs}
+    people = select(Account.account_id, Account.display_name).where(Account.account_id.in_(deciding))
+    called: dict[str, str] = dict(session.execute(people).all()) if deciding else {}
+    views = [_view(row, names, called) for row in rows]
+    views += _load_consults(session, case_id, language)
+    views += _load_conferences(session, case_id, language)
+    return tuple(sorted(views, key=lambda one: one.decided_at, reverse=True))
+
+
+def _view(row: RoutingDecision, names: Names, called: Mapping[str, str]) -> DecisionView:
+    by = next((name for name in _BY if name in row.inputs), "")
+    return DecisionView(
+        decided_at=row.decided_at,
+        act=_BY.get(by, Act.ROUTED),
+        offered_to=tuple(names.get(one, ("—", ""))[0] for one in row.offered_physician_ids),
+        decided_by=called.get(row.inputs.get(by, ""), ""),
+        reason=row.inputs.get("reason", ""),
+        decision_id=row.decision_id,
+        phase=Phase(row.inputs["phase"]),
+        excluded=row.excluded_counts,
+        inputs=row.inputs,
     )
+
+
+def _load_consults(session: Session, case_id: str, language: str) -> list[DecisionView]:
+    asked = (
+        select(Consult, Account.display_name, ReadingTask.phase)
+        .join(ReadingTask, ReadingTask.reading_task_id == Consult.reading_task_id)
+        .join(Physician, Physician.physician_id == Consult.asked_by)
+        .join(Account, Account.account_id == Physician.account_id)
+        .where(Consult.case_id == case_id)
+    )
+    rows = session.execute(asked.order_by(Consult.asked_at.desc()).limit(DECISIONS_MAX)).all()
+    ids = {one for row, _, _ in rows for one in (row.organisation_id, *row.could_be_asked)}
+    hospitals = select(Organisation.organisation_id, Organisation.name, Organisation.name_en)
+    found = session.execute(hospitals.where(Organisation.organisation_id.in_(ids))).all() if ids else []
+    called = {code: organisation_name(native, english, language) for code, native, english in found}
+    return [
+        DecisionView(
+            decided_at=row.asked_at,
+            act=Act.CONSULTED,
+            offered_to=(called[row.organisation_id],),
+            decided_by=name,
+            reason=row.question,
+            could_be_asked=tuple(called[one] for one in row.could_be_asked if one in called),
+            phase=Phase(phase),
+        )
+        for row, name, phase in rows
+    ]
+
+
+def _load_conferences(session: Session, case_id: str, language: str) -> list[DecisionView]:
+    listed = (
+        select(MdtEntry, Account.display_name, Organisation.name, Organisation.name_en)
+        .join(Account, Account.account_id == MdtEntry.asked_by)
+        .join(Organisation, Organisation.organisation_id == MdtEntry.organisation_id)
+        .where(MdtEntry.case_id == case_id)
+    )
+    return [
+        DecisionView(
+            decided_at=row.asked_at,
+            act=Act.LISTED,
+            offered_to=(organisation_name(native, english, language),),
+            decided_by=name,
+            reason=row.question,
+            meets_on=row.meets_on,
+        )
+        for row, name, native, english in session.execute(
+            listed.order_by(MdtEntry.asked_at.desc()).limit(DECISIONS_MAX)
+        )
+    ]
 
 
 def load_names(session: Session, language: str) -> dict[str, tuple[str, str]]:
@@ -199,9 +275,9 @@ def _load_rows(session: Session, case_id: str) -> list[RoutingDecision]:
 
 
 def _is_exact(row: RoutingDecision, ranking: Ranking) -> bool:
-    """Return whether the decision made again says the same; a coordinator's choice may set the ranking aside."""
+    """Return whether the decision made again says the same; a person's choice may set the ranking aside."""
     candidates = {one.physician_id for one in ranking.candidates}
-    chosen = "assigned_by" in row.inputs or candidates.issuperset(row.offered_physician_ids)
+    chosen = not _BY.keys().isdisjoint(row.inputs) or candidates.issuperset(row.offered_physician_ids)
     return set(_KEPT) <= row.inputs.keys() and chosen and ranking.counts() == row.excluded_counts
 
 

@@ -329,6 +329,35 @@ def _mark_unroutable(session: Session, case: Case, task: ReadingTask, run: Run, 
     launch_route(session, now, task.reading_task_id, due_at=now + RETRY_UNROUTABLE)
 
 
+def chosen_by_hand(physician_id: str, agreement_id: str) -> Candidate:
+    """Return who is chosen by a person and not by the order."""
+    return Candidate(
+        physician_id=physician_id,
+        agreement_id=agreement_id,
+        stage=0,
+        let_pass=False,
+        work_in_progress=0,
+        workload_points=0,
+        read_this_patient=False,
+    )
+
+
+def decide_by_hand(
+    session: Session,
+    hub: Hub,
+    case: Case,
+    task: ReadingTask,
+    chosen: Candidate,
+    said: Mapping[str, Any],
+    now: datetime,
+) -> None:
+    """Keep a person's decision as those of the ranking are: with everybody who could have read it, and all reasons."""
+    facts = load_facts(session, case, task, SharedFacts(session, now, hub.policy.workload_points))
+    ranking = rank(facts.case, facts.physicians, facts.agreements, now)
+    run = Run(facts, ranking, {}, {"workload_points": hub.policy.workload_points, **said})
+    keep_decision(session, task, [chosen], run, now)
+
+
 def keep_decision(
     session: Session,
     task: ReadingTask,

@@ -10,19 +10,22 @@ from sqlalchemy import select, update
 
 from reading_queue.db.consult_tables import Consult
 from reading_queue.db.course_tables import EscalationRow
-from reading_queue.db.tables import Agreement, Organisation, Physician
+from reading_queue.db.tables import Account, Agreement, Organisation, Physician
 from reading_queue.domain.consults import ConsultState
 from reading_queue.domain.escalation import Escalation
-from reading_queue.domain.roles import Title
+from reading_queue.domain.roles import Role, Title
+from reading_queue.domain.routing import Reason
 from reading_queue.errors import NotFound, NotHolder, WrongState
 from reading_queue.services.access.visibility import Viewer, may_see
 from reading_queue.services.hub import Hub
-from reading_queue.services.reading import consults, desk_views, reading
+from reading_queue.services.network.network_versions import record_person, record_physician
+from reading_queue.services.reading import consults, desk_views, mdt, reading
 from reading_queue.services.reading.consult_rows import ConsultView
-from reading_queue.services.routing import escalating
+from reading_queue.services.routing import decisions, escalating
 from reading_queue.services.worklists import desk_events
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
+from tests.integration.hub_reading.test_course import person
 from tests.integration.hub_reading.world import CITY, COUNTY, SITE, TEXT, World
 from tests.support.clock import SteerableClock
 
@@ -76,6 +79,37 @@ def test_who_reads_at_several_hospitals_may_ask_by_the_agreements_of_each(world:
     with hub.transaction() as session:
         session.get_one(Physician, gao.physician_id).also_at = [CITY]
     assert asked() == [CITY], "where a colleague answers: they read this case for the county"
+
+
+def test_what_people_decided_stands_with_who_why_and_whom_else_they_could_have_chosen(
+    world: World, hub: Hub, hub_clock: SteerableClock, gao: Viewer
+):
+    coordinator = replace(person(world, "chen", Role.COORDINATOR, COUNTY), site_id=None)
+    lead = world.add_physician("he", organisation=COUNTY, title=Title.CHIEF, duty_s=60)
+    with hub.transaction() as session:
+        for name in ("gao", "he"):
+            record_person(session, session.get_one(Account, name), hub.clock())
+            record_physician(session, session.get_one(Physician, f"physician-{name}"), hub.clock())
+    case_id, task_id = taken(world, gao)
+    hub_clock.advance(60)
+    consults.ask(hub, gao, task_id, CITY, "是否需要增强？")
+    hub_clock.advance(60)
+    mdt.put_on_list(hub, gao, case_id, "手术还是化疗？", hub_clock.now.date())
+    hub_clock.advance(60)
+    reading.take_over(hub, lead, task_id, "交班")
+    found = decisions.list_decisions(hub, coordinator, case_id)
+    assert [(one.act, one.decided_by, one.reason, one.offered_to, one.could_be_asked) for one in found.decisions] == [
+        ("taken_over", "He", "交班", ("He",), ()),
+        ("listed", "Gao", "手术还是化疗？", ("清河县人民医院",), ()),
+        ("consulted", "Gao", "是否需要增强？", ("市第一人民医院",), ("市第一人民医院",)),
+        ("routed", "", "", ("Gao", "He"), ()),
+    ]
+    assert found.is_exact
+    assert found.shown is found.decisions[0]
+    assert [(one.name, one.offered, one.reasons) for one in found.then if one.name in {"Gao", "He"}] == [
+        ("Gao", False, ()),
+        ("He", True, (Reason.OFF_DUTY,)),
+    ]
 
 
 def sees_images(world: World, viewer: Viewer) -> bool:

@@ -13,7 +13,7 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.reading import reading
 from tests.integration.hub_web import consulting
 from tests.integration.hub_web.consulting import OPINION, QUESTION
-from tests.integration.hub_web.county import AUTHOR, FIRST_SITE, TECHNICIAN, TEXT, County
+from tests.integration.hub_web.county import AUTHOR, COORDINATOR, FIRST_SITE, TECHNICIAN, TEXT, County
 from tests.integration.hub_web.serving import Visitor
 
 pytestmark = pytest.mark.postgres
@@ -37,7 +37,9 @@ def advised(county: County) -> str:
 
 
 def test_clinic_reads_who_at_which_hospital_advised_what(county: County, browser_of: Callable[[str], Visitor]) -> None:
-    advised(county)
+    case_id = advised(county)
+    decided = browser_of(COORDINATOR).get(f"/coordinator/cases/{case_id}/decisions").text
+    assert f"周蔚 请 临澜市第一人民医院 会诊：{QUESTION}" in decided
     shown = browser_of(TECHNICIAN).get(PAGE).text
     for words in ("临澜市第一人民医院会诊意见", OPINION, "孙澜", "副主任医师", "周蔚 询问：", QUESTION):
         assert words in shown, words

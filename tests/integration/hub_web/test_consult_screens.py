@@ -122,6 +122,7 @@ def test_pages_with_content_fit_their_screens_and_have_words(
             "/coordinator/",
             f"/coordinator/cases/{scene.late}/lateness",
             f"/coordinator/cases/{scene.advised}/lateness",
+            f"/coordinator/cases/{scene.advised}/decisions",
         ),
         TECHNICIAN: (f"/clinic/studies/{FIRST_SITE}/1.2.3.1",),
     }
