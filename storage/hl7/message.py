@@ -33,7 +33,11 @@ _ESCAPES: Final = {ESCAPE: "\\E\\", FIELD: "\\F\\", COMPONENT: "\\S\\", SUBCOMPO
 _NEW_LINE: Final = re.compile(r"\r\n|\r|\n")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 LOST: Final = "\N{REPLACEMENT CHARACTER}"  # of what was said in a way that is not read here
-_SEQUENCE: Final = re.compile(r"\\([^\\\r]*)\\")
+# Of what stands between two escape characters only this is an escape: of `80\\50 mmHg` nothing may be lost.
+_SEQUENCE: Final = re.compile(
+    r"\\([FSRETHN]|X[0-9A-Za-z]*|C[0-9A-Fa-f]{4}|M[0-9A-Fa-f]{4,6}|Z[0-9A-Za-z]*|\.[A-Za-z]{2}[+-]?\d*)\\"
+)
+_BREAKS: Final = (".br", ".sp", ".ce")
 
 
 class MessageUnreadable(ValueError):
@@ -126,13 +130,13 @@ class Message:
         plain = {"F": field, "S": component, "R": repetition, "E": escape_character, "T": subcomponent}
         if code in plain:
             return plain[code]
-        if code.startswith(".br") or code in (".sp", ".ce"):
+        if code.lower().startswith(_BREAKS):
             return "\n"
-        if code[:1] == "X":
+        if code[0] == "X":
             return _ascii(code[1:])
-        if code[:1] in {"C", "M"} and len(code) > 1:
+        if code[0] in "CM":
             return LOST  # another character set begins
-        return ""  # highlighting and what only the sender knows
+        return ""  # highlighting, indents and what only the sender knows
 
 
 def _ascii(digits: str) -> str:
@@ -166,8 +170,9 @@ def try_parse(data: bytes, character_set: str) -> Message | None:
 
 
 def _parse(text: str) -> Message:
-    end = SEGMENT_END if SEGMENT_END in text else "\n"  # without any CR it is no segment but MSH, or ends them by LF
-    lines = [line.strip("\n") for line in text.replace("\r\n", "\r").split(end)]
+    text = text.replace("\r\n", "\r").rstrip("\r\n")
+    end = SEGMENT_END if SEGMENT_END in text else "\n"  # with no CR but at its end it is MSH alone, or ends them by LF
+    lines = [line.strip("\n") for line in text.split(end)]
     first = lines[0].lstrip("﻿")
     if not first.startswith("MSH") or len(first) < 8:
         raise MessageUnreadable("it does not begin with an MSH segment")

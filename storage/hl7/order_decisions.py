@@ -307,7 +307,7 @@ def _validate(request: OrderRequest, values: dict[str, Any]) -> tuple[Order, tup
 def _told(request: OrderRequest, name: str, code: str, words: str) -> Fault:
     """Return a broken rule of orders as the place in the message that has to be mended."""
     if code.startswith("national_id_"):
-        where = "PID-3"
+        where = request.sources.get("identity_number", _PLACES["identity_number"])
     else:
         where = request.sources.get(name) or _PLACES.get(name) or _PLACES.get(code) or "ORC-1"
     missing = code in {"missing", "string_too_short", "name_missing", "reason_missing"}

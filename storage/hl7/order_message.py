@@ -58,7 +58,9 @@ _HISTORY: Final = frozenset({"11329-0", "10154-3", "8684-3", "10164-2"})  # LOIN
 _QUESTION: Final = frozenset({"29299-5", "18785-6", "59768-2"})
 _PREGNANCY: Final = frozenset({"82810-3", "11449-6"})
 _PREGNANT: Final = {"77386006": "yes", "Y": "yes", "60001007": "no", "N": "no", "U": "unknown"}
-_TEXT_TYPES: Final = frozenset({"TX", "FT", "ST", "CE", "CWE", "NM"})
+_SHARED: Final = ("ORC", "TQ1")  # what several OBR under one ORC have in common
+_CODED_TYPES: Final = frozenset({"CE", "CWE", "CNE", "CF"})
+_DATA_TYPES: Final = frozenset({"ED", "RP"})  # documents and pointers, no words
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,11 @@ class OrderRequest:
 
 @dataclass
 class _Group:
-    """The segments of one order: places of each name in the message."""
+    """The segments of one order: places of each name in the message. `first`: that of the first under the same ORC."""
 
     number: int
     places: dict[str, list[int]] = field(default_factory=dict)
+    first: _Group | None = None
 
 
 def parse_orders(message: Message, *, zone: ZoneInfo, codes: LocalCodes) -> tuple[OrderRequest, ...]:
@@ -133,9 +136,12 @@ def _split(message: Message) -> list[_Group]:
         if name == "ORC":
             groups.append(_Group(len(groups) + 1))
         elif name == "OBR" and groups and "OBR" in groups[-1].places:
-            groups.append(_Group(len(groups) + 1, {"ORC": groups[-1].places["ORC"]}))
+            groups.append(_Group(len(groups) + 1, first=groups[-1].first or groups[-1]))
         if groups:
             groups[-1].places.setdefault(name, []).append(place)
+    for group in groups:
+        if group.first is not None:
+            group.places = {one: group.first.places[one] for one in _SHARED if one in group.first.places} | group.places
     return groups
 
 
@@ -164,9 +170,10 @@ class _Reader:
             self._fault("ORC-1", ErrorCode.TABLE_VALUE_NOT_FOUND if code else ErrorCode.REQUIRED_FIELD_MISSING, words)
             control = Control.NEW
         self._fields |= patient
+        if patient.get("identity_number", "") == self._message.get("PID", 19).strip() != "":
+            self._sources["identity_number"] = "PID-19"
         accession_number = self._accession()
-        placer = self._value("ORC", 2) or self._value("OBR", 2)
-        namespace = self._value("ORC", 2, 2) or self._value("OBR", 2, 2) or self._message.get("MSH", 3)
+        placer, namespace = self._placer()
         if max(len(placer), len(namespace)) > PLACER_CHARACTERS_MAX:
             words = f"the placer's number has more than {PLACER_CHARACTERS_MAX} characters"
             self._fault("ORC-2", ErrorCode.DATA_TYPE_ERROR, words)
@@ -206,6 +213,13 @@ class _Reader:
                 self._set("requesting_physician", "^".join(parts).rstrip("^"), f"{name}-{number}")
                 break
 
+    def _placer(self) -> tuple[str, str]:
+        """Return the placer's number and its namespace; of several OBR under one ORC each has its own, in OBR-2."""
+        places = ("OBR", "ORC") if self._group.first is not None else ("ORC", "OBR")
+        number = next((found for name in places if (found := self._value(name, 2))), "")
+        namespace = next((found for name in places if (found := self._value(name, 2, 2))), "")
+        return number, namespace or self._message.get("MSH", 3)
+
     def _accession(self) -> str:
         """Return the accession number: that of the imaging step, else OBR-18, else the filler's order number."""
         steps = {self._message.at(place, 1).strip() for place in self._group.places.get("IPC", [])} - {"", NULL}
@@ -221,8 +235,8 @@ class _Reader:
 
     def _read_modality(self, *, is_new: bool) -> None:
         code = self._value("IPC", 5).upper()
-        section, procedure = self._value("OBR", 24).upper(), self._value("OBR", 4)
-        for value in (code, procedure, section):
+        section, procedures = self._value("OBR", 24).upper(), [self._value("OBR", number).upper() for number in (4, 44)]
+        for value in (code, *procedures, section):
             known = self._codes.modalities.get(value) or _SECTIONS.get(value) or (value if value in MODALITIES else "")
             if value and known and value != NULL:
                 self._set("modality", known, "IPC-5" if value == code else "OBR-24")
@@ -234,12 +248,14 @@ class _Reader:
             self._fault("OBR-24", ErrorCode.REQUIRED_FIELD_MISSING, "the modality is missing")
 
     def _read_procedure(self, *, is_new: bool) -> None:
-        code = self._value("OBR", 4)
-        name = self._value("OBR", 4, 2) or self._value("OBR", 4, 5) or code
-        if name and name != NULL:
-            self._set("procedure_name", name, "OBR-4.2")
-            self._set("procedure_code", code if code != name else "", "OBR-4.1")
-        elif is_new:
+        for number in (4, 44):  # the service, else the procedure
+            code = self._value("OBR", number)
+            name = self._value("OBR", number, 2) or self._value("OBR", number, 5) or code
+            if name and name != NULL:
+                self._set("procedure_name", name, f"OBR-{number}.2")
+                self._set("procedure_code", code if code != name else "", f"OBR-{number}.1")
+                return
+        if is_new:
             self._fault("OBR-4", ErrorCode.REQUIRED_FIELD_MISSING, "what is to be examined is missing")
 
     def _read_urgency(self) -> None:
@@ -315,9 +331,11 @@ class _Reader:
             said = _PREGNANT.get(at(place, 5).strip().upper(), "unknown")
             self._set("pregnancy", said, "OBX-5")
             return
-        if kind not in _TEXT_TYPES:
+        if kind in _DATA_TYPES:
             return
-        text = self._message.text(place, 5) if kind in {"TX", "FT", "ST", "NM"} else at(place, 5, 2) or at(place, 5)
+        text = at(place, 5, 2) or at(place, 5) if kind in _CODED_TYPES else self._message.text(place, 5)
+        if kind == "SN":  # a comparator and a number
+            text = text.replace("^", " ")
         if not text.strip():
             return
         if code in _QUESTION:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Any, Final
 
-from storage.contract.national_id import OLD_RESIDENT_ID_CHARACTERS, IdentityKind
+from storage.contract.national_id import OLD_RESIDENT_ID_CHARACTERS, RESIDENT_ID_CHARACTERS, IdentityKind
 from storage.contract.orders import UNNAMED_PATIENT
 from storage.hl7.faults import ErrorCode, Fault
 from storage.hl7.message import Message
@@ -23,6 +23,11 @@ _IDENTITY_TYPES: Final = {
     "CZ": IdentityKind.RESIDENT,
     "PPN": IdentityKind.PASSPORT,
     "MI": IdentityKind.MILITARY,
+    # Permits of residents of Hong Kong, Macao and Taiwan, and of foreigners who stay
+    "NNHKG": IdentityKind.OTHER,
+    "NNMAC": IdentityKind.OTHER,
+    "NNTWN": IdentityKind.OTHER,
+    "PRC": IdentityKind.OTHER,
 }
 _SEXES: Final = {
     "M": "M",
@@ -36,6 +41,8 @@ _SEXES: Final = {
     "2": "F",
     "0": "",
     "9": "",
+    "男": "M",
+    "女": "F",
 }
 _VISITS: Final = {"E": "E", "I": "I"}
 
@@ -76,11 +83,19 @@ def _read_identifiers(message: Message, faults: list[Fault]) -> dict[str, Any]:
     fields: dict[str, Any] = {"patient_number": patient_number}
     for type_code, kind in _IDENTITY_TYPES.items():
         if type_code in by_type:
-            identity = by_type[type_code]
-            is_old = kind is IdentityKind.RESIDENT and len(identity) == OLD_RESIDENT_ID_CHARACTERS
-            kind_sent = IdentityKind.OLD_RESIDENT if is_old else kind
-            return fields | {"identity_kind": kind_sent, "identity_number": identity}
-    return fields
+            return fields | _identity_of(by_type[type_code], kind)
+    of_old_version = message.get("PID", 19).strip()  # where many a HIS of version 2.3 has it, and others their own
+    is_resident = len(of_old_version) == RESIDENT_ID_CHARACTERS
+    return fields | (_identity_of(of_old_version, IdentityKind.RESIDENT) if is_resident else {})
+
+
+def _identity_of(number: str, kind: IdentityKind) -> dict[str, Any]:
+    """Return an identity number with its kind: a resident's may have 15 digits, a permit the form of a resident's."""
+    if kind is IdentityKind.RESIDENT and len(number) == OLD_RESIDENT_ID_CHARACTERS:
+        kind = IdentityKind.OLD_RESIDENT
+    if kind is IdentityKind.OTHER and len(number) == RESIDENT_ID_CHARACTERS:
+        kind = IdentityKind.RESIDENT
+    return {"identity_kind": kind, "identity_number": number}
 
 
 def _read_names(message: Message) -> dict[str, Any]:

@@ -249,6 +249,11 @@ def test_second_patient_under_an_accession_number_is_refused(clinic: Clinic) -> 
         ("||R", "||SOFORT", "TQ1-9"),
         ("|CT|", "|RAD|", "OBR-24"),
         ("CTCHEST^胸部CT平扫^L", "", "OBR-4"),
+        (
+            f"~{RESIDENT}^^^^NNCHN||王^秀兰^^^^^L^I~Wang^Xiulan^^^^^L^A||19491231|F",
+            f"||王^秀兰||19491231|F{'|' * 11}110105194912310021",
+            "PID-19",
+        ),
         ("ACC1", "A" * 17, "OBR-18"),
     ],
 )

@@ -59,6 +59,8 @@ def test_other_delimiters_and_repetitions_are_read() -> None:
     [
         (r"one\X0D0A\two\X0D\\X0A\three", "one\ntwo\nthree"),
         (r"5\X20\mm \H\bold\N\ \Z9\x", "5 mm bold x"),
+        (r"血压 80\50 mmHg \F\ a\b\c", r"血压 80\50 mmHg | a\b\c"),
+        (r"one\.BR\two\.sp+2\three\.in+4\ ", "one\ntwo\nthree "),
         (r"a\XE4B8AD\b\XZZ\c\M2442\d", "a\ufffdb\ufffdc\ufffdd"),
     ],
 )
@@ -67,9 +69,9 @@ def test_hexadecimal_escapes_are_read_and_what_cannot_be_read_leaves_its_mark(se
     assert parse_message(data, "UNICODE UTF-8").get("NTE", 3) == read
 
 
-@pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n"])
-def test_segments_may_end_as_lines_do(end: bytes) -> None:
-    message = parse_message(end.join([b"MSH|^~\\&|HIS", b"PID|1||P1", b""]), "UNICODE UTF-8")
+@pytest.mark.parametrize(("end", "last"), [(one, b"") for one in (b"\r", b"\n", b"\r\n")] + [(b"\n", b"\r")])
+def test_segments_may_end_as_lines_do(end: bytes, last: bytes) -> None:
+    message = parse_message(end.join([b"MSH|^~\\&|HIS", b"PID|1||P1", b""]) + last, "UNICODE UTF-8")
     assert (message.get("MSH", 3), message.get("PID", 3)) == ("HIS", "P1")
 
 

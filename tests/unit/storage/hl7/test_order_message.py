@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from storage.contract.lanes import Lane
+from storage.contract.national_id import IdentityKind
 from storage.contract.orders import GreenChannel
 from storage.hl7.faults import Fault
 from storage.hl7.local_codes import LocalCodes
@@ -15,7 +16,7 @@ from storage.hl7.message import parse_message
 from storage.hl7.order_message import OrderRequest, read_orders
 from storage.screens.order_form import read_form
 from storage.screens.order_message_form import prefill
-from tests.integration.gateway_orders.sending import EXAMPLE, ORDERED, PID, changed, message
+from tests.integration.gateway_orders.sending import EXAMPLE, ORDERED, PID, RESIDENT, changed, message
 
 CODES = LocalCodes(
     urgencies={"JZ": Lane.STAT},
@@ -39,6 +40,63 @@ def read_one(*segments: str, codes: LocalCodes = CODES) -> OrderRequest:
 def test_a_message_is_about_one_patient() -> None:
     _, faults = read(*EXAMPLE, "PID|2||C777^^^HIS^MR||李^四")
     assert [fault.where for fault in faults] == ["PID-3"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind", "number"),
+    [
+        (RESIDENT, RESIDENT.lower(), IdentityKind.RESIDENT, RESIDENT.lower()),
+        (RESIDENT, "110105491231002", IdentityKind.OLD_RESIDENT, "110105491231002"),
+        (f"{RESIDENT}^^^^NNCHN", "E12345678^^^^PPN", IdentityKind.PASSPORT, "E12345678"),
+        (f"{RESIDENT}^^^^NNCHN", "H1234567800^^^^NNHKG", IdentityKind.OTHER, "H1234567800"),
+        (f"{RESIDENT}^^^^NNCHN", "810000199408230021^^^^NNHKG", IdentityKind.RESIDENT, "810000199408230021"),
+        (f"~{RESIDENT}^^^^NNCHN||王^秀兰", "||王^秀兰", None, None),
+    ],
+)
+def test_identity_numbers_are_told_by_their_types(old: str, new: str, kind: IdentityKind | None, number: str) -> None:
+    fields = read_one(*changed(old, new, *EXAMPLE)).fields
+    assert (fields.get("identity_kind"), fields.get("identity_number")) == (kind, number)
+
+
+@pytest.mark.parametrize(("sent", "kind"), [(RESIDENT, IdentityKind.RESIDENT), ("110105491231002", None)])
+def test_residents_number_of_version_2_3_is_in_pid_19(sent: str, kind: IdentityKind | None) -> None:
+    request = read_one(PID.replace(f"~{RESIDENT}^^^^NNCHN", "") + "|" * 11 + sent, *ORDERED)
+    assert request.fields.get("identity_kind") == kind
+    assert request.sources.get("identity_number") == ("PID-19" if kind else None)
+    other = read_one(PID + "|" * 11 + "110105194912310021", *ORDERED)
+    assert (other.fields["identity_number"], other.sources.get("identity_number")) == (RESIDENT, None)
+
+
+@pytest.mark.parametrize(("sex", "read"), [("男", "M"), ("女", "F"), ("1", "M"), ("U", "")])
+def test_sex_is_read_as_clinics_write_it(sex: str, read: str) -> None:
+    assert read_one(*changed("|19491231|F", f"|19491231000000+0800|{sex}", *EXAMPLE)).fields["sex"] == read
+
+
+def test_several_examinations_under_one_orc_have_their_own_numbers_and_its_urgency() -> None:
+    second = "OBR|2|P2^HIS||CTHEAD^头颅CT平扫^L||||||||||||||ACC2||||||CT"
+    third = "OBR|3|P3^HIS||CTNECK^颈部CT平扫^L||||||||||||||ACC3||||||CT"
+    requests, faults = read(*of_priority("S"), second, third, "TQ1|1||||||20260303||R")
+    assert faults == ()
+    told = [(one.placer_number, one.accession_number, one.fields["lane"]) for one in requests]
+    assert told == [("P1", "ACC1", Lane.STAT), ("P2", "ACC2", Lane.STAT), ("P3", "ACC3", Lane.ROUTINE)]
+    assert "头颅" not in requests[0].fields["procedure_name"]
+
+
+def test_procedure_counts_where_the_service_is_empty_and_codes_are_read_in_either_case() -> None:
+    obr = "OBR|1|P1^HIS" + "|" * 42 + "fsct^胸部CT^L"
+    request = read_one(PID, "ORC|NW|P1^HIS", obr, codes=LocalCodes(modalities={"FSCT": "CT"}))
+    assert [request.fields[name] for name in ("modality", "procedure_name", "procedure_code")] == [
+        "CT",
+        "胸部CT",
+        "fsct",
+    ]
+
+
+def test_values_of_every_kind_that_has_words_are_history() -> None:
+    request = read_one(
+        *EXAMPLE, "OBX|2|SN|X^eGFR^L||<^60|ml/min", "OBX|3||X^末次月经^L||20260201", "OBX|4|ED|X||a^b^c^d^e"
+    )
+    assert request.fields["history"].splitlines()[-3:] == ["eGFR: < 60 ml/min", "末次月经: 20260201", "请尽快"]
 
 
 def of_priority(text: str) -> tuple[str, ...]:
