@@ -39,6 +39,7 @@ class HubError(Exception):
 
     code: ClassVar[str] = "hub_error"
     status: ClassVar[int] = 500
+    retry_after_s: ClassVar[int] = 0  # after which asking again may help, 0 where it does not
 
     def __init__(self, detail: str | None = None) -> None:
         self.detail = detail or (type(self).__doc__ or "").strip()
@@ -195,6 +196,7 @@ class TooManyAttempts(HubError):
 
     code = "too_many_attempts"
     status = 429
+    retry_after_s = 10
 
 
 class Unavailable(HubError):
@@ -202,3 +204,4 @@ class Unavailable(HubError):
 
     code = "unavailable"
     status = 503
+    retry_after_s = 5

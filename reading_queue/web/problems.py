@@ -31,7 +31,7 @@ def is_mounted(request: web.Request) -> bool:
 def refusal(request: web.Request, error: HubError) -> web.StreamResponse:
     """Answer an error of a use case."""
     if request.path.startswith(FOR_PROGRAMS) or is_mounted(request):
-        return problem(error.status, error.code, error.detail, **_extras(error))
+        return _later(error, problem(error.status, error.code, error.detail, **_extras(error)))
     if isinstance(error, NotAuthenticated):
         return _to_login(request)
     if isinstance(error, PasswordChangeNeeded):
@@ -40,7 +40,14 @@ def refusal(request: web.Request, error: HubError) -> web.StreamResponse:
             if is_refresh(request)
             else redirect("/password")
         )
-    return error_page(request, error.status, error.code, error.detail)
+    return _later(error, error_page(request, error.status, error.code, error.detail))
+
+
+def _later(error: HubError, response: web.StreamResponse) -> web.StreamResponse:
+    """Say when to ask again (RFC 9110 section 10.2.3), where that helps."""
+    if error.retry_after_s:
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
 
 
 def fault_words(fault: FieldFault) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, Select, delete, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from reading_queue.db.tables import Account, Organisation, Physician, Session
@@ -24,6 +25,7 @@ from reading_queue.errors import Conflict, Forbidden, Invalid, NotAuthenticated
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
 from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author, record_person
+from reading_queue.services.worklists.desk_events import tell_sessions
 from storage.contract.identifiers import new_id
 from storage.ledger.tables import AuditEvent
 
@@ -162,6 +164,7 @@ def logout(hub: Hub, token: str) -> None:
             delete(Session).where(Session.token_sha256 == _digest(token)).returning(Session.account_id)
         )
         if account_id is not None:
+            tell_sessions(session)
             _audit(session, hub.clock(), account_id, "success", step="logout")
 
 
@@ -181,35 +184,49 @@ def find_session(hub: Hub, token: str, *, active: bool = True) -> LiveSession | 
     """Return the live session of a token, or None. `active=False`: a page refreshing itself keeps nobody logged in."""
     now = hub.clock()
     with hub.transaction() as session:
-        row = session.execute(
-            select(Session, Account, Organisation.site_id, Physician.physician_id)
-            .join(Account, Account.account_id == Session.account_id)
-            .join(Organisation, Organisation.organisation_id == Account.organisation_id)
-            .outerjoin(Physician, Physician.account_id == Account.account_id)
-            .where(
-                Session.token_sha256 == _digest(token),
-                Session.expires_at > now,
-                Session.last_seen_at > now - timedelta(seconds=hub.policy.session_idle_s),
-                Account.disabled_at.is_(None),
-            )
-        ).one_or_none()
+        row = session.execute(_live_sessions(hub, now).where(Session.token_sha256 == _digest(token))).one_or_none()
         if row is None:
             return None
-        live, account, site_id, physician_id = row
-        if active and live.last_seen_at <= now - timedelta(seconds=TOUCH_EVERY_S):
-            live.last_seen_at = now
-        viewer = Viewer(
-            account_id=account.account_id,
-            login=account.login,
-            display_name=account.display_name,
-            role=Role(account.role),
-            organisation_id=account.organisation_id,
-            site_id=site_id,
-            physician_id=physician_id,
-            language=account.language,
-            authenticated_at=live.authenticated_at,
+        if active and row.Session.last_seen_at <= now - timedelta(seconds=TOUCH_EVERY_S):
+            row.Session.last_seen_at = now
+        return _live_session(*row)
+
+
+def find_sessions(hub: Hub, tokens: Collection[str]) -> dict[str, LiveSession]:
+    """Return the live sessions among these tokens; looking at them keeps nobody logged in."""
+    by_digest = {_digest(token): token for token in tokens}
+    with hub.transaction() as session:
+        rows = session.execute(_live_sessions(hub, hub.clock()).where(Session.token_sha256.in_(by_digest)))
+        return {by_digest[row.Session.token_sha256]: _live_session(*row) for row in rows}
+
+
+def _live_sessions(hub: Hub, now: datetime) -> Select[Session, Account, str | None, str | None]:
+    return (
+        select(Session, Account, Organisation.site_id, Physician.physician_id)
+        .join(Account, Account.account_id == Session.account_id)
+        .join(Organisation, Organisation.organisation_id == Account.organisation_id)
+        .outerjoin(Physician, Physician.account_id == Account.account_id)
+        .where(
+            Session.expires_at > now,
+            Session.last_seen_at > now - timedelta(seconds=hub.policy.session_idle_s),
+            Account.disabled_at.is_(None),
         )
-        return LiveSession(viewer, live.csrf_token, live.kind, account.password_temporary)
+    )
+
+
+def _live_session(live: Session, account: Account, site_id: str | None, physician_id: str | None) -> LiveSession:
+    viewer = Viewer(
+        account_id=account.account_id,
+        login=account.login,
+        display_name=account.display_name,
+        role=Role(account.role),
+        organisation_id=account.organisation_id,
+        site_id=site_id,
+        physician_id=physician_id,
+        language=account.language,
+        authenticated_at=live.authenticated_at,
+    )
+    return LiveSession(viewer, live.csrf_token, live.kind, account.password_temporary)
 
 
 def reauthenticate(hub: Hub, token: str, password: str) -> datetime:
@@ -250,6 +267,7 @@ def change_password(hub: Hub, token: str, password: str, new: str, *, hasher: Pa
         session.execute(update(Account).where(Account.account_id == account_id).values(values))
         others = delete(Session).where(Session.account_id == account_id, Session.token_sha256 != _digest(token))
         session.execute(others)
+        tell_sessions(session)
         session.execute(update(Session).where(Session.token_sha256 == _digest(token)).values(authenticated_at=now))
         audit_password(session, now, account_id, account_id, "changed")
 

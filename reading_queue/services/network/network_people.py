@@ -41,6 +41,7 @@ from reading_queue.services.network.network_history import present_version
 from reading_queue.services.network.network_parts import NetworkDocument, PersonPart, PhysicianPart
 from reading_queue.services.network.network_recording import ask_others, lock_network, new_password, record_changes
 from reading_queue.services.network.network_versions import PHYSICIAN_TERMS, Author, record_person
+from reading_queue.services.worklists.desk_events import tell_sessions
 
 PERSON_FACTS: Final = ("name", "organisation", "language")
 ACCOUNT_FACTS: Final = (*PERSON_FACTS, "last_day")
@@ -193,6 +194,7 @@ def _reset(hub: Hub, whose: ColumnElement[bool], author: Author, hasher: Passwor
         row.password_hash, row.password_temporary = password_hash, True
         row.failed_logins, row.locked_until = 0, None
         session.execute(delete(LoginSession).where(LoginSession.account_id == row.account_id))
+        tell_sessions(session)
         audit_password(session, now, author.account_id, row.account_id, "reset", **author.audited)
         return TemporaryPassword(name=row.display_name, login=row.login, password=password)
 

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from reading_queue.db.network_tables import NetworkVersion
 from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.domain.network_changes import Kind
+from reading_queue.services.worklists.desk_events import tell_sessions
 from storage.ledger.tables import AuditEvent
 
 RIGHTS_CHANGED: Final = "110113"  # DCM: security alert
@@ -88,6 +89,7 @@ def record_organisation(session: Session, row: Organisation, now: datetime, auth
 
 def record_person(session: Session, row: Account, now: datetime, author: Author = NOBODY_KNOWN) -> bool:
     """Keep what the row says now as its newest version; return whether it is new."""
+    tell_sessions(session)
     return record_version(session, Kind.PERSON, row.account_id, person_facts(row), now, author)
 
 

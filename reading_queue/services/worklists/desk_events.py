@@ -1,4 +1,5 @@
-"""Telling open desks that something has changed: `tell` where it changes, `read_events` for who passes it on.
+"""Telling open desks that something has changed: `tell` where it changes, `read_events` for who passes it on,
+`Batch` for whom it concerns.
 
 Durable for an hour: a row for each change, in the transaction of the change; NOTIFY only wakes. A reader follows a
 cursor of transaction and number, and sees a transaction's rows only when no older one is open any more: nothing slips
@@ -7,7 +8,7 @@ through that commits late. What is told are ids; whoever is told asks for the re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
@@ -27,12 +28,14 @@ from reading_queue.services.hub import Hub
 from storage.contract.hops import Hop
 
 CHANNEL: Final = "desk_events"
+SESSIONS: Final = "sessions"
 KEPT: Final = timedelta(hours=1)
 BATCH: Final = 500
 ROAD: Final = "road"
 OF_CONSULTS: Final = frozenset({Hop.CONSULT_ASKED, Hop.CONSULT_ACCEPTED, Hop.CONSULT_ANSWERED, Hop.CONSULT_ENDED})
 PRESENCE: Final = "presence"
 _TOLD: Final = "desk_events_told"
+_SESSIONS_TOLD: Final = "sessions_told"
 
 
 class Cursor(NamedTuple):
@@ -74,12 +77,43 @@ class Audience:
     oversees: bool = False
     account_id: str = ""
 
-    def includes(self, told: Told) -> bool:
-        """Return whether they are told of it."""
-        if told.kind == PRESENCE:
-            return self.oversees
-        theirs = self.physician_id in told.physician_ids or self.account_id in told.account_ids
-        return told.site_id in self.sites or theirs
+
+class Batch:
+    """What is told together, by whom it concerns: each looks up their own, and what many are told is made once."""
+
+    def __init__(self, found: Sequence[Told]) -> None:
+        self._found = found
+        self._by_site: dict[str, list[int]] = {}
+        self._by_person: dict[str, list[int]] = {}  # by the ids of physicians and accounts, random all
+        self._of_overseers: list[int] = []
+        self._made: dict[tuple[int, ...], bytes] = {}
+        for number, told in enumerate(found):
+            if told.kind == PRESENCE:
+                self._of_overseers.append(number)
+                continue
+            self._by_site.setdefault(told.site_id, []).append(number)
+            for person in told.physician_ids | told.account_ids:
+                self._by_person.setdefault(person, []).append(number)
+        self._sites = frozenset(self._by_site)
+
+    def concerning(self, audience: Audience) -> tuple[int, ...]:
+        """Return which of it concerns the audience, in order."""
+        numbers = {*self._by_person.get(audience.physician_id or "", ()), *self._by_person.get(audience.account_id, ())}
+        for site_id in self._sites & audience.sites:
+            numbers.update(self._by_site[site_id])
+        if audience.oversees:
+            numbers.update(self._of_overseers)
+        return tuple(sorted(numbers))
+
+    def words(self, numbers: Sequence[int], after: Cursor, write: Callable[[Sequence[Told]], bytes]) -> bytes:
+        """Return what `write` makes of these of it that come after the cursor; made once for all who are told the same.
+
+        Of nothing it makes nothing.
+        """
+        later = tuple(number for number in numbers if self._found[number].cursor > after)
+        if later and later not in self._made:
+            self._made[later] = write([self._found[number] for number in later])
+        return self._made.get(later, b"")
 
 
 def tell(session: Session, kind: str, site_id: str, case_id: str | None = None) -> None:
@@ -99,12 +133,31 @@ def tell_overseers(session: Session) -> None:
     tell(session, PRESENCE, "")
 
 
+def tell_sessions(session: Session) -> None:
+    """Wake who keeps streams open: a session has ended, or what somebody may see is another."""
+    if not session.info.get(_SESSIONS_TOLD):
+        session.info[_SESSIONS_TOLD] = True
+        session.execute(select(func.pg_notify(SESSIONS, "")))
+
+
 def find_audience(hub: Hub, viewer: Viewer) -> Audience:
     """Return what concerns the viewer now."""
+    return find_audiences(hub, [viewer])[0]
+
+
+def find_audiences(hub: Hub, viewers: Iterable[Viewer]) -> list[Audience]:
+    """Return what concerns each viewer now; colleagues with one role at one organisation are looked up once."""
+    known: dict[tuple[Role, str, str | None], frozenset[str]] = {}
+    audiences = []
     with hub.transaction() as session:
-        sites = visible_sites(session, viewer, hub.clock())
-    physician_id = viewer.physician_id if viewer.role is Role.PHYSICIAN else None
-    return Audience(sites, physician_id, viewer.role in (Role.COORDINATOR, Role.ADMINISTRATOR), viewer.account_id)
+        for viewer in viewers:
+            key = viewer.role, viewer.organisation_id, viewer.site_id
+            if key not in known:
+                known[key] = visible_sites(session, viewer, hub.clock())
+            physician_id = viewer.physician_id if viewer.role is Role.PHYSICIAN else None
+            oversees = viewer.role in (Role.COORDINATOR, Role.ADMINISTRATOR)
+            audiences.append(Audience(known[key], physician_id, oversees, viewer.account_id))
+    return audiences
 
 
 def find_end(hub: Hub) -> Cursor:

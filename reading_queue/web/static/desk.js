@@ -43,11 +43,12 @@ if (liveScript && window.SharedWorker) {
   port.addEventListener("message", (event) => hear(event.data));
   port.start();
   window.addEventListener("pagehide", () => port.postMessage("bye"));
-  window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
-} else if (liveScript && window.EventSource) {
-  const source = new EventSource("/events");
-  for (const name of ["open", "changed", "reset"]) source.addEventListener(name, refresh);
+} else if (liveScript) {
+  document.addEventListener("told", (event) => hear(event.detail));
+  document.head.append(Object.assign(document.createElement("script"), { src: liveScript }));
 }
+
+window.addEventListener("pageshow", (event) => { if (event.persisted && liveScript) location.reload(); });
 
 // Work lists: j and k move, Enter opens or claims.
 const rows = () => [...document.querySelectorAll("[data-row]")];

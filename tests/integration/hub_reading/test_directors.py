@@ -27,7 +27,7 @@ from reading_queue.services.network.network_versions import network_as_of
 from reading_queue.services.routing import escalating
 from reading_queue.services.routing.director_notices import tell_further
 from reading_queue.services.worklists import desk_events
-from reading_queue.services.worklists.desk_events import Cursor
+from reading_queue.services.worklists.desk_events import Batch, Cursor
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 from storage.contract.lanes import Lane
@@ -329,10 +329,9 @@ def test_open_desks_of_those_who_were_told_hear_of_the_case_and_others_do_not(
     roster(hub, administrator, "chief", "always")
     hub_clock.advance(10)
     case_id = world.arrive(lane=Lane.STAT)
-    told = [one for one in desk_events.read_events(hub, Cursor(0, 0)) if one.case_id == case_id]
+    told = Batch([one for one in desk_events.read_events(hub, Cursor(0, 0)) if one.case_id == case_id])
     heard = {
-        viewer.account_id: any(desk_events.find_audience(hub, viewer).includes(one) for one in told)
-        for viewer in (chief, other)
+        viewer.account_id: bool(told.concerning(desk_events.find_audience(hub, viewer))) for viewer in (chief, other)
     }
     assert heard == {"chief": True, "other": False}
 

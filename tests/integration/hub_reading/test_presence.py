@@ -123,8 +123,9 @@ def test_coordinators_are_told_within_the_moment_and_others_are_not(
     leave(hub, wen)
     (told,) = desk_events.read_events(hub, begin)
     assert told.kind == desk_events.PRESENCE
-    assert desk_events.find_audience(hub, coordinator).includes(told)
-    assert not desk_events.find_audience(hub, wen).includes(told)
+    batch = desk_events.Batch([told])
+    assert batch.concerning(desk_events.find_audience(hub, coordinator)) == (0,)
+    assert batch.concerning(desk_events.find_audience(hub, wen)) == ()
 
 
 def test_a_coordinator_says_it_of_others_with_a_reason_and_nobody_of_who_does_not_concern_them(

@@ -19,11 +19,15 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import delete, exc, func, select, text, update
 
 from reading_queue.db.event_tables import DeskEvent
+from reading_queue.db.tables import Account
 from reading_queue.db.tables import Session as LoginSession
+from reading_queue.services.access import accounts
 from reading_queue.services.hub import Hub
+from reading_queue.services.network import network_people
+from reading_queue.services.network.network_versions import NOBODY_KNOWN, record_person
 from reading_queue.services.reading import consults, reading
 from reading_queue.services.worklists import desk_events
-from reading_queue.services.worklists.desk_events import Audience, Cursor, Told
+from reading_queue.services.worklists.desk_events import Audience, Batch, Cursor, Told
 from reading_queue.web import live
 from storage.screens.offload import Offload
 from tests.integration.hub_web import consulting
@@ -96,7 +100,7 @@ def listening(url: str, visitor: Visitor, last_id: str = "") -> Iterator[Listene
     with closing(connection), closing(connection.getresponse()) as response:
         assert response.status == 200, response.status
         assert response.headers["Content-Type"] == "text/event-stream"
-        assert response.readline().startswith(b"retry:")
+        assert response.readline().startswith(b":")
         yield Listener(response)
 
 
@@ -205,7 +209,8 @@ def test_change_between_two_that_join_at_once_reaches_the_first_though_the_datab
     hub: Hub, county: County, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "LOOK_AGAIN_S", 0.05)
-    first, second = (live.Stream(name, Audience(frozenset({"site"}), None)) for name in ("first", "second"))
+    tokens = [accounts.login(hub, login, PASSWORD, "browser").token for login in (TECHNICIAN, COORDINATOR)]
+    first, second = (live.Stream(token, Audience(frozenset({FIRST_SITE}), None), token) for token in tokens)
     assert asyncio.run(_heard_by_the_first(hub, first, second)) == ["between"]
 
 
@@ -233,14 +238,15 @@ async def _heard_by_the_first(hub: Hub, first: live.Stream, second: live.Stream)
         joining = asyncio.create_task(streams.join(first))
         await asyncio.wait_for(asked.get(), 10)
         with hub.transaction() as session:
-            desk_events.tell(session, "between", "site")
+            desk_events.tell(session, "between", FIRST_SITE)
         is_late = True
         late = asyncio.create_task(streams.join(second))
         await asyncio.wait_for(asked.get(), 10)
         for answer, task in zip(answers, (joining, late), strict=True):
             answer.set()
             await task
-        return [told.kind for told in await first.take(3.0) or []]
+        heard = await asyncio.wait_for(first.take(), 3.0) or b""
+        return cast("list[str]", json.loads(heard.partition(b"data: ")[2])["kinds"])
     finally:
         await runner.cleanup()
 
@@ -282,14 +288,67 @@ def test_one_transaction_tells_of_a_case_once(hub: Hub, county: County) -> None:
         session.execute(delete(DeskEvent))
 
 
-def test_stream_ends_with_its_session(
-    hub: Hub, url: str, county: County, browser_of: BrowserOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(live, "HEARTBEAT_S", 0.1)
-    with listening(url, browser_of(TECHNICIAN)) as listener:
-        with hub.transaction() as session:
-            session.execute(delete(LoginSession))
+def _log_out(hub: Hub, county: County, browser: Visitor) -> None:
+    browser.post("/logout")
+
+
+def _forget_sessions(hub: Hub, county: County, browser: Visitor) -> None:
+    """End them as time does, without a word."""
+    with hub.transaction() as session:
+        session.execute(delete(LoginSession))
+
+
+def _reset_the_password(hub: Hub, county: County, browser: Visitor) -> None:
+    network_people.reset_password_of(hub, TECHNICIAN, NOBODY_KNOWN)
+
+
+def _close_the_account(hub: Hub, county: County, browser: Visitor) -> None:
+    with hub.transaction() as session:
+        account = session.scalars(select(Account).where(Account.login == TECHNICIAN)).one()
+        account.disabled_at = hub.clock()
+        record_person(session, account, hub.clock())
+
+
+@pytest.mark.parametrize(
+    ("end", "beats_s"),
+    [(_log_out, 60.0), (_reset_the_password, 60.0), (_close_the_account, 60.0), (_forget_sessions, 0.1)],
+)
+def test_stream_ends_at_once_with_its_session_and_others_go_on(
+    hub: Hub, url: str, county: County, browser_of: BrowserOf, monkeypatch: pytest.MonkeyPatch,
+    end: Callable[[Hub, County, Visitor], None], beats_s: float,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(live, "HEARTBEAT_S", beats_s)
+    browser, other = browser_of(TECHNICIAN), browser_of(COORDINATOR)
+    with listening(url, browser) as listener, listening(url, other) as beside:
+        ends_for_all = end is _forget_sessions
+        began = time.monotonic()
+        end(hub, county, browser)
+        assert listener.hear()[0] == "reset"
         assert listener.ended()
+        assert time.monotonic() - began < WITHIN_S * 5
+        if not ends_for_all:
+            county.arrive("1.2.3.1")
+            assert beside.hear()[0] == "changed"
+
+
+def test_listener_that_takes_nothing_is_cut_off_by_whoever_looks_after_it() -> None:
+    class Line(asyncio.Transport):
+        aborted = False
+
+        def is_closing(self) -> bool:
+            return False
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    line = Line()
+    stream = live.Stream("account", Audience(frozenset(), None), "", line)
+    for _ in range(live.WAITING_MAX + 1):
+        stream.look()
+        assert not line.aborted
+        stream.beat()
+    stream.look()
+    assert line.aborted
 
 
 def test_account_that_listens_in_too_many_windows_is_told_so(url: str, county: County, browser_of: BrowserOf) -> None:
@@ -310,6 +369,7 @@ def test_desks_beyond_what_a_process_may_have_open_are_told_so_and_people_still_
         with listening(url, technician):
             refused = coordinator.get("/events")
             assert refused.status == 503
+            assert int(refused.headers["Retry-After"]) > 0
             assert "工作台太多" in refused.text
             assert Visitor(url).log_in(TECHNICIAN, PASSWORD).status == 303
 
@@ -325,9 +385,9 @@ def test_nobody_listens_without_logging_in(visitor: Visitor) -> None:
 
 def test_listener_that_is_too_slow_is_told_to_load_anew_and_keeps_no_memory() -> None:
     stream = live.Stream("account", Audience(frozenset({"site"}), None))
-    told = Told(Cursor(1, 1), "kind", "site", None, frozenset())
+    told = Batch([Told(Cursor(1, 1), "kind", "site", None, frozenset())])
     for _ in range(live.WAITING_MAX + 5):
-        stream.give([told])
+        stream.give(told)
     assert stream.lost
 
 
@@ -362,12 +422,47 @@ def test_desks_of_two_people_show_what_a_third_does_within_a_second_and_keep_wha
 
 def desk_of(chromium: Browser, url: str, login: str) -> Page:
     page = chromium.new_context(locale="zh-CN").new_page()
+    log_in(page, url, login)
+    expect(page.locator("body[data-listens]")).to_have_count(1)
+    return page
+
+
+def log_in(page: Page, url: str, login: str) -> None:
     page.goto(f"{url}/login")
     page.fill("[name=login]", login)
     page.fill("[name=password]", PASSWORD)
     page.click("main button")
-    expect(page.locator("body[data-listens]")).to_have_count(1)
-    return page
+
+
+@pytest.mark.browser
+@pytest.mark.xdist_group("desks in Chromium")
+@pytest.mark.parametrize("without", ["nothing", "SharedWorker"])
+def test_desk_that_was_refused_hears_as_soon_as_there_is_room_and_waits_as_it_was_told(
+    chromium: Browser, url: str, county: County, monkeypatch: pytest.MonkeyPatch, without: str
+) -> None:
+    asked: list[float] = []
+
+    def no_files() -> int:
+        asked.append(time.monotonic())
+        return 0
+
+    monkeypatch.setattr(live, "open_files_max", no_files)
+    monkeypatch.setattr(live.NoRoomForStreams, "retry_after_s", 3)
+    context = chromium.new_context(locale="zh-CN")
+    context.add_init_script(f"delete window.{without}")
+    page = context.new_page()
+    log_in(page, url, TECHNICIAN)
+    eventually(lambda: _has_asked(asked, 2), within_s=20)
+    assert asked[1] - asked[0] >= 3
+    monkeypatch.undo()
+    expect(page.locator("body[data-listens]")).to_have_count(1, timeout=20_000)
+    county.arrive("1.2.3.1")
+    expect(page.get_by_text("赵䶮").first).to_be_visible(timeout=WITHIN_S * 1000)
+    context.close()
+
+
+def _has_asked(asked: list[float], times: int) -> None:
+    assert len(asked) >= times
 
 
 @pytest.mark.browser
