@@ -138,13 +138,22 @@ def undecided_messages(journal: Journal) -> list[int]:
 
 
 def list_messages(journal: Journal, *, limit: int = ROWS_MAX, only_open: bool = False) -> list[KeptMessage]:
-    """Return messages, those that need somebody first, then the newest. `only_open`: those alone."""
+    """Return messages, those that need somebody first, then the newest. `only_open`: those alone.
+
+    However many are kept, it reads what it returns and what was refused.
+    """
     is_open = f"(state = 'refused' OR faults <> '[]') AND NOT {_SETTLED}"
-    condition, more = (is_open, (SETTLED,)) if only_open else ("1", ())
+    found = _newest(journal, is_open, limit)
+    if not only_open and len(found) < limit:
+        found += _newest(journal, f"NOT ({is_open})", limit - len(found))
+    return found
+
+
+def _newest(journal: Journal, condition: str, limit: int) -> list[KeptMessage]:
     rows = journal.read(
         f"SELECT m.*, {_SETTLED} AS is_settled FROM order_messages m WHERE {condition}"  # noqa: S608 -- constants
-        f" ORDER BY ({is_open}) DESC, message_id DESC LIMIT ?",
-        (SETTLED, *more, SETTLED, limit),
+        " ORDER BY message_id DESC LIMIT ?",
+        (SETTLED, SETTLED, limit),
     )
     return [_parse(row) for row in rows]
 

@@ -36,6 +36,7 @@ from gateway.journal.schema import (
     returns,
     step_devices,
     step_instances,
+    waiting_messages,
 )
 
 VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
@@ -66,6 +67,7 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
     (identity_doubts.STATEMENTS,),
     (message_corrections.STATEMENTS,),
     (preliminaries.STATEMENTS,),
+    (waiting_messages.STATEMENTS,),
 )
 SCHEMA_VERSION: Final = len(VERSIONS)
 
