@@ -7,9 +7,9 @@ nobody is left, for the reasons. `rank_everybody` is the plain way to the same c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from itertools import filterfalse
 from typing import Any, Protocol
 
@@ -39,7 +39,7 @@ Stages = Sequence[tuple[int, Sequence[AgreementFacts]]]  # what each stage reads
 class Ranker(Protocol):
     """How the candidates for a task are found."""
 
-    def __call__(self, task: SimulatedTask, case: CaseFacts, knows: set[str], width: int, widened: int) -> Ranking:
+    def __call__(self, task: SimulatedTask, case: CaseFacts, knows: Set[str], width: int, widened: int) -> Ranking:
         """Return a ranking from which `domain.routing.choose` takes the right ones of all."""
         ...
 
@@ -54,7 +54,6 @@ class _Asking:
     passed_over: frozenset[str]
     apart: Mapping[tuple[bool, int], Sequence[Candidate]]
     width: int
-    now: datetime
 
 
 class Candidates:
@@ -82,6 +81,7 @@ class Candidates:
             self._facts.clear()
         facts = self._facts.get(alike)
         if facts is None:
+            wanted = specialties_for(study.modality, "", None, today)  # what nobody has prefers nobody
             facts = self._facts[alike] = CaseFacts(
                 case_id="",
                 phase=task.phase,
@@ -91,23 +91,25 @@ class Candidates:
                 organisation_ids=self._network.lineage(study.organisation_id),
                 local_date=today,
                 author_id=author_id,
-                specialties=specialties_for(study.modality, "", None, today),
+                specialties=tuple(one for one in wanted if one in self._staff.specialties),
             )
         return facts
 
-    def rank(self, task: SimulatedTask, case: CaseFacts, knows: set[str], width: int, widened: int) -> Ranking:
+    def rank(self, task: SimulatedTask, case: CaseFacts, knows: Set[str], width: int, widened: int) -> Ranking:
         """Return the ranking of the few on whom the choice can fall."""
-        stages, now = self._stages_of(case, task), self._timeline.now
+        stages = self._stages_of(case, task)
         apart: dict[tuple[bool, int], list[Candidate]] = {}
         if facts := self._apart(case, task, knows):
-            for candidate in rank(case, facts, self._agreements(case, task), now).candidates:
+            for candidate in rank(case, facts, self._agreements(case, task), self._timeline.now).candidates:
                 apart.setdefault((candidate.let_pass, candidate.stage), []).append(candidate)
-        passed_over = task.declined.union(knows, (case.author_id,) if case.author_id is not None else ())
+        passed_over = task.declined
+        if knows or case.author_id is not None:
+            passed_over = passed_over.union(knows, () if case.author_id is None else (case.author_id,))
         most = width * (1 + min(widened, WHOLE_POOL))  # of one stage, where no other is left
-        asking = _Asking(task, case, self._staff.kind_of(case), passed_over, apart, most, now)
+        asking = _Asking(task, case, self._staff.kind_of(case), passed_over, apart, most)
         return self._look(asking, stages, widened)
 
-    def rank_everybody(self, task: SimulatedTask, case: CaseFacts, knows: set[str]) -> Ranking:
+    def rank_everybody(self, task: SimulatedTask, case: CaseFacts, knows: Set[str]) -> Ranking:
         """Return the ranking of everybody whom an agreement lets read for the organisation, with all reasons."""
         agreements = self._agreements(case, task)
         hospitals = dict.fromkeys(one.assisting_organisation_id for one in agreements)
@@ -139,7 +141,7 @@ class Candidates:
         found: list[tuple[Place, AgreementFacts]] = []
         for agreement in agreements:
             enough = len(found) + width
-            order = self._staff.in_order(agreement.assisting_organisation_id, asking.kind, asking.now)
+            order = self._staff.in_order(agreement.assisting_organisation_id, asking.kind, self._timeline)
             for own in those(let_pass.__contains__, order.ids):
                 if own not in passed_over:
                     found.append((order.place_of[own], agreement))
@@ -147,13 +149,13 @@ class Candidates:
                         break
         apart = asking.apart.get((again, stage), ()) if asking.apart else ()
         if not apart and len(agreements) == 1:
-            return [place[1].under(agreement, let_pass=again) for place, agreement in found]
-        mixed = [(place[0], place[1].under(agreement, let_pass=again)) for place, agreement in found]
+            return [place.under(agreement, let_pass=again) for place, agreement in found]
+        mixed = [(place.merit, place.under(agreement, let_pass=again)) for place, agreement in found]
         mixed += [(merit(asking.case.lane, candidate), candidate) for candidate in apart]
         mixed.sort(key=lambda one: one[0])
         return [candidate for _, candidate in mixed[:width]]
 
-    def _apart(self, case: CaseFacts, task: SimulatedTask, knows: set[str]) -> list[PhysicianFacts]:
+    def _apart(self, case: CaseFacts, task: SimulatedTask, knows: Set[str]) -> list[PhysicianFacts]:
         if not knows and not self._staff.any_at_several:
             return []
         return self._staff.apart(self._network.assisting(case.organisation_ids[0]), task, knows)

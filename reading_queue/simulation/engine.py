@@ -11,33 +11,23 @@ alone, delivery, and that an emergency goes to others at once when who was asked
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from reading_queue.domain.consults import ConsultActor, ConsultEvent
-from reading_queue.domain.escalation import WHILE_UNTAKEN, next_look, steps_reached
-from reading_queue.domain.routing import (
-    WORKLOAD_POINTS,
-    WORKLOAD_POINTS_DEFAULT,
-    Phase,
-    choose,
-    limit_of,
-    still_to_ask,
-)
-from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskEvent, ReadingTaskState
-from reading_queue.simulation.candidates import Candidates, Ranker
+from reading_queue.domain.routing import WORKLOAD_POINTS, WORKLOAD_POINTS_DEFAULT, Phase
+from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskEvent
 from reading_queue.simulation.consulting import Consults
-from reading_queue.simulation.day_limits import DayLimits
 from reading_queue.simulation.demand import Demand, Study, draw_studies
-from reading_queue.simulation.life import Reader, SimulatedCase, SimulatedConsult, SimulatedTask, Work
+from reading_queue.simulation.life import Patient, Reader, SimulatedCase, SimulatedConsult, SimulatedTask, Work
 from reading_queue.simulation.network import Network, RosteredPhysician, periods_within
+from reading_queue.simulation.offering import Offering
 from reading_queue.simulation.outcome import Outcome
 from reading_queue.simulation.rules import Rules
-from reading_queue.simulation.staff import Staff
 from reading_queue.simulation.timeline import CAME, DAY_S, FINISHED, GIVEN_BACK, LEFT, OTHER, Timeline
-from reading_queue.simulation.waiting import Waiting
 from storage.contract.lanes import Lane
 
 DAYS_MAX: Final = 28  # within the window over which the hub counts workload
@@ -60,19 +50,16 @@ class Run:
     """The state of the province and the events to come."""
 
     def __init__(self, network: Network, demand: Demand, rules: Rules, begin: datetime, days: int, seed: int) -> None:
-        self.cases: list[SimulatedCase] = []
-        self.rankings = 0
-        self._network, self._demand, self._rules = network, demand, rules
+        self._demand, self._rules = demand, rules
         self._timeline, self._begin, self._end_s = Timeline(begin), begin.astimezone(UTC), days * DAY_S
         self._chance = random.Random(f"{seed}/people")  # noqa: S311 -- no secret
-        self._staff = Staff()
-        self._day_limits = DayLimits(network)
-        self._candidates = Candidates(network, self._staff, self._timeline, self._day_limits)
-        self.rank: Ranker = self._candidates.rank
+        self.readers: dict[str, Reader] = {}
+        self.offering = Offering(network, rules, self._timeline, self.readers, days, self._look_soon)
+        self._staff, self._waiting = self.offering.staff, self.offering.waiting
         self._consults = Consults(network, self._timeline, rules)
-        self._waiting = Waiting(network, self._timeline, rules.retry_s, self._end_s, self._route)
-        self._known_by: dict[tuple[str, int], set[str]] = {}
-        self.readers = {one.facts.physician_id: self._hire(one, days, seed) for one in network.physicians}
+        self._patients: dict[tuple[str, int], Patient] = {}
+        for one in network.physicians:
+            self.readers[one.facts.physician_id] = self._hire(one, days, seed)
         sites = [(one.organisation_id, one.kind) for one in network.hospitals.values() if one.sends]
         drawn = sorted(draw_studies(demand, sites, days, begin.weekday(), seed), key=lambda one: one.exam_s)
         self._to_come = iter(drawn)
@@ -97,7 +84,14 @@ class Run:
     def outcome(self, network: Network, begin: datetime, days: int) -> Outcome:
         """Return what became of everything."""
         return Outcome(
-            network, begin, days, self.cases, self.readers, self._waiting.waits, self.rankings, self._consults
+            network,
+            begin,
+            days,
+            self.offering.cases,
+            self.readers,
+            self._waiting.waits,
+            self.offering.rankings,
+            self._consults,
         )
 
     # Duty
@@ -156,96 +150,15 @@ class Run:
     def _declare(self, study: Study) -> None:
         self._expect_next()
         limit_s = self._rules.limit_min(study.lane, study.green_channel) * 60
-        case = SimulatedCase(len(self.cases), study, study.exam_s + limit_s)
-        case.known_by = self._known_by.setdefault((study.organisation_id, study.patient), case.known_by)
-        self.cases.append(case)
+        patient = self._patients.setdefault((study.organisation_id, study.patient), Patient())
+        case = SimulatedCase(len(self.offering.cases), study, study.exam_s + limit_s, patient)
+        self.offering.cases.append(case)
         self._at(study.exam_s + study.ready_after_s, OTHER, self._verify_images, case)
-        self._watch(case)
+        self.offering.watch(case)
 
     def _verify_images(self, case: SimulatedCase) -> None:
         case.move(CaseEvent.IMAGES_VERIFIED, Actor.SYSTEM)
-        self._route(SimulatedTask(case, Phase.INTERPRETATION))
-
-    # The clock
-
-    def _watch(self, case: SimulatedCase) -> None:
-        """Look at the case when its limit reaches the next third, as `escalating.escalate_due` does."""
-        look_at = next_look(case.clock(self._begin), self._timeline.now)
-        if look_at is not None:
-            self._at(self._timeline.seconds(look_at), OTHER, self._look_at_clock, case, case.due_s)
-
-    def _look_at_clock(self, case: SimulatedCase, due_s: float) -> None:
-        if case.due_s != due_s:
-            return  # its limit has changed since; that clock is watched as well
-        case.steps_reached |= WHILE_UNTAKEN.intersection(steps_reached(case.clock(self._begin), self._timeline.now))
-        if case.waiting is not None and case.waiting.phase is Phase.INTERPRETATION:
-            self._route(case.waiting)
-        if case.signed_s is None:
-            self._watch(case)
-
-    # Offers
-
-    def _route(self, task: SimulatedTask) -> None:
-        """Offer the task to those the ranking puts first, as `services.routing.routing.route` does."""
-        if task.state is not ReadingTaskState.SCHEDULED:
-            return
-        case, study, width = task.case, task.case.study, self._rules.offer_width
-        case.waiting = task
-        widened = case.widened(self._begin, self._now_s) if task.phase is Phase.INTERPRETATION else 0
-        facts = self._candidates.facts_of(task)
-        knows = case.known_by
-        if facts.author_id in knows:
-            knows = knows - {facts.author_id}  # who does not verify their own
-        self.rankings += 1
-        chosen = choose(self.rank(task, facts, knows, width, widened), study.lane, width, widened)
-        able = [one for one in task.asked if self.readers[one].is_able]
-        fresh = still_to_ask(chosen, able, width * (1 + widened))
-        if not fresh:
-            if not task.asked and task.parked_s is None:
-                self._waiting.begin(task, self._candidates.rank_everybody(task, facts, knows).counts())
-            return
-        self._waiting.end(task)
-        case.move(CaseEvent.OFFER, Actor.SYSTEM)
-        if task.phase is Phase.INTERPRETATION:
-            case.stage_reached = max(case.stage_reached, *(one.stage for one in fresh))
-            minutes = limit_of([self._network.limits[fresh[0].agreement_id]], study.lane)
-            if minutes is not None and case.tighten(minutes):
-                self._watch(case)
-                for physician_id in task.asked:
-                    self.readers[physician_id].order_anew()
-        self._offer(task, [(self.readers[one.physician_id], one.agreement_id) for one in fresh])
-
-    def _offer(self, task: SimulatedTask, to: Sequence[tuple[Reader, str]]) -> None:
-        until_s = self._now_s + self._rules.offer_ttl_s
-        for reader, agreement_id in to:
-            task.asked[reader.physician_id] = (until_s, agreement_id)
-            self._day_limits.count(task, reader.physician_id, agreement_id, self._timeline.today())
-            reader.be_offered(task)
-            self._look_soon(reader, task.case.study.lane)
-        self._at(until_s, OTHER, self._expire_offers, task)
-
-    def _expire_offers(self, task: SimulatedTask) -> None:
-        overdue = [one for one, (until_s, _) in task.asked.items() if until_s <= self._now_s]
-        if not overdue:
-            return
-        for physician_id in overdue:
-            self._close_offer(task, physician_id)
-        if not task.let_pass.issuperset(overdue):
-            task.let_pass = self._staff.group(task.let_pass.union(overdue))
-        if task.state is ReadingTaskState.SCHEDULED:
-            self._note_exhausted(task)
-            self._route(task)
-
-    def _close_offer(self, task: SimulatedTask, physician_id: str) -> None:
-        del task.asked[physician_id]
-        self.readers[physician_id].lose_offer(task)
-        with_room = self._day_limits.give_back(task, physician_id)
-        if with_room is not None:
-            self._waiting.wake(with_room)
-
-    def _note_exhausted(self, task: SimulatedTask) -> None:
-        if not task.asked:
-            task.case.move(CaseEvent.OFFERS_EXHAUSTED, Actor.SYSTEM)
+        self.offering.route(SimulatedTask(case, Phase.INTERPRETATION))
 
     # Reading
 
@@ -282,37 +195,37 @@ class Run:
         """Return the most urgent of what is offered that the physician can begin now."""
         if reader.duty_until_s is None or not reader.has_room or (reader.claims and not reader.stat_offers):
             return None
-        return reader.most_urgent(self._can_begin)
+        return reader.offers.first(
+            self._now_s, partial(self.offering.offered_to, reader), partial(self._can_begin, reader)
+        )
 
-    def _can_begin(self, reader: Reader, task: SimulatedTask) -> bool:
+    def _can_begin(self, reader: Reader, task: SimulatedTask) -> bool | None:
         lane = task.case.study.lane
         if lane is Lane.STAT:
             return not reader.claims or self._interrupts(reader, lane)
-        return not reader.claims and self._now_s + self._usual_s(reader, task) <= (reader.duty_until_s or 0.0)
+        if reader.claims:
+            return None  # only what is stat interrupts, and it comes first
+        return self._now_s + self._usual_s(reader, task) <= (reader.duty_until_s or 0.0)
 
     def _usual_s(self, reader: Reader, task: SimulatedTask) -> float:
         usual = self._demand.minutes(task.case.study.modality, reader.facts.title) * 60
         return usual * (self._demand.verification_share if task.phase is Phase.VERIFICATION else 1.0)
 
     def _decline(self, reader: Reader, task: SimulatedTask) -> None:
-        task.case.move(CaseEvent.DECLINE, Actor.PHYSICIAN)
         reader.declined += 1
-        self._close_offer(task, reader.physician_id)
-        task.declined |= {reader.physician_id}
-        self._note_exhausted(task)
-        self._route(task)
+        self.offering.decline(task, reader)
 
     def _claim(self, reader: Reader, task: SimulatedTask) -> None:
         case, interpreting = task.case, task.phase is Phase.INTERPRETATION
         case.move(CaseEvent.CLAIM if interpreting else CaseEvent.CLAIM_REVIEW, Actor.PHYSICIAN)
         task.move(ReadingTaskEvent.CLAIM, Actor.PHYSICIAN)
         if interpreting and case.claimed_s is None:
-            case.claimed_s, case.agreement_id = self._now_s, task.asked[reader.physician_id][1]
+            case.claimed_s = self._now_s
+            case.agreement_id = next(one.agreement_id for one in task.asked if one.reader is reader)
         case.waiting = None
         if task.counted is not None:
             task.counted.pop(reader.physician_id, None)  # what is claimed counts until the day is over
-        for physician_id in list(task.asked):
-            self._close_offer(task, physician_id)
+        self.offering.close(task, task.asked)
         self._stop_reading(reader)
         reader.claims.append(Work(task, self._takes_s(reader, task)))
         reader.note(work_in_progress=reader.holding)
@@ -380,7 +293,7 @@ class Run:
         case.author_id = reader.physician_id
         reader.interpreted += 1
         self._complete(reader, task)
-        self._route(SimulatedTask(case, Phase.VERIFICATION))
+        self.offering.route(SimulatedTask(case, Phase.VERIFICATION))
 
     # Opinions
 
@@ -424,7 +337,7 @@ class Run:
             case.move(CaseEvent.RETURN_TO_AUTHOR, Actor.HOLDER)
             task.move(ReadingTaskEvent.CANCEL, Actor.HOLDER)
             again = case.waiting = SimulatedTask(case, Phase.INTERPRETATION)
-            self._offer(again, [(self.readers[case.author_id], case.agreement_id or "")])
+            self.offering.offer(again, [self.readers[case.author_id].under(case.agreement_id or "")])
             return
         case.move(CaseEvent.SIGN, Actor.HOLDER)
         case.signed_s = self._now_s
@@ -435,7 +348,7 @@ class Run:
         task.move(ReadingTaskEvent.COMPLETE, Actor.HOLDER)
         points = WORKLOAD_POINTS.get(task.case.study.modality, WORKLOAD_POINTS_DEFAULT)
         reader.note(workload_points=reader.facts.workload_points + points)
-        task.case.known_by.add(reader.physician_id)
+        task.case.patient.readers |= {reader.physician_id}
 
     def _end_claim(self, reader: Reader, task: SimulatedTask) -> None:
         """Give a claim back; it counts as a no, as `services.routing.routing_facts` counts it."""
@@ -445,4 +358,4 @@ class Run:
         replacement = task.replacement()
         replacement.declined |= {reader.physician_id}
         reader.note(work_in_progress=reader.holding)
-        self._route(replacement)
+        self.offering.route(replacement)

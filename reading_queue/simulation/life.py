@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -23,41 +22,55 @@ from reading_queue.domain.transitions import (
 )
 from reading_queue.simulation.demand import Study
 from reading_queue.simulation.network import RosteredPhysician
+from reading_queue.simulation.offer_queue import OfferQueue
 from storage.contract.lanes import Lane
 
-QUEUE_SPARE: Final = 16  # of offers that are over, before the order is made anew
 _URGENCY: Final = {lane: place for place, lane in enumerate(Lane)}
+_NUMBER_BITS, _MOMENT_BITS = 32, 64  # of an urgency: the case, and microseconds
+
+
+@dataclass(slots=True, eq=False)
+class Patient:
+    """Who has read this patient, the same for all cases of the patient."""
+
+    readers: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, eq=False)
 class SimulatedCase:
-    """A case, its clocks in seconds from the beginning of the run, and what became of it."""
+    """A case, its clocks in seconds from the beginning of the run, and what became of it.
+
+    What every offer looks at stands first: tens of thousands of cases wait at once, none of them in the cache.
+    """
 
     number: int
     study: Study
     due_s: float
+    patient: Patient = field(default_factory=Patient)
     state: CaseState = CaseState.RECEIVING
+    waiting: SimulatedTask | None = None  # the reading task that nobody has claimed
+    urgency: int = field(init=False)  # the most urgent of several has the least; it names the case
+    agreed_min: int | None = None  # the agreement's own limit, where one was set
+    _widened: int = 0  # by how many stages
+    _widened_until_s: float = 0.0  # until which moment that is so
+    stage_reached: int = 0
     author_id: str | None = None
     agreement_id: str | None = None  # under which it was first claimed
     claimed_s: float | None = None
     signed_s: float | None = None
-    stage_reached: int = 0
     unroutable_s: float = 0.0
     came_back: bool = False  # from the site, with better images
     rewritten: bool = False  # by its author, whom the verifier asked
-    waiting: SimulatedTask | None = None  # the reading task that nobody has claimed
     consulted: bool = False  # another hospital was asked about it, or could not be
     steps_reached: frozenset[Escalation] = frozenset()  # thirds of its limit that passed before a claim
-    known_by: set[str] = field(default_factory=set)  # who has read this patient; of all cases of the patient together
-    urgency: tuple[int, float, int] = field(init=False)  # the most urgent of several has the least
-    _widened: tuple[int, float] = (0, 0.0)  # by how many stages, and until which moment that is so
 
     def __post_init__(self) -> None:
         self._set_due(self.due_s)
 
     def _set_due(self, due_s: float) -> None:
-        self.due_s, self._widened = due_s, (0, 0.0)
-        self.urgency = (_URGENCY[self.study.lane], due_s, self.number)
+        self.due_s, self._widened_until_s = due_s, 0.0
+        at_us = _URGENCY[self.study.lane] << _MOMENT_BITS | round(due_s * 1e6)
+        self.urgency = at_us << _NUMBER_BITS | self.number
 
     def clock(self, begin: datetime) -> Clock:
         """Return how the case stands in time, in a run that began at `begin`."""
@@ -66,6 +79,9 @@ class SimulatedCase:
 
     def tighten(self, minutes: int) -> bool:
         """Set an agreement's own limit; return whether it is another one than before."""
+        if minutes == self.agreed_min:
+            return False
+        self.agreed_min = minutes
         agreed_s, in_green_channel = self.study.exam_s + minutes * 60, self.study.green_channel is not None
         due_s = agreed_due(agreed_s, self.due_s, in_green_channel=in_green_channel)
         if due_s == self.due_s:
@@ -75,16 +91,30 @@ class SimulatedCase:
 
     def widened(self, begin: datetime, now_s: float) -> int:
         """Return how many further stages the clock asks while nobody has taken the case."""
-        if now_s >= self._widened[1]:
+        if now_s >= self._widened_until_s:
             clock, now = self.clock(begin), begin + timedelta(seconds=now_s)
             following = next_look(clock, now)
-            until_s = float("inf") if following is None else (following - begin).total_seconds()
-            self._widened = (stages_widened(clock, now), until_s)
-        return self._widened[0]
+            self._widened_until_s = float("inf") if following is None else (following - begin).total_seconds()
+            self._widened = stages_widened(clock, now)
+        return self._widened
 
     def move(self, event: CaseEvent, actor: Actor) -> None:
         """Change the state as the table says; a change that it does not allow raises."""
         self.state = apply(self.state, event, actor)
+
+
+def number_of(urgency: int) -> int:
+    """Return the number of the case whose urgency it is."""
+    return urgency & ((1 << _NUMBER_BITS) - 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A physician who is asked under an agreement: one object for all tasks about which they are asked under it."""
+
+    reader: Reader
+    physician_id: str
+    agreement_id: str
 
 
 @dataclass(slots=True, eq=False)
@@ -97,12 +127,12 @@ class SimulatedTask:
     case: SimulatedCase
     phase: Phase
     state: ReadingTaskState = ReadingTaskState.SCHEDULED
-    asked: dict[str, tuple[float, str]] = field(default_factory=dict)  # open offers: until when, by which agreement
+    asked: tuple[Asked, ...] = ()  # the open offers
+    facts: CaseFacts | None = None  # as of the day on which they were asked for last
     declined: frozenset[str] = frozenset()
     let_pass: frozenset[str] = frozenset()
     parked_s: float | None = None  # since when nobody can be asked
     parked_reasons: Mapping[str, int] | None = None
-    facts: CaseFacts | None = None  # as of the day on which they were asked for last
     counted: dict[str, tuple[str, date]] | None = None  # offers that count in an agreement's day
     consult: SimulatedConsult | None = None  # the opinion that is being written: no reading task of the hub
     is_stat: bool = field(init=False)
@@ -135,15 +165,12 @@ class Reader:
     rostered: RosteredPhysician
     facts: PhysicianFacts
     duty_until_s: float | None = None
-    offers: dict[SimulatedTask, None] = field(default_factory=dict)
-    stat_offers: int = 0
-    _queue: list[tuple[tuple[int, float, int], int, SimulatedTask]] = field(default_factory=list)  # of offers, a heap
-    _unordered: list[SimulatedTask] = field(default_factory=list)  # offered since the physician looked last
-    _serial: int = 0
     claims: list[Work] = field(default_factory=list)  # the last one is being read
+    offers: OfferQueue = field(default_factory=OfferQueue)
+    stat_offers: int = 0  # open ones
+    looks_at_s: float | None = None
     asking: dict[SimulatedConsult, None] = field(default_factory=dict)  # held while another hospital is asked
     consulted: int = 0
-    looks_at_s: float | None = None
     turn: int = 0  # raised by every change of what is being read: older events are void
     interpreted: int = 0
     verified: int = 0
@@ -153,6 +180,7 @@ class Reader:
     duty_s: float = 0.0
     on_change: Callable[[Reader], None] | None = None  # told after every change of the facts
     _answered: dict[tuple[bool, bool, bool], PhysicianFacts] = field(default_factory=dict)  # the facts with answers
+    _asked: dict[str, Asked] = field(default_factory=dict)
 
     @property
     def physician_id(self) -> str:
@@ -174,50 +202,13 @@ class Reader:
         """Return whether the physician is there and could take something now."""
         return bool(self.facts.duty) and self.has_room
 
-    def be_offered(self, task: SimulatedTask) -> None:
-        """Show the task to the physician."""
-        self.offers[task] = None
-        self.stat_offers += task.is_stat
-        self._unordered.append(task)
-        if len(self._queue) + len(self._unordered) > 2 * len(self.offers) + QUEUE_SPARE:
-            self.order_anew()
+    def under(self, agreement_id: str) -> Asked:
+        """Return the physician as one who is asked under the agreement."""
+        if agreement_id not in self._asked:
+            self._asked[agreement_id] = Asked(self, self.physician_id, agreement_id)
+        return self._asked[agreement_id]
 
-    def order_anew(self) -> None:
-        """Let what is offered be ordered anew, without what is offered no more, when the physician looks next."""
-        self._queue, self._unordered, self._serial = [], list(self.offers), 0
-
-    def _order(self) -> None:
-        """Put in order what came since the physician looked last: most of it is offered no more."""
-        for task in self._unordered:
-            if task in self.offers:
-                self._serial += 1
-                heapq.heappush(self._queue, (task.case.urgency, self._serial, task))
-        self._unordered.clear()
-
-    def most_urgent(self, can_begin: Callable[[Reader, SimulatedTask], bool]) -> SimulatedTask | None:
-        """Return the most urgent of what is offered that the physician can begin now."""
-        self._order()
-        aside, found = [], None
-        while self._queue and found is None:
-            task = self._queue[0][2]
-            if task not in self.offers:
-                heapq.heappop(self._queue)
-            elif can_begin(self, task):
-                found = task
-            elif self.claims and not task.is_stat:
-                break  # only what is stat interrupts, and it comes first
-            else:
-                aside.append(heapq.heappop(self._queue))
-        for entry in aside:
-            heapq.heappush(self._queue, entry)
-        return found
-
-    def lose_offer(self, task: SimulatedTask) -> None:
-        """Show the task to the physician no more."""
-        del self.offers[task]
-        self.stat_offers -= task.is_stat
-
-    def facts_for(self, task: SimulatedTask, knows_patient: set[str]) -> PhysicianFacts:
+    def facts_for(self, task: SimulatedTask, knows_patient: Set[str]) -> PhysicianFacts:
         """Return the facts with this task's answers."""
         own = self.facts.physician_id
         answers = (own in knows_patient, own in task.declined, own in task.let_pass)

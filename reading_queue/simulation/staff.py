@@ -9,17 +9,33 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
 
 from reading_queue.domain.routing import AgreementFacts, Candidate, CaseFacts, Phase, PhysicianFacts, merit, rank
 from reading_queue.simulation.life import Reader, SimulatedTask
+from reading_queue.simulation.timeline import Timeline
 from storage.contract.lanes import Lane
 
 _ALL_SERVICES: Final = frozenset(phase.service for phase in Phase)
-Place = tuple[tuple[Any, ...], Candidate]  # the merit, which no two people share, and whose it is
+
+
+class Place:
+    """Where somebody stands in an order: the merit, which no two people share, and whose it is."""
+
+    __slots__ = ("_latest", "candidate", "merit")
+
+    def __init__(self, merit: tuple[Any, ...], candidate: Candidate) -> None:
+        self.merit, self.candidate, self._latest = merit, candidate, candidate
+
+    def under(self, agreement: AgreementFacts, *, let_pass: bool) -> Candidate:
+        """Return the candidate under the agreement; the latest is kept, for it is asked for in crowds."""
+        latest = self._latest
+        if latest.let_pass is not let_pass or latest.agreement_id != agreement.agreement_id:
+            latest = self._latest = self.candidate.under(agreement, let_pass=let_pass)
+        return latest
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +62,11 @@ class Order:
         for reader in changed:
             before = self.place_of.pop(reader.physician_id, None)
             if before is not None:
-                at = bisect_left(self._merits, before[0])
+                at = bisect_left(self._merits, before.merit)
                 del self._merits[at], self.ids[at]
         for candidate in rank(self.case, list(facts), self.agreements, now).candidates:
             merits = merit(self.case.lane, candidate)
-            self.place_of[candidate.physician_id] = (merits, candidate)
+            self.place_of[candidate.physician_id] = Place(merits, candidate)
             at = bisect_left(self._merits, merits)
             self._merits.insert(at, merits)
             self.ids.insert(at, candidate.physician_id)
@@ -68,6 +84,8 @@ class Staff:
         self._kinds: dict[tuple[Any, ...], Kind] = {}
         self._groups: dict[frozenset[str], frozenset[str]] = {}
         self._day: date | None = None
+        self._modalities: frozenset[str] = frozenset()  # named by anybody as what they read
+        self.specialties: frozenset[str] = frozenset()  # that anybody has
         self.any_at_several = False
 
     def hire(self, reader: Reader) -> None:
@@ -75,6 +93,8 @@ class Staff:
         for hospital in reader.facts.hospitals:
             self._hired[hospital].append(reader)
         self.any_at_several |= len(reader.facts.hospitals) > 1
+        self._modalities |= reader.facts.modalities
+        self.specialties |= reader.facts.specialties
         reader.on_change = self._note_change
 
     def come(self, reader: Reader) -> None:
@@ -99,13 +119,14 @@ class Staff:
             self._orders.clear()
             self._changes.clear()
             self._groups.clear()
-        alike = (case.lane is Lane.STAT, case.phase, case.modality, case.specialties, case.local_date)
+        modality = case.modality if case.modality in self._modalities else ""  # nobody tells the others apart
+        alike = (case.lane is Lane.STAT, case.phase, modality, case.specialties, case.local_date)
         if alike not in self._kinds:
             anybodys = replace(case, case_id="", organisation_ids=(), author_id=None)
             self._kinds[alike] = Kind(len(self._kinds), anybodys)
         return self._kinds[alike]
 
-    def in_order(self, hospital: str, kind: Kind, now: datetime) -> Order:
+    def in_order(self, hospital: str, kind: Kind, timeline: Timeline) -> Order:
         """Return who is there and may take a case of the kind, best first; those of several hospitals apart."""
         orders, present, changes = self._orders[hospital], self._present[hospital], self._changes[hospital]
         order = orders.get(kind.number)
@@ -117,11 +138,11 @@ class Staff:
         else:
             return order
         there = (one.facts for one in changed if one.physician_id in present and len(one.facts.hospitals) == 1)
-        order.rank(changed, there, now)
+        order.rank(changed, there, timeline.now)
         order.seen = len(changes)
         return order
 
-    def apart(self, hospitals: Iterable[str], task: SimulatedTask, knows: set[str]) -> list[PhysicianFacts]:
+    def apart(self, hospitals: Iterable[str], task: SimulatedTask, knows: Set[str]) -> list[PhysicianFacts]:
         """Return the facts of those there who stand apart: who knows the patient, and who is at several hospitals."""
         found: dict[Reader, None] = {}
         for hospital in hospitals:
@@ -138,7 +159,7 @@ class Staff:
         """Return who is at the hospital now."""
         return list(self._present[hospital].values())
 
-    def everybody(self, hospitals: Iterable[str], task: SimulatedTask, knows: set[str]) -> list[PhysicianFacts]:
+    def everybody(self, hospitals: Iterable[str], task: SimulatedTask, knows: Set[str]) -> list[PhysicianFacts]:
         """Return the facts of all who belong to the hospitals, each once, with their answers to the task."""
         hired = dict.fromkeys(reader for one in hospitals for reader in self._hired[one])
         return [reader.facts_for(task, knows) for reader in hired]

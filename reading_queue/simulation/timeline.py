@@ -16,7 +16,7 @@ FINISHED, LEFT, GIVEN_BACK, CAME, OTHER = range(5)
 
 
 SLICE_S: Final = 30.0
-_Event = tuple[float, int, int, Callable[..., None], tuple[Any, ...]]
+_Event = tuple[Any, ...]  # time, order, number, handler, then its arguments: one object to fetch from memory
 
 
 class Timeline:
@@ -29,6 +29,7 @@ class Timeline:
     def __init__(self, begin: datetime) -> None:
         self.begin, self._zone = begin.astimezone(UTC), begin.tzinfo
         self.now_s = 0.0
+        self._now = (0.0, self.begin)
         self._slices: defaultdict[int, list[_Event]] = defaultdict(list)
         self._to_come: list[int] = []  # slices, a heap
         self._reached = -1
@@ -40,7 +41,7 @@ class Timeline:
     def at(self, at_s: float, order: int, handle: Callable[..., None], *arguments: Any) -> None:
         """Have something handled at its time."""
         self._numbers += 1
-        event = (at_s, order, self._numbers, self._handlers.setdefault(handle, handle), arguments)
+        event = (at_s, order, self._numbers, self._handlers.setdefault(handle, handle), *arguments)
         number = int(at_s // SLICE_S)
         if number <= self._reached:
             heapq.heappush(self._events, event)
@@ -67,8 +68,9 @@ class Timeline:
         while self._events or self._reach_next():
             if self._events[0][0] >= end_s:
                 return
-            self.now_s, _, _, handle, arguments = heapq.heappop(self._events)
-            handle(*arguments)
+            event = heapq.heappop(self._events)
+            self.now_s = event[0]
+            event[3](*event[4:])
 
     def _reach_next(self) -> bool:
         if not self._to_come:
@@ -81,7 +83,9 @@ class Timeline:
     @property
     def now(self) -> datetime:
         """Return the present moment."""
-        return self.begin + timedelta(seconds=self.now_s)
+        if self._now[0] != self.now_s:
+            self._now = (self.now_s, self.begin + timedelta(seconds=self.now_s))
+        return self._now[1]
 
     def seconds(self, moment: datetime) -> float:
         """Return how long after the beginning a moment is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -100,7 +100,7 @@ def test_choice_is_the_one_of_ranking_everybody(
     case = CaseFacts("case", phase, lane, "CT", "", ("clinic", "county"), TODAY, author, ("chest",))
     task = task_of(phase, lane)
     for _ in range(3):  # what is kept of the orders must follow every change
-        task.declined, task.let_pass, knows = data.draw(some), data.draw(some), data.draw(some)
+        task.declined, task.let_pass, knows = (frozenset(data.draw(some)) for _ in range(3))
         few = candidates.rank(task, case, knows, width, widened)
         everybody = candidates.rank_everybody(task, case, knows)
         assert choose(few, lane, width, widened) == choose(everybody, lane, width, widened)
@@ -148,8 +148,8 @@ class Watched:
     plain: bool
     chosen: list[tuple[Any, ...]] = field(default_factory=list)
 
-    def rank(self, task: SimulatedTask, case: CaseFacts, knows: set[str], width: int, widened: int) -> Ranking:
-        finder: Candidates = self.run._candidates
+    def rank(self, task: SimulatedTask, case: CaseFacts, knows: Set[str], width: int, widened: int) -> Ranking:
+        finder = self.run.offering.candidates
         if self.plain:
             ranking = finder.rank_everybody(task, case, knows)
         else:
@@ -161,9 +161,9 @@ class Watched:
 
 def watch(network: Network, demand: Demand, rules: Rules, seed: int, *, plain: bool) -> Watched:
     watched = Watched(Run(network, demand, rules, BEGIN, 1, seed), plain)
-    watched.run.rank = watched.rank
+    watched.run.offering.rank = watched.rank
     watched.run.to_the_end()
-    watched.chosen += [(one.number, one.state, one.claimed_s, one.signed_s) for one in watched.run.cases]
+    watched.chosen += [(one.number, one.state, one.claimed_s, one.signed_s) for one in watched.run.offering.cases]
     return watched
 
 

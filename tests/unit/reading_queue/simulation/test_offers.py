@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reading_queue.domain.routing import Phase
 from reading_queue.simulation.demand import Study
-from reading_queue.simulation.life import Reader, SimulatedCase, SimulatedTask
+from reading_queue.simulation.life import SimulatedCase, SimulatedTask, number_of
+from reading_queue.simulation.offer_queue import OfferQueue
 from reading_queue.simulation.staff import Staff
 from reading_queue.simulation.timeline import FINISHED, OTHER, Timeline
 from storage.contract.lanes import Lane
-from tests.unit.reading_queue.simulation.county import physician
 
 
 def task_of(number: int, lane: Lane, due_s: float) -> SimulatedTask:
@@ -23,39 +24,74 @@ def task_of(number: int, lane: Lane, due_s: float) -> SimulatedTask:
     return SimulatedTask(SimulatedCase(number, study, due_s), Phase.INTERPRETATION)
 
 
-@settings(max_examples=200)
-@given(st.lists(st.tuples(st.sampled_from(Lane), st.integers(0, 5), st.booleans()), max_size=60), st.data())
-def test_most_urgent_offer_is_the_one_found_by_looking_at_all(cases: list[tuple[Lane, int, bool]], data: st.DataObject):
-    rostered = physician("a")
-    reader = Reader(rostered, rostered.facts)
-    tasks = [task_of(number, lane, due_s) for number, (lane, due_s, _) in enumerate(cases)]
-    fits = {task for task, (_, _, fit) in zip(tasks, cases, strict=True) if fit}
-    for task in tasks:
-        reader.be_offered(task)
-        if data.draw(st.integers(0, 3)) == 0:
-            given_up = data.draw(st.sampled_from(list(reader.offers)))
-            reader.lose_offer(given_up)
-            if data.draw(st.booleans()):
-                reader.be_offered(given_up)
-    for _ in range(len(tasks) + 1):
-        can_begin = [task for task in reader.offers if task in fits]
-        expected = min(can_begin, key=lambda task: task.case.urgency, default=None)
-        assert reader.most_urgent(lambda _, task: task in fits) is expected
-        if expected is not None:
-            reader.lose_offer(expected)
-    assert reader.stat_offers == sum(task.is_stat for task in reader.offers)
+@dataclass(frozen=True)
+class Step:
+    """One offer, and what happens then: time passes, an offer ends or is made anew, somebody takes the most urgent."""
+
+    lane: Lane
+    due_s: int
+    fits: bool
+    passes_s: int
+    which: int
+    happens: str
 
 
-def test_offer_with_a_new_limit_is_ordered_by_it():
-    rostered = physician("a")
-    reader = Reader(rostered, rostered.facts)
-    first, second = task_of(1, Lane.URGENT, 3600.0), task_of(2, Lane.URGENT, 7200.0)
-    for task in (first, second):
-        reader.be_offered(task)
-    assert reader.most_urgent(lambda *_: True) is first
-    second.case.tighten(30)
-    reader.order_anew()
-    assert reader.most_urgent(lambda *_: True) is second
+steps = st.builds(
+    Step,
+    lane=st.sampled_from(Lane),
+    due_s=st.integers(0, 5),
+    fits=st.booleans(),
+    passes_s=st.integers(0, 2),
+    which=st.integers(0, 9),
+    happens=st.sampled_from(["nothing", "ended", "offered anew", "taken"]),
+)
+
+
+@given(st.lists(steps, max_size=40))
+def test_most_urgent_offer_is_the_one_found_by_looking_at_all(course: list[Step]):
+    queue, tasks = OfferQueue(), [task_of(number, step.lane, step.due_s) for number, step in enumerate(course)]
+    fits = {task for task, step in zip(tasks, course, strict=True) if step.fits}
+    open_until: dict[SimulatedTask, float] = {}
+    now_s = 0.0
+
+    def find(urgency: int) -> SimulatedTask | None:
+        task = tasks[number_of(urgency)]
+        return task if task in open_until else None
+
+    for task, step in zip(tasks, course, strict=True):
+        now_s += step.passes_s
+        open_until = {one: until_s for one, until_s in open_until.items() if until_s > now_s}
+        open_until[task] = now_s + 20
+        queue.add(task.case.urgency, now_s + 20)
+        one = list(open_until)[step.which % len(open_until)]
+        if step.happens == "ended":
+            del open_until[one]
+        elif step.happens == "offered anew":
+            open_until[one] = now_s + 20
+            queue.add(one.case.urgency, now_s + 20)
+        expected = min(fits & open_until.keys(), key=lambda task: task.case.urgency, default=None)
+        assert queue.first(now_s, find, fits.__contains__) is expected
+        if expected is not None and step.happens == "taken":
+            del open_until[expected]
+
+
+def test_nothing_less_urgent_is_looked_at_once_nothing_else_can_fit():
+    queue, looked_at = OfferQueue(), []
+    for number in range(5):
+        queue.add(task_of(number, Lane.ROUTINE, 60.0).case.urgency, 900.0)
+    assert queue.first(0.0, number_of, looked_at.append) is None
+    assert looked_at == [0]
+
+
+def test_urgency_orders_by_lane_then_limit_then_number_and_changes_with_the_limit():
+    ranked = [task_of(3, Lane.STAT, 9e6), task_of(2, Lane.URGENT, 1.5), task_of(0, Lane.URGENT, 2.0)]
+    ranked += [task_of(1, Lane.URGENT, 2.0), task_of(4, Lane.ROUTINE, 0.0)]
+    urgencies = [task.case.urgency for task in ranked]
+    assert urgencies == sorted(urgencies)
+    assert [number_of(one) for one in urgencies] == [3, 2, 0, 1, 4]
+    last = task_of(5, Lane.URGENT, 7200.0).case
+    assert last.tighten(30)
+    assert last.urgency < task_of(1, Lane.URGENT, 3600.0).case.urgency
 
 
 def test_tasks_that_the_same_people_let_pass_keep_one_set_of_them():
