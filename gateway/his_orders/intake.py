@@ -32,7 +32,7 @@ from gateway.journal.order_messages import (
     find_message,
     is_first_of_control_id,
     keep_message,
-    list_messages,
+    list_refused_after,
     undecided_messages,
 )
 from gateway.journal.quarantine import SETTLED
@@ -113,13 +113,14 @@ class OrderIntake:
 
         So what a HIS has cancelled meanwhile is cancelled as soon as somebody has made an order of it.
         """
-        if not order_ids:
-            return
-        waiting = [one for one in list_messages(self._journal, only_open=True) if one.message_id > message_id]
-        for kept in sorted(waiting, key=lambda one: one.message_id):
-            is_early = any(fault.code is ErrorCode.UNKNOWN_KEY_IDENTIFIER for fault in kept.faults)
-            if is_early and not set(order_ids).isdisjoint(known_ids(self._corrections.list_orders(kept))):
-                self.decide(kept.message_id, by=by)
+        after: int | None = message_id
+        while order_ids and after is not None:
+            waiting = list_refused_after(self._journal, after)
+            for kept in waiting:
+                is_early = any(fault.code is ErrorCode.UNKNOWN_KEY_IDENTIFIER for fault in kept.faults)
+                if is_early and not set(order_ids).isdisjoint(known_ids(self._corrections.list_orders(kept))):
+                    self.decide(kept.message_id, by=by)
+            after = waiting[-1].message_id if waiting else None
 
     def decide(self, message_id: int, *, by: str = "") -> bytes:
         """Return the answer to a kept message; what was decided stays, unless somebody (`by`) has it tried again."""

@@ -149,6 +149,16 @@ def list_messages(journal: Journal, *, limit: int = ROWS_MAX, only_open: bool = 
     return found
 
 
+def list_refused_after(journal: Journal, message_id: int, *, limit: int = ROWS_MAX) -> list[KeptMessage]:
+    """Return messages that came after one, were refused, and that nobody has settled, the oldest first."""
+    rows = journal.read(
+        "SELECT m.*, 0 AS is_settled FROM order_messages m WHERE (state = 'refused' OR faults <> '[]')"  # noqa: S608
+        f" AND state = 'refused' AND message_id > ? AND NOT {_SETTLED} ORDER BY message_id LIMIT ?",
+        (message_id, SETTLED, limit),
+    )
+    return [_parse(row) for row in rows]
+
+
 def _newest(journal: Journal, condition: str, limit: int) -> list[KeptMessage]:
     rows = journal.read(
         f"SELECT m.*, {_SETTLED} AS is_settled FROM order_messages m WHERE {condition}"  # noqa: S608 -- constants

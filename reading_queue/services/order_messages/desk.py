@@ -34,7 +34,7 @@ from storage.hl7.faults import ErrorCode, MessageRejected
 from storage.ledger.tables import AuditEvent, Site
 
 PAGE: Final = 50
-RETRIED_MAX: Final = 200  # of what waited for one message
+RETRIED_MAX: Final = 200  # of what may have waited for an order, in one transaction
 OVERSIGHT: Final = (Role.COORDINATOR, Role.ADMINISTRATOR)
 
 
@@ -158,13 +158,21 @@ def retry_later(hub: Hub, viewer: Viewer, message_id: int, order_ids: Collection
 
     So what a HIS has cancelled or changed meanwhile is so as soon as somebody has made an order of it.
     """
+    after: int | None = message_id
+    while order_ids and after is not None:
+        after = _retry_page(hub, viewer, after, order_ids)
+
+
+def _retry_page(hub: Hub, viewer: Viewer, after: int, order_ids: Collection[str]) -> int | None:
+    """Do so with a page of what came after a message of the site; return its last, None where there is no more."""
     now = hub.clock()
+    is_early = OrderMessage.faults.contains([{"code": ErrorCode.UNKNOWN_KEY_IDENTIFIER}])
     with hub.transaction() as session:
-        row = session.get_one(OrderMessage, message_id)
-        is_early = OrderMessage.faults.contains([{"code": ErrorCode.UNKNOWN_KEY_IDENTIFIER}])
-        later = OrderMessage.site_id == row.site_id, OrderMessage.message_id > message_id, NEEDS_SOMEBODY, is_early
+        site_id = session.get_one(OrderMessage, after).site_id
+        later = OrderMessage.site_id == site_id, OrderMessage.message_id > after, NEEDS_SOMEBODY, is_early
         found = select(OrderMessage).where(OrderMessage.state == "refused", *later).order_by(OrderMessage.message_id)
-        for kept in session.scalars(found.limit(RETRIED_MAX).with_for_update()).all() if order_ids else ():
+        rows = session.scalars(found.limit(RETRIED_MAX).with_for_update()).all()
+        for kept in rows:
             try:
                 _, orders = list_orders(session, hub, kept)
             except MessageSealed:  # it waits for who has the key file
@@ -172,6 +180,7 @@ def retry_later(hub: Hub, viewer: Viewer, message_id: int, order_ids: Collection
             if not set(order_ids).isdisjoint(known_ids(orders)):
                 decide_again(session, hub, kept, viewer)
                 record_act(session, now, viewer, kept, "E", "retried", code=kept.code)
+    return rows[-1].message_id if len(rows) == RETRIED_MAX else None
 
 
 def dismiss(hub: Hub, viewer: Viewer, message_id: int, reason: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from gateway.his_orders.intake import build_intake
 from gateway.journal.accounts import take_over_accounts
 from gateway.journal.message_corrections import corrections_of_message
-from gateway.journal.order_messages import KeptMessage, find_placer, list_messages
+from gateway.journal.order_messages import ROWS_MAX, KeptMessage, find_placer, list_messages
 from gateway.journal.orders import list_orders
 from storage.contract.orders import OrderOrigin, OrderState
 from storage.hl7.message import Message, parse_message
@@ -164,7 +164,8 @@ def test_what_the_his_cancelled_meanwhile_is_cancelled_when_the_order_is_made(
 ) -> None:
     send(clinic, *NO_MODALITY)
     refused = newest(clinic)
-    for number, control_id in (("P1^HIS", "C2"), ("P9^HIS", "C3")):
+    others = [(f"X{number}^HIS", f"X{number}") for number in range(ROWS_MAX)]  # that this gateway never knew
+    for number, control_id in (*others, ("P1^HIS", "C2"), ("P9^HIS", "C3")):
         assert told(send(clinic, PID, f"ORC|CA|{number}", control_id=control_id)) == ("AE", ["ORC-2"])
     if how == "corrected":
         correct(clinic, someone, refused, modality="CT")
@@ -174,11 +175,8 @@ def test_what_the_his_cancelled_meanwhile_is_cancelled_when_the_order_is_made(
         assert build_intake(settings, clinic.journal, clinic.clock).retry(refused.message_id, "tech").state == "taken"
     (row,) = list_orders(clinic.journal)
     assert row.order.state is OrderState.CANCELLED
-    assert {kept.control_id: kept.state for kept in list_messages(clinic.journal)} == {
-        "C1": "taken",
-        "C2": "taken",
-        "C3": "refused",
-    }
+    states = {kept.control_id: kept.state for kept in list_messages(clinic.journal, limit=2 * ROWS_MAX)}
+    assert [states[one] for one in ("C1", "C2", "C3", "X0")] == ["taken", "taken", "refused", "refused"]
 
 
 def test_same_sheet_twice_is_one_order(clinic: Clinic, someone: Browser) -> None:
