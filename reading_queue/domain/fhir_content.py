@@ -1,6 +1,7 @@
-"""Orders, cases, studies and signed reports as FHIR R4: ServiceRequest, Task, ImagingStudy, DiagnosticReport.
+"""Orders, cases, studies, signed reports and patients as FHIR R4.
 
-Pure. Patients and practitioners are logical references (identifier and name): the hub serves no resources of their own.
+Pure. ServiceRequest, Task, ImagingStudy, DiagnosticReport, Patient. Practitioners and organisations are logical
+references (identifier and name), and so is a patient of whom nothing but an order has come.
 The states of a case map as reference norms of the field say; a national ID is never given.
 """
 
@@ -62,18 +63,53 @@ ORDER_STATUS: Final[Mapping[OrderState, str]] = {
 }
 # What a search can include (FHIR R4 3.1.1.5.4), by type: the parameter, the element that refers, and to what type.
 INCLUDES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
-    "DiagnosticReport": {"DiagnosticReport:based-on": ("basedOn", "ServiceRequest")},
-    "Task": {"Task:based-on": ("basedOn", "ServiceRequest"), "Task:focus": ("focus", "ImagingStudy")},
+    "DiagnosticReport": {
+        "DiagnosticReport:based-on": ("basedOn", "ServiceRequest"),
+        "DiagnosticReport:patient": ("subject", "Patient"),
+    },
+    "ImagingStudy": {"ImagingStudy:patient": ("subject", "Patient")},
+    "ServiceRequest": {"ServiceRequest:patient": ("subject", "Patient")},
+    "Task": {
+        "Task:based-on": ("basedOn", "ServiceRequest"),
+        "Task:focus": ("focus", "ImagingStudy"),
+        "Task:patient": ("for", "Patient"),
+    },
 }
+# The same the other way round: by the type that is searched, what refers to its resources, and by which element.
+REVINCLUDES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    target: {
+        name: (element, source)
+        for source, names in INCLUDES.items()
+        for name, (element, referred_type) in names.items()
+        if referred_type == target
+    }
+    for target in ("ImagingStudy", "Patient", "ServiceRequest")
+}
+REPRESENTATION: Final = "http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation"
+GENDERS: Final[Mapping[str, str]] = {"M": "male", "F": "female", "O": "other"}
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The patient as the site knows them; `number` is unique within the site, empty when the images gave none."""
+    """The patient as the site knows them; `number` is unique within the site, empty when the images gave none.
+
+    `patient_id` is that of the hub's own record, empty where there is none.
+    """
 
     site_id: str
     number: str
     name: str
+    patient_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonFacts:
+    """A patient's record; what images contradict is left out of it."""
+
+    subject: Subject
+    birth_date: date | None
+    sex: str
+    changed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +209,20 @@ def imaging_study(facts: StudyFacts) -> Resource:
     return _without_nothing(found)
 
 
+def patient_record(facts: PersonFacts) -> Resource:
+    """Return a patient's record, with the name in each of its representations."""
+    subject = facts.subject
+    groups = zip(("ABC", "IDE", "SYL"), subject.name.split("="), strict=False)
+    found = _resource("Patient", subject.patient_id, facts.changed_at) | {
+        "identifier": [_patient_number(subject)] if subject.number else None,
+        "name": [_human_name(group, representation) for representation, group in groups if group.strip("^ ")],
+        "gender": GENDERS.get(facts.sex),
+        "birthDate": facts.birth_date.isoformat() if facts.birth_date else None,
+        "managingOrganization": {"identifier": {"system": f"{SYSTEM}:site", "value": subject.site_id}},
+    }
+    return _without_nothing(found)
+
+
 def report_status(report: SignedReport, state: CaseState) -> str:
     """Return the DiagnosticReport.status of the newest signed version of a case in this state."""
     if state is CaseState.ENTERED_IN_ERROR:
@@ -183,7 +233,13 @@ def report_status(report: SignedReport, state: CaseState) -> str:
 
 
 def diagnostic_report(
-    report: SignedReport, state: CaseState, *, study_ids: Sequence[str], order_ids: Sequence[str], pdf_url: str
+    report: SignedReport,
+    state: CaseState,
+    *,
+    patient_id: str,
+    study_ids: Sequence[str],
+    order_ids: Sequence[str],
+    pdf_url: str,
 ) -> Resource:
     """Return a case's newest signed report as a DiagnosticReport; its text stands whole in every version."""
     readers = (report.author,) if report.single_physician is not None else (report.author, report.verifier)
@@ -193,7 +249,7 @@ def diagnostic_report(
         "status": report_status(report, state),
         "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "RAD"}]}],
         "code": {"coding": [{"system": "http://loinc.org", "code": "18748-4", "display": "Diagnostic imaging study"}]},
-        "subject": _subject(Subject(report.site_id, report.patient.patient_number, report.patient.name)),
+        "subject": _subject(Subject(report.site_id, report.patient.patient_number, report.patient.name, patient_id)),
         "effectiveDateTime": instant(report.exam_started_at) if report.exam_started_at else None,
         "issued": instant(report.signed_at),
         "performer": [
@@ -208,7 +264,7 @@ def diagnostic_report(
     return _without_nothing(found)
 
 
-def service_request(order: Order, received_at: datetime) -> Resource:
+def service_request(order: Order, received_at: datetime, patient_id: str) -> Resource:
     """Return the newest version of an order as a ServiceRequest."""
     found = _resource("ServiceRequest", order.order_id, received_at) | {
         "identifier": _accession(order.accession_number, order.site_id),
@@ -217,7 +273,7 @@ def service_request(order: Order, received_at: datetime) -> Resource:
         "category": [{"coding": [{"system": "http://snomed.info/sct", "code": "363679005", "display": "Imaging"}]}],
         "priority": PRIORITIES[order.lane],
         "code": {"text": order.procedure_name},
-        "subject": _subject(Subject(order.site_id, order.patient_number, order.patient_name)),
+        "subject": _subject(Subject(order.site_id, order.patient_number, order.patient_name, patient_id)),
         "occurrenceDateTime": instant(order.scheduled_at),
         "authoredOn": instant(received_at),
         "requester": {"display": order.requesting_physician} if order.requesting_physician else None,
@@ -238,7 +294,7 @@ def referred(resources: Iterable[Resource], element: str) -> list[str]:
     """Return the ids that an element of the resources refers to, each once."""
     held = (resource.get(element, []) for resource in resources)
     references = (one for found in held for one in (found if isinstance(found, list) else [found]))
-    return sorted({one["reference"].partition("/")[2] for one in references})
+    return sorted({one["reference"].partition("/")[2] for one in references if "reference" in one})
 
 
 def bundle(found: Found, base: str, this: str, following: str | None) -> Resource:
@@ -279,11 +335,29 @@ def _resource(kind: str, resource_id: str, changed_at: datetime) -> Resource:
 def _subject(subject: Subject | None) -> Resource | None:
     if subject is None:
         return None
-    identifier = {"system": f"{SYSTEM}:site:{subject.site_id}:patient", "value": subject.number}
-    display = " ".join(part for part in subject.name.split("=")[0].split("^") if part)
     return _without_nothing(
-        {"type": "Patient", "identifier": identifier if subject.number else None, "display": display}
+        {
+            "reference": f"Patient/{subject.patient_id}" if subject.patient_id else None,
+            "type": "Patient",
+            "identifier": _patient_number(subject) if subject.number else None,
+            "display": _plain_name(subject.name.split("=")[0]),
+        }
     )
+
+
+def _patient_number(subject: Subject) -> Resource:
+    return {"system": f"{SYSTEM}:site:{subject.site_id}:patient", "value": subject.number}
+
+
+def _plain_name(group: str) -> str:
+    return " ".join(part for part in group.split("^") if part)
+
+
+def _human_name(group: str, representation: str) -> Resource:
+    family, *given = group.split("^")
+    parts = {"family": family, "given": [part for part in given[:2] if part]} if given else {}
+    kind = {"url": REPRESENTATION, "valueCode": representation}
+    return _without_nothing({"extension": [kind], "text": _plain_name(group), **parts})
 
 
 def _practitioner(holder: tuple[str, str] | None) -> Resource | None:

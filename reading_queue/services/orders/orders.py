@@ -12,7 +12,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Sequence, Subquery, and_, or_, select, union
+from sqlalchemy import ColumnElement, Select, Sequence, Subquery, and_, or_, select, union
 from sqlalchemy.orm import Session
 
 from reading_queue.db.order_tables import OrderSearch
@@ -89,7 +89,7 @@ def orders_of_case(session: Session, case_id: str) -> list[ClinicOrder]:
 
 def orders_by_study(session: Session, case_id: str) -> list[tuple[str, ClinicOrder]]:
     """Return the orders of a case, each with the UID of a study that it is of; cancelled ones are left out."""
-    named = _select_named([case_id])
+    named = _select_named(CaseStudy.case_id == case_id)
     found = (
         select(named.c.study_uid, ClinicOrder)
         .join(ClinicOrder, ClinicOrder.order_id == named.c.order_id)
@@ -101,7 +101,7 @@ def orders_by_study(session: Session, case_id: str) -> list[tuple[str, ClinicOrd
 
 def orders_of_cases(session: Session, case_ids: Collection[str]) -> dict[str, list[ClinicOrder]]:
     """Return for each case the orders of its studies, in one statement; as `orders_of_case`."""
-    named = _select_named(case_ids)
+    named = _select_named(CaseStudy.case_id.in_(case_ids))
     of_case = select(named.c.case_id, named.c.order_id).distinct().subquery()
     found = (
         select(of_case.c.case_id, ClinicOrder)
@@ -115,11 +115,16 @@ def orders_of_cases(session: Session, case_ids: Collection[str]) -> dict[str, li
     return orders
 
 
-def _select_named(case_ids: Collection[str]) -> Subquery:
-    """Select case, study and order of all that these cases' studies are named by: by UID, or by accession number."""
+def cases_of_orders(order_ids: Collection[str]) -> Select[str]:
+    """Select the ids of the cases whose studies these orders name."""
+    return select(_select_named(ClinicOrder.order_id.in_(order_ids)).c.case_id)
+
+
+def _select_named(among: ColumnElement[bool]) -> Subquery:
+    """Select case, study and order of all that the studies of cases are named by: by UID, or by accession number."""
     its_own = ClinicOrder.site_id == CaseStudy.site_id, is_not_unlinked(CaseStudy.site_id, CaseStudy.study_uid)
     of_cases = select(CaseStudy.case_id, CaseStudy.study_uid, ClinicOrder.order_id)
-    of_cases = of_cases.where(CaseStudy.case_id.in_(case_ids))
+    of_cases = of_cases.where(among)
     by_uid = of_cases.join(ClinicOrder, and_(ClinicOrder.study_uid == CaseStudy.study_uid, *its_own))
     by_number = of_cases.join(
         Study, and_(Study.site_id == CaseStudy.site_id, Study.study_uid == CaseStudy.study_uid)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from reading_queue.domain.fhir_content import INCLUDES, VERSION, Resource, bundle
-from reading_queue.domain.page_places import Place
+from reading_queue.domain.fhir_content import INCLUDES, REVINCLUDES, VERSION, Resource, bundle
 from reading_queue.errors import Invalid
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.worklists import fhir_views
-from reading_queue.services.worklists.fhir_views import KINDS, FhirQuery, Token
+from reading_queue.services.worklists.fhir_kinds import KINDS, SEARCHED, FhirQuery, Token
+from reading_queue.web.fhir import links
+from reading_queue.web.fhir.links import SEALED
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import page_place, whole_number
 from storage.dicomweb.conditional import is_unchanged
@@ -26,18 +29,9 @@ FORM: Final = "application/x-www-form-urlencoded"
 FORM_BYTES_MAX: Final = 16 * 1024
 COUNT_MAX: Final = 100
 VALUE_CHARACTERS_MAX: Final = 256
-PARAMETERS: Final = (
-    "identifier",
-    "accession",
-    "patient.identifier",
-    "status",
-    "_lastUpdated",
-    "_include",
-    "_total",
-    "_count",
-    "_cursor",
-    "_format",
-)
+# Beside what is searched by; the last but one is the hub's own word for where a page ends.
+OF_ANSWERS: Final = ("_include", "_revinclude", "_total", "_count", "_format", "_cursor", SEALED)
+SECURITY: Final = "a bearer token of POST /api/v1/session; everybody finds and reads what the desks show them"
 FORMATS: Final = frozenset({FHIR_JSON, "application/json", "text/json", "json"})
 _TAKEN: Final = FORMATS | {"application/fhir json", "*/*", "application/*"}  # the blank is a plus, not escaped
 _MOMENT: Final = re.compile(
@@ -58,34 +52,29 @@ def fhir_json(resource: Resource, *, status: int = 200) -> web.Response:
 
 async def metadata(request: web.Request) -> web.StreamResponse:
     """Answer the CapabilityStatement; it is the same for everybody and names nobody."""
-    types: dict[str, str] = {
-        "identifier": "token",
-        "accession": "token",
-        "patient.identifier": "token",
-        "status": "token",
-        "_lastUpdated": "date",
-    }
     resources: list[dict[str, Any]] = [
         {
             "type": name,
             "interaction": [{"code": "read"}, {"code": "search-type"}],
             "versioning": "versioned",
             "conditionalRead": "not-match",
-            "searchParam": [{"name": parameter, "type": kind} for parameter, kind in types.items()],
+            "referencePolicy": ["literal", "logical"],
+            "searchParam": [{"name": parameter, "type": kind} for parameter, kind in SEARCHED[name].items()],
         }
         | ({"searchInclude": list(INCLUDES[name])} if name in INCLUDES else {})
+        | ({"searchRevInclude": list(REVINCLUDES[name])} if name in REVINCLUDES else {})
         for name in KINDS
     ]
     return fhir_json(
         {
             "resourceType": "CapabilityStatement",
             "status": "active",
-            "date": "2026-11-27",
+            "date": "2026-11-28",
             "kind": "instance",
             "implementation": {"description": "Counterpart", "url": f"{request.config_dict[HUB].public_url}/fhir"},
             "fhirVersion": VERSION,
             "format": [FHIR_JSON],
-            "rest": [{"mode": "server", "resource": resources}],
+            "rest": [{"mode": "server", "security": {"description": SECURITY}, "resource": resources}],
         }
     )
 
@@ -110,11 +99,13 @@ async def search_by_form(request: web.Request, viewer: Viewer, *, resource_type:
 async def _search(
     request: web.Request, viewer: Viewer, resource_type: str, pairs: list[tuple[str, str]]
 ) -> web.StreamResponse:
-    hub, query = request.config_dict[HUB], parse_fhir_query(pairs, resource_type)
+    hub = request.config_dict[HUB]
+    pairs = links.opened(hub, viewer, resource_type, pairs)
+    query = parse_fhir_query(pairs, resource_type)
     page = await in_thread(request, fhir_views.search_resources, hub, viewer, resource_type, query)
-    base = f"{hub.public_url.rstrip('/')}/fhir"
-    following = _address(base, resource_type, pairs, page.next_after) if page.next_after is not None else None
-    return fhir_json(bundle(page.found, base, _address(base, resource_type, pairs, query.after), following))
+    to = partial(links.address, hub, viewer, resource_type, pairs)
+    following = to(page.next_after) if page.next_after is not None else None
+    return fhir_json(bundle(page.found, f"{hub.public_url.rstrip('/')}/fhir", to(query.after), following))
 
 
 async def read(request: web.Request, viewer: Viewer, *, resource_type: str) -> web.StreamResponse:
@@ -134,16 +125,19 @@ async def read(request: web.Request, viewer: Viewer, *, resource_type: str) -> w
 def parse_fhir_query(pairs: list[tuple[str, str]], resource_type: str) -> FhirQuery:
     """Return what a query asks for. Raises Invalid for a parameter that is not known: nothing is passed over."""
     single: dict[str, str] = {}
-    changed, includes = [], []
+    changed, includes, revincludes = [], [], []
+    known = parameters_of(resource_type)
     for name, value in pairs:
-        if name not in PARAMETERS:
-            raise Invalid(f"the parameters of a search are {', '.join(PARAMETERS)}")
+        if name not in known:
+            raise Invalid(f"the parameters of a search of {resource_type} are {', '.join(known)}")
         if len(value) > VALUE_CHARACTERS_MAX or _UNSTORABLE.search(value):
             raise Invalid(f"{name} is too long, or holds control characters")
         if name == "_lastUpdated":
             changed.append(_compared(value))
         elif name == "_include":
-            includes.append(_included(value, resource_type))
+            includes.append(_included(value, resource_type, INCLUDES))
+        elif name == "_revinclude":
+            revincludes.append(_included(value, resource_type, REVINCLUDES))
         elif name in single:
             raise Invalid(f"{name} is given twice")
         else:
@@ -152,13 +146,21 @@ def parse_fhir_query(pairs: list[tuple[str, str]], resource_type: str) -> FhirQu
         identifier=_token(single.get("identifier", "")),
         accession=_token(single.get("accession", "")),
         patient=_token(single.get("patient.identifier", "")),
+        patient_id=single.get("patient", "").removeprefix("Patient/"),
         status=tuple(filter(None, single.get("status", "").split(","))),
         changed=tuple(changed),
         includes=tuple(dict.fromkeys(includes)),
+        revincludes=tuple(dict.fromkeys(revincludes)),
         counted=_is_counted(single.get("_total", "none")),
         count=min(max(whole_number(single.get("_count", "50")), 1), COUNT_MAX),
         after=page_place(single.get("_cursor", "")),
     )
+
+
+def parameters_of(resource_type: str) -> tuple[str, ...]:
+    """Return what a search of this type may say; `patient.identifier` is the one chained parameter."""
+    chained = ("patient.identifier",) if "patient" in SEARCHED[resource_type] else ()
+    return (*SEARCHED[resource_type], *chained, *OF_ANSWERS)
 
 
 def require_json(request: web.Request) -> None:
@@ -190,12 +192,13 @@ def _compared(value: str) -> tuple[str, datetime, datetime]:
         raise Invalid(_MOMENT_WORDS) from exc
 
 
-def _included(value: str, resource_type: str) -> str:
-    """Return the name of what is included; its third part may name the type of what is referred to."""
-    offered = INCLUDES.get(resource_type, {})
+def _included(value: str, resource_type: str, table: Mapping[str, Mapping[str, tuple[str, str]]]) -> str:
+    """Return the name of a reference that is followed; its third part may name the type of what is referred to."""
+    offered = table.get(resource_type, {})
     name = ":".join(value.split(":")[:2])
-    if name not in offered or value not in (name, f"{name}:{offered[name][1]}"):
-        raise Invalid(f"what a search of {resource_type} includes is {', '.join(offered) or 'nothing'}")
+    target = resource_type if table is REVINCLUDES else offered.get(name, ("", ""))[1]
+    if name not in offered or value not in (name, f"{name}:{target}"):
+        raise Invalid(f"what a search of {resource_type} includes by this is {', '.join(offered) or 'nothing'}")
     return name
 
 
@@ -213,10 +216,3 @@ def _end_of(start: datetime, match: re.Match[str]) -> datetime:
     if match["day"]:
         return start + timedelta(days=1)
     return (start + timedelta(days=31 if match["month"] else 366)).replace(day=1)
-
-
-def _address(base: str, resource_type: str, pairs: list[tuple[str, str]], after: Place | None) -> str:
-    asked = [(name, value) for name, value in pairs if name != "_cursor"]
-    if after is not None:
-        asked.append(("_cursor", after.text()))
-    return f"{base}/{resource_type}" + (f"?{urlencode(asked)}" if asked else "")

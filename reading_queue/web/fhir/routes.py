@@ -12,7 +12,7 @@ from aiohttp import web
 from reading_queue.db.connections import is_away
 from reading_queue.domain.fhir_content import outcome
 from reading_queue.errors import HubError, Unavailable
-from reading_queue.services.worklists.fhir_views import KINDS
+from reading_queue.services.worklists.fhir_kinds import KINDS
 from reading_queue.web.access import EVERYBODY, for_roles
 from reading_queue.web.fhir import handlers
 from storage.screens.requests import Handler

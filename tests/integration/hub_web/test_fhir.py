@@ -14,10 +14,11 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import select
 
-from reading_queue.domain.fhir_content import INCLUDES, ORDER_STATUS, TASK_STATUS
+from reading_queue.domain.fhir_content import INCLUDES, ORDER_STATUS, REVINCLUDES, TASK_STATUS
 from reading_queue.domain.transitions import CaseState
 from reading_queue.services.hub import Hub
-from reading_queue.services.worklists.fhir_views import KINDS, FhirQuery, search_resources
+from reading_queue.services.worklists.fhir_kinds import KINDS, SEARCHED, FhirQuery
+from reading_queue.services.worklists.fhir_views import search_resources
 from reading_queue.web.fhir import handlers
 from storage.contract.orders import OrderState
 from storage.ledger.tables import AuditEvent
@@ -37,6 +38,7 @@ NEEDED = {
     "ImagingStudy": {"status", "subject"},
     "ServiceRequest": {"status", "intent", "subject"},
     "DiagnosticReport": {"status", "code", "issued", "resultsInterpreter"},
+    "Patient": set[str](),
 }
 TASK_STATES = {"draft", "requested", "received", "accepted", "rejected", "ready", "cancelled", "in-progress"}
 TASK_STATES |= {"on-hold", "failed", "completed", "entered-in-error"}
@@ -113,7 +115,8 @@ def test_each_key_finds_what_it_names_and_nothing_else(
     hand_in_order(hub)
     coordinator = program_of(COORDINATOR)
     (resource,) = found(coordinator, kind)
-    patient = (resource.get("subject") or resource["for"])["identifier"]
+    subject = resource.get("subject") or resource["for"]
+    patient, patient_id = subject["identifier"], subject["reference"].removeprefix("Patient/")
     named, number, accession = (
         resource["identifier"][0],
         patient["value"],
@@ -125,6 +128,8 @@ def test_each_key_finds_what_it_names_and_nothing_else(
         ("identifier", f"{named['system']}|{named['value']}", f"urn:x|{named['value']}"),
         ("accession", "A1", "A2"),
         ("accession", f"{accession}|A1", "urn:counterpart:site:another:accession|A1"),
+        ("patient", patient_id, "nobody"),
+        ("patient", f"Patient/{patient_id}", "nobody"),
         ("patient.identifier", number, "nobody"),
         ("patient.identifier", f"{patient['system']}|{number}", f"urn:counterpart:site:another:patient|{number}"),
         ("status", resource["status"], "entered-in-error"),
@@ -176,6 +181,88 @@ def test_search_by_form_finds_the_same_and_keeps_numbers_out_of_the_address(
         assert (refused.status, refused.json()["resourceType"]) == (status, "OperationOutcome"), body[:20]
 
 
+def test_patients_are_read_and_found_by_who_sees_a_study_of_theirs(
+    hub: Hub, county: County, program_of: ProgramOf
+) -> None:
+    county.arrive(STUDY)
+    hand_in_order(hub)
+    reader = program_of(AUTHOR)
+    (task,), (order,), (study,) = found(reader, "Task"), found(reader, "ServiceRequest"), found(reader, "ImagingStudy")
+    reference = task["for"]["reference"]
+    assert {order["subject"]["reference"], study["subject"]["reference"]} == {reference}
+    patient = ask(reader, reference).json()
+    assert found(reader, "Patient") == [patient]
+    assert patient["identifier"] == [study["subject"]["identifier"]]
+    assert (patient["name"][0]["text"], "gender" in patient, "birthDate" in patient) == ("赵䶮", True, True)
+    assert "urn:counterpart:national" not in str(patient)
+    number = patient["identifier"][0]["value"]
+    assert number not in reference
+    assert len(found(reader, "Patient", identifier=number)) == 1
+    assert found(reader, "Patient", identifier=f"urn:counterpart:site:another:patient|{number}") == []
+    assert ask(reader, "Patient", status="active").status == 400
+    assert ask(program_of(OTHER_TECHNICIAN), reference).status == 404
+    assert found(program_of(OTHER_TECHNICIAN), "Patient") == []
+    included = ask(reader, "Task?_include=Task:patient").json()["entry"]
+    assert [entry["resource"] for entry in included] == [task, patient]
+
+
+def test_search_includes_what_refers_to_its_matches_by_every_reference_that_is_followed(
+    hub: Hub, county: County, program_of: ProgramOf
+) -> None:
+    case_id = county.arrive(STUDY)
+    hand_in_order(hub)
+    county.submit(case_id)
+    county.sign(case_id, confirm_identity=True)
+    county.arrive(f"{STUDY}.2")
+    coordinator, stranger = program_of(COORDINATOR), program_of(OTHER_TECHNICIAN)
+    identifiers = {"Patient": "P.3.1", "ImagingStudy": STUDY, "ServiceRequest": "A1"}
+    for kind, offered in REVINCLUDES.items():
+        for name, (element, source) in offered.items():
+            page = ask(coordinator, f"{kind}?identifier={identifiers[kind]}&_revinclude={name}:{kind}").json()
+            match, *others = page["entry"]
+            assert [match["search"]["mode"], *{one["search"]["mode"] for one in others}] == ["match", "include"], name
+            reference, expected = f"{kind}/{match['resource']['id']}", []
+            for one in found(coordinator, source):
+                held = one[element] if isinstance(one[element], list) else [one[element]]
+                expected += [one["id"]] if reference in [to.get("reference") for to in held] else []
+            assert sorted(one["resource"]["id"] for one in others) == sorted(expected), name
+            assert "entry" not in ask(stranger, f"{kind}?_revinclude={name}").json()
+    for query in ("_revinclude=Task:owner", "_revinclude=Task:patient:Task", "_revinclude=*"):
+        assert ask(coordinator, f"Patient?{query}").status == 400, query
+    assert ask(coordinator, "Task?_revinclude=Task:focus").status == 400
+
+
+def test_links_of_a_bundle_name_no_patient_and_lead_on_for_whom_they_were_made(
+    hub: Hub, county: County, program_of: ProgramOf
+) -> None:
+    for number in (1, 2, 3):
+        hand_in_order(hub, number)
+    reader, form = program_of(COORDINATOR), {"Content-Type": "application/x-www-form-urlencoded"}
+    asked = urlencode({"patient.identifier": "P.3.1", "_count": "1", "status": "active"})
+    by_form = reader.send("POST", "/fhir/ServiceRequest/_search", body=asked, headers=form).json()
+    for first in (by_form, ask(reader, f"ServiceRequest?{asked}").json()):
+        seen, page = [], first
+        while True:
+            links = {link["relation"]: link["url"] for link in page["link"]}
+            assert not any("P.3.1" in url or "patient.identifier" in url for url in links.values())
+            assert all("status=active" in url for url in links.values())
+            seen += [entry["resource"]["id"] for entry in page["entry"]]
+            if "next" not in links:
+                break
+            page = reader.send("GET", f"/fhir/{links['next'].partition('/fhir/')[2]}").json()
+        assert len(set(seen)) == len(seen) == 3
+    again = by_form["link"][0]["url"].partition("/fhir/")[2]
+    assert reader.send("GET", f"/fhir/{again}").json()["entry"] == by_form["entry"]
+    for visitor, path in (
+        (program_of(TECHNICIAN), again),
+        (reader, again.replace("ServiceRequest?", "Task?")),
+        (reader, again[:-4]),
+        (reader, "Task?_sealed=%C3%A9"),
+    ):
+        refused = visitor.send("GET", f"/fhir/{path}")
+        assert (refused.status, refused.json()["issue"][0]["code"]) == (400, "invalid"), path
+
+
 def test_search_includes_what_its_matches_refer_to_and_counts_them_all(
     hub: Hub, county: County, program_of: ProgramOf
 ) -> None:
@@ -224,7 +311,7 @@ def test_who_holds_a_version_is_not_given_it_again(county: County, program_of: P
     assert nobodys.status == 404
 
 
-@pytest.mark.parametrize("kind", ["Task", "ImagingStudy", "ServiceRequest", "DiagnosticReport"])
+@pytest.mark.parametrize("kind", ["Task", "ImagingStudy", "ServiceRequest", "DiagnosticReport", "Patient"])
 def test_a_page_takes_as_many_statements_for_twelve_resources_as_for_one(hub: Hub, county: County, kind: str) -> None:
     def add(number: int) -> None:
         case_id = county.arrive(f"{STUDY}.{number}", patient=f"赵{number}")
@@ -232,7 +319,10 @@ def test_a_page_takes_as_many_statements_for_twelve_resources_as_for_one(hub: Hu
         county.submit(case_id)
         county.sign(case_id, confirm_identity=True)
 
-    coordinator, query = county.viewer(COORDINATOR), FhirQuery(includes=tuple(INCLUDES.get(kind, ())))
+    coordinator, query = (
+        county.viewer(COORDINATOR),
+        FhirQuery(includes=tuple(INCLUDES.get(kind, ())), revincludes=tuple(REVINCLUDES.get(kind, ()))),
+    )
     add(1)
     search_resources(hub, coordinator, kind, query)
     with statements(hub) as for_one:
@@ -247,7 +337,7 @@ def test_a_page_takes_as_many_statements_for_twelve_resources_as_for_one(hub: Hu
 def test_whatever_is_wrong_is_an_operation_outcome(program_of: ProgramOf) -> None:
     coordinator = program_of(COORDINATOR)
     for method, path, status, issue in (
-        ("GET", "Patient", 404, "not-found"),
+        ("GET", "Practitioner", 404, "not-found"),
         ("GET", "Patient/1", 404, "not-found"),
         ("GET", "Task/nothing", 404, "not-found"),
         ("PUT", "Task/nothing", 405, "not-supported"),
@@ -312,6 +402,11 @@ def test_capability_statement_and_conformance_name_what_is_answered(visitor: Vis
     assert {name: one["searchInclude"] for name, one in resources.items() if "searchInclude" in one} == {
         name: list(offered) for name, offered in INCLUDES.items()
     }
+    assert {name: one["searchRevInclude"] for name, one in resources.items() if "searchRevInclude" in one} == {
+        name: list(offered) for name, offered in REVINCLUDES.items()
+    }
+    for name, one in resources.items():
+        assert {parameter["name"]: parameter["type"] for parameter in one["searchParam"]} == SEARCHED[name]
     words = (Path(handlers.__file__).parent / "CONFORMANCE.md").read_text(encoding="utf-8")
-    assert all(f"`{name}`" in words for name in (*KINDS, *handlers.PARAMETERS, *chain(*INCLUDES.values())))
+    assert all(f"`{name}`" in words for name in (*KINDS, *handlers.parameters_of("Task"), *chain(*INCLUDES.values())))
     assert all(f"| {state} | {status}" in words for state, status in TASK_STATUS.items())

@@ -42,7 +42,7 @@ LOGINS = {
 T, P, C, A = Role.TECHNICIAN, Role.PHYSICIAN, Role.COORDINATOR, Role.ADMINISTRATOR
 EVERYBODY, SITES = {T, P, C, A}, {T, C, A}
 TASK, API_TASK = "/radiologist/cases/{case_id}/tasks/{reading_task_id}", "/api/v1/reading-tasks/{reading_task_id}"
-FHIR = ("Task", "ImagingStudy", "ServiceRequest", "DiagnosticReport")
+FHIR = ("Task", "ImagingStudy", "ServiceRequest", "DiagnosticReport", "Patient")
 NETWORK_PAGES = (
     "/coordinator/network",
     "/coordinator/network/organisations/{code}",
