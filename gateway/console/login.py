@@ -44,7 +44,8 @@ async def login(request: web.Request) -> web.StreamResponse:
     try:
         token = await in_thread(request, accounts.login, desk.journal, desk.rules, name, given, desk.clock())
     except LoginRefused:
-        words = translate("login.refused", minutes=max(1, desk.console.login_lock_s // 60))
+        minutes = max(1, desk.console.login_lock_s // 60)
+        words = translate("login.refused", minutes=minutes, hub=desk.settings.hub.url)
         return await _form(request, next_path=next_path, name=name, problem=words, status=401)
     except AccountsTooOld:
         words = translate("login.too_old", days=f"{desk.console.accounts_offline_days:g}")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
 
 import structlog
 
+from gateway.journal.accounts import HUB
 from gateway.journal.actions import record_action
 from gateway.journal.database import Journal
 from gateway.journal.instances import instances_of, place_transfer
@@ -21,8 +21,6 @@ from gateway.spool.spool import Spool
 from storage.contract.identifiers import Uid
 
 log = structlog.get_logger(__name__)
-
-HUB: Final = "hub"
 
 
 class GivingAgain:

@@ -114,7 +114,7 @@ def _record(account: Account) -> AccountRecord:
             "role": account.role,
             "language": account.language,
             "password_hash": account.password_hash,
-            "disabled": account.disabled_at is not None,
+            "disabled": account.disabled_at is not None or account.password_temporary,  # opens nothing but its change
         }
     )
 

@@ -26,6 +26,7 @@ def test_wrong_password_and_unknown_name_look_the_same(clinic: Clinic):
     assert wrong.status == unknown.status == 401
     assert wrong.text.replace("tech", "") == unknown.text.replace("nobody", "")
     assert clinic.verbs().count("login_refused") == 2
+    assert clinic.desk.settings.hub.url in wrong.text, "where a password that somebody gave is changed first"
 
 
 def test_account_is_locked_after_failures_in_a_row_and_opens_by_itself(clinic: Clinic):

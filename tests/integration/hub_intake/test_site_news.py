@@ -77,6 +77,16 @@ def test_accounts_travel_only_when_they_have_changed(safe, network):
     assert [one.disabled for one in again] == [True]
 
 
+def test_account_whose_password_somebody_else_knows_opens_no_console_until_it_is_changed(safe, network):
+    add_account(network, "tech", Role.TECHNICIAN)
+    for temporary in (True, False):
+        with network.transaction() as session:
+            session.execute(update(Account).values(password_temporary=temporary))
+        told = accounts_of(safe).accounts
+        assert told is not None
+        assert [one.disabled for one in told] == [temporary]
+
+
 def test_accounts_do_not_travel_from_a_hub_without_tls(gateway, network):
     add_account(network, "tech", Role.TECHNICIAN)
     assert gateway.get("/accounts?known=").problem().code == "line_not_private"
