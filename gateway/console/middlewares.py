@@ -32,6 +32,7 @@ from storage.screens.requests import (
     bears_token,
     comes_from_our_page,
     is_refresh,
+    local_address,
     logged,
     redirect,
     refuse_large_body,
@@ -146,7 +147,17 @@ def _error_page(request: web.Request, status: int, code: str, detail: str) -> we
         return web.Response(status=status, text=words)
     if status == NotFound.status:
         words = translate_or("error.http_404", detail)
-    return page(request, "error.html", status=status, code=code, words=words, request_id=request.get(REQUEST_ID, ""))
+    back = _came_from(request)
+    reference = request.get(REQUEST_ID, "")
+    return page(request, "error.html", status=status, code=code, words=words, back=back, request_id=reference)
+
+
+def _came_from(request: web.Request) -> str:
+    """Return the page of ours that led here, empty where there is none to go back to."""
+    referer = request.headers.get(hdrs.REFERER, "")
+    origin = f"{request.scheme}://{request.host}"
+    came_from = local_address(referer.removeprefix(origin), "") if referer.startswith(f"{origin}/") else ""
+    return "" if came_from == request.rel_url.raw_path_qs else came_from
 
 
 def _to_login(request: web.Request, refusal: ConsoleError) -> web.StreamResponse:

@@ -27,6 +27,7 @@ CODED: Final[Mapping[str, str]] = {
     "kind": "network.organisation_kind",
     "services": "network.service",
     "specialties": "specialty",
+    "body_regions": "region",
 }
 WRONG: Final = "?"  # what cannot be read stands for itself, and is refused as a field
 

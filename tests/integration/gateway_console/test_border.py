@@ -51,6 +51,18 @@ def test_form_of_a_foreign_page_is_refused(clinic: Clinic, headers):
     assert clinic.browser().post("/login", headers, login="tech", password="x").status == 403
 
 
+@pytest.mark.parametrize(
+    ("referer", "back"),
+    [("{url}/orders?day=1", "/orders?day=1"), ("http://evil.example/", ""), ("{url}/gone", ""), ("", "")],
+)
+def test_page_of_an_error_says_what_to_do_and_leads_back_to_where_one_was(clinic: Clinic, referer: str, back: str):
+    someone = clinic.logged_in()
+    page = someone.get("/gone", Referer=referer.format(url=clinic.url))
+    assert page.status == 404
+    assert "请返回列表查找" in page.text
+    assert (f'href="{back}"' in page.text) if back else ("返回上一页" not in page.text)
+
+
 def test_login_leads_nowhere_else(clinic: Clinic):
     for elsewhere in ("//evil.example", "https://evil.example", "/\\evil.example"):
         page = clinic.browser().post("/login", login="tech", password=PASSWORD, next=elsewhere)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from reading_queue.domain.specialties import OF_REGION
 from reading_queue.web.coordinator.network_forms import say
 from reading_queue.web.language import WORDS
 from reading_queue.web.radiologist.views import images_url
@@ -73,3 +74,9 @@ def test_address_elsewhere_is_never_followed(elsewhere: str) -> None:
 def test_viewer_opens_all_studies_of_a_case_in_the_readers_language() -> None:
     assert images_url(("1.2", "1.3")) == "/viewer/viewer?StudyInstanceUIDs=1.2,1.3&lng=zh"
     assert images_url(()) == ""
+
+
+def test_body_regions_are_told_in_words_and_one_that_nobody_knows_as_it_is_written() -> None:
+    assert say("body_regions", ("CHEST", "FOREARM")) == "胸部、FOREARM"
+    for language in ("zh", "en"):
+        assert {f"region.{code}" for code in OF_REGION} <= WORDS.catalogue(language).keys()
