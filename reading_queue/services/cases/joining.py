@@ -19,6 +19,7 @@ from typing import Final
 from sqlalchemy import and_, exists, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
+from reading_queue.db.consult_tables import MdtEntry
 from reading_queue.db.identity_tables import IdentityConflict
 from reading_queue.db.tables import Case, CaseStudy
 from reading_queue.domain.discontinuation import DiscontinuationReason
@@ -239,6 +240,7 @@ def _join(
     session.flush()
     session.execute(update(CaseStudy).where(CaseStudy.case_id == other.case_id).values(case_id=kept.case_id))
     take_doubts(session, other, kept, uids)
+    session.execute(update(MdtEntry).where(MdtEntry.case_id == other.case_id).values(case_id=kept.case_id))
     other.identity_doubted_at = None
     kept.first_instance_at = min(kept.first_instance_at, other.first_instance_at)
     kept.last_instance_at = max(kept.last_instance_at, other.last_instance_at)

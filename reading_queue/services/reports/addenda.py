@@ -40,6 +40,7 @@ from reading_queue.services.reading.claims import (
     require_physician,
     view_task,
 )
+from reading_queue.services.reading.consult_rows import end_consult_of
 from reading_queue.services.reading.drafts import write_draft
 from reading_queue.services.reading.takeovers import MayNotTakeOver, hold_directly, require_lead
 from reading_queue.services.reports.returns import report_is_home
@@ -130,6 +131,7 @@ def nothing_to_amend(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str
         if case.images_unacknowledged:
             raise ImagesUnacknowledged
         addendum = get_open_addendum(session, case.case_id)
+        end_consult_of(session, case, now)
         move_case(case, CaseEvent.NOTHING_TO_AMEND, Actor.HOLDER)
         move_task(task, ReadingTaskEvent.CANCEL, Actor.HOLDER, now)
         close_offers(session, task, now)

@@ -50,7 +50,7 @@ from reading_queue.services.orders.order_versions import require_told_seen
 from reading_queue.services.patients.identity_doubts import require_settled
 from reading_queue.services.reading.case_evidence import load_reported, sign_evidence
 from reading_queue.services.reading.claims import require_holder, require_licence, require_physician, require_verifier
-from reading_queue.services.reading.consult_rows import join_report, load_opinions
+from reading_queue.services.reading.consult_rows import end_consult_of, join_report, load_opinions
 from reading_queue.services.reading.consults import require_none_open
 from reading_queue.services.reading.drafts import write_draft
 from reading_queue.services.reports.addenda import find_open_addendum, get_newest_report, get_open_addendum
@@ -184,6 +184,7 @@ def return_to_author(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str
         submission = get_standing_submission(session, case.case_id)
         submission.returned_at = now
         submission.return_reason = reason
+        end_consult_of(session, case, now)
         move_case(case, CaseEvent.RETURN_TO_AUTHOR, Actor.HOLDER)
         move_task(task, ReadingTaskEvent.CANCEL, Actor.HOLDER, now)
         task.cancel_reason = DiscontinuationReason.UNSPECIFIED

@@ -25,6 +25,7 @@ from reading_queue.services.routing import decisions, escalating
 from reading_queue.services.worklists import desk_events
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
+from storage.contract.signed_report import AmendmentKind
 from tests.integration.hub_reading.test_course import person
 from tests.integration.hub_reading.world import CITY, COUNTY, SITE, TEXT, World
 from tests.support.clock import SteerableClock
@@ -259,6 +260,27 @@ def test_giving_the_case_back_ends_the_question(world: World, hub: Hub, gao: Vie
     with hub.transaction() as session:
         assert session.get_one(Consult, consult_id).state == ConsultState.WITHDRAWN
     assert consults.consults_of(hub, lin) == ()
+
+
+def test_giving_the_text_back_or_leaving_the_report_as_it_is_ends_the_question_too(
+    world: World, hub: Hub, gao: Viewer, lin: Viewer
+):
+    with hub.transaction() as session:
+        session.execute(update(Agreement).values(services=["interpretation", "verification", "consultation"]))
+    case_id = world.arrive()
+    for returned in (True, False):
+        world.submit(gao, case_id)
+        reading.claim(hub, lin, world.open_task(case_id).reading_task_id)
+        if returned:
+            consults.ask(hub, lin, world.open_task(case_id).reading_task_id, COUNTY, "?")
+            reading.return_to_author(hub, lin, world.open_task(case_id).reading_task_id, "请修改")
+    reading.sign(hub, lin, world.open_task(case_id).reading_task_id, None)
+    for _ in range(2):  # a question that nobody can take back any more would stand before the next signature
+        task_id = reading.open_addendum(hub, lin, case_id, AmendmentKind.APPENDED, "补充").reading_task_id
+        consults.ask(hub, lin, task_id, COUNTY, "?")
+        reading.nothing_to_amend(hub, lin, task_id, "无须补充")
+    assert world.hops(case_id).count(Hop.CONSULT_ENDED) == 3
+    assert not any(one.is_open for one in desk_views.case_view(hub, lin, case_id).consults)
 
 
 def test_only_who_holds_the_case_asks_only_under_an_agreement_and_only_that_hospital_answers(

@@ -17,7 +17,7 @@ from reading_queue.services.cases import attention, cases, clinic
 from reading_queue.services.cases.joining import MayNotBeJoined, join_cases
 from reading_queue.services.cases.separating import separate_study
 from reading_queue.services.hub import Hub
-from reading_queue.services.reading import desk_views, reading
+from reading_queue.services.reading import desk_views, mdt, reading
 from reading_queue.services.routing import escalating
 from storage.catalogue.tables import Patient
 from storage.contract.hops import Hop
@@ -71,6 +71,16 @@ def chest(world: World, wang: Viewer) -> str:
 @pytest.fixture
 def abdomen(world: World, chest: str) -> str:
     return arrive_abdomen(world)
+
+
+def test_what_a_conference_is_to_see_goes_with_the_studies(
+    world: World, hub: Hub, wang: Viewer, li: Viewer, chest: str, abdomen: str
+):
+    mdt.put_on_list(hub, wang, abdomen, "能否手术？", hub.clock().date())
+    join_cases(hub, li, chest, abdomen, "一次扫描两个部位")
+    world.run_jobs()
+    (listed,) = mdt.list_mdt(hub, wang).entries
+    assert listed.case_id == chest, "a cancelled case without images would be called up"
 
 
 def test_two_studies_are_read_as_one_case_and_one_report_names_both(
