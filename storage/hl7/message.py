@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 SEGMENT_END: Final = "\r"
@@ -78,6 +78,7 @@ class Message:
 
     segments: tuple[tuple[str, ...], ...]  # each: its name, then its fields as sent
     delimiters: str  # the field separator, then MSH-2
+    _repetitions: dict[tuple[int, int], list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def named(self, name: str) -> list[int]:
         """Return the places of the segments of this name."""
@@ -109,7 +110,9 @@ class Message:
         return "\n".join(self._unescape(part) for part in raw.split(self.delimiters[2]))
 
     def _components(self, place: int, field: int, repetition: int) -> list[str]:
-        repetitions = self._raw(place, field).split(self.delimiters[2])
+        repetitions = self._repetitions.get((place, field))  # a field of thousands is not cut anew for each
+        if repetitions is None:
+            repetitions = self._repetitions[place, field] = self._raw(place, field).split(self.delimiters[2])
         return repetitions[repetition - 1].split(self.delimiters[1]) if repetition <= len(repetitions) else []
 
     def _raw(self, place: int, field: int) -> str:
