@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 CHROMIUM: Final = "/usr/bin/chromium"
 FLAGS: Final = (
@@ -32,3 +32,11 @@ def running_chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser
         browser.close()
+
+
+def only_when_told(context: BrowserContext) -> BrowserContext:
+    """Have the pages of this context not look again by themselves every 20 s: they show what they are told of."""
+    context.add_init_script(
+        "{ const every = setInterval; window.setInterval = (act, ms) => ms < 20_000 ? every(act, ms) : 0; }"
+    )
+    return context

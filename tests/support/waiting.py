@@ -39,3 +39,16 @@ def eventually(
                     sys.stderr.write(f"--- log of {process.name}\n{process.log()[-8000:]}\n")
                 raise
         pause.wait(every_s)
+
+
+def keeps(promise_s: float, took_s: Callable[[], float], attempts: int = 8) -> None:
+    """Fail when each of several attempts took longer than the promise.
+
+    On a machine that does much else any one attempt may be late; what waits too long by itself is late each time.
+    """
+    seconds: list[float] = []
+    for _ in range(attempts):
+        seconds.append(took_s())
+        if seconds[-1] < promise_s:
+            return
+    raise AssertionError(f"{attempts} attempts took {seconds} s each, and not {promise_s} s")

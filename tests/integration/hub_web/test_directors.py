@@ -12,16 +12,17 @@ from sqlalchemy import update
 
 from reading_queue.db.tables import Account, Agreement
 from reading_queue.services.hub import Hub
+from reading_queue.web import live
 from storage.contract.lanes import Lane
 from tests.integration.hub_web.county import AUTHOR, COORDINATOR, PASSWORD, TECHNICIAN, County
 from tests.integration.hub_web.serving import Visitor
-from tests.support.chromium import running_chromium
+from tests.support.chromium import only_when_told, running_chromium
 
 pytestmark = pytest.mark.postgres
 
 DIRECTOR = "zheng.an"  # of qinghe-renmin, always, by the demonstration's network
 HOSPITAL = "/coordinator/network/organisations/qinghe-renmin"
-WITHIN_MS = 1000  # the promise of every desk
+PATIENCE_MS = 30_000  # on a machine that does much else; the desk does not look again by itself meanwhile
 BrowserOf = Callable[[str], Visitor]
 
 
@@ -107,6 +108,11 @@ def test_programs_write_rosters_and_read_what_they_were_told(
     assert program_of(TECHNICIAN).call("GET", "/duty-director").status == 403
 
 
+@pytest.fixture
+def _only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "LOOK_AGAIN_S", PATIENCE_MS / 100)
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with running_chromium() as browser:
@@ -114,7 +120,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def log_in(chromium: Browser, url: str, login: str, width: int, desk: str) -> Page:
-    page = chromium.new_page(viewport={"width": width, "height": 900})
+    page = only_when_told(chromium.new_context(viewport={"width": width, "height": 900})).new_page()
     page.goto(f"{url}/login")
     page.fill("[name=login]", login)
     page.fill("[name=password]", PASSWORD)
@@ -131,10 +137,11 @@ def look(page: Page, path: Path) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.usefixtures("_only_when_told")
 @pytest.mark.xdist_group("desks in Chromium")
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("language", ["zh", "en"])
-def test_an_open_desk_shows_an_escalation_by_itself_within_a_second(
+def test_an_open_desk_shows_an_escalation_as_soon_as_it_is_told(
     chromium: Browser, url: str, county: County, hub: Hub, tmp_path: Path, width: int, language: str
 ) -> None:
     with hub.transaction() as session:
@@ -145,17 +152,17 @@ def test_an_open_desk_shows_an_escalation_by_itself_within_a_second(
     expect(page.locator("body[data-listens]")).to_have_count(1)
     nobody_reads(hub)
     county.arrive("1.2.3.1", lane=Lane.STAT)
-    expect(listening.locator(".work-item")).to_have_count(1, timeout=WITHIN_MS)
+    expect(listening.locator(".work-item")).to_have_count(1, timeout=PATIENCE_MS)
     look(page, tmp_path / f"desk-{width}-{language}.png")
     page.locator("#told form button").click()
     page.wait_for_url("**/radiologist/escalations")
     expect(page.locator("#told")).to_contain_text({"zh": "郑安 已知悉", "en": "郑安"}[language])
     look(page, tmp_path / f"list-{width}-{language}.png")
-    page.close()
+    page.context.close()
     coordinator = log_in(chromium, url, COORDINATOR, width, "coordinator")
     look(coordinator, tmp_path / f"overview-{width}-{language}.png")
     coordinator.goto(f"{url}{HOSPITAL}")
     for details in coordinator.locator("#directors > details, #directors .director > details").all():
         details.locator("summary").first.click()
     look(coordinator, tmp_path / f"rosters-{width}-{language}.png")
-    coordinator.close()
+    coordinator.context.close()

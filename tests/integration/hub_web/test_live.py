@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -41,13 +42,20 @@ from tests.integration.hub_web.county import (
     County,
 )
 from tests.integration.hub_web.serving import Visitor, serving_hub
-from tests.support.chromium import running_chromium
-from tests.support.waiting import eventually
+from tests.support.chromium import only_when_told, running_chromium
+from tests.support.waiting import eventually, keeps
 
 pytestmark = pytest.mark.postgres
 
 WITHIN_S = 1.0  # the promise of every desk
+PATIENCE_S = 30.0  # on a machine that does much else; nobody looks again by themselves meanwhile
 SILENCE_S = 0.4  # what a test waits to hear nothing; a stream that hears everything has heard it by then
+
+
+@pytest.fixture(autouse=True)
+def _only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no process look for changes but when the database notifies it."""
+    monkeypatch.setattr(live, "LOOK_AGAIN_S", 10 * PATIENCE_S)
 
 
 @dataclass
@@ -57,7 +65,7 @@ class Listener:
     response: http.client.HTTPResponse
     last_id: str = ""
 
-    def hear(self, within_s: float = 5.0) -> tuple[str, dict[str, list[str]]]:
+    def hear(self, within_s: float = PATIENCE_S) -> tuple[str, dict[str, list[str]]]:
         """Return the next event's name and what it says."""
         self._wait(within_s)
         name = ""
@@ -111,10 +119,19 @@ def test_change_through_one_process_is_heard_at_another_within_a_second(
     hub: Hub, url: str, county: County, browser_of: BrowserOf
 ) -> None:
     with serving_hub(hub) as other, listening(other, browser_of(COORDINATOR)) as listener:
-        began = time.monotonic()
         case_id = county.arrive("1.2.3.1")
         name, said = listener.hear()
-        assert time.monotonic() - began < WITHIN_S
+
+        def heard_after_s() -> float:
+            with hub.transaction() as session:
+                desk_events.tell(session, f"told-{time.monotonic_ns()}", FIRST_SITE, case_id)
+                session.flush()
+                told = session.scalars(select(DeskEvent).order_by(DeskEvent.event_id.desc())).first()
+            while told.kind not in listener.hear()[1]["kinds"]:
+                pass
+            return (datetime.now(UTC) - told.at).total_seconds()
+
+        keeps(WITHIN_S, heard_after_s)
     assert (name, said["cases"], said["sites"]) == ("changed", [case_id], [FIRST_SITE])
     assert county.hub is hub
 
@@ -142,16 +159,12 @@ def test_who_is_asked_for_an_opinion_and_who_asked_hear_of_it_at_any_process_and
     with serving_hub(hub) as other, listening(url, browser_of("shen.yi")) as elsewhere:
         with listening(other, browser_of(consulting.CONSULTANT)) as consultant:
             consult_id = consults.ask(hub, author, task_id, consulting.HOSPITAL, consulting.QUESTION)
-            began = time.monotonic()  # it is committed
             assert consultant.hear()[1]["kinds"] == ["consult_asked"]
-            assert time.monotonic() - began < WITHIN_S
         with listening(url, browser_of(AUTHOR)) as asker:
             consults.accept(hub, county.viewer(consulting.CONSULTANT), consult_id)
             assert asker.hear()[1]["kinds"] == ["consult_accepted"]
             consults.answer(hub, county.viewer(consulting.CONSULTANT), consult_id, consulting.OPINION)
-            began = time.monotonic()
             assert asker.hear()[1] == {"kinds": ["consult_answered"], "cases": [case_id], "sites": [FIRST_SITE]}
-            assert time.monotonic() - began < WITHIN_S
         with pytest.raises(TimeoutError):
             elsewhere.hear(SILENCE_S)
 
@@ -321,11 +334,9 @@ def test_stream_ends_at_once_with_its_session_and_others_go_on(
     browser, other = browser_of(TECHNICIAN), browser_of(COORDINATOR)
     with listening(url, browser) as listener, listening(url, other) as beside:
         ends_for_all = end is _forget_sessions
-        began = time.monotonic()
         end(hub, county, browser)
-        assert listener.hear()[0] == "reset"
+        assert listener.hear()[0] == "reset"  # within PATIENCE_S: long before the stream beats
         assert listener.ended()
-        assert time.monotonic() - began < WITHIN_S * 5
         if not ends_for_all:
             county.arrive("1.2.3.1")
             assert beside.hear()[0] == "changed"
@@ -412,16 +423,25 @@ def test_desks_of_two_people_show_what_a_third_does_within_a_second_and_keep_wha
     pages[TECHNICIAN].fill("[name=text]", "王")
     case_id = county.arrive("1.2.3.1")
     for page in pages.values():
-        expect(page.get_by_text("赵䶮").first).to_be_visible(timeout=WITHIN_S * 1000)
+        expect(page.get_by_text("赵䶮").first).to_be_visible(timeout=PATIENCE_S * 1000)
     expect(pages[TECHNICIAN].locator("[name=text]")).to_have_value("王")
     county.submit(case_id, "lin.shu")
-    expect(pages[AUTHOR].get_by_text("现在没有派给您的检查")).to_be_visible(timeout=WITHIN_S * 1000)
+    expect(pages[AUTHOR].get_by_text("现在没有派给您的检查")).to_be_visible(timeout=PATIENCE_S * 1000)
+
+    def asks_after_s() -> float:
+        with pages[AUTHOR].expect_response(f"{url}/radiologist/", timeout=PATIENCE_S * 1000):
+            with county.hub.transaction() as session:
+                desk_events.tell(session, "told", FIRST_SITE, case_id)
+            began = time.monotonic()
+        return time.monotonic() - began
+
+    keeps(WITHIN_S, asks_after_s)
     for page in pages.values():
         page.context.close()
 
 
 def desk_of(chromium: Browser, url: str, login: str) -> Page:
-    page = chromium.new_context(locale="zh-CN").new_page()
+    page = only_when_told(chromium.new_context(locale="zh-CN")).new_page()
     log_in(page, url, login)
     expect(page.locator("body[data-listens]")).to_have_count(1)
     return page
@@ -448,7 +468,7 @@ def test_desk_that_was_refused_hears_as_soon_as_there_is_room_and_waits_as_it_wa
 
     monkeypatch.setattr(live, "open_files_max", no_files)
     monkeypatch.setattr(live.NoRoomForStreams, "retry_after_s", 3)
-    context = chromium.new_context(locale="zh-CN")
+    context = only_when_told(chromium.new_context(locale="zh-CN"))
     context.add_init_script(f"delete window.{without}")
     page = context.new_page()
     log_in(page, url, TECHNICIAN)
@@ -457,7 +477,7 @@ def test_desk_that_was_refused_hears_as_soon_as_there_is_room_and_waits_as_it_wa
     monkeypatch.undo()
     expect(page.locator("body[data-listens]")).to_have_count(1, timeout=20_000)
     county.arrive("1.2.3.1")
-    expect(page.get_by_text("赵䶮").first).to_be_visible(timeout=WITHIN_S * 1000)
+    expect(page.get_by_text("赵䶮").first).to_be_visible(timeout=PATIENCE_S * 1000)
     context.close()
 
 
@@ -479,8 +499,8 @@ def test_opinion_appears_beside_what_its_asker_writes_and_the_question_on_the_de
     expect(asker.locator("body[data-listens]")).to_have_count(1)
     asker.fill("#editor [name=findings]", "右肺上叶结节")
     consult_id = consults.ask(county.hub, author, task_id, consulting.HOSPITAL, consulting.QUESTION)
-    expect(consultant.get_by_text(consulting.QUESTION)).to_be_visible(timeout=WITHIN_S * 1000)
-    expect(asker.locator("#consults").get_by_text(consulting.QUESTION)).to_be_visible(timeout=WITHIN_S * 1000)
+    expect(consultant.get_by_text(consulting.QUESTION)).to_be_visible(timeout=PATIENCE_S * 1000)
+    expect(asker.locator("#consults").get_by_text(consulting.QUESTION)).to_be_visible(timeout=PATIENCE_S * 1000)
     consults.accept(county.hub, county.viewer(consulting.CONSULTANT), consult_id)
     consultant.goto(f"{url}/radiologist/cases/{case_id}")
     expect(consultant.locator("body[data-listens]")).to_have_count(1)
@@ -493,7 +513,7 @@ def test_opinion_appears_beside_what_its_asker_writes_and_the_question_on_the_de
         desk_events.tell(session, "consult_accepted", FIRST_SITE, case_id)
     expect(consultant.locator("#consults [name=words] >> nth=0")).to_have_value("建议增强")
     consults.answer(county.hub, county.viewer(consulting.CONSULTANT), consult_id, consulting.OPINION)
-    expect(asker.get_by_text(consulting.OPINION)).to_be_visible(timeout=WITHIN_S * 1000)
+    expect(asker.get_by_text(consulting.OPINION)).to_be_visible(timeout=PATIENCE_S * 1000)
     expect(asker.locator("#editor [name=findings]")).to_have_value("右肺上叶结节")
     for page in (asker, consultant):
         page.context.close()

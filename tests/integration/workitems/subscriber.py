@@ -15,6 +15,7 @@ import aiohttp
 
 from tests.integration.workitems.client import DicomJson, value
 
+PATIENCE_S = 30.0  # on a machine that does much else
 EVERY, FILTERED = "1.2.840.10008.5.1.4.34.5", "1.2.840.10008.5.1.4.34.5.1"
 STATE_REPORT, CANCEL_REQUESTED, PROGRESS_REPORT, STATUS_CHANGE, ASSIGNED = 1, 2, 3, 4, 5
 
@@ -27,18 +28,18 @@ class Channel:
     ended: threading.Event = field(default_factory=threading.Event)
     code: int | None = None
 
-    def hear(self, within_s: float = 5.0) -> DicomJson:
+    def hear(self, within_s: float = PATIENCE_S) -> DicomJson:
         """Return the next report. Raises queue.Empty."""
         return self.heard.get(timeout=within_s)
 
-    def hear_of(self, uid: str, kind: int, within_s: float = 5.0) -> DicomJson:
+    def hear_of(self, uid: str, kind: int, within_s: float = PATIENCE_S) -> DicomJson:
         """Return the next report of this workitem and kind; those before it are passed over."""
         while True:
             report = self.hear(within_s)
             if (value(report, "00001000"), value(report, "00001002")) == (uid, kind):
                 return report
 
-    def hear_state(self, uid: str, state: str, within_s: float = 5.0) -> DicomJson:
+    def hear_state(self, uid: str, state: str, within_s: float = PATIENCE_S) -> DicomJson:
         """Return the next report that the workitem is in this state."""
         while True:
             report = self.hear_of(uid, STATE_REPORT, within_s)

@@ -34,7 +34,7 @@ from tests.integration.workitems.subscriber import (
     connected,
 )
 from tests.support.clock import SteerableClock
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, keeps
 
 pytestmark = [pytest.mark.postgres, pytest.mark.filterwarnings("ignore:Invalid value for VR UI")]
 
@@ -76,8 +76,14 @@ def silent(channel: object) -> bool:
 
 
 def test_life_of_a_workitem_is_told_through_another_process_within_a_second(
-    county: County, server: StowServer, other: StowServer, study: list[bytes], worklist_of: WorklistOf
+    county: County,
+    server: StowServer,
+    other: StowServer,
+    study: list[bytes],
+    worklist_of: WorklistOf,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(channels, "LOOK_AGAIN_S", 300)  # none looks but when the database notifies it
     watcher, reader = worklist_of("coordinator"), worklist_of("reader")
     (uid,) = scheduled(reader)
     reply = watcher.send("POST", f"/dicomweb/workitems/{uid}/subscribers/WATCHER?deletionlock=true")
@@ -88,14 +94,19 @@ def test_life_of_a_workitem_is_told_through_another_process_within_a_second(
         first = channel.hear_state(uid, "SCHEDULED")
         assert value(first, "00000002") == "1.2.840.10008.5.1.4.34.6.4"
         assert (value(first, "00000110"), value(first, "00404041")) == (1, "READY")
-        began, token = time.monotonic(), new_transaction()
+        token = new_transaction()
         assert reader.change(uid, "IN PROGRESS", token).status == 200
         channel.hear_state(uid, "IN PROGRESS")
-        assert time.monotonic() - began < WITHIN_S
         assert value(channel.hear_of(uid, ASSIGNED), "00404009", "00080100") is not None
         progress = {"00741004": {"vr": "DS", "Value": [50]}, "00741006": {"vr": "ST", "Value": ["一半"]}}
-        assert reader.update(uid, token, {"00741002": sequence(progress)}).status == 200
-        assert value(channel.hear_of(uid, PROGRESS_REPORT), "00741002", "00741006") == "一半"
+
+        def told_after_s() -> float:
+            began = time.monotonic()
+            assert reader.update(uid, token, {"00741002": sequence(progress)}).status == 200
+            assert value(channel.hear_of(uid, PROGRESS_REPORT), "00741002", "00741006") == "一半"
+            return time.monotonic() - began
+
+        keeps(WITHIN_S, told_after_s)
         assert watcher.request_cancel(uid).status == 202
         assert value(channel.hear_of(uid, CANCEL_REQUESTED), "00741236") == "COUNTERPART"
         assert reader.change(uid, "CANCELED", token).status == 200
