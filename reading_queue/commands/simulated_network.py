@@ -83,4 +83,5 @@ def _agreement(part: AgreementPart, requesting: str) -> TimedAgreement:
         valid_until=part.valid_until,
         cases_per_day_max=part.cases_per_day_max,
     )
-    return TimedAgreement(facts, {lane.value: minutes for lane, minutes in part.time_limits_min.items()})
+    limits = {lane.value: minutes for lane, minutes in part.time_limits_min.items()}
+    return TimedAgreement(facts, limits, part.single_physician)

@@ -126,6 +126,8 @@ def _rules(policy: Policy) -> Rules:
         time_limit_default_min=policy.time_limit_default_min,
         green_channel_limit_min=policy.green_channel_limit_min,
         consult_limit_min=policy.consult_limit_min,
+        lease_s=policy.lease_s,
+        workload_points=policy.workload_points,
     )
 
 

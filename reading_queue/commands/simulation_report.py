@@ -29,6 +29,7 @@ def report(summary: Summary, language: str, *, everything: bool = False) -> None
         console.print(_served(say["by_channel"], summary["green_channels"], CHANNELS[language], say))
     console.print(_escalations(summary, language))
     _print_long(console, _worst_first(summary["counties"]), everything, say, summary["names"], say["by_county"])
+    _print_long(console, _longest_first(summary["by_site"]), everything, say, summary["names"], say["by_site"])
     _print_long(console, _worst_first(summary["agreements"]), everything, say, {}, say["by_agreement"])
     for table in (
         _gaps(summary, say, everything),
@@ -54,6 +55,7 @@ def sentences(summary: Summary, language: str) -> list[str]:
     words = [
         say["whole"].format(
             days=summary["days"],
+            day="day" if summary["days"] == 1 else "days",
             sites=summary["sites"],
             physicians=summary["physicians"],
             cases=whole["cases"],
@@ -62,12 +64,10 @@ def sentences(summary: Summary, language: str) -> list[str]:
             open=whole["open"],
         )
     ]
-    for gap in summary["gaps"][:ROWS_MAX]:
-        words.append(
-            say[f"gap_{gap['phase']}"].format(**gap | {"name": summary["names"].get(gap["county"], gap["county"])})
-        )
-    if len(summary["gaps"]) > ROWS_MAX:
-        words.append(say["more_gaps"].format(count=len(summary["gaps"]) - ROWS_MAX))
+    if summary["late_because"]:
+        why = (f"{count} × {say[part]}" for part, count in summary["late_because"].items())
+        words.append(say["late_because"].format(reasons="; ".join(why)))
+    words += _of_gaps(summary, say)
     unroutable = summary["unroutable"]
     if unroutable["waits"]:
         words.append(say["unroutable"].format(**unroutable))
@@ -81,9 +81,28 @@ def sentences(summary: Summary, language: str) -> list[str]:
         words.append(say["consults"].format(**consults, waits=_times(consults["wait_min"])))
     if consults["without_hospital"]:
         words.append(say["without_hospital"].format(count=consults["without_hospital"]))
-    if summary["always_on_duty"]:
-        words.append(say["always"].format(count=summary["always_on_duty"]))
+    words += _of_people(summary, say)
+    words.append(say["times_told"])
     return words
+
+
+def _of_gaps(summary: Summary, say: Mapping[str, str]) -> Iterable[str]:
+    names = summary["names"]
+    for gap in summary["gaps"][:ROWS_MAX]:
+        yield say[f"gap_{gap['phase']}"].format(**gap | {"name": names.get(gap["county"], gap["county"])})
+    if len(summary["gaps"]) > ROWS_MAX:
+        yield say["more_gaps"].format(count=len(summary["gaps"]) - ROWS_MAX)
+
+
+def _of_people(summary: Summary, say: Mapping[str, str]) -> Iterable[str]:
+    if summary["signed_alone"]:
+        yield say["signed_alone"].format(count=summary["signed_alone"])
+    if idle := [one for one in summary["people"] if one["duty_h"] and not one["busy_h"]]:
+        names = say["between_names"].join(f"{one['name']} {one['physician']}" for one in idle[:ROWS_MAX])
+        more = say["and_others"].format(count=len(idle)) if len(idle) > ROWS_MAX else ""
+        yield say["idle"].format(names=names + more)
+    if summary["always_on_duty"]:
+        yield say["always"].format(count=summary["always_on_duty"])
 
 
 def _console() -> Console:
@@ -91,10 +110,11 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=max(NARROWEST, console.width))
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
+def _table(title: str, columns: Sequence[str], words: int = 1) -> Table:
+    """Return an empty table, whose first `words` columns are words and the others figures."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1))
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if number < words else "right", overflow="fold")
     return table
 
 
@@ -118,6 +138,11 @@ def _served(title: str, groups: Mapping[str, Summary], names: Mapping[str, str],
 
 def _worst_first(groups: Mapping[str, Summary]) -> dict[str, Summary]:
     return dict(sorted(groups.items(), key=lambda one: (one[1]["share_met"] or 0, -one[1]["cases"])))
+
+
+def _longest_first(groups: Mapping[str, Summary]) -> dict[str, Summary]:
+    """Return first who has waited longest: nine of ten of whose reports took until then, if any is signed."""
+    return dict(sorted(groups.items(), key=lambda one: -(one[1]["to_signature_min"] or {"p90": float("inf")})["p90"]))
 
 
 def _print_long(
@@ -158,7 +183,9 @@ def _escalations(summary: Summary, language: str) -> Table:
 def _gaps(summary: Summary, say: Mapping[str, str], everything: bool) -> Table:
     columns = ("county", "phase", "hours_open", "times", "hours", "cases", "waited", "late")
     shown = _cut(summary["gaps"], everything)
-    table = _table(say["gaps"] + _of(len(shown), len(summary["gaps"]), say), [say[column] for column in columns])
+    table = _table(
+        say["gaps"] + _of(len(shown), len(summary["gaps"]), say), [say[column] for column in columns], words=3
+    )
     for gap in shown:
         name = summary["names"].get(gap["county"], gap["county"])
         figures = (gap["times"], gap["hours"], gap["cases"], gap["waited_h"], gap["late"])
@@ -166,18 +193,27 @@ def _gaps(summary: Summary, say: Mapping[str, str], everything: bool) -> Table:
     return table
 
 
-WORK: Final = ("interpreted", "verified", "consulted", "rvu", "duty_h", "busy_h", "idle_h")
+WORK: Final = ("interpreted", "verified", "consulted", "rvu", "duty_h", "busy_h", "idle_h", "given_back", "lapsed")
+SELDOM: Final = frozenset({"consulted", "given_back", "lapsed"})  # left out where all of it is nothing
+
+
+def _columns_of(works: Iterable[Summary]) -> list[str]:
+    told = list(works)
+    return [key for key in WORK if key not in SELDOM or any(one[key] for one in told)]
 
 
 def _organisations(summary: Summary, say: Mapping[str, str], everything: bool) -> Table:
-    columns = ("", "physicians", *WORK, "utilisation")
+    work_told = _columns_of(summary["organisations"].values())
+    columns = ("", "physicians", *work_told, "utilisation")
     rows = sorted(summary["organisations"].items(), key=lambda one: -(one[1]["utilisation"] or 0))
     shown = _cut(rows, everything)
     title = say["by_organisation"] + _of(len(shown), len(rows), say)
     table = _table(title, [say.get(column, "") for column in columns])
     for organisation, work in shown:
         name = summary["names"].get(organisation, organisation)
-        table.add_row(name, str(work["physicians"]), *(str(work[key]) for key in WORK), _share(work["utilisation"]))
+        table.add_row(
+            name, str(work["physicians"]), *(str(work[key]) for key in work_told), _share(work["utilisation"])
+        )
     return table
 
 
@@ -185,13 +221,15 @@ def _people(summary: Summary, language: str, everything: bool) -> Table:
     say = WORDS[language]
     rows = sorted(summary["people"], key=lambda one: -(one["utilisation"] or 0))
     shown = _cut(rows, everything)
-    columns = ("", "title", "organisation", *WORK, "given_back", "utilisation")
+    work_told = _columns_of(summary["people"])
+    columns = ("physician", "title", "organisation", *work_told, "utilisation")
     title = say["by_physician"] + _of(len(shown), len(rows), say)
-    table = _table(title, [say.get(column, "") for column in columns])
+    table = _table(title, [say[column] for column in columns], words=3)
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
     for one in shown:
         rank = Title(one["title"])
         told = (rank.zh if language == "zh" else rank.value.replace("_", " "), summary["names"][one["organisation"]])
-        work = (str(one[key]) for key in (*WORK, "given_back"))
+        work = (str(one[key]) for key in work_told)
         table.add_row(f"{one['name']} {one['physician']}", *told, *work, _share(one["utilisation"]))
     return table
 

@@ -90,6 +90,7 @@ class Demand(BaseModel):
     between_s: Seconds = 20  # from one reading to the next
     decline_rate: Share = 0.02  # of the offers that a physician opens
     absence_rate: Share = 0.02  # of the periods of duty to which nobody comes
+    forgotten_rate: Share = 0.05  # of what is held when duty ends: not given back, so that its lease runs out
     return_to_site_rate: Share = 0.01  # of first readings: images that cannot be read
     site_answer_min: Minutes = 90  # median, until a site has sent them again
     return_to_author_rate: Share = 0.03  # of verifications

@@ -1,11 +1,11 @@
 """The run: events in the order of their time, each handled by the rules of the domain.
 
 What people do is drawn from the demand model: who is on duty looks at what is offered after a while, takes the most
-urgent, reads one case at a time, leaves it for a stat case, and gives back at the end of duty what is not finished.
+urgent, reads one case at a time, leaves it for a stat case, and gives back at the end of duty what is not finished, or
+forgets it until its lease runs out.
 As the limit of a case runs, further stages are asked, as the hub's sweep has them asked.
 Some readers ask a hospital up the line and hold the case until it has answered or its time is over.
-Not simulated: leases that run out (who reads is at the desk), questions to the site, reports that one physician signs
-alone, delivery, and that an emergency goes to others at once when who was asked is full.
+Not simulated: questions to the site, delivery, and sites in several time zones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from functools import partial
 from typing import Any, Final
 
 from reading_queue.domain.consults import ConsultActor, ConsultEvent
-from reading_queue.domain.routing import WORKLOAD_POINTS, WORKLOAD_POINTS_DEFAULT, Phase
+from reading_queue.domain.routing import Phase, workload_points
+from reading_queue.domain.single_physician import Reading, find_obstacles
 from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskEvent
 from reading_queue.simulation.consulting import Consults
 from reading_queue.simulation.demand import Demand, Study, draw_studies
@@ -31,6 +32,10 @@ from reading_queue.simulation.timeline import CAME, DAY_S, FINISHED, GIVEN_BACK,
 from storage.contract.lanes import Lane
 
 DAYS_MAX: Final = 28  # within the window over which the hub counts workload
+ENDS_OF_CLAIMS: Final = {
+    Actor.HOLDER: {Phase.INTERPRETATION: CaseEvent.RELEASE, Phase.VERIFICATION: CaseEvent.RELEASE_REVIEW},
+    Actor.SYSTEM: {Phase.INTERPRETATION: CaseEvent.LEASE_EXPIRED, Phase.VERIFICATION: CaseEvent.REVIEW_LEASE_EXPIRED},
+}
 REWRITING_SHARE: Final = 0.5  # of a first reading's time: the author knows the case
 
 
@@ -50,7 +55,7 @@ class Run:
     """The state of the province and the events to come."""
 
     def __init__(self, network: Network, demand: Demand, rules: Rules, begin: datetime, days: int, seed: int) -> None:
-        self._demand, self._rules = demand, rules
+        self._demand, self._rules, self._terms = demand, rules, network.terms
         self._timeline, self._begin, self._end_s = Timeline(begin), begin.astimezone(UTC), days * DAY_S
         self._chance = random.Random(f"{seed}/people")  # noqa: S311 -- no secret
         self.readers: dict[str, Reader] = {}
@@ -136,9 +141,14 @@ class Run:
             else:
                 self._end_consult(work.task.consult, ConsultEvent.DECLINE, ConsultActor.ACCEPTED_BY)
         reader.claims.clear()
+        reader.note(work_in_progress=reader.holding)
         for task in held:
-            reader.given_back += 1
-            self._end_claim(reader, task)
+            if self._chance.random() < self._demand.forgotten_rate:
+                reader.lapsed += 1
+                self._at(self._now_s + self._rules.lease_s, OTHER, self._end_claim, reader, task, Actor.SYSTEM)
+            else:
+                reader.given_back += 1
+                self._end_claim(reader, task, Actor.HOLDER)
 
     # Cases
 
@@ -219,9 +229,9 @@ class Run:
         case, interpreting = task.case, task.phase is Phase.INTERPRETATION
         case.move(CaseEvent.CLAIM if interpreting else CaseEvent.CLAIM_REVIEW, Actor.PHYSICIAN)
         task.move(ReadingTaskEvent.CLAIM, Actor.PHYSICIAN)
+        task.agreement_id = next(one.agreement_id for one in task.asked if one.reader is reader)
         if interpreting and case.claimed_s is None:
-            case.claimed_s = self._now_s
-            case.agreement_id = next(one.agreement_id for one in task.asked if one.reader is reader)
+            case.claimed_s, case.agreement_id = self._now_s, task.agreement_id
         case.waiting = None
         if task.counted is not None:
             task.counted.pop(reader.physician_id, None)  # what is claimed counts until the day is over
@@ -230,6 +240,8 @@ class Run:
         reader.claims.append(Work(task, self._takes_s(reader, task)))
         reader.note(work_in_progress=reader.holding)
         self._go_on_reading(reader)
+        if reader.stat_offers and not reader.has_room:
+            self.offering.ask_others_of_emergencies(reader)
 
     def _takes_s(self, reader: Reader, task: SimulatedTask) -> float:
         study = task.case.study
@@ -289,11 +301,31 @@ class Run:
 
     def _submit(self, reader: Reader, task: SimulatedTask) -> None:
         case = task.case
-        case.move(CaseEvent.SUBMIT, Actor.HOLDER)
-        case.author_id = reader.physician_id
+        case.author_id, case.submitted_s = reader.physician_id, self._now_s
         reader.interpreted += 1
+        if self._may_sign_alone(reader, task):
+            case.move(CaseEvent.SIGN_ALONE, Actor.HOLDER)
+            case.signed_alone, case.signed_s = True, self._now_s
+            self._complete(reader, task)
+            return
+        case.move(CaseEvent.SUBMIT, Actor.HOLDER)
         self._complete(reader, task)
         self.offering.route(SimulatedTask(case, Phase.VERIFICATION))
+
+    def _may_sign_alone(self, reader: Reader, task: SimulatedTask) -> bool:
+        study, terms = task.case.study, self._terms.get(task.agreement_id or "")
+        if terms is None or not terms.single_physician:
+            return False
+        reading = Reading(
+            title=reader.facts.title,
+            modalities=frozenset({study.modality}),
+            lane=study.lane,
+            is_green_channel=study.green_channel is not None,
+            was_returned=task.case.rewritten,
+            is_in_doubt=False,
+            is_first_reading=True,
+        )
+        return not find_obstacles(terms, reading, self._timeline.today())
 
     # Opinions
 
@@ -346,16 +378,17 @@ class Run:
 
     def _complete(self, reader: Reader, task: SimulatedTask) -> None:
         task.move(ReadingTaskEvent.COMPLETE, Actor.HOLDER)
-        points = WORKLOAD_POINTS.get(task.case.study.modality, WORKLOAD_POINTS_DEFAULT)
+        points = workload_points(self._rules.workload_points, task.case.study.modality)
         reader.note(workload_points=reader.facts.workload_points + points)
         task.case.patient.readers |= {reader.physician_id}
 
-    def _end_claim(self, reader: Reader, task: SimulatedTask) -> None:
-        """Give a claim back; it counts as a no, as `services.routing.routing_facts` counts it."""
-        interpreting = task.phase is Phase.INTERPRETATION
-        task.case.move(CaseEvent.RELEASE if interpreting else CaseEvent.RELEASE_REVIEW, Actor.HOLDER)
-        task.move(ReadingTaskEvent.CANCEL, Actor.HOLDER)
+    def _end_claim(self, reader: Reader, task: SimulatedTask, actor: Actor) -> None:
+        """End a claim: given back it is a no, run out it is let pass, as `services.routing.routing_facts` counts."""
+        task.case.move(ENDS_OF_CLAIMS[actor][task.phase], actor)
+        task.move(ReadingTaskEvent.CANCEL, actor)
         replacement = task.replacement()
-        replacement.declined |= {reader.physician_id}
-        reader.note(work_in_progress=reader.holding)
+        if actor is Actor.SYSTEM:
+            replacement.let_pass |= {reader.physician_id}
+        else:
+            replacement.declined |= {reader.physician_id}
         self.offering.route(replacement)

@@ -55,6 +55,8 @@ class SimulatedCase:
     _widened_until_s: float = 0.0  # until which moment that is so
     stage_reached: int = 0
     author_id: str | None = None
+    submitted_s: float | None = None  # when its author signed last
+    signed_alone: bool = False
     agreement_id: str | None = None  # under which it was first claimed
     claimed_s: float | None = None
     signed_s: float | None = None
@@ -134,6 +136,7 @@ class SimulatedTask:
     parked_s: float | None = None  # since when nobody can be asked
     parked_reasons: Mapping[str, int] | None = None
     counted: dict[str, tuple[str, date]] | None = None  # offers that count in an agreement's day
+    agreement_id: str | None = None  # under which it was claimed
     consult: SimulatedConsult | None = None  # the opinion that is being written: no reading task of the hub
     is_stat: bool = field(init=False)
 
@@ -176,6 +179,7 @@ class Reader:
     verified: int = 0
     declined: int = 0
     given_back: int = 0
+    lapsed: int = 0  # held when duty ended, until the lease ran out
     busy_s: float = 0.0
     duty_s: float = 0.0
     on_change: Callable[[Reader], None] | None = None  # told after every change of the facts

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Final
 
 from reading_queue.domain.routing import AgreementFacts, PhysicianFacts
+from reading_queue.domain.single_physician import AgreedTerms
 
 DEPTH_MAX: Final = 8  # organisations above one another
 
@@ -44,6 +45,7 @@ class TimedAgreement:
 
     facts: AgreementFacts
     time_limits_min: Mapping[str, int]
+    single_physician: bool = False  # a plain film may be signed by one
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,15 @@ class Network:
     _lineages: dict[str, tuple[str, ...]] = field(init=False, default_factory=dict)
     _askers: dict[str, str] = field(init=False, default_factory=dict)
     limits: dict[str, Mapping[str, int]] = field(init=False, default_factory=dict)
+    terms: dict[str, AgreedTerms] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         for agreement in self.agreements:
             self._requested[agreement.facts.requesting_organisation_id].append(agreement.facts)
             self.limits[agreement.facts.agreement_id] = agreement.time_limits_min
+            self.terms[agreement.facts.agreement_id] = AgreedTerms(
+                agreement.single_physician, agreement.facts.valid_from, agreement.facts.valid_until
+            )
 
     def lineage(self, organisation_id: str) -> tuple[str, ...]:
         """Return the organisation and those above it, nearest first."""

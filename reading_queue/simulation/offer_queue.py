@@ -53,6 +53,10 @@ class OfferQueue:
             heapq.heappush(self._heap, urgency)
         return found
 
+    def all(self) -> list[int]:
+        """Return all that is not left behind yet, open or not."""
+        return self._urgencies.copy()
+
     def _order(self, now_s: float) -> None:
         over = bisect_left(self._until_s, now_s)
         if over > SPARE and 2 * over > len(self._until_s):

@@ -53,14 +53,13 @@ class Offering:
             self._timeline.at(self._timeline.seconds(look_at), OTHER, self._look_at_clock, case, case.due_s)
 
     def _look_at_clock(self, case: SimulatedCase, due_s: float) -> None:
-        if case.due_s != due_s:
-            return  # its limit has changed since; that clock is watched as well
+        if case.due_s != due_s or case.signed_s is not None:
+            return  # its limit has changed since, and that clock is watched as well; or nothing is waited for
         clock = case.clock(self._timeline.begin)
         case.steps_reached |= WHILE_UNTAKEN.intersection(steps_reached(clock, self._timeline.now))
         if case.waiting is not None and case.waiting.phase is Phase.INTERPRETATION:
             self.route(case.waiting)
-        if case.signed_s is None:
-            self.watch(case)
+        self.watch(case)
 
     # Offers
 
@@ -119,6 +118,12 @@ class Offering:
         if task is None or case.urgency != urgency:
             return None
         return task if any(one.reader is reader for one in task.asked) else None
+
+    def ask_others_of_emergencies(self, reader: Reader) -> None:
+        """Offer what is stat to others beside who can take no more, as the hub's claim has it done."""
+        found = (self.offered_to(reader, urgency) for urgency in reader.offers.all())
+        for task in dict.fromkeys(one for one in found if one is not None and one.is_stat):
+            self.route(task)
 
     def _expire(self, task: SimulatedTask, batch: tuple[Asked, ...]) -> None:
         overdue = batch if task.asked is batch else [one for one in batch if one in task.asked]

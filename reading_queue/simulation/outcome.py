@@ -23,6 +23,7 @@ from storage.contract.lanes import Lane
 from storage.contract.orders import GreenChannel
 
 DAY_S = 86400.0
+READ, VERIFY = Phase.INTERPRETATION, Phase.VERIFICATION
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,12 @@ class Outcome:
             "lanes": self._by(lambda case: case.study.lane.value, [lane.value for lane in Lane]),
             "green_channels": self._green_channels(),
             "counties": self._by(lambda case: county[case.study.organisation_id]),
+            "by_site": self._by(lambda case: case.study.organisation_id),
             "agreements": self._by(lambda case: (case.agreement_id or "").partition(":")[0] or "-"),
             "escalations": self._escalations(),
             "unroutable": self._unroutable(),
+            "late_because": self._late_because(),
+            "signed_alone": sum(case.signed_alone for case in self.cases),
             "consults": self._consults(),
             "gaps": self._gaps(county),
             "organisations": self._organisations(),
@@ -125,6 +129,32 @@ class Outcome:
             of_lane["unroutable"] += nobody
             of_lane["director"] += late or nobody or case.study.green_channel is not None
         return {lane.value: dict(sorted(counted[lane.value].items())) for lane in Lane if lane.value in counted}
+
+    def _late_because(self) -> dict[str, int]:
+        """Return of the late cases what took the longest part of their way."""
+        waited: dict[tuple[int, Phase], float] = defaultdict(float)
+        for wait in self.waits:
+            waited[wait.case.number, wait.phase] += self._length_s(wait)
+        longest = Counter(self._longest_part(case, waited) for case in self.cases if self.is_late(case))
+        return dict(longest.most_common())
+
+    def _longest_part(self, case: SimulatedCase, waited: Mapping[tuple[int, Phase], float]) -> str:
+        study, end_s = case.study, self.end_s
+        claimed_s = end_s if case.claimed_s is None else case.claimed_s
+        submitted_s = end_s if case.submitted_s is None else case.submitted_s
+        signed_s = end_s if case.signed_s is None else case.signed_s
+        ready_s = min(study.exam_s + study.ready_after_s, claimed_s)
+        nobody_s, no_verifier_s = (waited.get((case.number, one), 0.0) for one in (READ, VERIFY))
+        again_s = study.site_answers_after_s if case.came_back else 0.0
+        parts = {
+            "images": ready_s - study.exam_s + again_s,
+            "nobody_to_read": nobody_s,
+            "not_taken": claimed_s - ready_s - nobody_s,
+            "reading": submitted_s - claimed_s - again_s,
+            "nobody_to_verify": no_verifier_s,
+            "not_verified": signed_s - submitted_s - no_verifier_s,
+        }
+        return max(parts, key=lambda part: parts[part])
 
     def _unroutable(self) -> dict[str, Any]:
         """Return how often nobody could be asked, and how often each reason stood among why."""
@@ -208,6 +238,7 @@ def _worked(readers: Sequence[Reader]) -> dict[str, Any]:
         "consulted": sum(reader.consulted for reader in readers),
         "declined": sum(reader.declined for reader in readers),
         "given_back": sum(reader.given_back for reader in readers),
+        "lapsed": sum(reader.lapsed for reader in readers),
         "rvu": round(sum(reader.facts.workload_points for reader in readers) / 100, 1),
         "duty_h": round(duty_s / 3600, 1),
         "busy_h": round(busy_s / 3600, 1),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reading_queue.domain.clocks import first_limit_min
+from reading_queue.domain.routing import UNNAMED, WORKLOAD_POINTS, WORKLOAD_POINTS_DEFAULT
 from storage.contract.lanes import Lane
 from storage.contract.orders import GreenChannel
 
@@ -16,6 +17,7 @@ class Rules:
 
     offer_width: int = 3
     offer_ttl_s: float = 900
+    lease_s: float = 900
     retry_s: float = 60  # how soon the hub asks again when nobody could be asked
     time_limit_default_min: Mapping[str, int] = field(
         default_factory=lambda: {"stat": 120, "urgent": 240, "routine": 1440, "background": 4320}
@@ -29,6 +31,9 @@ class Rules:
             "neonatal": 45,
             "other": 60,
         }
+    )
+    workload_points: Mapping[str, int] = field(
+        default_factory=lambda: {**WORKLOAD_POINTS, UNNAMED: WORKLOAD_POINTS_DEFAULT}
     )
     consult_limit_min: Mapping[str, int] = field(
         default_factory=lambda: {"stat": 20, "urgent": 60, "routine": 480, "background": 1440}

@@ -35,7 +35,7 @@ def without_the_county_hospital_at_night(folder: Path) -> Path:
 def test_demonstration_network_is_told_in_both_languages():
     english = simulate(str(NETWORK), "--days", "1", "--from", "2026-03-02")
     assert english.returncode == 0, english.stderr
-    assert "1 days, 23 sites, 10 physicians" in english.stdout
+    assert "1 day, 23 sites, 10 physicians" in english.stdout
     assert "10 physicians are on duty around the clock" in english.stdout
     assert "Qinghe County People's Hospital" in english.stdout
     chinese = simulate(str(NETWORK), "--days", "1", "--from", "2026-03-02", "--language", "zh")
