@@ -16,6 +16,7 @@
     │   ├── WrongState
     │   ├── StaleDraft
     │   ├── ImagesUnacknowledged
+    │   ├── ImagesChanged
     │   ├── OrderChangeUnseen
     │   ├── IdentityInDoubt
     │   ├── IdentityUnconfirmed
@@ -138,6 +139,17 @@ class ImagesUnacknowledged(Conflict):
     """Images arrived, or the study was corrected, after the claim; look and acknowledge it before you sign."""
 
     code = "images_unacknowledged"
+
+
+class ImagesChanged(Conflict):
+    """The images of this case are not those that you were shown; look at what it shows now."""
+
+    code = "images_changed"
+
+    def __init__(self, arrived_count: int) -> None:
+        came = f"{arrived_count} more images arrived since you were shown this case" if arrived_count else None
+        super().__init__(f"{came}; look at them first." if came else None)
+        self.arrived_count = arrived_count
 
 
 class OrderChangeUnseen(Conflict):

@@ -146,6 +146,7 @@ class Case(Base):
     modality: Mapped[str]
     body_region: Mapped[str] = mapped_column(server_default="")
     images_unacknowledged: Mapped[bool] = mapped_column(server_default="false")  # late images, not yet seen
+    images_version: Mapped[int] = mapped_column(server_default="0")  # rises with each news of them: images_seen
     still_arriving: Mapped[bool] = mapped_column(server_default="false")  # offered at its first whole series
     # Clocks, each on its own (reference norms measure from the start of the exam).
     exam_started_at: Mapped[datetime | None]

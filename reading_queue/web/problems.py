@@ -8,7 +8,14 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from reading_queue.errors import ConfirmationNeeded, HubError, Invalid, NotAuthenticated, TextNotAcceptable
+from reading_queue.errors import (
+    ConfirmationNeeded,
+    HubError,
+    ImagesChanged,
+    Invalid,
+    NotAuthenticated,
+    TextNotAcceptable,
+)
 from reading_queue.services.access.accounts import PasswordChangeNeeded
 from reading_queue.services.network.network_document import NetworkInvalid
 from reading_queue.services.orders.order_entry import OrderGapsUnconfirmed, OrderNotAcceptable, OrdersContradict
@@ -66,6 +73,8 @@ def words_of(error: HubError) -> str:
             return f"{translate_or('error.orders_contradict', error.detail)} {named}"
         case OrderNotAcceptable():
             return " ".join(dict.fromkeys(fault_words(fault) for fault in error.faults))
+        case ImagesChanged() if error.arrived_count:
+            return translate("error.images_arrived", count=error.arrived_count)
         case SecondPhysicianNeeded():
             reasons = (translate(f"alone.{one}") for one in error.obstacles)
             return translate("alone.refused", reasons=translate("order.and").join(reasons))
@@ -109,6 +118,8 @@ def _extras(error: HubError) -> dict[str, Any]:
             return {
                 "faults": [{"field": one.field, "code": one.code, "words": fault_words(one)} for one in error.faults]
             }
+        case ImagesChanged():
+            return {"arrived_count": error.arrived_count}
         case SecondPhysicianNeeded():
             return {"obstacles": list(error.obstacles)}
         case NetworkInvalid():

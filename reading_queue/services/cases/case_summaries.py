@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from reading_queue.db.tables import Case, CaseStudy
 from reading_queue.domain.transitions import CaseState
 from reading_queue.services.cases.case_views import CaseSummary, PatientView, StudyView
+from reading_queue.services.cases.images_seen import images_token
 from reading_queue.services.cases.waiting import is_late, load_waiting
 from reading_queue.services.local_words import site_name
 from reading_queue.services.reading.notices import load_notices
@@ -104,6 +105,7 @@ def _summarise(
         due_at=found.due_at,
         late=unsigned and late,
         images_unacknowledged=found.images_unacknowledged,
+        images_version=images_token(found, (study.instance_count for study, _ in studies)),
         notices=load_notices(session, found),
         green_channel=GreenChannel(found.green_channel) if found.green_channel is not None else None,
     )

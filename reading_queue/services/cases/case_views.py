@@ -70,6 +70,7 @@ class CaseSummary:
     due_at: datetime | None
     late: bool  # not signed, and the time limit has passed
     images_unacknowledged: bool
+    images_version: str  # names the images that are shown here, for who acknowledges them or signs
     notices: tuple[str, ...] = ()  # why: names of texts
     green_channel: GreenChannel | None = None
 

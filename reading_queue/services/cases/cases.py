@@ -16,8 +16,6 @@ from reading_queue.db.tables import Case, CaseStudy, Organisation, ReadingTask
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import (
-    AMENDED,
-    BEING_READ,
     SIGNED,
     Actor,
     CaseEvent,
@@ -39,6 +37,7 @@ from reading_queue.services.cases.casework import (
     record_custody,
     report_readiness,
 )
+from reading_queue.services.cases.images_seen import note_news
 from reading_queue.services.cases.joining import join_by_order
 from reading_queue.services.hub import Hub, launch
 from reading_queue.services.orders.orders import match_study
@@ -121,9 +120,9 @@ def study_catalogued(session: Session, hub: Hub, now: datetime, *, study: Study,
     if case.still_arriving:
         case.still_arriving = case.images_unacknowledged = False  # for who takes it from now on, all is here
         report_readiness(session, case)
+    note_news(case)
     if late:
         check_identity(session, case, now)
-        case.images_unacknowledged = case.images_unacknowledged or state in BEING_READ | AMENDED
         if state in SIGNED:
             open_for_late_images(session, hub, case, now)
         return

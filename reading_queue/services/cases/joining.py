@@ -43,6 +43,7 @@ from reading_queue.services.cases.casework import (
     study_uids,
 )
 from reading_queue.services.cases.holds import AT_THE_SITE, parse_words
+from reading_queue.services.cases.images_seen import note_news
 from reading_queue.services.hub import Hub
 from reading_queue.services.orders.study_orders import list_orders_of, lock_orders_of
 from reading_queue.services.patients.identity_doubts import check_identity
@@ -246,6 +247,7 @@ def _join(
     kept.last_instance_at = max(kept.last_instance_at, other.last_instance_at)
     starts = [one.exam_started_at for one in (kept, other) if one.exam_started_at is not None]
     kept.exam_started_at = min(starts, default=None)  # where only an order said it
+    note_news(kept)
     ask_anew(session, kept, now)
     copy_facts(session, hub, kept, now)
     raise_lane(session, hub, kept, Lane(other.lane), now)

@@ -12,10 +12,11 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from reading_queue.domain.transitions import BEING_READ
+from reading_queue.domain.transitions import BEING_READ, SIGNED
 from reading_queue.services.arrival import custody
 from reading_queue.services.cases import cases, casework
 from reading_queue.services.cases.cases import UNREAD
+from reading_queue.services.cases.images_seen import note_news
 from reading_queue.services.holdings import prepared_metadata
 from reading_queue.services.hub import Hub
 from reading_queue.services.orders.orders import match_study
@@ -114,8 +115,8 @@ def _tell(session: Session, hub: Hub, record: AmendmentRecord, study: Study) -> 
     casework.record_custody(
         session, case, Hop.AMENDED, key, record.made_at, actor=record.made_by, uids=uids, detail=detail
     )
-    if case.state in BEING_READ:
-        case.images_unacknowledged = True
+    if case.state not in SIGNED:
+        note_news(case)
     if case.state in BEING_READ | UNREAD:
         match_study(session, hub, case, study, record.made_at)
     check_identity(session, case, record.made_at)

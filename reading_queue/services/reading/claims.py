@@ -44,6 +44,7 @@ from reading_queue.services.cases.casework import (
     record_custody,
     replace_task,
 )
+from reading_queue.services.cases.images_seen import require_shown
 from reading_queue.services.cases.information_requests import end_question
 from reading_queue.services.cases.letting_go import let_go_as_asked
 from reading_queue.services.hub import Hub
@@ -112,15 +113,20 @@ def heartbeat(hub: Hub, viewer: Viewer, reading_task_id: str) -> datetime:
         return extend_lease(hub, task, now)
 
 
-def acknowledge_images(hub: Hub, viewer: Viewer, reading_task_id: str) -> None:
-    """Record that the holder has looked at the images that arrived after the claim. Raises NotHolder.
+def acknowledge_images(hub: Hub, viewer: Viewer, reading_task_id: str, images: str) -> None:
+    """Record that the holder has looked at the images that arrived after the claim: those that `images` names.
 
     While images are still arriving it says that the holder signs what is there; what comes then must be looked at too.
+
+    Raises:
+        NotHolder: the viewer does not hold the task. Invalid: `images` is not an images_version.
+        ImagesChanged: others came since the holder was shown the case.
     """
     now = hub.clock()
     with hub.transaction() as session:
         task, case = get_task_locked(session, reading_task_id)
         require_holder(viewer, task)
+        require_shown(session, case, images)
         event = "read_while_arriving" if case.still_arriving else "images_acknowledged"
         case.images_unacknowledged = False
         audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event=event)

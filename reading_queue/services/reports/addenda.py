@@ -17,7 +17,7 @@ from reading_queue.db.tables import Case, Offer, ReadingTask, Report, Submission
 from reading_queue.domain.report import ReportContent
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskEvent
-from reading_queue.errors import Forbidden, ImagesUnacknowledged, WrongState
+from reading_queue.errors import Forbidden, WrongState
 from reading_queue.services.access.visibility import Viewer, require_case
 from reading_queue.services.cases.casework import (
     PATIENT_RECORD,
@@ -32,6 +32,7 @@ from reading_queue.services.cases.casework import (
     record_custody,
 )
 from reading_queue.services.cases.holds import parse_words
+from reading_queue.services.cases.images_seen import require_all_seen
 from reading_queue.services.hub import Hub
 from reading_queue.services.reading.claims import (
     ReadingTaskView,
@@ -114,12 +115,13 @@ def open_for_late_images(session: Session, hub: Hub, case: Case, now: datetime) 
     launch_route(session, now, task.reading_task_id)  # which asks others where the author is not there
 
 
-def nothing_to_amend(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str) -> None:
+def nothing_to_amend(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str, *, images: str | None = None) -> None:
     """End an addendum without another version: the signed report stands, and the case is where it was.
 
     Raises:
         NotHolder: the viewer does not hold the addendum. Invalid: no reason is given.
         ImagesUnacknowledged: images have come that the viewer has not said to have seen.
+        ImagesChanged: the case does not show any more what `images` names.
     """
     now = hub.clock()
     words = parse_words(reason, "say in a few words why the report stands as it is")
@@ -128,8 +130,7 @@ def nothing_to_amend(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str
         require_holder(viewer, task)
         if task.phase != Phase.ADDENDUM:
             raise WrongState("this is not an addendum")
-        if case.images_unacknowledged:
-            raise ImagesUnacknowledged
+        require_all_seen(session, case, images)
         addendum = get_open_addendum(session, case.case_id)
         end_consult_of(session, case, now)
         move_case(case, CaseEvent.NOTHING_TO_AMEND, Actor.HOLDER)

@@ -26,7 +26,6 @@ from reading_queue.domain.wording import find_problems, find_warnings
 from reading_queue.errors import (
     AuthorMayNotVerify,
     ConfirmationNeeded,
-    ImagesUnacknowledged,
     Invalid,
     ReauthenticationNeeded,
     TextNotAcceptable,
@@ -45,6 +44,7 @@ from reading_queue.services.cases.casework import (
     open_reading_task,
     record_custody,
 )
+from reading_queue.services.cases.images_seen import require_all_seen
 from reading_queue.services.hub import Hub, launch
 from reading_queue.services.orders.order_versions import require_told_seen
 from reading_queue.services.patients.identity_doubts import require_settled
@@ -89,12 +89,14 @@ def submit(
     *,
     confirm: bool = False,
     confirm_identity: bool = False,
+    images: str | None = None,
 ) -> str:
     """Sign the interpretation as its author and launch its verification; return the submission's id.
 
     Raises:
         NotHolder, ReauthenticationNeeded, LicenceNotValid: the viewer may not sign now.
         ImagesUnacknowledged: images arrived after the claim.
+        ImagesChanged: `images` names what the viewer was shown of the case, and it shows more now.
         IdentityUnconfirmed: it is open whose the case is, it is no emergency, and `confirm_identity` was not given.
         TextNotAcceptable: the text has faults; ConfirmationNeeded: it may have, and `confirm` was not given.
     """
@@ -104,7 +106,7 @@ def submit(
         done = _find_own_submission(session, viewer, task)
         if done is not None:
             return done
-        author_id = require_may_sign(session, hub, viewer, task, case, now)
+        author_id = require_may_sign(session, hub, viewer, task, case, now, images)
         _require_phase(task, Phase.INTERPRETATION, Phase.ADDENDUM)
         require_signable(text, confirm=confirm)
         require_settled(session, viewer, case, now, is_final=False, confirmed=confirm_identity)
@@ -127,6 +129,7 @@ def sign(
     *,
     confirm: bool = False,
     confirm_identity: bool = False,
+    images: str | None = None,
 ) -> str:
     """Sign the report as its verifier, with `text` as the final text or the author's where None; return its id.
 
@@ -141,7 +144,7 @@ def sign(
         done = _find_own_report(session, viewer, task)
         if done is not None:
             return done
-        verifier_id = require_may_sign(session, hub, viewer, task, case, now)
+        verifier_id = require_may_sign(session, hub, viewer, task, case, now, images)
         _require_phase(task, Phase.VERIFICATION)
         require_verifier(session.get_one(Physician, verifier_id))
         submission = get_standing_submission(session, case.case_id)
@@ -205,14 +208,15 @@ def get_standing_submission(session: Session, case_id: str) -> Submission:
     return submission
 
 
-def require_may_sign(session: Session, hub: Hub, viewer: Viewer, task: ReadingTask, case: Case, now: datetime) -> str:
+def require_may_sign(
+    session: Session, hub: Hub, viewer: Viewer, task: ReadingTask, case: Case, now: datetime, images: str | None
+) -> str:
     """Return the physician id of a viewer who holds the task and may sign at this moment; raises as `submit` else."""
     physician_id = require_holder(viewer, task)
     if viewer.authenticated_at < now - timedelta(seconds=hub.policy.reauthentication_s):
         raise ReauthenticationNeeded
     require_licence(session, physician_id, case.site_id, now)
-    if case.images_unacknowledged:
-        raise ImagesUnacknowledged
+    require_all_seen(session, case, images)
     require_told_seen(session, case)
     require_none_open(session, case)
     return physician_id

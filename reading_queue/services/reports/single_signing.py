@@ -60,7 +60,14 @@ class NotDeclared(Invalid):
 
 
 def sign_alone(
-    hub: Hub, viewer: Viewer, reading_task_id: str, text: ReportText, *, declared: bool, confirm: bool = False
+    hub: Hub,
+    viewer: Viewer,
+    reading_task_id: str,
+    text: ReportText,
+    *,
+    declared: bool,
+    confirm: bool = False,
+    images: str | None = None,
 ) -> str:
     """Sign the interpretation as its only physician and finish the case's first report; return the report's id.
 
@@ -75,7 +82,7 @@ def sign_alone(
         done = _find_own_report(session, viewer, task)
         if done is not None:
             return done
-        physician_id = require_may_sign(session, hub, viewer, task, case, now)
+        physician_id = require_may_sign(session, hub, viewer, task, case, now, images)
         agreement = _find_agreement(session, task, physician_id, locked=True)
         obstacles = _find_obstacles(session, case, task, physician_id, agreement, now)
         if obstacles or agreement is None:

@@ -148,8 +148,9 @@ async def decide_voiding(request: web.Request, viewer: Viewer) -> web.StreamResp
 
 async def nothing_to_amend(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Leave a signed report as it is."""
-    given = await body_of(request, models.ReasonWords)
-    await in_thread(request, reading.nothing_to_amend, request.config_dict[HUB], viewer, task_id(request), given.reason)
+    given = await body_of(request, models.Stands)
+    hub, said = request.config_dict[HUB], {"images": given.images_version}
+    await in_thread(request, reading.nothing_to_amend, hub, viewer, task_id(request), given.reason, **said)
     return nothing()
 
 

@@ -95,7 +95,9 @@ async def heartbeat(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 async def acknowledge_images(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Record that late images were looked at."""
-    await in_thread(request, reading.acknowledge_images, request.config_dict[HUB], viewer, task_id(request))
+    given = await body_of(request, models.ImagesSeen)
+    hub = request.config_dict[HUB]
+    await in_thread(request, reading.acknowledge_images, hub, viewer, task_id(request), given.images_version)
     return nothing()
 
 
@@ -116,27 +118,27 @@ async def save_draft(request: web.Request, viewer: Viewer) -> web.StreamResponse
 async def submit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Sign as author."""
     given = await body_of(request, models.SubmittedText)
-    hub, text = request.config_dict[HUB], given.report_text()
+    hub, text, seen = request.config_dict[HUB], given.report_text(), given.images_version
     said = {"confirm": given.confirm, "confirm_identity": given.confirm_identity}
-    made = await in_thread(request, reading.submit, hub, viewer, task_id(request), text, **said)
+    made = await in_thread(request, reading.submit, hub, viewer, task_id(request), text, images=seen, **said)
     return answer(models.Submitted(submission_id=made))
 
 
 async def sign(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Sign as verifier."""
     given = await body_of(request, models.FinalText)
-    hub, text = request.config_dict[HUB], given.report_text()
+    hub, text, seen = request.config_dict[HUB], given.report_text(), given.images_version
     said = {"confirm": given.confirm, "confirm_identity": given.confirm_identity}
-    made = await in_thread(request, reading.sign, hub, viewer, task_id(request), text, **said)
+    made = await in_thread(request, reading.sign, hub, viewer, task_id(request), text, images=seen, **said)
     return answer(models.Signed(report_id=made))
 
 
 async def sign_alone(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Sign as the only physician of the report, where the agreement allows it."""
     given = await body_of(request, models.SoleText)
-    hub, text = request.config_dict[HUB], given.report_text()
+    hub, text, seen = request.config_dict[HUB], given.report_text(), given.images_version
     said = {"declared": given.declared, "confirm": given.confirm}
-    made = await in_thread(request, reading.sign_alone, hub, viewer, task_id(request), text, **said)
+    made = await in_thread(request, reading.sign_alone, hub, viewer, task_id(request), text, images=seen, **said)
     return answer(models.Signed(report_id=made))
 
 

@@ -23,6 +23,7 @@ from storage.contract.lanes import Lane
 from storage.contract.signed_report import AmendmentKind
 
 PAGE_SIZE = 50
+IMAGES_VERSION_MAX = 32
 TEXT_MAX = 100_000  # the wording rules say how long a report may be; this only bounds what is read
 
 
@@ -71,11 +72,21 @@ class DraftText(Text):
     version: int | None = None
 
 
+class ImagesSeen(Body):
+    """Which images were looked at: the `images_version` of the case as it was shown."""
+
+    images_version: str = Field(max_length=IMAGES_VERSION_MAX)
+
+
 class SubmittedText(Text):
-    """The text to sign; `confirm`: a warning was looked at; `confirm_identity`: it is the right patient."""
+    """The text to sign; `confirm`: a warning was looked at; `confirm_identity`: it is the right patient.
+
+    `images_version`: that of the case as it was shown; 409 `images_changed` when other images came since.
+    """
 
     confirm: bool = False
     confirm_identity: bool = False
+    images_version: str | None = Field(default=None, max_length=IMAGES_VERSION_MAX)
 
 
 class SoleText(Text):
@@ -83,6 +94,7 @@ class SoleText(Text):
 
     declared: bool = False
     confirm: bool = False
+    images_version: str | None = Field(default=None, max_length=IMAGES_VERSION_MAX)
 
 
 class FinalText(Body):
@@ -93,6 +105,7 @@ class FinalText(Body):
     recommendation: str | None = Field(default=None, max_length=TEXT_MAX)
     confirm: bool = False
     confirm_identity: bool = False
+    images_version: str | None = Field(default=None, max_length=IMAGES_VERSION_MAX)
 
     def report_text(self) -> reading.ReportText | None:
         """Return the final text, None where the author's stands. A part left out is empty."""
@@ -113,6 +126,12 @@ class ReasonWords(Body):
     """A reason in words, for the author."""
 
     reason: str = Field(max_length=500)
+
+
+class Stands(ReasonWords):
+    """Why the signed report stands as it is; `images_version`: that of the case as it was shown."""
+
+    images_version: str | None = Field(default=None, max_length=IMAGES_VERSION_MAX)
 
 
 class Words(Body):

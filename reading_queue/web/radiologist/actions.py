@@ -63,7 +63,11 @@ async def save_draft(request: web.Request, viewer: Viewer) -> web.StreamResponse
 async def acknowledge_images(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Record that the late images were looked at, and go on with the same text."""
     form = await request.post()
-    await in_thread(request, reading.acknowledge_images, request.config_dict[HUB], viewer, _task_id(request))
+    task_id, images = _task_id(request), field(form, "images")
+    try:
+        await in_thread(request, reading.acknowledge_images, request.config_dict[HUB], viewer, task_id, images)
+    except HubError as exc:
+        return await _again(request, viewer, form, exc)
     return await _again(request, viewer, form, None)
 
 
@@ -83,8 +87,16 @@ async def submit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 async def sign_alone(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Sign as the only physician, who declares it."""
     form = await request.post()
-    said = {name: field(form, name) == "yes" for name in ("declared", "confirm")}
-    return await _act(request, viewer, form, "signed", reading.sign_alone, _task_id(request), _text(form), **said)
+    return await _act(
+        request,
+        viewer,
+        form,
+        "signed",
+        reading.sign_alone,
+        _task_id(request),
+        _text(form),
+        **_said(form, ("declared", "confirm")),
+    )
 
 
 async def sign(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -141,9 +153,9 @@ async def _save(request: web.Request, viewer: Viewer, form: Form) -> reading.Dra
     return await in_thread(request, reading.save_draft, hub, viewer, _task_id(request), _text(form), seen)
 
 
-def _said(form: Form) -> dict[str, bool]:
-    """Return what the physician says they have checked."""
-    return {name: field(form, name) == "yes" for name in ("confirm", "confirm_identity")}
+def _said(form: Form, ticks: tuple[str, ...] = ("confirm", "confirm_identity")) -> dict[str, bool | str | None]:
+    """Return what the physician says they have checked, and which images the page showed them."""
+    return {name: field(form, name) == "yes" for name in ticks} | {"images": field(form, "images") or None}
 
 
 def _text(form: Form) -> reading.ReportText:

@@ -68,9 +68,10 @@ async def amend(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 async def nothing_to_amend(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Leave the signed report as it is."""
-    reason = field(await request.post(), "reason")
+    form = await request.post()
+    reason, images = field(form, "reason"), field(form, "images") or None
     to = "/radiologist/?done=stands"
-    return await _act(request, viewer, reading.nothing_to_amend, _task_id(request), reason, to=to)
+    return await _act(request, viewer, reading.nothing_to_amend, _task_id(request), reason, images=images, to=to)
 
 
 async def ask_consult(request: web.Request, viewer: Viewer) -> web.StreamResponse:

@@ -78,6 +78,7 @@ def test_who_took_it_while_it_arrived_must_look_at_the_rest(
         case = session.scalars(select(Case)).one()
         move_case(case, CaseEvent.OFFER, Actor.SYSTEM)
         move_case(case, CaseEvent.CLAIM, Actor.PHYSICIAN)
+        case.claimed_at = network.clock()
         case.images_unacknowledged = False  # the reader says that they sign what is there
     send(gateway, network, transfer_id, second)
     case = case_of(network)

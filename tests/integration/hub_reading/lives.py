@@ -102,7 +102,7 @@ class Life:
             *(lambda who, task: reading.claim(hub, who, task),) * 6,
             lambda who, task: reading.heartbeat(hub, who, task),
             lambda who, task: reading.save_draft(hub, who, task, TEXT, None),
-            lambda who, task: reading.acknowledge_images(hub, who, task),
+            lambda who, task: reading.acknowledge_images(hub, who, task, self.world.shown(self.case_id)),
             lambda who, task: reading.acknowledge_orders(hub, who, task),
             lambda who, task: reading.submit(hub, who, task, TEXT),
             lambda who, task: reading.sign(hub, who, task, None),
@@ -302,7 +302,7 @@ class Life:
     def _work(self, who: Viewer) -> None:
         for offer in reading.offers_of(self.hub, who):
             reading.claim(self.hub, who, offer.reading_task_id)
-            reading.acknowledge_images(self.hub, who, offer.reading_task_id)
+            reading.acknowledge_images(self.hub, who, offer.reading_task_id, self.world.shown(self.case_id))
             reading.acknowledge_orders(self.hub, who, offer.reading_task_id)
             self._finish(who, offer.reading_task_id, offer.phase)
 

@@ -111,7 +111,7 @@ def test_late_images_ask_the_author_who_may_find_nothing_to_add(world: World, hu
         reading.submit(hub, wang, task_id, MORE, confirm=True)
     with pytest.raises(ImagesUnacknowledged):
         reading.nothing_to_amend(hub, wang, task_id, "结论不变")
-    reading.acknowledge_images(hub, wang, task_id)
+    reading.acknowledge_images(hub, wang, task_id, world.shown(case_id))
     with pytest.raises(Invalid):
         reading.nothing_to_amend(hub, wang, task_id, "")
     reading.nothing_to_amend(hub, wang, task_id, "新图像为重建图，结论不变")
@@ -133,7 +133,7 @@ def test_an_addendum_that_its_author_lets_pass_goes_to_others(
     assert world.offered_to(case_id, wang, zhao) == ["zhao"]
     task_id = world.open_task(case_id).reading_task_id
     reading.claim(hub, zhao, task_id)
-    reading.acknowledge_images(hub, zhao, task_id)
+    reading.acknowledge_images(hub, zhao, task_id, world.shown(case_id))
     reading.submit(hub, zhao, task_id, MORE, confirm=True)
     world.run_jobs()
     review = world.open_task(case_id).reading_task_id

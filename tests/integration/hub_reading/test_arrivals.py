@@ -150,7 +150,7 @@ def test_images_that_come_after_the_claim_must_be_acknowledged_before_signing(wo
     assert Hop.LATE_IMAGES in world.hops(case_id)
     with pytest.raises(ImagesUnacknowledged):
         reading.submit(hub, wang, task_id, TEXT)
-    reading.acknowledge_images(hub, wang, task_id)
+    reading.acknowledge_images(hub, wang, task_id, world.shown(case_id))
     reading.submit(hub, wang, task_id, TEXT)
 
 
@@ -164,7 +164,7 @@ def test_images_that_come_while_the_text_waits_must_be_acknowledged_by_the_verif
     reading.claim(hub, zhao, verification)
     with pytest.raises(ImagesUnacknowledged):
         reading.sign(hub, zhao, verification, None)
-    reading.acknowledge_images(hub, zhao, verification)
+    reading.acknowledge_images(hub, zhao, verification, world.shown(case_id))
     reading.sign(hub, zhao, verification, None)
 
 

@@ -126,7 +126,7 @@ def test_nobody_finds_nothing_to_amend_over_images_that_came_meanwhile(
     world.catalogue("1.2.3", revision=2)
     with pytest.raises(ImagesUnacknowledged):
         reading.nothing_to_amend(hub, wang, task_id, "左右没有写反")
-    reading.acknowledge_images(hub, wang, task_id)
+    reading.acknowledge_images(hub, wang, task_id, world.shown(case_id))
     reading.nothing_to_amend(hub, wang, task_id, "左右没有写反")
 
 

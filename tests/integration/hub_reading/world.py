@@ -11,6 +11,7 @@ from reading_queue.db.network_tables import DutyPeriod
 from reading_queue.db.tables import (
     Account,
     Case,
+    CaseStudy,
     Offer,
     Organisation,
     Physician,
@@ -20,6 +21,7 @@ from reading_queue.domain.report import ReportText
 from reading_queue.domain.roles import Role, Title
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases import cases
+from reading_queue.services.cases.images_seen import images_token
 from reading_queue.services.hub import Hub
 from reading_queue.services.network.agreements import record_agreement
 from reading_queue.services.reading import reading
@@ -164,18 +166,26 @@ class World:
             manifest = make_manifest(study_uid, self.hub.clock(), lane=lane, revision=revision)
             return cases.declare_case(session, self.hub, self.hub.clock(), manifest=manifest)
 
-    def catalogue(self, study_uid: str, *, revision: int = 1) -> None:
-        """Catalogue the study at this revision and tell its case, as the verification of its transfer does."""
+    def catalogue(self, study_uid: str, *, revision: int = 1, more: int = 0) -> None:
+        """Catalogue the study at this revision, with more instances, and tell its case, as a verified transfer does."""
         now = self.hub.clock()
         with self.hub.transaction() as session:
             study = session.scalars(select(Study).where(Study.study_uid == study_uid)).one_or_none()
             study = study or make_study(study_uid, now)
             study.revision = revision
+            study.instance_count += more
             session.add(study)
             transfer = make_transfer(study_uid, now, revision=revision, state="verified")
             session.add(transfer)
             session.flush()
             cases.study_catalogued(session, self.hub, now, study=study, transfer=transfer)
+
+    def shown(self, case_id: str) -> str:
+        """Return the token of the images that the case shows now."""
+        with self.hub.transaction() as session:
+            studies = select(Study.instance_count).join(CaseStudy, CaseStudy.study_uid == Study.study_uid)
+            counts = session.scalars(studies.where(CaseStudy.case_id == case_id)).all()
+            return images_token(session.get_one(Case, case_id), counts)
 
     def arrive(self, study_uid: str = "1.2.3", *, lane: Lane = Lane.ROUTINE) -> str:
         """Let a whole study arrive and be routed; return its case."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import update
 
+from reading_queue.db.tables import Case
 from reading_queue.services.hub import Hub
+from storage.catalogue.tables import Study
 from tests.integration.hub_web.county import (
     AUTHOR,
     COORDINATOR,
@@ -50,6 +53,25 @@ def test_two_physicians_bring_a_study_from_offer_to_signed_report(
     case = verifier.call("GET", f"/cases/{case_id}").json()["case"]
     assert case["report"]["report_id"] == report_id
     assert case["report"]["content"]["findings"] == TEXT.findings
+
+
+def test_images_that_came_since_a_program_was_shown_the_case_are_neither_acknowledged_nor_signed(
+    program_of: Callable[[str], Visitor], county: County, case_id: str, hub: Hub
+) -> None:
+    author, task = program_of(AUTHOR), f"/reading-tasks/{county.task(case_id)}"
+    author.call("POST", f"{task}/claim")
+    shown = author.call("GET", f"/cases/{case_id}").json()["case"]["summary"]["images_version"]
+    with hub.transaction() as session:
+        session.execute(update(Case).values(images_version=Case.images_version + 1, images_unacknowledged=True))
+        session.execute(update(Study).values(instance_count=Study.instance_count + 2))
+    for deed, said in (("acknowledge-images", {}), ("submit", WRITTEN)):
+        refused = author.call("POST", f"{task}/{deed}", {**said, "images_version": shown})
+        told = refused.json()
+        assert (refused.status, told["code"], told["arrived_count"]) == (409, "images_changed", 2)
+    assert author.call("POST", f"{task}/acknowledge-images").status == 422, "of which images?"
+    now = {"images_version": author.call("GET", f"/cases/{case_id}").json()["case"]["summary"]["images_version"]}
+    assert author.call("POST", f"{task}/acknowledge-images", now).status == 200
+    assert author.call("POST", f"{task}/submit", WRITTEN | now).status == 200
 
 
 def test_loser_of_a_claim_gets_409_with_a_code(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import update
 
 from reading_queue.db.tables import Case
 from reading_queue.services.hub import Hub
+from storage.catalogue.tables import Study
 from storage.contract.lanes import Lane
 from tests.integration.hub_web.county import (
     AUTHOR,
@@ -20,7 +22,7 @@ from tests.integration.hub_web.county import (
     VERIFIER,
     County,
 )
-from tests.integration.hub_web.serving import Visitor
+from tests.integration.hub_web.serving import Answer, Visitor
 from tests.support.clock import SteerableClock
 
 STUDY = "1.2.3.1"
@@ -133,6 +135,12 @@ def test_declined_offer_leaves_the_desk(browser_of: Callable[[str], Visitor], co
     assert "赵䶮" not in author.get("/radiologist/").text
 
 
+def images_drawn(page: Answer) -> str:
+    found = re.search(r'name="images" value="([^"]+)"', page.text)
+    assert found is not None
+    return found[1]
+
+
 def test_late_images_must_be_looked_at_before_signing(
     browser_of: Callable[[str], Visitor], county: County, case_id: str, hub: Hub
 ) -> None:
@@ -142,7 +150,15 @@ def test_late_images_must_be_looked_at_before_signing(
         session.execute(update(Case).where(Case.case_id == case_id).values(images_unacknowledged=True))
     refused = author.post(f"{address(county, case_id)}/submit", **TEXT.model_dump())
     assert (refused.status, "已查看新到影像" in refused.text) == (409, True)
-    seen = author.post(f"{address(county, case_id)}/images", **TEXT.model_dump())
+    drawn = images_drawn(refused)
+    with hub.transaction() as session:
+        session.execute(update(Case).where(Case.case_id == case_id).values(images_version=Case.images_version + 1))
+        session.execute(update(Study).values(instance_count=Study.instance_count + 5))
+    for way, words in (("images", "本页打开后又到了 5 幅影像"), ("submit", "本页打开后又到了 5 幅影像")):
+        stale = author.post(f"{address(county, case_id)}/{way}", images=drawn, **TEXT.model_dump())
+        assert (stale.status, words in stale.text, TEXT.impression in stale.text) == (409, True, True)
+    assert "已查看新到影像" in stale.text, "nothing is acknowledged"
+    seen = author.post(f"{address(county, case_id)}/images", images=images_drawn(stale), **TEXT.model_dump())
     assert TEXT.impression in seen.text
     assert author.post(f"{address(county, case_id)}/submit", **TEXT.model_dump()).status == 303
 
