@@ -177,7 +177,8 @@ def test_reader_of_a_corrected_study_must_look_again(world: World, state: str, t
         case_id = session.scalars(
             select(CustodyEvent.case_id).where(CustodyEvent.study_uid == one, CustodyEvent.hop == Hop.CATALOGUED)
         ).one()
-        session.get_one(Case, case_id or "").state = state
+        case = session.get_one(Case, case_id or "")
+        case.state, case.claimed_at = state, world.hub.clock() if told else None
         session.execute(update(ReadingTask).where(ReadingTask.case_id == case_id).values(claimed_at=world.hub.clock()))
     move_study(world.hub, world.coordinator, SITE, one, "P-0002", WHY)
     with world.hub.transaction() as session:

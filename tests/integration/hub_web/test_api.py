@@ -70,7 +70,7 @@ def test_images_that_came_since_a_program_was_shown_the_case_are_neither_acknowl
         assert (refused.status, told["code"], told["arrived_count"]) == (409, "images_changed", 2)
     assert author.call("POST", f"{task}/acknowledge-images").status == 422, "of which images?"
     now = {"images_version": author.call("GET", f"/cases/{case_id}").json()["case"]["summary"]["images_version"]}
-    assert author.call("POST", f"{task}/acknowledge-images", now).status == 200
+    assert author.call("POST", f"{task}/acknowledge-images", now).status == 204
     assert author.call("POST", f"{task}/submit", WRITTEN | now).status == 200
 
 

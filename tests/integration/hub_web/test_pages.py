@@ -154,9 +154,9 @@ def test_late_images_must_be_looked_at_before_signing(
     with hub.transaction() as session:
         session.execute(update(Case).where(Case.case_id == case_id).values(images_version=Case.images_version + 1))
         session.execute(update(Study).values(instance_count=Study.instance_count + 5))
-    for way, words in (("images", "本页打开后又到了 5 幅影像"), ("submit", "本页打开后又到了 5 幅影像")):
+    for way in ("images", "submit"):
         stale = author.post(f"{address(county, case_id)}/{way}", images=drawn, **TEXT.model_dump())
-        assert (stale.status, words in stale.text, TEXT.impression in stale.text) == (409, True, True)
+        assert (stale.status, "又到了 5 幅影像" in stale.text, TEXT.impression in stale.text) == (409, True, True)
     assert "已查看新到影像" in stale.text, "nothing is acknowledged"
     seen = author.post(f"{address(county, case_id)}/images", images=images_drawn(stale), **TEXT.model_dump())
     assert TEXT.impression in seen.text
