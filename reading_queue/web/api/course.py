@@ -10,7 +10,7 @@ from reading_queue.services.corrections import voiding
 from reading_queue.services.reading import reading
 from reading_queue.services.reports import site_preliminaries
 from reading_queue.services.routing import assigning, escalating
-from reading_queue.web.api import models, site_models
+from reading_queue.web.api import models, signing_models, site_models
 from reading_queue.web.api.handlers import answer, body_of, nothing, task_id
 from reading_queue.web.keys import HUB, in_thread
 
@@ -148,7 +148,7 @@ async def decide_voiding(request: web.Request, viewer: Viewer) -> web.StreamResp
 
 async def nothing_to_amend(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Leave a signed report as it is."""
-    given = await body_of(request, models.Stands)
+    given = await body_of(request, signing_models.Stands)
     hub, said = request.config_dict[HUB], {"images": given.images_version}
     await in_thread(request, reading.nothing_to_amend, hub, viewer, task_id(request), given.reason, **said)
     return nothing()

@@ -16,7 +16,7 @@ from reading_queue.services.holdings import study_list
 from reading_queue.services.holdings.study_list import StudyFilter
 from reading_queue.services.patients import link_desk
 from reading_queue.services.reading import reading
-from reading_queue.web.api import models
+from reading_queue.web.api import models, signing_models
 from reading_queue.web.keys import HUB, TOKEN, in_thread
 from reading_queue.web.parsing import page_place, study_of, wanted_offers, wanted_studies, word_of
 
@@ -95,7 +95,7 @@ async def heartbeat(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 async def acknowledge_images(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Record that late images were looked at."""
-    given = await body_of(request, models.ImagesSeen)
+    given = await body_of(request, signing_models.ImagesSeen)
     hub = request.config_dict[HUB]
     await in_thread(request, reading.acknowledge_images, hub, viewer, task_id(request), given.images_version)
     return nothing()
@@ -117,7 +117,7 @@ async def save_draft(request: web.Request, viewer: Viewer) -> web.StreamResponse
 
 async def submit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Sign as author."""
-    given = await body_of(request, models.SubmittedText)
+    given = await body_of(request, signing_models.SubmittedText)
     hub, text, seen = request.config_dict[HUB], given.report_text(), given.images_version
     said = {"confirm": given.confirm, "confirm_identity": given.confirm_identity}
     made = await in_thread(request, reading.submit, hub, viewer, task_id(request), text, images=seen, **said)
@@ -126,7 +126,7 @@ async def submit(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 async def sign(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Sign as verifier."""
-    given = await body_of(request, models.FinalText)
+    given = await body_of(request, signing_models.FinalText)
     hub, text, seen = request.config_dict[HUB], given.report_text(), given.images_version
     said = {"confirm": given.confirm, "confirm_identity": given.confirm_identity}
     made = await in_thread(request, reading.sign, hub, viewer, task_id(request), text, images=seen, **said)
@@ -135,7 +135,7 @@ async def sign(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 async def sign_alone(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Sign as the only physician of the report, where the agreement allows it."""
-    given = await body_of(request, models.SoleText)
+    given = await body_of(request, signing_models.SoleText)
     hub, text, seen = request.config_dict[HUB], given.report_text(), given.images_version
     said = {"declared": given.declared, "confirm": given.confirm}
     made = await in_thread(request, reading.sign_alone, hub, viewer, task_id(request), text, images=seen, **said)

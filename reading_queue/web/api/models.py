@@ -23,7 +23,6 @@ from storage.contract.lanes import Lane
 from storage.contract.signed_report import AmendmentKind
 
 PAGE_SIZE = 50
-IMAGES_VERSION_MAX = 32
 TEXT_MAX = 100_000  # the wording rules say how long a report may be; this only bounds what is read
 
 
@@ -72,50 +71,6 @@ class DraftText(Text):
     version: int | None = None
 
 
-class ImagesSeen(Body):
-    """Which images were looked at: the `images_version` of the case as it was shown."""
-
-    images_version: str = Field(max_length=IMAGES_VERSION_MAX)
-
-
-class SubmittedText(Text):
-    """The text to sign; `confirm`: a warning was looked at; `confirm_identity`: it is the right patient.
-
-    `images_version`: that of the case as it was shown; 409 `images_changed` when other images came since.
-    """
-
-    confirm: bool = False
-    confirm_identity: bool = False
-    images_version: str | None = Field(default=None, max_length=IMAGES_VERSION_MAX)
-
-
-class SoleText(Text):
-    """The text that one physician signs alone; `declared`: they say that they alone answer for it."""
-
-    declared: bool = False
-    confirm: bool = False
-    images_version: str | None = Field(default=None, max_length=IMAGES_VERSION_MAX)
-
-
-class FinalText(Body):
-    """The text to sign as verifier; without any part the author's text is signed as it is."""
-
-    findings: str | None = Field(default=None, max_length=TEXT_MAX)
-    impression: str | None = Field(default=None, max_length=TEXT_MAX)
-    recommendation: str | None = Field(default=None, max_length=TEXT_MAX)
-    confirm: bool = False
-    confirm_identity: bool = False
-    images_version: str | None = Field(default=None, max_length=IMAGES_VERSION_MAX)
-
-    def report_text(self) -> reading.ReportText | None:
-        """Return the final text, None where the author's stands. A part left out is empty."""
-        parts = (self.findings, self.impression, self.recommendation)
-        if all(part is None for part in parts):
-            return None
-        findings, impression, recommendation = (part or "" for part in parts)
-        return reading.ReportText(findings=findings, impression=impression, recommendation=recommendation)
-
-
 class ReasonCode(Body):
     """A code value of DICOM CID 9303."""
 
@@ -126,12 +81,6 @@ class ReasonWords(Body):
     """A reason in words, for the author."""
 
     reason: str = Field(max_length=500)
-
-
-class Stands(ReasonWords):
-    """Why the signed report stands as it is; `images_version`: that of the case as it was shown."""
-
-    images_version: str | None = Field(default=None, max_length=IMAGES_VERSION_MAX)
 
 
 class Words(Body):
