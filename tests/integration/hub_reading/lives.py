@@ -302,7 +302,7 @@ class Life:
     def _work(self, who: Viewer) -> None:
         for offer in reading.offers_of(self.hub, who):
             reading.claim(self.hub, who, offer.reading_task_id)
-            reading.acknowledge_images(self.hub, who, offer.reading_task_id, self.world.shown(self.case_id))
+            reading.acknowledge_images(self.hub, who, offer.reading_task_id, self.world.shown(offer.case_id))
             reading.acknowledge_orders(self.hub, who, offer.reading_task_id)
             self._finish(who, offer.reading_task_id, offer.phase)
 
