@@ -97,10 +97,7 @@ def unsubscribe(hub: Hub, viewer: Viewer, workitem_uid: str, ae_title: str) -> N
         if workitem_uid in GLOBAL:
             session.delete(subscriber)
         else:
-            of_uid = select(ReadingTask.reading_task_id).where(ReadingTask.workitem_uid == workitem_uid)
-            task_id = session.scalar(of_uid)
-            if task_id is None:
-                raise NotFound("there is no such workitem, or you may not see it")
+            task_id = _get_told(session, viewer, ae_title, workitem_uid, now)
             _set_subscription(session, ae_title, task_id, is_subscribed=False, lock=False)
             session.flush()
             if not subscriber.scope and not _has_any(session, ae_title):
@@ -272,8 +269,16 @@ def _bind(session: Session, viewer: Viewer, ae_title: str, now: datetime) -> Wor
     return subscriber
 
 
+def _get_told(session: Session, viewer: Viewer, ae_title: str, workitem_uid: str, now: datetime) -> str:
+    """Return the id of a workitem that it is told of, even if the viewer sees it no longer, or that they may see."""
+    told = select(ReadingTask.reading_task_id).join(WorkitemSubscription)
+    told = told.where(WorkitemSubscription.ae_title == ae_title, ReadingTask.workitem_uid == workitem_uid)
+    return session.scalar(told) or get_workitem(session, viewer, workitem_uid, now)[0].reading_task_id
+
+
 def _get_own(session: Session, viewer: Viewer, ae_title: str) -> WorkitemSubscriber:
-    subscriber = session.get(WorkitemSubscriber, ae_title, with_for_update=True)
+    known = is_ae_title(ae_title)
+    subscriber = session.get(WorkitemSubscriber, ae_title, with_for_update=True) if known else None
     if subscriber is None:
         raise NotFound("this application entity has subscribed to nothing")
     if subscriber.account_id != viewer.account_id:

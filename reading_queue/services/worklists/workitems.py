@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from reading_queue.db.subscription_tables import WorkitemProgress
@@ -100,6 +101,10 @@ def create_workitem(hub: Hub, viewer: Viewer, wanted: Creation) -> str:
         study = _get_overseen_study(session, viewer, wanted, now)
         case, task = open_case_for(session, hub, now, study=study, lane=wanted.lane)
         task.workitem_uid = wanted.workitem_uid or task.workitem_uid
+        try:
+            session.flush()
+        except IntegrityError as exc:  # somebody took it since
+            raise WorkitemConflict(Status.DUPLICATE) from exc
         record_custody(session, case, Hop.DECLARED, f"workitem:{case.case_id}", now, actor=viewer.account_id)
         audit(session, now, PROCEDURE_RECORD, "C", viewer.account_id, case, event="workitem_created")
         return task.workitem_uid

@@ -6,14 +6,16 @@ What comes is one dataset that can be kept; XML comes bare, or as the one part o
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 from aiohttp import web
 
 from reading_queue.domain.workitems.content import DicomJson
-from storage.dicom.xml_model import NotNativeDicom, dataset_xml, parse_dataset_xml
+from reading_queue.errors import HubError
+from storage.dicom.xml_model import ITEMS_WITHIN_MAX, NotNativeDicom, dataset_xml, parse_dataset_xml
 from storage.dicomweb.errors import BadQuery
 from storage.dicomweb.multipart import Multipart
 from storage.dicomweb.multipart_reading import MultipartMalformed, MultipartReader, TooManyParts, parse_media_type
@@ -22,19 +24,26 @@ from storage.dicomweb.service import accepted
 from storage.screens.requests import refuse_large_body
 
 BODY_BYTES_MAX: Final = 256 * 1024
-_TAG: Final = re.compile(r"[0-9A-Fa-f]{8}")
+_TAG: Final = re.compile(r"[0-9A-F]{8}")  # PS3.18 section F.2.2
 _MEMBERS: Final = frozenset({"vr", "Value", "InlineBinary", "BulkDataURI"})
 _UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
 
 
+class OtherMediaType(HubError):
+    """A body is application/dicom+json, or application/dicom+xml, bare or as the one part of multipart/related."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
 async def read_dataset(request: web.Request) -> DicomJson:
-    """Return the one dataset of the body. Raises BadQuery."""
+    """Return the one dataset of the body. Raises BadQuery, OtherMediaType."""
     refuse_large_body(request, BODY_BYTES_MAX)
     kind = parse_media_type(request.headers.get("Content-Type", ""))
     is_multipart = kind.essence == "multipart/related"
     given = kind.parameters.get("type", "").lower() if is_multipart else kind.essence
     if given != DICOM_XML and (is_multipart or given not in JSON_TYPES):
-        raise web.HTTPUnsupportedMediaType
+        raise OtherMediaType
     body = await request.read()
     try:
         if is_multipart:
@@ -43,7 +52,8 @@ async def read_dataset(request: web.Request) -> DicomJson:
     except (MultipartMalformed, TooManyParts, NotNativeDicom) as exc:
         raise BadQuery(str(exc)) from exc
     if not _is_dataset(dataset):
-        raise BadQuery("the body is one dataset in the DICOM JSON model, or as XML")
+        words = f"tags in capitals, and sequences at most {ITEMS_WITHIN_MAX} deep inside one another"
+        raise BadQuery(f"the body is one dataset in the DICOM JSON model, or as XML: {words}")
     return cast(DicomJson, dataset)
 
 
@@ -76,32 +86,40 @@ def _only_part(body: bytes, boundary: str) -> bytes:
 
 def _parse_json(body: bytes) -> Any:
     try:
-        found: Any = json.loads(body, parse_constant=_no_number)
+        found: Any = json.loads(body, parse_constant=_no_number, parse_float=_number)
     except (ValueError, RecursionError) as exc:
         raise BadQuery("the body is not JSON") from exc
     return found[0] if isinstance(found, list) and len(found) == 1 else found
 
 
-def _no_number(text: str) -> None:
+def _no_number(text: str) -> NoReturn:
     """Refuse NaN and the infinities, which Python reads and JSON does not have."""
     raise ValueError(text)
 
 
-def _is_dataset(found: Any) -> bool:
+def _number(text: str) -> float:
+    """Return a number; one beyond what is kept would be read as infinite."""
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
+
+
+def _is_dataset(found: Any, depth: int = 0) -> bool:
     """Return whether this is a dataset of the DICOM JSON model (PS3.18 annex F), in every item, that can be kept."""
-    return isinstance(found, dict) and all(_TAG.fullmatch(tag) and _is_element(one) for tag, one in found.items())
+    if not isinstance(found, dict) or depth > ITEMS_WITHIN_MAX:
+        return False
+    return all(_TAG.fullmatch(tag) and _is_element(one, depth) for tag, one in found.items())
 
 
-def _is_element(found: Any) -> bool:
+def _is_element(found: Any, depth: int) -> bool:
     if not isinstance(found, dict) or not found.keys() <= _MEMBERS or not isinstance(found.get("Value", []), list):
         return False
     texts = [text for name, text in found.items() if name != "Value"]
-    return all(map(_is_text, texts)) and all(_is_value(one, found.get("vr")) for one in found.get("Value", []))
+    return all(map(_is_text, texts)) and all(_is_value(one, found.get("vr"), depth) for one in found.get("Value", []))
 
 
-def _is_value(found: Any, vr: str | None) -> bool:
+def _is_value(found: Any, vr: str | None, depth: int) -> bool:
     if isinstance(found, dict):
-        return all(map(_is_text, found.values())) if vr == "PN" else _is_dataset(found)
+        return all(map(_is_text, found.values())) if vr == "PN" else _is_dataset(found, depth + 1)
     return _is_text(found) if isinstance(found, str) else not isinstance(found, list)
 
 

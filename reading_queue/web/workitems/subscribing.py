@@ -8,10 +8,11 @@ from urllib.parse import quote
 from aiohttp import web
 
 from reading_queue.domain.workitems.reports import FILTERED_WORKITEMS
-from reading_queue.errors import Invalid
+from reading_queue.errors import Invalid, NotFound
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.worklists import subscriptions
 from reading_queue.web.keys import HUB, in_thread
+from storage.contract.identifiers import InvalidIdentifier, parse_uid
 from storage.dicomweb.addresses import ROOT
 from storage.dicomweb.errors import BadQuery
 
@@ -51,7 +52,10 @@ async def suspend(request: web.Request, viewer: Viewer) -> web.StreamResponse:
 
 
 def _named(request: web.Request) -> str:
-    return request.match_info["workitem"]
+    try:
+        return parse_uid(request.match_info["workitem"])
+    except InvalidIdentifier as exc:
+        raise NotFound("there is no such workitem, or you may not see it") from exc
 
 
 def _pair(text: str) -> tuple[str, str]:

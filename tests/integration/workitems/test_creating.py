@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -56,6 +57,19 @@ def test_prior_is_read_once_a_coordinator_asks_for_it(county: County, worklist_o
     assert (again.status, again.ups_status()) == (409, "0111")
     second = coordinator.send("POST", WORKITEMS, asked(study_uid))
     assert (second.status, second.json()["code"]) == (409, "wrong_state")
+
+
+def test_of_two_who_ask_for_one_uid_at_once_one_is_told_that_it_is_taken(
+    county: County, worklist_of: Callable[[str], Worklist]
+) -> None:
+    studies = [county.arrive(SITE, images(number), "prior") for number in (1, 2)]
+    coordinator, uid = worklist_of("coordinator"), new_transaction()
+    with ThreadPoolExecutor(2) as threads:
+        create = [threads.submit(coordinator.send, "POST", f"{WORKITEMS}?{uid}", asked(study)) for study in studies]
+    replies = sorted((one.result() for one in create), key=lambda reply: reply.status)
+    assert [reply.status for reply in replies] == [201, 409]
+    assert replies[1].ups_status() == "0111"
+    assert len(coordinator.found()) == 1
 
 
 def test_what_a_new_workitem_cannot_have_is_refused_with_words_and_the_status_of_n_create(

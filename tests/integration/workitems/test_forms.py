@@ -116,8 +116,9 @@ def test_bodies_that_are_no_dataset_as_xml_are_refused_with_words(
         (model(value("00741000", "CS", "\ue000")[:-5]), XML, 400, "no XML"),
         (whole, f"{MANY}; boundary=b", 400, "cut off"),
         (framed(whole)[:-7] + framed(whole), f"{MANY}; boundary=b", 400, "parts"),
-        (framed(whole), 'multipart/related; type="application/dicom"; boundary=b', 415, ""),
-        (whole, "text/xml", 415, ""),
+        (framed(whole), 'multipart/related; type="application/dicom"; boundary=b', 415, "application/dicom+json"),
+        (whole, "text/xml", 415, "application/dicom+xml"),
+        (b"{}", "", 415, "A body is"),
     ):
         refused = coordinator.send_bytes("POST", WORKITEMS, body, **{"Content-Type": kind})
         assert refused.status == status, (kind, refused.body)

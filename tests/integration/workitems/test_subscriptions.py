@@ -198,6 +198,15 @@ def test_application_entity_belongs_to_the_account_that_subscribed_it(
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused, connected(server.url, bearing, ae_title):
             pass
         assert refused.value.status == status
+    neighbour = worklist_of("neighbour")
+    assert subscribe(neighbour, EVERY, "THEIRS") == 201
+    for unseen in (uid, "2.25.1", "%00", "..%2F"):  # whether it is there at all is not told
+        assert (subscribe(neighbour, unseen, "THEIRS"), unsubscribe(neighbour, unseen, "THEIRS")) == (404, 404), unseen
+    assert (subscribe(reader, uid, "%00"), unsubscribe(reader, uid, "%00"), suspend(reader, EVERY, "%00")) == (
+        400,
+        404,
+        404,
+    )
     assert unsubscribe(reader, uid, "MINE") == 200
     assert subscribe(second, uid, "MINE") == 201, "who subscribes to nothing gives the title back"
 

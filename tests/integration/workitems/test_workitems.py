@@ -410,9 +410,17 @@ def test_bad_bodies_are_refused_with_words(study: list[bytes], worklist_of: Work
     nested = [{"00741004": []}, {"00741004": {"vr": "DS", "Value": 5}}, {"00741006": {"vr": "ST", "Value": ["\ud800"]}}]
     performed = [{"00404050": 5}, {"0040A160": {"vr": "UT", "Value": ["\0"]}}, {"name\0": {"vr": "LO"}}]
     performed.append({"00189074": {"vr": "FD", "Value": [float("nan")]}})
+    performed.append({"0040a730": {"vr": "SQ"}})  # PS3.18 F.2.2: in capitals
+    deep: dict[str, object] = {}
+    for _ in range(250):  # fewer than what the parser of JSON refuses
+        deep = {"0040A730": {"vr": "SQ", "Value": [deep]}}
+    performed.append(deep)
     for broken in [
         *({"00741002": sequence(one)} for one in nested),
         *({"00741216": sequence(one)} for one in performed),
     ]:
         assert author.update(uid, token, broken).status == 400, broken
+    infinite = b'{"00741216":{"vr":"SQ","Value":[{"00189074":{"vr":"FD","Value":[1e400]}}]}}'
+    kind, updated = {"Content-Type": "application/dicom+json"}, f"/dicomweb/workitems/{uid}?{token}"
+    assert author.send_bytes("POST", updated, infinite, **kind).status == 400
     assert worklist_of("technician").request_cancel(uid, {"00741238": {"vr": "LT", "Value": ["\0"]}}).status == 400
