@@ -121,6 +121,25 @@ def test_later_stages_are_asked_as_the_limit_of_a_case_runs():
     assert outcome.summary()["escalations"]["urgent"]["widened"] > 0
 
 
+def test_everybody_takes_the_most_urgent_even_where_a_later_stage_has_a_shorter_limit(monkeypatch: pytest.MonkeyPatch):
+    later: list[bool] = []
+    original = Run._claim
+
+    def watched(self: Run, reader: Any, task: Any) -> None:
+        can_begin = [one for one in reader.offers if self._can_begin(reader, one)]
+        later.append(task.case.urgency > min(one.case.urgency for one in can_begin))
+        original(self, reader, task)
+
+    monkeypatch.setattr(Run, "_claim", watched)
+    behind = replace(agreement("clinic-1", "city", 2), time_limits_min={"urgent": 30})
+    both = physician("a"), physician("x", "city")
+    swamped = county(*both, agreements=[agreement("county", "county", 1), behind])
+    urgent = Demand(studies_per_site_per_day={"township": 200}, decline_rate=0, lanes={Lane.URGENT: 1.0})
+    simulate(swamped, urgent, Rules(offer_ttl_s=86400), BEGIN, 1, 7)
+    assert len(later) > 50
+    assert not any(later)
+
+
 def test_every_study_is_signed_or_still_open_and_none_is_lost():
     outcome = run(by_day_alone())
     states = Counter(case.state for case in outcome.cases)
