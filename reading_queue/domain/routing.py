@@ -342,12 +342,13 @@ def choose(ranking: Ranking, lane: Lane, width: int, widened: int = 0) -> list[C
 def still_to_ask(chosen: Sequence[Candidate], asked: Collection[str], width: int) -> list[Candidate]:
     """Return who of the chosen is asked now, so that `width` who can take it are asked at once; `asked` already are.
 
+    It is more where more are chosen: the whole pool may have more stages than the circle has grown steps.
     Where nobody of them has read the patient before, the first of the chosen who has is asked beside them.
     """
     fresh = [candidate for candidate in chosen if candidate.physician_id not in asked]
     is_known = any(one.read_this_patient and one.physician_id in asked for one in chosen)
     own = [] if is_known else [candidate for candidate in fresh if candidate.read_this_patient][:1]
-    return fresh[: max(0, width - len(asked))] or own
+    return fresh[: max(0, max(width, len(chosen)) - len(asked))] or own
 
 
 def limit_of(limits_min: Iterable[Mapping[str, int]], lane: Lane) -> int | None:

@@ -88,7 +88,8 @@ class Offering:
         case.move(CaseEvent.OFFER, Actor.SYSTEM)
         if interpreting:
             case.stage_reached = max(case.stage_reached, *(one.stage for one in fresh))
-            self._keep_limit(task, limit_of([self._network.limits[fresh[0].agreement_id]], facts.lane))
+            agreed = {one.agreement_id for one in task.asked} | {one.agreement_id for one in fresh}
+            self._keep_limit(task, limit_of((self._network.limits[one] for one in agreed), facts.lane))
         self.offer(task, [self._readers[one.physician_id].under(one.agreement_id) for one in fresh])
 
     def _keep_limit(self, task: SimulatedTask, minutes: int | None) -> None:

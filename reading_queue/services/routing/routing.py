@@ -265,7 +265,8 @@ def _offer(
     end_escalations(session, case.case_id, frozenset({Escalation.NOBODY}), now)
     if task.phase == Phase.INTERPRETATION:
         case.offered_at = case.offered_at or now
-        _tighten_due(session, case, {candidates[0].agreement_id})
+        session.flush()
+        tighten_due_by_offers(session, case)
     hop = Hop.REVIEW_OFFERED if task.phase == Phase.VERIFICATION else Hop.OFFERED
     record_custody(
         session,

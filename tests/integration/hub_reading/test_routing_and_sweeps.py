@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, func, select
 
-from reading_queue.db.tables import Offer, RoutingDecision
+from reading_queue.db.tables import Agreement, Offer, RoutingDecision
 from reading_queue.db.tables import Session as LoginSession
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.transitions import CaseState
@@ -19,7 +20,7 @@ from reading_queue.services.cases.casework import find_tasks_locked, get_case_lo
 from reading_queue.services.hub import Hub
 from reading_queue.services.motion import sweeps
 from reading_queue.services.reading import reading
-from reading_queue.services.routing import routing
+from reading_queue.services.routing import escalating, routing
 from reading_queue.services.routing.routing import RETRY_UNROUTABLE
 from reading_queue.services.routing.routing_facts import SharedFacts, load_facts
 from reading_queue.worker import jobs
@@ -270,6 +271,23 @@ def test_the_agreements_own_limit_sets_when_a_report_is_due(world: World, hub: H
     case = world.case(world.arrive())
     assert case.exam_started_at is not None
     assert case.due_at == case.exam_started_at + timedelta(minutes=600)
+
+
+def test_a_later_stage_that_is_asked_beside_the_first_makes_no_limit_longer(
+    world: World, hub: Hub, hub_clock: SteerableClock, wang: Viewer
+):
+    world.add_agreement("agreement-county", requesting=SITE, assisting=COUNTY, stage=1)
+    with hub.transaction() as session:
+        session.get_one(Agreement, "agreement-city").time_limits_min = {"routine": 6000}
+    near = world.add_physician("near", organisation=COUNTY)
+    world.hub = replace(hub, policy=replace(hub.policy, offer_ttl_s=86400))
+    case_id = world.arrive()
+    due_at = world.case(case_id).due_at
+    hub_clock.advance(600 * 60 / 3)
+    escalating.escalate_due(hub)
+    world.run_jobs()
+    assert world.offered_to(case_id, near, wang) == ["near", "wang"]
+    assert world.case(case_id).due_at == due_at
 
 
 def test_the_same_patient_goes_to_the_same_physician_first(world: World, hub: Hub, wang: Viewer, zhao: Viewer):

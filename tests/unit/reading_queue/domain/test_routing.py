@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reading_queue.domain.roles import Title
 from reading_queue.domain.routing import (
     REASONS,
+    WHOLE_POOL,
     AgreementFacts,
     Candidate,
     CaseFacts,
@@ -256,23 +257,31 @@ def test_a_stage_that_does_not_exist_is_not_waited_for():
 
 
 @pytest.mark.parametrize(
-    ("asked", "known", "fresh"),
+    ("best", "asked", "known", "fresh"),
     [
-        ("", "", "ab"),
-        ("ab", "", ""),
-        ("ab", "d", "d"),  # it was found out after they were asked
-        ("ab", "bd", ""),
-        ("abd", "cd", ""),
-        ("a", "d", "b"),
+        ("ab", "", "", "ab"),
+        ("ab", "ab", "", ""),
+        ("da", "ab", "d", "d"),  # it was found out after they were asked
+        ("ba", "ab", "b", ""),
+        ("dc", "ac", "cd", ""),
+        ("da", "a", "d", "d"),
     ],
 )
-def test_the_patients_own_reader_is_asked_beside_others_who_are_asked_already(asked: str, known: str, fresh: str):
-    chosen = [replace(one, read_this_patient=one.physician_id in known) for one in of_candidates("abcd")]
+def test_the_patients_own_reader_is_asked_beside_others_who_are_asked_already(
+    best: str, asked: str, known: str, fresh: str
+):
+    chosen = [replace(one, read_this_patient=one.physician_id in known) for one in of_candidates(best)]
     assert "".join(one.physician_id for one in still_to_ask(chosen, set(asked), 2)) == fresh
 
 
 def of_candidates(names: str) -> list[Candidate]:
     return [Candidate(name, "agreement", 1, False, 0, 0, False) for name in names]
+
+
+def test_the_whole_pool_is_asked_however_many_stages_it_has():
+    chosen = choose(of_stages(1, 1, 2, 2, 3, 3, 4, 4, 5), Lane.ROUTINE, 2, WHOLE_POOL)
+    asked = {one.physician_id for one in chosen if one.stage <= 2}
+    assert [one.stage for one in still_to_ask(chosen, asked, 2 * (1 + WHOLE_POOL))] == [3, 3, 4, 4, 5]
 
 
 agreements_of_two_hospitals = st.lists(

@@ -126,7 +126,9 @@ def test_everybody_takes_the_most_urgent_even_where_a_later_stage_has_a_shorter_
     original = Run._claim
 
     def watched(self: Run, reader: Any, task: Any) -> None:
-        can_begin = [one for one in reader.offers if self._can_begin(reader, one)]
+        waiting = [one.waiting for one in self.offering.cases if one.waiting is not None]
+        offered = [one for one in waiting if any(asked.reader is reader for asked in one.asked)]
+        can_begin = [one for one in offered if self._can_begin(reader, one)]
         later.append(task.case.urgency > min(one.case.urgency for one in can_begin))
         original(self, reader, task)
 
