@@ -29,8 +29,8 @@ from gateway.journal.order_messages import (
     Envelope,
     KeptMessage,
     decide_on_message,
+    find_first_of_control_id,
     find_message,
-    is_first_of_control_id,
     keep_message,
     list_refused_after,
     undecided_messages,
@@ -38,7 +38,7 @@ from gateway.journal.order_messages import (
 from gateway.journal.quarantine import SETTLED
 from gateway.settings import GatewaySettings
 from storage.hl7.acknowledging import read_message, require_kind
-from storage.hl7.corrections import is_of_header, known_ids
+from storage.hl7.corrections import is_of_header, known_ids, say_the_same
 from storage.hl7.faults import ErrorCode, Fault, MessageRejected, OrderFaulty
 from storage.hl7.message import Message
 from storage.hl7.order_answers import (
@@ -149,7 +149,11 @@ class OrderIntake:
 
     def _apply(self, kept: KeptMessage, message: Message, by: str) -> bytes:
         """Do all that the message asks and record it, in one transaction. Raises OrderFaulty: then nothing is done."""
-        if not is_first_of_control_id(self._journal, kept):
+        first = find_first_of_control_id(self._journal, kept)
+        if first.message_id != kept.message_id:
+            repeated = self._repeat(first, kept, message, by)
+            if repeated is not None:
+                return repeated
             words = "another message came under this control id before: what is not a repetition needs one of its own"
             raise OrderFaulty(Fault("MSH-10", ErrorCode.DUPLICATE_KEY_IDENTIFIER, words))
         identity = find_identity(self._journal)
@@ -167,6 +171,24 @@ class OrderIntake:
             left_out = tuple(fault for one in done for fault in one.left_out)
             verdict = Verdict("AA", kind_of_answer(message), left_out, done)
             return self._write(connection, kept.message_id, verdict, message, now, by)
+
+    def _repeat(self, first: KeptMessage, kept: KeptMessage, message: Message, by: str) -> bytes | None:
+        """Answer a repetition that was written anew as the message was that it repeats, None where it is none."""
+        said = try_reading(first.content, self._settings.character_set)
+        if first.state != "taken" or first.answer is None or said is None or not say_the_same(said, message):
+            return None
+        with self._journal.transaction() as connection:
+            decide_on_message(
+                connection,
+                kept.message_id,
+                code=first.code,
+                answer=first.answer,
+                faults=(),
+                order_ids=first.order_ids,
+                now=self._clock(),
+                by=by,
+            )
+        return first.answer
 
     def _record(self, message_id: int, verdict: Verdict, message: Message | None, *, by: str = "") -> bytes:
         with self._journal.transaction() as connection:

@@ -85,13 +85,13 @@ def keep_message(connection: sqlite3.Connection, envelope: Envelope, now: dateti
     return int(row["message_id"])
 
 
-def is_first_of_control_id(journal: Journal, message: KeptMessage) -> bool:
-    """Return whether no other message came before it under its control id."""
+def find_first_of_control_id(journal: Journal, message: KeptMessage) -> KeptMessage:
+    """Return the message that came first under this one's control id: itself where it is that."""
     rows = journal.read(
         "SELECT min(message_id) AS first FROM order_messages WHERE sender = ? AND control_id = ?",
         (message.sender, message.control_id),
     )
-    return bool(rows[0]["first"] == message.message_id)
+    return find_message(journal, rows[0]["first"]) or message
 
 
 def decide_on_message(

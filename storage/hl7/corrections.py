@@ -101,8 +101,13 @@ def made_of_repeated(original: Message | None, message: Message, made: tuple[Don
     Nothing for any other, nor where one of them was cancelled or broken off since. Its header may differ, and when its
     orders were written down (ORC-9).
     """
-    is_repeated = original is not None and _body(original) == _body(message)
+    is_repeated = original is not None and say_the_same(original, message)
     return made if is_repeated and all(one.order.state not in ENDED_UNDONE for one in made) else ()
+
+
+def say_the_same(one: Message, other: Message) -> bool:
+    """Return whether two messages differ in nothing but their headers and when their orders were written (ORC-9)."""
+    return _body(one) == _body(other)
 
 
 def _is_of_patient(order: Order, request: OrderRequest) -> bool:

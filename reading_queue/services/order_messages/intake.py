@@ -15,7 +15,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -24,13 +24,14 @@ from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
 from reading_queue.services.order_messages.open_orders import character_set_of, recognise
 from reading_queue.services.order_messages.order_book import HubBook
-from reading_queue.services.order_messages.sealing import seal, unseal
+from reading_queue.services.order_messages.sealing import MessageSealed, seal, unseal
 from reading_queue.services.order_messages.senders import OrderSender
 from reading_queue.services.orders.study_orders import lock_orders_of
 from reading_queue.services.worklists.desk_events import tell
 from storage.hl7.acknowledging import read_message, require_kind
-from storage.hl7.corrections import is_of_header
+from storage.hl7.corrections import is_of_header, say_the_same
 from storage.hl7.faults import ErrorCode, Fault, MessageRejected, OrderFaulty
+from storage.hl7.message import Message
 from storage.hl7.order_answers import ANY_ACK, Verdict, answer_orders, kind_of_answer, read_letterhead, try_reading
 from storage.hl7.order_decisions import apply_request
 from storage.hl7.order_message import KINDS, parse_orders
@@ -90,6 +91,9 @@ def decide_again(session: Session, hub: Hub, row: OrderMessage, by: Viewer | Non
     """
     content = unseal(hub.keys, row.content, row.digest)
     message = try_reading(content, character_set_of(hub, row))
+    repeated = _repeat(session, hub, row, message)
+    if repeated is not None:
+        return repeated
     try:
         with session.begin_nested():  # a message is done as a whole or not at all
             verdict = _apply(session, hub, row, content)
@@ -132,7 +136,7 @@ def _apply(session: Session, hub: Hub, row: OrderMessage, content: bytes) -> Ver
     zone = session.scalar(select(Site.time_zone).where(Site.site_id == row.site_id))
     if zone is None:
         raise OrderFaulty(Fault("MSH-6", ErrorCode.INTERNAL_ERROR, NO_SITE))
-    if not _is_first_of_control_id(session, row):
+    if _first_of_control_id(session, row).message_id != row.message_id:
         raise OrderFaulty(Fault("MSH-10", ErrorCode.DUPLICATE_KEY_IDENTIFIER, USED_CONTROL_ID))
     requests = parse_orders(message, zone=ZoneInfo(zone), codes=sender.codes)
     lock_orders_of(session, row.site_id)
@@ -142,11 +146,29 @@ def _apply(session: Session, hub: Hub, row: OrderMessage, content: bytes) -> Ver
     return Verdict("AA", kind_of_answer(message), left_out, done)
 
 
-def _is_first_of_control_id(session: Session, row: OrderMessage) -> bool:
-    same = select(func.min(OrderMessage.message_id)).filter_by(
+def _repeat(session: Session, hub: Hub, row: OrderMessage, message: Message | None) -> bytes | None:
+    """Answer a repetition that was written anew as the message was that it repeats, None where it is none."""
+    first = _first_of_control_id(session, row)
+    is_first = first.message_id == row.message_id
+    if message is None or is_first or (first.state, first.kind) != ("taken", row.kind) or first.answer is None:
+        return None
+    try:
+        said = try_reading(unseal(hub.keys, first.content, first.digest), character_set_of(hub, first))
+    except MessageSealed:
+        return None
+    if said is None or not say_the_same(said, message):
+        return None
+    row.state, row.code, row.answer, row.order_ids = first.state, first.code, first.answer, first.order_ids
+    row.faults, row.decided_at = [], hub.clock()
+    return first.answer
+
+
+def _first_of_control_id(session: Session, row: OrderMessage) -> OrderMessage:
+    """Return the message that came first under this one's control id: itself where it is that."""
+    same = select(OrderMessage).filter_by(
         site_id=row.site_id, sender_name=row.sender_name, sender=row.sender, control_id=row.control_id
     )
-    return session.scalar(same) == row.message_id
+    return session.scalars(same.order_by(OrderMessage.message_id).limit(1)).one()
 
 
 def write_verdict(

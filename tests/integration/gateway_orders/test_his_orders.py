@@ -153,6 +153,20 @@ def test_other_message_under_a_control_id_that_was_used_is_refused_and_kept(clin
     assert [kept.code for kept in clinic.kept()] == ["AE", "AA"]
 
 
+def test_repetition_that_was_written_anew_is_answered_as_before_and_undoes_nothing(clinic: Clinic) -> None:
+    change = changed("ORC|NW|", "ORC|XO|", *changed("肺部感染？", "结核？", *EXAMPLE))
+    first = clinic.his.send(message(*EXAMPLE, control_id="C1"))
+    for control_id, segments in (("C2", change), ("C3", EXAMPLE)):
+        again = message(*segments, control_id=control_id)
+        assert told(clinic.his.send(again))[0] == ("AA" if control_id == "C2" else "AE")
+        later = again.replace(b"|20260302090000|", b"|20260302091500|", 1)
+        assert told(clinic.his.send(later))[0] == ("AA" if control_id == "C2" else "AE")
+    later = message(*EXAMPLE, control_id="C1").replace(b"|20260302090000|", b"|20260302091500|", 1)
+    assert clinic.his.send(later).segments == first.segments
+    assert (clinic.only_order().version, clinic.only_order().question) == (2, "结核？")
+    assert {kept.control_id for kept in clinic.kept() if kept.needs_somebody} == {"C3"}
+
+
 @pytest.mark.parametrize(("old", "new"), [("|C|", "|" + "7" * 150 + "{}|"), ("|HIS|", "|" + "H" * 150 + "{}|")])
 def test_messages_are_told_apart_by_the_end_of_a_long_control_id_or_sender_too(
     clinic: Clinic, old: str, new: str

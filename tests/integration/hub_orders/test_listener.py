@@ -126,6 +126,12 @@ def test_repetition_is_answered_byte_for_byte_and_does_nothing_again(clinic: Cli
     other = message(*changed("胸部CT平扫", "头部CT平扫", *EXAMPLE))
     assert told(clinic.his.send(other)) == ("AE", ["MSH-10"])
     assert clinic.only_order().procedure_name == "胸部CT平扫"
+    change = changed("ORC|NW|", "ORC|XO|", *changed("肺部感染？", "结核？", *EXAMPLE))
+    assert clinic.send(*change, control_id="C2") == ("AA", [])
+    written_anew = message(*EXAMPLE).replace(b"|20260302090000|", b"|20260302091500|", 1)
+    assert clinic.his.send_for_bytes(written_anew) == first
+    assert clinic.only_order().question == "结核？"
+    assert [row.needs_somebody for row in kept(clinic.hub)] == [False, True, False, False]
 
 
 def test_change_and_cancellation_reach_the_order(clinic: Clinic) -> None:
