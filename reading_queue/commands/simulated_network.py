@@ -10,16 +10,17 @@ from reading_queue.domain.routing import POINTS_OF_ONE_RVU, AgreementFacts, Phys
 from reading_queue.simulation import Hospital, Network, RosteredPhysician, TimedAgreement
 
 if TYPE_CHECKING:
+    from reading_queue.domain.network_faults import Places
     from reading_queue.services.network.network_parts import AgreementPart, NetworkDocument, PhysicianPart
 
 WORKLOAD_DAYS: Final = 7  # over which the hub counts workload
 
 
-def network_of(document: Mapping[str, Any], begin: datetime, days: int) -> Network:
-    """Return the network of the document, as parsed from YAML. Raises NetworkInvalid with every mistake."""
+def network_of(document: Mapping[str, Any], begin: datetime, days: int, places: Places | None = None) -> Network:
+    """Return the network of the document, as parsed from its file. Raises NetworkInvalid with every mistake."""
     from reading_queue.services.network.network_document import parse_network
 
-    return to_simulate(parse_network(document), begin, days)
+    return to_simulate(parse_network(document, places), begin, days)
 
 
 def to_simulate(network: NetworkDocument, begin: datetime, days: int) -> Network:

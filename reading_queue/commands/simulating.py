@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from enum import StrEnum
 from pathlib import Path
@@ -12,8 +13,9 @@ from zoneinfo import ZoneInfo
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from reading_queue.domain.network_faults import Places
     from reading_queue.services.policy import Policy
     from reading_queue.simulation import Demand, Rules
 
@@ -32,7 +34,7 @@ class Language(StrEnum):
 def simulate(  # noqa: PLR0913, PLR0917 -- the command's options
     context: typer.Context,
     file: Annotated[
-        Path | None, typer.Argument(help="The network's description (YAML), as `network import` takes it.")
+        Path | None, typer.Argument(help="The network's file or folder, as `network import` takes it.")
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=DAYS_MAX, help="How many days.")] = DAYS_DEFAULT,
     from_: Annotated[
@@ -64,8 +66,9 @@ def simulate(  # noqa: PLR0913, PLR0917 -- the command's options
     if (file is None) == (province is None):
         raise typer.BadParameter("name one file, or --province with a number of counties")
     begin = datetime.combine(from_.date() if from_ else date.today(), time(), ZoneInfo(zone))  # noqa: DTZ011 -- the day here
+    places: dict[str, Places] = {}
     if file is not None:
-        document = read_yaml(file)
+        document, places[str(file)] = _read_network(file, language)
     else:
         from reading_queue.simulation import province as make_province
 
@@ -73,10 +76,13 @@ def simulate(  # noqa: PLR0913, PLR0917 -- the command's options
     own = read_yaml(demand) if demand else document.get("simulation")
     documents = {str(file or f"--province {province}"): document}
     if against is not None:
-        documents[str(against)] = read_yaml(against)
+        documents[str(against)], places[str(against)] = _read_network(against, language)
         own = own or documents[str(against)].get("simulation")
     policy = context.obj.settings.policy
-    results = {name: run(one, own or {}, policy, begin, days, seed, language) for name, one in documents.items()}
+    results = {
+        name: run(one, own or {}, policy, begin, days, seed, language, places.get(name))
+        for name, one in documents.items()
+    }
     if as_json:
         typer.echo(json.dumps(results, ensure_ascii=False))
     elif against is not None:
@@ -92,19 +98,45 @@ def run(
     begin: datetime,
     days: int,
     seed: int,
-    language: str,
+    language: Language,
+    places: Places | None = None,
 ) -> dict[str, Any]:
-    """Return the summary of one run, with the names of organisations. Raises NetworkInvalid, Invalid."""
+    """Return the summary of one run, with the names of organisations. Raises Invalid, and Exit once faults are told."""
     from reading_queue.commands.simulated_network import network_of
     from reading_queue.simulation import simulate as simulate_network
 
-    network = network_of(document, begin, days)
+    with _faults_told(language):
+        network = network_of(document, begin, days, places)
     outcome = simulate_network(network, _demand(demand), _rules(policy), begin, days, seed)
     english = language == Language.EN
     names = {
         one.organisation_id: one.name_en if english and one.name_en else one.name for one in network.hospitals.values()
     }
     return outcome.summary() | {"seed": seed, "names": names}
+
+
+def _read_network(file: Path, language: Language) -> tuple[dict[str, Any], Places]:
+    from reading_queue.commands.networking import read_network
+    from reading_queue.services.network.network_document import NetworkInvalid
+
+    with _faults_told(language):
+        document, places, faults = read_network(file)
+        if faults:
+            raise NetworkInvalid(faults, places)
+    return document, places
+
+
+@contextmanager
+def _faults_told(language: Language) -> Iterator[None]:
+    """Tell every fault of a network's file with file, line and field, then end."""
+    from reading_queue.services.network.network_document import NetworkInvalid
+
+    try:
+        yield
+    except NetworkInvalid as exc:
+        for words in exc.told(language):
+            typer.echo(words, err=True)
+        raise typer.Exit(1) from exc
 
 
 def _demand(keys: Mapping[str, Any]) -> Demand:

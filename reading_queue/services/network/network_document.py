@@ -74,15 +74,15 @@ class ParsedNetwork:
     unreadable: set[str] = field(default_factory=set)  # codes of organisations that have a fault of their own
 
 
-def parse_network(document: Mapping[str, Any]) -> NetworkDocument:
-    """Return the document, which must stand by itself. Raises NetworkInvalid with every fault and its path."""
+def parse_network(document: Mapping[str, Any], places: Places | None = None) -> NetworkDocument:
+    """Return the document, which must stand by itself. Raises NetworkInvalid with every fault and its place or path."""
     parsed = parse(document)
     wanted = facts_of(parsed.network)
     changes = compare(NOTHING, wanted, lambda _: date.min)
     proposal = Proposal(NOTHING, merged(NOTHING, changes), changes, lambda _: date.min, parsed.where, parsed.unreadable)
     faults = [*parsed.faults, *(fault for fault in check(proposal) if not fault.warning)]
     if faults:
-        raise NetworkInvalid(faults)
+        raise NetworkInvalid(faults, places)
     return parsed.network
 
 

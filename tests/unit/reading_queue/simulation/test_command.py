@@ -55,11 +55,12 @@ def test_two_rosters_are_given_the_same_studies_and_shown_side_by_side(tmp_path:
     assert "Two rosters, the same studies" in simulate(*words).stdout
 
 
-def test_mistakes_are_refused_with_their_path(tmp_path: Path):
+def test_mistakes_are_refused_with_file_line_and_field(tmp_path: Path):
     wrong = tmp_path / "wrong.yaml"
-    wrong.write_text("physicians: [{login: a}]", encoding="utf-8")
-    refused = simulate(str(wrong))
-    assert (refused.returncode, "physicians[0].title" in refused.stderr) == (1, True)
+    wrong.write_text("physicians:\n  - {login: a}", encoding="utf-8")
+    refused = simulate(str(NETWORK), "--against", str(wrong), "--language", "zh")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "wrong.yaml 第 2 行，physicians[0].title：" in refused.stderr
     wrong.write_text("simulation: {decline_rate: 3}", encoding="utf-8")
     refused = simulate(str(wrong))
     assert (refused.returncode, "simulation.decline_rate" in refused.stderr) == (1, True)
