@@ -159,6 +159,7 @@ def _rules(policy: Policy) -> Rules:
         green_channel_limit_min=policy.green_channel_limit_min,
         consult_limit_min=policy.consult_limit_min,
         lease_s=policy.lease_s,
+        hold_max_s=policy.hold_max_s,
         workload_points=policy.workload_points,
     )
 

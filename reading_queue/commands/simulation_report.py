@@ -76,6 +76,9 @@ def sentences(summary: Summary, language: str) -> list[str]:
             words.append(say["exclusions"].format(phase=say[phase], reasons="; ".join(told)))
     if unroutable["without_agreement"]:
         words.append(say["without_agreement"].format(count=unroutable["without_agreement"]))
+    questions = summary["site_questions"]
+    if questions["asked"]:
+        words.append(say["site_questions"].format(**questions, waits=_times(questions["wait_min"])))
     consults = summary["consults"]
     if consults["asked"]:
         words.append(say["consults"].format(**consults, waits=_times(consults["wait_min"])))

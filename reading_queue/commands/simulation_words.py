@@ -57,6 +57,8 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "每次都会立即通知值班主任和站点。",
         "exclusions": "无人可派时（{phase}），按原因计人次：{reasons}",
         "without_agreement": "{count} 例没有任何结对协议覆盖，永远无人可派：请先补上协议。",
+        "site_questions": "向站点提问：{asked} 次，{answered} 次得到答复，{left} 次未等到答复即交回或逾期，"
+        "{open} 次仍在等；病例暂停（分，半数 / 90% / 99% 以内）：{waits}。",
         "consults": "会诊：向上级医院提出 {asked} 次，{answered} 次有意见，{expired} 次逾期，{declined} 次被退回，"
         "{withdrawn} 次因交回病例而撤回，{open} 次仍未结束；阅片医师等待（分，半数 / 90% / 99% 以内）：{waits}。",
         "without_hospital": "{count} 例想请会诊，但没有含会诊服务的结对协议可用。",
@@ -141,6 +143,8 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "exclusions": "When nobody could be asked ({phase}), physicians counted by reason: {reasons}",
         "without_agreement": "No agreement covers {count} cases, so that nobody can ever be asked: "
         "make the agreement first.",
+        "site_questions": "Questions to sites: {asked}; {answered} answered, {left} given back or out of time without "
+        "an answer, {open} still open. Minutes on hold, half / 90% / 99%: {waits}.",
         "consults": "Opinions asked up the line: {asked}; {answered} answered, {expired} out of time, {declined} given "
         "back, {withdrawn} withdrawn with the case, {open} still open. Minutes that readers waited, half / 90% / 99%: "
         "{waits}.",

@@ -93,6 +93,8 @@ class Demand(BaseModel):
     forgotten_rate: Share = 0.05  # of what is held when duty ends: not given back, so that its lease runs out
     return_to_site_rate: Share = 0.01  # of first readings: images that cannot be read
     site_answer_min: Minutes = 90  # median, until a site has sent them again
+    ask_site_rate: Share = 0.01  # of first readings: the reader asks the site for what is missing, and waits
+    site_reply_min: Minutes = 45  # median, until it answers
     return_to_author_rate: Share = 0.03  # of verifications
     consult_share: Share = (
         0.01  # of first readings: the reader asks a hospital up the line, where an agreement lets them
@@ -158,6 +160,8 @@ class Study:
     returns_to_author: bool
     site_answers_after_s: float
     green_channel: GreenChannel | None = None
+    asks_site: bool = False
+    site_replies_after_s: float = 0.0
     asks_opinion: bool = False
     opinion_difficulty: float = 1.0
 
@@ -175,6 +179,7 @@ def draw_studies(
             chance = random.Random(f"{seed}/{organisation_id}/{day}")  # noqa: S311 -- no secret
             channels = random.Random(f"{seed}/{organisation_id}/{day}/channels")  # noqa: S311 -- no secret
             opinions = random.Random(f"{seed}/{organisation_id}/{day}/opinions")  # noqa: S311 -- no secret
+            questions = random.Random(f"{seed}/{organisation_id}/{day}/questions")  # noqa: S311 -- no secret
             weekend = (weekday + day) % 7 >= WEEKEND
             for lane, mean in _means(demand, demand.of_site(organisation_id, kind), weekend=weekend):
                 for _ in range(_poisson(chance, mean)):
@@ -182,6 +187,9 @@ def draw_studies(
                     patient = chance.randrange(patients) if again else patients
                     patients = max(patients, patient + 1)
                     study = _draw_study(demand, chance, organisation_id, lane, day, patient)
+                    study.asks_site = questions.random() < demand.ask_site_rate
+                    if study.asks_site:
+                        study.site_replies_after_s = demand.site_reply_min * 60 * questions.lognormvariate(0, 1.0)
                     study.asks_opinion = opinions.random() < demand.consult_share
                     if study.asks_opinion:
                         study.opinion_difficulty = opinions.lognormvariate(0, demand.reading_spread)

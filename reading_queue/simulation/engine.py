@@ -4,8 +4,8 @@ What people do is drawn from the demand model: who is on duty looks at what is o
 urgent, reads one case at a time, leaves it for a stat case, and gives back at the end of duty what is not finished, or
 forgets it until its lease runs out.
 As the limit of a case runs, further stages are asked, as the hub's sweep has them asked.
-Some readers ask a hospital up the line and hold the case until it has answered or its time is over.
-Not simulated: questions to the site, delivery, and sites in several time zones.
+Some readers ask the site, or a hospital up the line, and hold the case until there is an answer or its time is over.
+Not simulated: delivery, and sites in several time zones.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from functools import partial
 from typing import Any, Final
 
 from reading_queue.domain.consults import ConsultActor, ConsultEvent
+from reading_queue.domain.information import Outcome as HoldOutcome
 from reading_queue.domain.routing import Phase, workload_points
 from reading_queue.domain.single_physician import Reading, find_obstacles
 from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskEvent
 from reading_queue.simulation.consulting import Consults
 from reading_queue.simulation.demand import Demand, Study, draw_studies
+from reading_queue.simulation.holding import Holds
 from reading_queue.simulation.life import Patient, Reader, SimulatedCase, SimulatedConsult, SimulatedTask, Work
 from reading_queue.simulation.network import Network, RosteredPhysician, periods_within
 from reading_queue.simulation.offering import Offering
@@ -62,6 +64,7 @@ class Run:
         self.offering = Offering(network, rules, self._timeline, self.readers, days, self._look_soon)
         self._staff, self._waiting = self.offering.staff, self.offering.waiting
         self._consults = Consults(network, self._timeline, rules)
+        self._holds = Holds(self._timeline)
         self._patients: dict[tuple[str, int], Patient] = {}
         for one in network.physicians:
             self.readers[one.facts.physician_id] = self._hire(one, days, seed)
@@ -97,6 +100,7 @@ class Run:
             self._waiting.waits,
             self.offering.rankings,
             self._consults,
+            self._holds.all,
         )
 
     # Duty
@@ -142,6 +146,10 @@ class Run:
                 self._end_consult(work.task.consult, ConsultEvent.DECLINE, ConsultActor.ACCEPTED_BY)
         reader.claims.clear()
         reader.note(work_in_progress=reader.holding)
+        for task in list(reader.on_hold):
+            self._leave_hold(reader, task)
+            reader.given_back += 1
+            self._end_claim(reader, task, Actor.HOLDER)
         for task in held:
             if self._chance.random() < self._demand.forgotten_rate:
                 reader.lapsed += 1
@@ -295,9 +303,42 @@ class Run:
             task.move(ReadingTaskEvent.CANCEL, Actor.HOLDER)
             self._at(self._now_s + case.study.site_answers_after_s, OTHER, self._verify_images, case)
             return
-        if case.study.asks_opinion and not case.consulted and self._ask_opinion(reader, task):
+        if case.study.asks_site and not case.asked_site:
+            self._hold(reader, task)
+        else:
+            self._ask_or_submit(reader, task)
+
+    def _ask_or_submit(self, reader: Reader, task: SimulatedTask) -> None:
+        case = task.case
+        if not (case.study.asks_opinion and not case.consulted and self._ask_opinion(reader, task)):
+            self._submit(reader, task)
+
+    def _hold(self, reader: Reader, task: SimulatedTask) -> None:
+        self._holds.ask(reader, task)
+        self._note_room(reader)
+        replies_s = task.case.study.site_replies_after_s
+        end = self._answer if replies_s <= self._rules.hold_max_s else self._expire_hold
+        ends_s = self._now_s + min(replies_s, self._rules.hold_max_s)
+        self._at(ends_s, OTHER, end, reader, task)
+
+    def _expire_hold(self, reader: Reader, task: SimulatedTask) -> None:
+        if task in reader.on_hold:
+            self._leave_hold(reader, task)
+            self._end_claim(reader, task, Actor.SYSTEM, CaseEvent.HOLD_EXPIRED)
+
+    def _answer(self, reader: Reader, task: SimulatedTask) -> None:
+        if task not in reader.on_hold:
             return
-        self._submit(reader, task)
+        task.case.move(CaseEvent.RESUME, Actor.TECHNICIAN)
+        if self._holds.end(reader, task, HoldOutcome.ANSWERED):
+            self.offering.watch(task.case)
+        self._note_room(reader)
+        self._ask_or_submit(reader, task)
+
+    def _leave_hold(self, reader: Reader, task: SimulatedTask) -> None:
+        if self._holds.end(reader, task, HoldOutcome.LEFT):
+            self.offering.watch(task.case)
+        self._note_room(reader)
 
     def _submit(self, reader: Reader, task: SimulatedTask) -> None:
         case = task.case
@@ -382,9 +423,9 @@ class Run:
         reader.note(workload_points=reader.facts.workload_points + points)
         task.case.patient.readers |= {reader.physician_id}
 
-    def _end_claim(self, reader: Reader, task: SimulatedTask, actor: Actor) -> None:
+    def _end_claim(self, reader: Reader, task: SimulatedTask, actor: Actor, event: CaseEvent | None = None) -> None:
         """End a claim: given back it is a no, run out it is let pass, as `services.routing.routing_facts` counts."""
-        task.case.move(ENDS_OF_CLAIMS[actor][task.phase], actor)
+        task.case.move(event or ENDS_OF_CLAIMS[actor][task.phase], actor)
         task.move(ReadingTaskEvent.CANCEL, actor)
         replacement = task.replacement()
         if actor is Actor.SYSTEM:

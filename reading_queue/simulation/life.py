@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from reading_queue.domain.clocks import agreed_due
+from reading_queue.domain.clocks import agreed_due, moved_limit
 from reading_queue.domain.consults import ConsultState
 from reading_queue.domain.escalation import Clock, Escalation, next_look, stages_widened
 from reading_queue.domain.routing import CaseFacts, Phase, PhysicianFacts
@@ -63,6 +63,8 @@ class SimulatedCase:
     unroutable_s: float = 0.0
     came_back: bool = False  # from the site, with better images
     rewritten: bool = False  # by its author, whom the verifier asked
+    asked_site: bool = False  # for what was missing
+    paused_s: float = 0.0  # how long it waited for its site
     consulted: bool = False  # another hospital was asked about it, or could not be
     steps_reached: frozenset[Escalation] = frozenset()  # thirds of its limit that passed before a claim
 
@@ -77,14 +79,27 @@ class SimulatedCase:
     def clock(self, begin: datetime) -> Clock:
         """Return how the case stands in time, in a run that began at `begin`."""
         exam, due = (begin + timedelta(seconds=at_s) for at_s in (self.study.exam_s, self.due_s))
-        return Clock(exam, due, taken=self.state in BEING_READ)
+        began = moved_limit(exam, self.study.lane, timedelta(seconds=self.paused_s)) if self.paused_s else exam
+        return Clock(min(began, due), due, taken=self.state in BEING_READ)
 
-    def tighten(self, minutes: int) -> bool:
+    def pause(self, pause_s: float, begin: datetime) -> bool:
+        """Count a time in which the case waited for its site; return whether its limit has moved by it."""
+        self.paused_s += pause_s
+        due = begin + timedelta(seconds=self.due_s)
+        moved = moved_limit(due, self.study.lane, timedelta(seconds=pause_s))
+        if moved == due:
+            return False
+        self._set_due((moved - begin).total_seconds())
+        return True
+
+    def tighten(self, minutes: int, begin: datetime) -> bool:
         """Set an agreement's own limit; return whether it is another one than before."""
         if minutes == self.agreed_min:
             return False
         self.agreed_min = minutes
-        agreed_s, in_green_channel = self.study.exam_s + minutes * 60, self.study.green_channel is not None
+        agreed, paused = timedelta(seconds=self.study.exam_s, minutes=minutes), timedelta(seconds=self.paused_s)
+        moved = moved_limit(begin + agreed, self.study.lane, paused) - begin
+        agreed_s, in_green_channel = moved.total_seconds(), self.study.green_channel is not None
         due_s = agreed_due(agreed_s, self.due_s, in_green_channel=in_green_channel)
         if due_s == self.due_s:
             return False
@@ -173,6 +188,7 @@ class Reader:
     stat_offers: int = 0  # open ones
     looks_at_s: float | None = None
     asking: dict[SimulatedConsult, None] = field(default_factory=dict)  # held while another hospital is asked
+    on_hold: dict[SimulatedTask, None] = field(default_factory=dict)  # held while the site is asked
     consulted: int = 0
     turn: int = 0  # raised by every change of what is being read: older events are void
     interpreted: int = 0
@@ -194,7 +210,7 @@ class Reader:
     @property
     def holding(self) -> int:
         """Return how many reading tasks the physician holds."""
-        return sum(work.task.consult is None for work in self.claims) + len(self.asking)
+        return sum(work.task.consult is None for work in self.claims) + len(self.asking) + len(self.on_hold)
 
     @property
     def has_room(self) -> bool:

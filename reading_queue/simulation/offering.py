@@ -93,7 +93,7 @@ class Offering:
         self.offer(task, [self._readers[one.physician_id].under(one.agreement_id) for one in fresh])
 
     def _keep_limit(self, task: SimulatedTask, minutes: int | None) -> None:
-        if minutes is not None and task.case.tighten(minutes):
+        if minutes is not None and task.case.tighten(minutes, self._timeline.begin):
             self.watch(task.case)
             for one in task.asked:
                 one.reader.offers.add(task.case.urgency, self._timeline.now_s + self._rules.offer_ttl_s)

@@ -13,10 +13,12 @@ from datetime import datetime
 from typing import Any
 
 from reading_queue.domain.consults import CONSULT_ENDS
+from reading_queue.domain.information import Outcome as HoldOutcome
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import CaseState
 from reading_queue.simulation.consulting import Consults
 from reading_queue.simulation.gaps import Gap, find_gaps
+from reading_queue.simulation.holding import SimulatedHold
 from reading_queue.simulation.life import Reader, SimulatedCase, Wait
 from reading_queue.simulation.network import Network
 from storage.contract.lanes import Lane
@@ -38,6 +40,7 @@ class Outcome:
     waits: Sequence[Wait]
     rankings: int
     consults: Consults
+    holds: Sequence[SimulatedHold] = ()
 
     @property
     def end_s(self) -> float:
@@ -65,6 +68,7 @@ class Outcome:
             "late_because": self._late_because(),
             "signed_alone": sum(case.signed_alone for case in self.cases),
             "consults": self._consults(),
+            "site_questions": self._site_questions(),
             "gaps": self._gaps(county),
             "organisations": self._organisations(),
             "people": [self._person(reader) for reader in self.readers.values()],
@@ -180,6 +184,17 @@ class Outcome:
             "open": sum(consult.ended_s is None for consult in self.consults.all),
             "without_hospital": self.consults.without_hospital,
             "wait_min": _percentiles(waited),
+        }
+
+    def _site_questions(self) -> dict[str, Any]:
+        """Return how many questions readers asked sites, how they ended, and how long their cases were on hold."""
+        ended = Counter(hold.outcome for hold in self.holds)
+        return {
+            "asked": len(self.holds),
+            "answered": ended[HoldOutcome.ANSWERED],
+            "left": ended[HoldOutcome.LEFT],
+            "open": ended[None],
+            "wait_min": _percentiles([one.ended_s - one.asked_s for one in self.holds if one.ended_s is not None]),
         }
 
     def _length_s(self, wait: Wait) -> float:

@@ -18,6 +18,7 @@ class Rules:
     offer_width: int = 3
     offer_ttl_s: float = 900
     lease_s: float = 900
+    hold_max_s: float = 24 * 3600
     retry_s: float = 60  # how soon the hub asks again when nobody could be asked
     time_limit_default_min: Mapping[str, int] = field(
         default_factory=lambda: {"stat": 120, "urgent": 240, "routine": 1440, "background": 4320}

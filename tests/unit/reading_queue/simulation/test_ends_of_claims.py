@@ -8,12 +8,14 @@ from dataclasses import replace
 import pytest
 
 from reading_queue.commands.simulation_report import sentences
+from reading_queue.domain.clocks import COUNTS_GROSS
 from reading_queue.domain.escalation import Escalation
 from reading_queue.domain.roles import Title
 from reading_queue.domain.transitions import CaseState
 from reading_queue.simulation import Demand, Rules, simulate
+from reading_queue.simulation.demand import Study
 from reading_queue.simulation.engine import Run
-from reading_queue.simulation.life import Reader, SimulatedTask
+from reading_queue.simulation.life import Reader, SimulatedCase, SimulatedTask
 from storage.contract.lanes import Lane
 from tests.unit.reading_queue.simulation.county import BEGIN, BUSY, DAY, agreement, county, physician, run
 
@@ -38,15 +40,15 @@ def test_one_physician_signs_a_plain_film_alone_where_the_agreement_allows_it(al
 
 
 def test_what_somebody_forgets_at_the_end_of_duty_goes_to_others_when_its_lease_runs_out():
-    people = (physician("day", hours=DAY), physician("a"), physician("b"))
+    people = (*(physician(f"day-{number}", hours=DAY) for number in range(4)), physician("a"), physician("b"))
     network, begin = county(*people, agreements=[agreement("county", "county", 1)]), BEGIN
-    demand = BUSY.model_copy(update={"forgotten_rate": 1.0})
+    demand = BUSY.model_copy(update={"forgotten_rate": 1.0, "ask_site_rate": 0.0})
     watched = Run(network, demand, Rules(lease_s=1800), begin, 2, 7)
     ended: list[float] = []
     end_claim = watched._end_claim
 
     def note(reader: Reader, task: SimulatedTask, *how: object) -> None:
-        assert reader.physician_id == "day"
+        assert reader.physician_id.startswith("day")
         ended.append((watched._now_s / 3600) % 24)
         end_claim(reader, task, *how)
         assert reader.physician_id in task.case.waiting.let_pass
@@ -54,6 +56,7 @@ def test_what_somebody_forgets_at_the_end_of_duty_goes_to_others_when_its_lease_
     watched._end_claim = note
     watched.to_the_end()
     people_told = watched.outcome(network, begin, 2).summary()["people"]
+    assert ended
     assert Counter(ended) == {18.5: sum(one["lapsed"] for one in people_told)}
     assert sum(one["given_back"] for one in people_told) == 0
 
@@ -82,6 +85,39 @@ def test_an_emergency_is_offered_to_others_at_once_when_who_was_asked_can_take_n
     watched._claim = note
     watched.to_the_end()
     assert moments > 0
+
+
+@pytest.mark.parametrize("hold_max_s", [86400.0, 600.0])
+def test_a_case_whose_site_is_asked_is_on_hold_and_its_limit_stands_still_unless_it_counts_gross(hold_max_s: float):
+    network = county(*(physician(name) for name in "abc"), agreements=[agreement("county", "county", 1)])
+    demand = BUSY.model_copy(update={"ask_site_rate": 0.3, "return_to_site_rate": 0.0, "return_to_author_rate": 0.0})
+    outcome = simulate(network, demand, Rules(hold_max_s=hold_max_s), BEGIN, 2, 7)
+    questions = outcome.summary()["site_questions"]
+    assert questions["asked"] == sum(case.asked_site for case in outcome.cases) > 10
+    assert (questions["left"] > 5) is (hold_max_s == 600.0)  # it goes to others
+    assert questions["wait_min"]["p99"] <= hold_max_s / 60
+    usual_min = {
+        "stat": 60,
+        "urgent": 120,
+        **{one: Rules().time_limit_default_min[one] for one in ("routine", "background")},
+    }
+    for case in (one for one in outcome.cases if one.claimed_s is not None and one.study.green_channel is None):
+        moved_s = case.due_s - case.study.exam_s - usual_min[case.study.lane] * 60
+        gross = case.study.lane in COUNTS_GROSS
+        assert moved_s == pytest.approx(0.0 if gross else case.paused_s, abs=0.01)
+    assert any(case.paused_s > 0 and case.study.lane not in COUNTS_GROSS for case in outcome.cases)
+    told = outcome.summary() | {"names": NAMES}
+    assert f"Questions to sites: {questions['asked']};" in "\n".join(sentences(told, "en"))
+    assert f"向站点提问：{questions['asked']} 次" in "\n".join(sentences(told, "zh"))
+
+
+@pytest.mark.parametrize(("lane", "due_s"), [(Lane.ROUTINE, 4200.0), (Lane.URGENT, 3600.0)])
+def test_an_agreements_limit_counts_from_what_the_case_has_waited_for_its_site(lane: Lane, due_s: float):
+    study = Study(0.0, "clinic-1", "CT", lane, 0, 0.0, 1.0, 1.0, False, False, 0.0)
+    case = SimulatedCase(0, study, 86400.0)
+    case.pause(600.0, BEGIN)
+    assert case.tighten(60, BEGIN)
+    assert case.due_s == due_s
 
 
 def test_only_what_nobody_has_taken_by_then_counts_as_untaken():

@@ -90,7 +90,7 @@ def test_urgency_orders_by_lane_then_limit_then_number_and_changes_with_the_limi
     assert urgencies == sorted(urgencies)
     assert [number_of(one) for one in urgencies] == [3, 2, 0, 1, 4]
     last = task_of(5, Lane.URGENT, 7200.0).case
-    assert last.tighten(30)
+    assert last.tighten(30, datetime(2026, 3, 2, tzinfo=UTC))
     assert last.urgency < task_of(1, Lane.URGENT, 3600.0).case.urgency
 
 
