@@ -33,6 +33,9 @@ MESSAGE_ID_MAX: Final = 65535
 _AE_TITLE: Final = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?", re.ASCII)
 
 
+CONTACT_URI, CONTACT_NAME = "0074100A", "0074100C"
+
+
 class EventType(IntEnum):
     """Event Type ID."""
 
@@ -66,8 +69,8 @@ def workitem_report(
             found = {"00741236": element("AE", NETWORK_STATION)}  # by whom: the desks of this network
             if detail.get("reason"):
                 found[DISCONTINUATION_CODE] = element("SQ", [reason_item(detail["reason"])])
-            if follows and detail.get("words"):
-                found[CANCELLATION_REASON] = element("LT", detail["words"])
+            told = ((CANCELLATION_REASON, "LT", "words"), (CONTACT_URI, "UR", "uri"), (CONTACT_NAME, "LO", "name"))
+            found |= {tag: element(vr, detail[name]) for tag, vr, name in told if follows and detail.get(name)}
         case EventType.ASSIGNED:
             who = [facts.holder] if facts.holder is not None else facts.offered_to
             items = [performer_item(one) for one in who]

@@ -6,6 +6,7 @@ A signed report is never withdrawn. Asking twice is fine.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
@@ -34,7 +35,18 @@ from storage.contract.hops import Hop
 from storage.ledger.tables import CustodyEvent
 
 
-def withdraw(hub: Hub, viewer: Viewer, case_id: str, reason: str, *, act_id: str = "") -> bool:
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Why a reader is asked to let a case go, as a code of CID 9303, and whom they may ask about it."""
+
+    code: DiscontinuationReason = DiscontinuationReason.DOCTOR_CANCELED
+    contact_name: str = ""
+    contact_uri: str = ""
+
+
+def withdraw(
+    hub: Hub, viewer: Viewer, case_id: str, reason: str, *, act_id: str = "", wish: Wish | None = None
+) -> bool:
     """Withdraw the case, or ask its reader to let it go; return whether it is withdrawn now.
 
     `act_id` names a wish that may be told again after its reader has answered: then nothing is asked anew.
@@ -54,7 +66,7 @@ def withdraw(hub: Hub, viewer: Viewer, case_id: str, reason: str, *, act_id: str
         if _was_asked(session, case, act_id):
             return False  # whatever became of it, a reader's refusal or the site's own second thoughts
         if case.state in BEING_READ:
-            _ask(session, case, viewer, words, now, act_id)
+            _ask(session, case, viewer, words, now, act_id, wish or Wish())
             return False
         let_go(session, case, viewer.role, viewer.account_id, now)
         case.withdrawal_reason = words
@@ -97,7 +109,7 @@ def _was_asked(session: Session, case: Case, act_id: str) -> bool:
     return bool(act_id) and session.scalar(asked.limit(1)) is not None
 
 
-def _ask(session: Session, case: Case, viewer: Viewer, words: str, now: datetime, act_id: str) -> None:
+def _ask(session: Session, case: Case, viewer: Viewer, words: str, now: datetime, act_id: str, wish: Wish) -> None:
     if case.withdrawal_asked_at is not None:
         return
     case.withdrawal_asked_at = now
@@ -106,6 +118,6 @@ def _ask(session: Session, case: Case, viewer: Viewer, words: str, now: datetime
     case.withdrawal_refusal = ""
     task = find_open_task(session, case.case_id)
     if task is not None:
-        code = DiscontinuationReason.DOCTOR_CANCELED
-        report_event(session, task, EventType.CANCEL_REQUESTED, reason=code, words=words)
+        contact = {"name": wish.contact_name, "uri": wish.contact_uri}
+        report_event(session, task, EventType.CANCEL_REQUESTED, reason=wish.code, words=words, **contact)
     record_withdrawal(session, case, Hop.WITHDRAWAL_ASKED, viewer.account_id, now, act_id)

@@ -32,7 +32,7 @@ from reading_queue.errors import AlreadyClaimed, Conflict, Forbidden, HubError, 
 from reading_queue.services.access.visibility import Viewer, may_follow
 from reading_queue.services.cases.cases import open_case_for
 from reading_queue.services.cases.casework import PROCEDURE_RECORD, audit, get_task_locked, record_custody
-from reading_queue.services.cases.withdrawals import withdraw
+from reading_queue.services.cases.withdrawals import Wish, withdraw
 from reading_queue.services.hub import Hub
 from reading_queue.services.reading import claims
 from reading_queue.services.reports import signing
@@ -215,8 +215,10 @@ def cancel_workitem(hub: Hub, viewer: Viewer, workitem_uid: str, transaction_uid
     return status
 
 
-def request_cancel(hub: Hub, viewer: Viewer, workitem_uid: str, reason: str, words: str = "") -> Status:
-    """Ask that a workitem be cancelled, by somebody who does not hold it.
+def request_cancel(
+    hub: Hub, viewer: Viewer, workitem_uid: str, reason: str, words: str = "", contact: tuple[str, str] = ("", "")
+) -> Status:
+    """Ask that a workitem be cancelled, by somebody who does not hold it; `contact` is a name and a URI to ask there.
 
     A physician to whom it is offered declines, and others are asked. The site, or who oversees it, withdraws what
     nobody has begun; while somebody reads, the wish is shown to them, who may go on.
@@ -234,7 +236,8 @@ def request_cancel(hub: Hub, viewer: Viewer, workitem_uid: str, reason: str, wor
         claims.decline(hub, viewer, found.reading_task_id, code)
         return status
     try:
-        withdraw(hub, viewer, found.case_id, words or REASONS_ZH[code])
+        wish = Wish(code if reason else DiscontinuationReason.DOCTOR_CANCELED, *contact)
+        withdraw(hub, viewer, found.case_id, words or REASONS_ZH[code], wish=wish)
     except WrongState as exc:
         raise WorkitemConflict(Status.ALREADY_COMPLETED, exc.detail) from exc
     return status

@@ -16,6 +16,7 @@ from reading_queue.domain.workitems.content import (
     text_of,
 )
 from reading_queue.domain.workitems.creation import parse_creation
+from reading_queue.domain.workitems.reports import CONTACT_NAME, CONTACT_URI
 from reading_queue.domain.workitems.states import WARNINGS, WORDS, Operation, Status
 from reading_queue.domain.workitems.updating import parse_reason, parse_update
 from reading_queue.errors import Invalid, NotFound
@@ -29,6 +30,8 @@ from storage.dicomweb.errors import BadQuery
 from storage.dicomweb.service import warning_of
 
 PROGRESS: Final = "00741002"
+CONTACT_NAME_CHARACTERS_MAX: Final = 64  # of an LO
+CONTACT_URI_CHARACTERS_MAX: Final = 1024
 CREATED: Final = "The Workitem was created with modifications."
 UNSUPPORTED: Final = "Requested optional Attributes are not supported."
 REQUESTED: Final = {operation.value: operation for operation in (Operation.SCHEDULE, Operation.CLAIM)} | {
@@ -112,7 +115,10 @@ async def request_cancel(request: web.Request, viewer: Viewer) -> web.StreamResp
     hub, uid = request.config_dict[HUB], _workitem(request)
     dataset = await read_dataset(request) if request.can_read_body else {}
     reason, words = _reason(dataset), text_of(dataset, CANCELLATION_REASON)
-    status = await in_thread(request, workitems.request_cancel, hub, viewer, uid, reason, words)
+    name, uri = text_of(dataset, CONTACT_NAME), text_of(dataset, CONTACT_URI)
+    if len(name) > CONTACT_NAME_CHARACTERS_MAX or len(uri) > CONTACT_URI_CHARACTERS_MAX:
+        raise NotUnderstood("Contact Display Name (0074,100C) or Contact URI (0074,100A) is too long")
+    status = await in_thread(request, workitems.request_cancel, hub, viewer, uid, reason, words, (name, uri))
     return web.Response(status=202, headers=_warning(status))
 
 

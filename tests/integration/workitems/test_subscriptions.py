@@ -20,9 +20,9 @@ from reading_queue.services.worklists import workitem_events
 from reading_queue.services.worklists.desk_events import Cursor
 from reading_queue.web.workitems import channels
 from tests.integration.dicomweb.county import SITE, County
-from tests.integration.stow.made import images
-from tests.integration.stow.serving import StowServer
-from tests.integration.workitems.client import Worklist, new_transaction, sequence, value
+from tests.integration.stow.made import images, uid_of
+from tests.integration.stow.serving import Storing, StowServer
+from tests.integration.workitems.client import WORKITEMS, Worklist, code, new_transaction, performed, sequence, value
 from tests.integration.workitems.subscriber import (
     ASSIGNED,
     CANCEL_REQUESTED,
@@ -33,6 +33,8 @@ from tests.integration.workitems.subscriber import (
     STATUS_CHANGE,
     connected,
 )
+from tests.integration.workitems.test_creating import asked
+from tests.integration.workitems.test_workitems import BASIC_TEXT_SR, structured_report
 from tests.support.clock import SteerableClock
 from tests.support.waiting import eventually, keeps
 
@@ -107,12 +109,52 @@ def test_life_of_a_workitem_is_told_through_another_process_within_a_second(
             return time.monotonic() - began
 
         keeps(WITHIN_S, told_after_s)
-        assert watcher.request_cancel(uid).status == 202
-        assert value(channel.hear_of(uid, CANCEL_REQUESTED), "00741236") == "COUNTERPART"
+        wish = {
+            "0074100E": sequence(code("110532", "DCM", "needs a specialist")),
+            "00741238": {"vr": "LT", "Value": ["改为住院检查"]},
+            "0074100A": {"vr": "UR", "Value": ["tel:+86-10-1"]},
+            "0074100C": {"vr": "LO", "Value": ["王护士"]},
+        }
+        assert watcher.request_cancel(uid, {"0074100C": {"vr": "LO", "Value": ["x" * 65]}}).status == 400
+        assert watcher.request_cancel(uid, wish).status == 202
+        heard = channel.hear_of(uid, CANCEL_REQUESTED)
+        assert (value(heard, "00741236"), value(heard, "0074100E", "00080100")) == ("COUNTERPART", "110532")
+        assert {tag: heard[tag] for tag in wish if tag != "0074100E"} == {
+            tag: element for tag, element in wish.items() if tag != "0074100E"
+        }
         assert reader.change(uid, "CANCELED", token).status == 200
         assert value(channel.hear_state(uid, "CANCELED"), "0074100E", "00080100") == "110513"
         county.run_jobs()
         assert silent(channel), "the workitem that takes its place is another one"
+
+
+def test_whole_life_of_a_workitem_that_was_created_is_told_to_whoever_created_it(
+    county: County,
+    server: StowServer,
+    worklist_of: WorklistOf,
+    storing_of: Callable[[str], Storing],
+) -> None:
+    files = images(1)
+    study_uid, uid = county.arrive(SITE, files, "prior"), new_transaction()
+    planner, reader, token = worklist_of("coordinator"), worklist_of("reader"), new_transaction()
+    assert planner.send("POST", f"{WORKITEMS}?{uid}", asked(study_uid)).status == 201
+    assert subscribe(planner, uid, "PLANNER") == 201
+    with connected(server.url, county.token("coordinator"), "PLANNER") as channel:
+        channel.hear_state(uid, "SCHEDULED")
+        county.run_jobs()
+        channel.hear_of(uid, ASSIGNED)
+        assert scheduled(reader) == [uid]
+        assert reader.change(uid, "IN PROGRESS", token).status == 200
+        channel.hear_state(uid, "IN PROGRESS")
+        report = structured_report(files, "双肺纹理清晰。", "未见明显异常。")
+        assert storing_of("reader").store([report]).kept() == [uid_of(report)]
+        said = performed("110005", study_uid, (BASIC_TEXT_SR, uid_of(report)))
+        said["00741002"] = sequence({"00741004": {"vr": "DS", "Value": [99]}})
+        assert reader.update(uid, token, said).status == 200
+        assert float(value(channel.hear_of(uid, PROGRESS_REPORT), "00741002", "00741004")) == 99
+        assert reader.change(uid, "COMPLETED", token).status == 200
+        channel.hear_state(uid, "COMPLETED")
+    assert value(planner.retrieve(uid), "00741216", "00404035", "00404037") is not None
 
 
 def test_global_subscription_tells_of_what_is_there_and_of_what_comes_until_suspended(
@@ -189,9 +231,9 @@ def test_application_entity_belongs_to_the_account_that_subscribed_it(
     assert subscribe(nobody, uid, "MINE") == 401
     assert subscribe(reader, uid, "MINE") == 201
     assert subscribe(reader, uid, "SEVENTEEN-LETTERS") == 400
-    for uid_of in (uid, EVERY):
-        assert subscribe(second, uid_of, "MINE") == 403
-        assert unsubscribe(second, uid_of, "MINE") == 403
+    for which in (uid, EVERY):
+        assert subscribe(second, which, "MINE") == 403
+        assert unsubscribe(second, which, "MINE") == 403
     assert suspend(second, EVERY, "MINE") == 403
     for token, ae_title, status in (("second", "MINE", 403), ("", "MINE", 401), ("reader", "NOBODY", 404)):
         bearing = county.token(token) if token else ""
