@@ -17,7 +17,9 @@ def uncommented() -> str:
 
 
 def test_the_example_as_it_stands_is_the_default() -> None:
-    assert load_settings(EXAMPLE) == load_settings(None)
+    settings = load_settings(EXAMPLE)
+    assert settings.model_dump() == load_settings(None).model_dump()
+    assert settings.file == EXAMPLE
 
 
 def test_every_key_of_the_example_exists(tmp_path: Path) -> None:
