@@ -32,7 +32,7 @@ from tests.support.waiting import eventually
 from tests.support.worker import WorkerBench, kill_tree
 from tests.support.worker_process import PROBES, note
 
-pytestmark = [pytest.mark.services, pytest.mark.postgres]
+pytestmark = [pytest.mark.services, pytest.mark.postgres, pytest.mark.xdist_group("RabbitMQ")]
 
 OFFERED_WITHIN_S = 2
 LONG_S = 60
