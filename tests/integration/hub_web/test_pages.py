@@ -223,6 +223,15 @@ def test_pages_carry_security_headers_and_are_never_stored(browser_of: Callable[
     assert len(headers["X-Request-Id"]) == 32
 
 
+def test_case_that_says_only_its_body_region_is_told_by_it_in_words(
+    county: County, browser_of: Callable[[str], Visitor]
+) -> None:
+    county.arrive("1.2.3.9", what="")
+    desk = browser_of(AUTHOR).get("/radiologist/").text
+    assert "<span>胸部</span>" in desk
+    assert "CHEST" not in desk
+
+
 def test_body_larger_than_any_form_is_refused(visitor: Visitor) -> None:
     answer = visitor.post("/login", login=TECHNICIAN, password="x" * 2_000_000)
     assert answer.status == 413
