@@ -51,6 +51,7 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.network.agreements import present_versions
 from reading_queue.services.orders.order_versions import confirm_told
 from reading_queue.services.routing.eligibility import find_eligible_agreement, under_agreement
+from reading_queue.services.routing.escalating import tell_given_back
 from reading_queue.services.routing.routing_facts import load_author, load_local_date, load_work_in_progress
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_uid
@@ -183,6 +184,7 @@ def decline(hub: Hub, viewer: Viewer, reading_task_id: str, reason_code: str) ->
         offer.decline_reason = code
         session.flush()
         note_exhausted_offers(session, case, task)
+        tell_given_back(session, case, now)
         launch_route(session, now, task.reading_task_id)
         detail = {"reading_task_id": task.reading_task_id, "reason": code.value}
         record_custody(
@@ -218,6 +220,7 @@ def end_claim(
     key = f"released:{task.reading_task_id}"
     record_custody(session, case, Hop.RELEASED, key, now, actor=account_id, detail=detail)
     if not let_go_as_asked(session, case, now):
+        tell_given_back(session, case, now)
         launch_route(session, now, replacement.reading_task_id)
     log.info("claim_ended", reading_task_id=task.reading_task_id, case_id=case.case_id, case_event=event.value)
     return replacement

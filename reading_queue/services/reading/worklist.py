@@ -36,6 +36,7 @@ from reading_queue.domain.transitions import ReadingTaskState
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases.case_summaries import summarise_all
 from reading_queue.services.cases.case_views import CaseSummary, OfferView
+from reading_queue.services.cases.waiting import late_condition
 from reading_queue.services.holdings.study_list import names_or_numbers_hold
 from reading_queue.services.hub import Hub
 from reading_queue.services.local_words import site_name
@@ -57,7 +58,7 @@ class WorklistFilter:
     modality: str = ""
     site_id: str = ""
     phase: Phase | None = None
-    late: bool = False  # past the time limit
+    late: bool = False  # past the time limit, which stands still while the site is waited for
     text: str = ""
 
 
@@ -151,7 +152,7 @@ def _conditions(wanted: WorklistFilter, now: datetime) -> list[ColumnElement[boo
     if wanted.phase is not None:
         found.append(ReadingTask.phase == wanted.phase)
     if wanted.late:
-        found.append(Case.due_at < now)
+        found.append(late_condition(now))
     holds = names_or_numbers_hold(wanted.text)
     if holds is not None:
         found.append(exists().where(CaseStudy.case_id == Case.case_id, holds))

@@ -142,6 +142,14 @@ def raise_escalation(session: Session, case: Case, kind: Escalation, now: dateti
     return True
 
 
+def tell_given_back(session: Session, case: Case, now: datetime) -> None:
+    """Tell people anew of a case of a green channel that lies there again, with nobody asked; the case is locked."""
+    if case.green_channel is None or case.state != CaseState.READY:
+        return
+    end_escalations(session, case.case_id, frozenset({Escalation.GREEN_CHANNEL}), now)
+    raise_escalation(session, case, Escalation.GREEN_CHANNEL, now)
+
+
 def end_escalations(session: Session, case_id: str, kinds: frozenset[Escalation], now: datetime) -> None:
     """Take back what is settled."""
     still_open = (EscalationRow.case_id == case_id, EscalationRow.ended_at.is_(None), EscalationRow.kind.in_(kinds))

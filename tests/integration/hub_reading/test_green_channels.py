@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,9 +15,11 @@ from reading_queue.domain.escalation import Escalation
 from reading_queue.domain.roles import Role
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
+from reading_queue.services.motion import sweeps
 from reading_queue.services.reading import reading
 from reading_queue.services.routing import escalating, green_channels
 from storage.catalogue.tables import Study
+from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from storage.contract.orders import GreenChannel
 from tests.integration.hub_reading.test_course import person
@@ -93,6 +96,48 @@ def test_the_coordinator_is_told_at_once_and_until_somebody_takes_it(
     reading.claim(hub, wang, world.open_task(case_id).reading_task_id)
     escalating.escalate_due(hub)
     assert Escalation.GREEN_CHANNEL not in open_kinds(hub, case_id)
+
+
+def release(hub: Hub, _clock: SteerableClock, who: Viewer, task_id: str) -> None:
+    reading.claim(hub, who, task_id)
+    escalating.escalate_due(hub)
+    reading.release(hub, who, task_id, "110513")
+
+
+def release_before_any_sweep(hub: Hub, _clock: SteerableClock, who: Viewer, task_id: str) -> None:
+    reading.claim(hub, who, task_id)
+    reading.release(hub, who, task_id, "110513")
+
+
+def lapse(hub: Hub, clock: SteerableClock, who: Viewer, task_id: str) -> None:
+    reading.claim(hub, who, task_id)
+    escalating.escalate_due(hub)
+    clock.advance(hub.policy.lease_s + 1)
+    assert sweeps.expire_leases(hub) == 1
+
+
+def decline(hub: Hub, _clock: SteerableClock, who: Viewer, task_id: str) -> None:
+    reading.decline(hub, who, task_id, "110513")
+
+
+@pytest.mark.parametrize("way", [release, release_before_any_sweep, lapse, decline])
+def test_a_green_channel_that_is_given_back_is_told_of_anew_and_once(
+    world: World,
+    hub: Hub,
+    hub_clock: SteerableClock,
+    wang: Viewer,
+    coordinator: Viewer,
+    way: Callable[[Hub, SteerableClock, Viewer, str], None],
+):
+    ordered(hub, GreenChannel.CHEST_PAIN)
+    case_id = world.arrive()
+    (first,) = [one for one in escalating.list_escalations(hub, coordinator) if one.kind is Escalation.GREEN_CHANNEL]
+    escalating.acknowledge(hub, coordinator, first.escalation_id)
+    way(hub, hub_clock, wang, world.open_task(case_id).reading_task_id)
+    escalating.escalate_due(hub)
+    (again,) = [one for one in escalating.list_escalations(hub, coordinator) if one.kind is Escalation.GREEN_CHANNEL]
+    assert again.escalation_id != first.escalation_id
+    assert world.hops(case_id).count(Hop.ESCALATED) >= 2
 
 
 def test_an_order_that_comes_after_the_images_hurries_its_case(world: World, hub: Hub, wang: Viewer):

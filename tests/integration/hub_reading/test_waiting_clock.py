@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from reading_queue.db.course_tables import InformationRequest
+from reading_queue.db.tables import Case
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.information import Wanted
 from reading_queue.services.access.visibility import Viewer
@@ -12,6 +16,7 @@ from reading_queue.services.cases.attention import StuckKind, stuck
 from reading_queue.services.holdings.study_list import StudyFilter, studies_of
 from reading_queue.services.hub import Hub
 from reading_queue.services.reading import reading
+from reading_queue.services.reading.worklist import WorklistFilter
 from storage.contract.lanes import Lane
 from tests.integration.hub_reading.test_course import held
 from tests.integration.hub_reading.test_escalation import look, open_kinds
@@ -114,3 +119,25 @@ def test_a_doubt_stops_the_clock_only_from_when_nobody_reads_any_more(
     hub_clock.advance(600)
     settle(hub, li)
     assert world.case(case_id).paused_s == 600
+
+
+@pytest.mark.parametrize("lane", [Lane.ROUTINE, Lane.STAT])
+def test_the_worklist_calls_late_what_every_list_calls_late(world: World, hub: Hub, wang: Viewer, lane: Lane):
+    case_id = world.arrive(lane=lane)
+    now = hub.clock()
+    with hub.transaction() as session:
+        case = session.get_one(Case, case_id)
+        case.due_at = now - timedelta(minutes=1)
+        session.add(
+            InformationRequest(
+                request_id="asked",
+                case_id=case_id,
+                reading_task_id=world.open_task(case_id).reading_task_id,
+                asked_at=now - timedelta(minutes=5),
+                asked_by="wang",
+                wants=["history"],
+                question="病史？",
+            )
+        )
+    listed = reading.worklist_of(hub, wang, limit=10, wanted=WorklistFilter(late=True))
+    assert listed.found == (lane is Lane.STAT), "only an emergency's limit goes on while its site is asked"
