@@ -126,6 +126,18 @@ def test_routing_a_task_that_is_held_or_unknown_changes_nothing(world: World, hu
     assert world.case(case_id).state == CaseState.READING
 
 
+def test_an_old_message_about_a_task_that_has_ended_offers_it_to_nobody(world: World, hub: Hub, wang: Viewer):
+    case_id = world.arrive()
+    ended = world.open_task(case_id).reading_task_id
+    reading.claim(hub, wang, ended)
+    reading.release(hub, wang, ended, DiscontinuationReason.RESOURCE_PREEMPTED)
+    for message in (ended, world.open_task(case_id).reading_task_id, ended):
+        routing.route(hub, message)
+    with hub.transaction() as session:
+        offered = session.scalars(select(Offer.reading_task_id).where(Offer.state == "open")).all()
+    assert offered == [world.open_task(case_id).reading_task_id]
+
+
 def test_the_county_reads_before_the_city_is_asked(world: World, hub: Hub, hub_clock: SteerableClock, wang: Viewer):
     world.add_agreement("agreement-county", requesting=SITE, assisting=COUNTY, stage=1)
     near = world.add_physician("near", organisation=COUNTY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -145,6 +146,26 @@ def test_two_relays_share_the_work_and_repeat_nothing(database: sa.Engine, hub_c
     with running(Relay(database, broker.publish, hub_clock)), running(Relay(database, broker.publish, hub_clock)):
         eventually(lambda: none_waits(database))
     assert sorted(broker.taken, key=int) == [str(n) for n in range(3 * BATCH)]
+
+
+def test_a_relay_whose_broker_keeps_it_waiting_holds_up_no_other(
+    database: sa.Engine, hub_clock: SteerableClock
+) -> None:
+    ask(database, hub_clock.now, *(str(n) for n in range(BATCH + 5)))
+    waits, goes_on = threading.Event(), threading.Event()
+
+    def publish_slowly(*_: object) -> None:
+        waits.set()
+        if not goes_on.wait(10):
+            raise BrokerUnavailable
+
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(Relay(database, publish_slowly, hub_clock).publish_due)
+        assert waits.wait(10)
+        assert Relay(database, Broker().publish, hub_clock).publish_due() == 5
+        goes_on.set()
+        assert slow.result(10) == BATCH
+    assert unpublished(database) == 0
 
 
 def test_it_publishes_within_milliseconds_of_the_commit(database: sa.Engine) -> None:
