@@ -21,6 +21,7 @@ from storage.contract.course import CaseCourse, SiteActKind
 from storage.contract.hops import Hop
 from storage.contract.identifiers import Uid
 from storage.contract.identity_doubts import IdentityDoubt
+from storage.dicom.person_name import display_name
 
 _ORDER: Final = {hop: number for number, hop in enumerate(Hop)}
 QUARANTINED_MAX: Final = 50
@@ -69,7 +70,7 @@ class StudyView:
     doubts: tuple[IdentityDoubt, ...]  # whose it is, as the hub last said, newest first
     settlements: tuple[SettlementRow, ...]  # how people here settled such doubts, newest first
     settled_by: str  # the name of who made the newest
-    written_names: Mapping[str, str]  # by order in doubt: the patient's name as the order has it
+    written_names: Mapping[str, str]  # by order in doubt: the patient's name as people write it
 
     @property
     def is_acting(self) -> bool:
@@ -118,7 +119,7 @@ def load_study(journal: Journal, line: StudyLine) -> StudyView:
 
 def _written_names(journal: Journal, doubts: Sequence[IdentityDoubt]) -> dict[str, str]:
     rows = (find_order(journal, doubt.order_id) for doubt in doubts)
-    return {row.order.order_id: row.order.patient_name for row in rows if row is not None}
+    return {row.order.order_id: display_name(row.order.patient_name) for row in rows if row is not None}
 
 
 def _differences(ledger: Sequence[LedgerLine], order: OrderRow | None) -> tuple[str, ...]:

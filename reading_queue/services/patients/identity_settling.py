@@ -29,6 +29,7 @@ from reading_queue.services.orders.study_orders import lock_orders_of
 from reading_queue.services.patients.identity_doubts import SettledBy, check_identity, end_doubt, follow_doubts
 from storage.contract.national_id import IdentityKind
 from storage.contract.orders import Order, explain_faults
+from storage.dicom.person_name import display_name
 
 _OF_VERSION: Final = {"version", "changed_at"}
 OTHERWISE: Final = "say in a few words how you know"
@@ -59,9 +60,11 @@ class PersonOfOrder:
     identity_kind: IdentityKind | None = None
     identity_number: str = ""
 
-    def changes(self) -> dict[str, object]:
-        """Return the fields of the order that are said."""
+    def changes(self, held: Order) -> dict[str, object]:
+        """Return the fields of the order that are said; a name as it is shown is the name that it has."""
         said = asdict(self)
+        if self.patient_name == display_name(held.patient_name):
+            said["patient_name"] = held.patient_name
         if self.identity_kind is None:
             del said["identity_kind"], said["identity_number"]
         return said
@@ -132,7 +135,7 @@ def correct_order(
     def do(session: Session, case: Case, doubt: IdentityConflict, by: SettledBy, now: datetime) -> None:
         row = _get_order(session, doubt)
         held = Order.model_validate(row.content)
-        changed = person.changes() | {"version": held.version + 1, "changed_at": now}
+        changed = person.changes(held) | {"version": held.version + 1, "changed_at": now}
         try:
             order = Order.model_validate(held.model_dump() | changed)
         except ValidationError as error:

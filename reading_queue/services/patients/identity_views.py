@@ -16,7 +16,7 @@ from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
 from storage.contract.national_id import IdentityKind
 from storage.contract.orders import Order
-from storage.dicom.person_name import patient_display_name
+from storage.dicom.person_name import display_name, patient_display_name
 
 SHOWN_FIRST, SHOWN_LAST = 6, 4  # characters of an identity number: enough to compare, too few to use
 HIDDEN: Final = "*"
@@ -30,7 +30,7 @@ class PersonSaid:
     name: str
     birth_date: date | None
     sex: str
-    written_name: str = ""  # as the order has it, without its pinyin
+    written_name: str = ""  # in the order, as people write it, without its pinyin
     identity_kind: IdentityKind = IdentityKind.NONE
     identity_number: str = ""
 
@@ -108,7 +108,7 @@ def _view_order(order: Order, language: str) -> PersonSaid:
         name=patient_display_name(order.person_name(), language),
         birth_date=order.birth_date,
         sex=order.sex,
-        written_name=order.patient_name,
+        written_name=display_name(order.patient_name),
         identity_kind=order.identity_kind,
         identity_number=mask(order.identity_number),
     )

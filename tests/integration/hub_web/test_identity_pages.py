@@ -7,7 +7,9 @@ from datetime import date
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from reading_queue.db.tables import ClinicOrder
 from reading_queue.domain.transitions import CaseState
 from reading_queue.services.access.gateway_auth import GatewayIdentity
 from reading_queue.services.hub import Hub
@@ -82,6 +84,22 @@ def test_the_site_or_a_coordinator_sees_both_sides_and_confirms(
     assert HELD not in page
     county.run_jobs()
     assert [offer.case_id for offer in reading.offers_of(hub, county.viewer(AUTHOR))] == [case_id]
+
+
+def test_a_name_is_shown_for_correction_as_people_write_it_and_one_left_so_is_no_change(
+    hub: Hub, county: County, browser_of: BrowserOf
+):
+    hand_in_order(hub, patient_name="李^小明")
+    case_id = county.arrive(STUDY)
+    desk = browser_of(TECHNICIAN)
+    page = desk.get(AT_CLINIC).text
+    assert 'name="patient_name" maxlength="64" value="李小明"' in page
+    person = {"patient_name": "李小明", "birth_date": "1958-04-12", "sex": "F", "reason": "查过身份证"}
+    what = {"conflict_id": the_doubt(page), "act": "correct"}
+    assert desk.post(f"/clinic/cases/{case_id}/identity", **what, **person).status == 303
+    with hub.transaction() as session:
+        (content,) = session.scalars(select(ClinicOrder.content)).all()
+    assert (content["patient_name"], content["sex"]) == ("李^小明", "F")
 
 
 def test_the_clinic_corrects_or_unlinks_the_order_on_its_desk(hub: Hub, county: County, browser_of: BrowserOf):
