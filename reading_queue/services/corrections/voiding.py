@@ -15,14 +15,19 @@ from sqlalchemy.orm import Session, aliased
 from reading_queue.db.course_tables import Voiding
 from reading_queue.db.tables import Account, Case
 from reading_queue.domain.roles import Role
-from reading_queue.domain.transitions import SIGNED, Actor, CaseEvent
+from reading_queue.domain.transitions import AMENDED, SIGNED, Actor, CaseEvent
 from reading_queue.errors import Forbidden, WrongState
 from reading_queue.services.access.visibility import Viewer, require, require_case
 from reading_queue.services.cases.casework import PATIENT_RECORD, audit, get_case_locked, move_case, record_custody
 from reading_queue.services.cases.holds import parse_words
 from reading_queue.services.hub import Hub
 from reading_queue.services.reading.claims import require_physician
-from reading_queue.services.reports.addenda import amending_actor, get_newest_report, open_for_late_images
+from reading_queue.services.reports.addenda import (
+    amending_actor,
+    drop_addendum,
+    get_newest_report,
+    open_for_late_images,
+)
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 
@@ -52,14 +57,14 @@ def ask_to_void(hub: Hub, viewer: Viewer, case_id: str, reason: str) -> None:
     Raises:
         NotFound: there is no such case, or the viewer may not see it.
         MayNotAmend, Forbidden: the viewer neither signed it, nor leads who did, nor coordinates.
-        WrongState: it is not signed, or being amended. Invalid: no reason is given.
+        WrongState: it is not signed. Invalid: no reason is given.
     """
     now = hub.clock()
     words = parse_words(reason, "say in a few words why the report does not count")
     with hub.transaction() as session:
         case, _ = _load(session, viewer, case_id, now)
-        if case.state not in SIGNED:
-            raise WrongState("only a signed report that nobody amends can be declared void")
+        if case.state not in SIGNED | AMENDED:
+            raise WrongState("only a signed report can be declared void")
         if find_open_voiding(session, case_id) is not None:
             return
         voiding = Voiding(
@@ -89,10 +94,11 @@ def decide_voiding(hub: Hub, viewer: Viewer, case_id: str, *, is_void: bool, rea
             raise SecondPersonNeeded
         if is_void:
             move_case(case, CaseEvent.ENTER_IN_ERROR, actor)
+            drop_addendum(session, case, viewer.account_id, now)
         voiding.ended_at, voiding.ended_by = now, viewer.account_id
         voiding.is_void, voiding.refusal = is_void, words
         session.flush()
-        if not is_void and case.images_unacknowledged:  # they came while it was open
+        if case.state in SIGNED and case.images_unacknowledged:  # they came while it was open
             open_for_late_images(session, hub, case, now)
         _record(session, viewer, case, Hop.VOIDED if is_void else Hop.VOID_REFUSED, voiding, now)
 

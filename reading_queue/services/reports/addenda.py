@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.course_tables import Addendum, Voiding
 from reading_queue.db.tables import Case, Offer, ReadingTask, Report, Submission
+from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.report import ReportContent
 from reading_queue.domain.routing import Phase
 from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskEvent
@@ -23,6 +24,7 @@ from reading_queue.services.cases.casework import (
     PATIENT_RECORD,
     audit,
     close_offers,
+    find_open_task,
     get_case_locked,
     get_task_locked,
     launch_route,
@@ -145,6 +147,21 @@ def nothing_to_amend(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str
         key = f"{Hop.AMENDMENT_CLOSED}:{addendum.addendum_id}"
         record_custody(session, case, Hop.AMENDMENT_CLOSED, key, now, actor=viewer.account_id)
         audit(session, now, PATIENT_RECORD, "U", viewer.account_id, case, event="nothing_to_amend")
+
+
+def drop_addendum(session: Session, case: Case, account_id: str, now: datetime) -> None:
+    """End the addendum of a case whose report does not count any more, with its task; the draft stays."""
+    addendum = find_open_addendum(session, case.case_id)
+    if addendum is None:
+        return
+    addendum.ended_at = now
+    task = find_open_task(session, case.case_id)
+    if task is not None:
+        close_offers(session, task, now)
+        move_task(task, ReadingTaskEvent.CANCEL, Actor.SYSTEM, now)
+        task.cancel_reason = DiscontinuationReason.UNSPECIFIED
+    key = f"{Hop.AMENDMENT_CLOSED}:{addendum.addendum_id}"
+    record_custody(session, case, Hop.AMENDMENT_CLOSED, key, now, actor=account_id)
 
 
 def require_undisputed(session: Session, case_id: str) -> None:

@@ -53,7 +53,12 @@ from reading_queue.services.reading.claims import require_holder, require_licenc
 from reading_queue.services.reading.consult_rows import end_consult_of, join_report, load_opinions
 from reading_queue.services.reading.consults import require_none_open
 from reading_queue.services.reading.drafts import write_draft
-from reading_queue.services.reports.addenda import find_open_addendum, get_newest_report, get_open_addendum
+from reading_queue.services.reports.addenda import (
+    find_open_addendum,
+    get_newest_report,
+    get_open_addendum,
+    require_undisputed,
+)
 from reading_queue.services.reports.signed_facts import load_orders, load_signatory, load_subject
 from reading_queue.services.reports.site_preliminaries import tell_site
 from storage.contract.hops import Hop
@@ -217,6 +222,8 @@ def require_may_sign(
         raise ReauthenticationNeeded
     require_licence(session, physician_id, case.site_id, now)
     require_all_seen(session, case, images)
+    if case.state in AMENDED:
+        require_undisputed(session, case.case_id)
     require_told_seen(session, case)
     require_none_open(session, case)
     return physician_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from reading_queue.db.tables import Report
+from reading_queue.db.tables import Offer, ReadingTask, Report
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import Forbidden, Invalid, NotFound, WrongState
@@ -14,10 +14,11 @@ from reading_queue.services.cases.clinic import study_view
 from reading_queue.services.corrections.voiding import SecondPersonNeeded, ask_to_void, decide_voiding
 from reading_queue.services.hub import Hub
 from reading_queue.services.reading import reading
+from reading_queue.services.reports.addenda import find_open_addendum
 from storage.contract.hops import Hop
 from storage.contract.signed_report import AmendmentKind
 from tests.integration.hub_reading.test_course import person, signed
-from tests.integration.hub_reading.world import COUNTY, SITE, World
+from tests.integration.hub_reading.world import COUNTY, SITE, TEXT, World
 
 pytestmark = pytest.mark.postgres
 
@@ -102,3 +103,34 @@ def test_nobody_else_says_so_and_nothing_unsigned_is_void(
             decide_voiding(hub, viewer, forged, is_void=True)
     with pytest.raises(Invalid):
         ask_to_void(hub, wang, case_id, " ")
+
+
+@pytest.mark.parametrize("how_far", [CaseState.AMENDING, CaseState.AMENDMENT_PENDING, CaseState.AMENDMENT_REVIEWING])
+def test_a_report_that_is_being_amended_is_declared_void_and_its_amendment_ends(
+    world: World, hub: Hub, wang: Viewer, zhao: Viewer, coordinator: Viewer, how_far: CaseState
+):
+    case_id = signed(world, wang, zhao)
+    before = reports(hub)
+    task_id = reading.open_addendum(hub, wang, case_id, AmendmentKind.CORRECTED, "左右写反").reading_task_id
+    if how_far is not CaseState.AMENDING:
+        reading.submit(hub, wang, task_id, TEXT)
+        world.run_jobs()
+        task_id = world.open_task(case_id).reading_task_id
+    if how_far is CaseState.AMENDMENT_REVIEWING:
+        reading.claim(hub, zhao, task_id)
+    assert world.case(case_id).state == how_far
+    ask_to_void(hub, wang, case_id, WHY)
+    decide_voiding(hub, zhao, case_id, is_void=False, reason="患者无误")
+    assert world.case(case_id).state == how_far, "it is amended as before"
+    ask_to_void(hub, wang, case_id, WHY)
+    if how_far is CaseState.AMENDMENT_REVIEWING:
+        with pytest.raises(WrongState, match="void"):
+            reading.sign(hub, zhao, task_id, None)
+    decide_voiding(hub, coordinator, case_id, is_void=True)
+    assert world.case(case_id).state == CaseState.ENTERED_IN_ERROR
+    with hub.transaction() as session:
+        task = session.get_one(ReadingTask, task_id)
+        open_offers = session.scalar(select(Offer.offer_id).where(Offer.state == "open").limit(1))
+        assert (task.state, open_offers, find_open_addendum(session, case_id)) == ("canceled", None, None)
+    assert reports(hub) == before
+    assert Hop.AMENDMENT_CLOSED in world.hops(case_id)
