@@ -86,15 +86,18 @@ amending        lease_expired         amending        system
 amending        take_over             amending        lead
 amending        submit                amendment_pending    holder
 amending        nothing_to_amend      final           holder
+amending        enter_in_error        entered_in_error  signatory lead coordinator
 amendment_pending    offer             amendment_pending    system coordinator
 amendment_pending    decline           amendment_pending    physician
 amendment_pending    offers_exhausted  amendment_pending    system
 amendment_pending    claim_review      amendment_reviewing  physician
+amendment_pending    enter_in_error    entered_in_error     signatory lead coordinator
 amendment_reviewing  sign              final                holder
 amendment_reviewing  return_to_author  amending             holder
 amendment_reviewing  release_review    amendment_pending    holder coordinator
 amendment_reviewing  review_lease_expired  amendment_pending  system
 amendment_reviewing  take_over         amendment_reviewing  lead
+amendment_reviewing  enter_in_error       entered_in_error     signatory lead coordinator
 returned        images_verified       ready           system
 returned        resubmit              ready           technician coordinator
 returned        withdraw              cancelled       technician coordinator
