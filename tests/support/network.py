@@ -160,7 +160,7 @@ def running_network(folder: Path) -> Iterator[RunningNetwork]:
         hub = _start_hub(folder)
         stack.callback(stop_process, hub)
         ready = folder / "hub" / "run" / "ready"
-        hub.wait_until(ready.exists, within_s=60)
+        hub.wait_until(ready.exists, within_s=90)
         hub_command(folder, "network", "load", str(COUNTY))
         url = f"http://127.0.0.1:{(folder / 'hub' / 'run' / 'web.port').read_text().strip()}"
         gateway = start_gateway(folder, url, pacs.port)

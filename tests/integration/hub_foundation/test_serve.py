@@ -30,9 +30,9 @@ from storage.ledger.tables import DeadJob, OutboxMessage
 from tests.support.processes import ProcessStarter, RunningProcess
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.timeout(240), pytest.mark.xdist_group("serve")]
 
-READY_S = 40
+READY_S = 90  # on a machine that does much else
 BACK_S = 40  # on a machine that does much else
 FIGURES = {  # one of those that each role tells
     "web": "counterpart_web_requests_total",
