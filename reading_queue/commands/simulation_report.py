@@ -100,7 +100,8 @@ def _of_gaps(summary: Summary, say: Mapping[str, str]) -> Iterable[str]:
 def _of_people(summary: Summary, say: Mapping[str, str]) -> Iterable[str]:
     if summary["signed_alone"]:
         yield say["signed_alone"].format(count=summary["signed_alone"])
-    if idle := [one for one in summary["people"] if one["duty_h"] and not one["busy_h"]]:
+    done = ("interpreted", "verified", "consulted", "declined", "given_back", "lapsed")
+    if idle := [one for one in summary["people"] if one["duty_h"] and not any(one[key] for key in done)]:
         names = say["between_names"].join(f"{one['name']} {one['physician']}" for one in idle[:ROWS_MAX])
         more = say["and_others"].format(count=len(idle)) if len(idle) > ROWS_MAX else ""
         yield say["idle"].format(names=names + more)

@@ -140,4 +140,7 @@ def test_what_took_longest_on_the_way_of_late_cases_is_told_and_who_was_given_no
     assert f"{summary['late_because']['nobody_to_verify']} × nobody could be asked to verify" in told
     assert "given nothing in all this time: idle idle." in told
     assert "没有任何任务：idle idle。" in "\n".join(sentences(summary | {"names": NAMES}, "zh"))
+    for one in summary["people"]:
+        one.update(busy_h=0.0, verified=1)  # a short work is work
+    assert "given nothing" not in "\n".join(sentences(summary | {"names": NAMES}, "en"))
     assert set(summary["by_site"]) == {"clinic-1", "clinic-2"}
