@@ -146,7 +146,7 @@ class ImagesChanged(Conflict):
 
     code = "images_changed"
 
-    def __init__(self, arrived_count: int) -> None:
+    def __init__(self, arrived_count: int = 0) -> None:
         came = f"{arrived_count} more images arrived since you were shown this case" if arrived_count else None
         super().__init__(f"{came}; look at them first." if came else None)
         self.arrived_count = arrived_count

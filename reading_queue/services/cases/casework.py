@@ -243,7 +243,7 @@ def record_custody(
         write_hub_event(
             session,
             HubEvent(
-                event_key=f"hub:{key}:{uid}",
+                event_key=event_key(key, uid),
                 hop=hop,
                 site_id=case.site_id,
                 study_uid=uid,
@@ -256,6 +256,11 @@ def record_custody(
         for uid in (uids if uids is not None else study_uids(session, case.case_id))
     ]
     return any(written)
+
+
+def event_key(key: str, study_uid: str) -> str:
+    """Return the key in the ledger of the line that `record_custody` writes for this study."""
+    return f"hub:{key}:{study_uid}"
 
 
 def audit(session: Session, now: datetime, code: str, action: str, account_id: str, case: Case, **detail: Any) -> None:

@@ -46,7 +46,7 @@ from reading_queue.services.reading.claims import (
 from reading_queue.services.reading.consult_rows import end_consult_of
 from reading_queue.services.reading.drafts import write_draft
 from reading_queue.services.reading.takeovers import MayNotTakeOver, hold_directly, require_lead
-from reading_queue.services.reports.returns import report_is_home
+from reading_queue.services.reports.returns import is_acknowledged
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 from storage.contract.signed_report import AmendmentKind
@@ -141,7 +141,7 @@ def nothing_to_amend(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str
         addendum.ended_at = now
         addendum.reason = f"{addendum.reason}\n→ {words}"
         report = get_newest_report(session, case.case_id)
-        if report_is_home(session, report.report_id):
+        if is_acknowledged(session, case, report.report_id):
             move_case(case, CaseEvent.DELIVER, Actor.SYSTEM)
             move_case(case, CaseEvent.ACKNOWLEDGE, Actor.SYSTEM)
         key = f"{Hop.AMENDMENT_CLOSED}:{addendum.addendum_id}"

@@ -15,13 +15,24 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, Document, DocumentReceipt, Report
+from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import Actor, CaseEvent, CaseState
-from reading_queue.errors import NotFound
-from reading_queue.services.cases.casework import get_case_locked, move_case, record_custody
+from reading_queue.errors import NotFound, WrongState
+from reading_queue.services.access.visibility import Viewer, require, require_case
+from reading_queue.services.cases.casework import (
+    PROCEDURE_RECORD,
+    audit,
+    event_key,
+    get_case_locked,
+    move_case,
+    record_custody,
+    study_uids,
+)
 from reading_queue.services.hub import Hub
 from storage.contract.delivery import SAID
 from storage.contract.hops import Hop
 from storage.contract.wire import DOCUMENTS_PER_PAGE_MAX, DocumentKind, Receipt, ReceiptStep, SignedDescriptor
+from storage.ledger.tables import CustodyEvent
 
 # What a gateway needs to deliver that does not say yet what its targets take: those knew PACS only.
 NEEDED_UNSAID: Final = frozenset({DocumentKind.SR, DocumentKind.PDF})
@@ -70,6 +81,32 @@ def record_receipt(hub: Hub, site_id: str, document_id: str, receipt: Receipt) -
             _acknowledge_if_home(session, case, document, receipt, now)
 
 
+def receive_by_hand(hub: Hub, viewer: Viewer, case_id: str, report_id: str) -> None:
+    """Acknowledge the case for a technician who has the signed report, though no system of the clinic has said so.
+
+    The deliveries go on, and what they still say is kept beside it. Twice is once.
+
+    Raises:
+        NotFound: there is no such case, or it is another site's. Forbidden: the viewer is no technician.
+        WrongState: `report_id` is not the case's newest report, or it does not count for the moment.
+    """
+    now = hub.clock()
+    require(viewer, Role.TECHNICIAN)
+    with hub.transaction() as session:
+        require_case(session, viewer, case_id, now)
+        case = get_case_locked(session, case_id)
+        if report_id != _find_newest(session, case_id):
+            raise WrongState("this is not the newest report of the case; look at what was signed since")
+        if case.state == CaseState.ACKNOWLEDGED:
+            return
+        if case.state not in (CaseState.FINAL, CaseState.DELIVERED):
+            raise WrongState("this report is being amended or does not count any more; look at the case again")
+        record_custody(session, case, Hop.ACKNOWLEDGED, _acknowledged(report_id), now, actor=viewer.account_id)
+        about = {"event": "report_received_by_hand", "report_id": report_id}
+        audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, **about)
+        _end(case, now, Actor.TECHNICIAN, now)
+
+
 def _get_document(session: Session, site_id: str, document_id: str) -> Document:
     document = session.get(Document, document_id)
     if document is None or document.site_id != site_id:
@@ -110,21 +147,40 @@ def _record_failure(session: Session, case: Case, document: Document, receipt: R
 
 def _acknowledge_if_home(session: Session, case: Case, document: Document, receipt: Receipt, now: datetime) -> None:
     """Acknowledge the case when one of the clinic's systems has all that it takes of the newest report."""
-    versions = select(Report.report_id).where(Report.case_id == case.case_id).order_by(Report.report_version.desc())
-    if session.scalar(versions.limit(1)) != document.report_id:
+    if document.report_id != _find_newest(session, case.case_id):
         return
-    if not report_is_home(session, document.report_id):
+    if not _report_is_home(session, document.report_id):
         return
-    if not record_custody(session, case, Hop.ACKNOWLEDGED, f"acknowledged:{document.report_id}", now):
-        return
-    case.delivered_at = case.delivered_at or _plausible(receipt.at, case, now)
+    if record_custody(session, case, Hop.ACKNOWLEDGED, _acknowledged(document.report_id), now):
+        _end(case, _plausible(receipt.at, case, now), Actor.SYSTEM, now)
+
+
+def _end(case: Case, delivered_at: datetime, actor: Actor, now: datetime) -> None:
+    case.delivered_at = case.delivered_at or delivered_at
     case.acknowledged_at = case.acknowledged_at or now
     if case.state == CaseState.FINAL:  # else the next version is being written already
         move_case(case, CaseEvent.DELIVER, Actor.SYSTEM)
-        move_case(case, CaseEvent.ACKNOWLEDGE, Actor.SYSTEM)
+        move_case(case, CaseEvent.ACKNOWLEDGE, actor)
 
 
-def report_is_home(session: Session, report_id: str) -> bool:
+def _acknowledged(report_id: str) -> str:
+    """Return the key of the ledger line that a report is at home: one for each report, whoever says so first."""
+    return f"acknowledged:{report_id}"
+
+
+def is_acknowledged(session: Session, case: Case, report_id: str) -> bool:
+    """Return whether this report of the case is at home, as a system of the clinic or a technician has said."""
+    keys = [event_key(_acknowledged(report_id), uid) for uid in study_uids(session, case.case_id)]
+    return session.scalar(select(CustodyEvent.event_id).where(CustodyEvent.event_key.in_(keys)).limit(1)) is not None
+
+
+def _find_newest(session: Session, case_id: str) -> str | None:
+    """Return the id of the case's newest report."""
+    versions = select(Report.report_id).where(Report.case_id == case_id).order_by(Report.report_version.desc())
+    return session.scalar(versions.limit(1))
+
+
+def _report_is_home(session: Session, report_id: str) -> bool:
     """Return whether some target has everything that it takes, by the newest word of its gateway."""
     delivered = session.execute(
         select(DocumentReceipt.target, Document.kind, DocumentReceipt.takes)

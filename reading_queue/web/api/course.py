@@ -8,7 +8,7 @@ from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases import holds, joining, separating, site_returns, withdrawals
 from reading_queue.services.corrections import voiding
 from reading_queue.services.reading import reading
-from reading_queue.services.reports import site_preliminaries
+from reading_queue.services.reports import returns, site_preliminaries
 from reading_queue.services.routing import assigning, escalating
 from reading_queue.web.api import models, signing_models, site_models
 from reading_queue.web.api.handlers import answer, body_of, nothing, task_id
@@ -99,6 +99,13 @@ async def acknowledge_preliminary(request: web.Request, viewer: Viewer) -> web.S
     what = request.match_info["submission_id"], given.told
     first = await in_thread(request, site_preliminaries.acknowledge, hub, viewer, *what)
     return answer(site_models.PreliminarySeen(is_first=first))
+
+
+async def receive(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Say that the clinic has the signed report, though none of its systems has."""
+    given, case_id = await body_of(request, site_models.Received), request.match_info["case_id"]
+    await in_thread(request, returns.receive_by_hand, request.config_dict[HUB], viewer, case_id, given.report_id)
+    return nothing()
 
 
 async def partners(request: web.Request, viewer: Viewer) -> web.StreamResponse:

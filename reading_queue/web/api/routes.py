@@ -105,6 +105,7 @@ OPERATIONS: Final = (
         site_models.Told,
         site_models.PreliminarySeen,
     ),
+    Operation("POST", f"{CASE}/receive", course.receive, (Role.TECHNICIAN,), site_models.Received),
     Operation("GET", f"{CASE}/partners", course.partners, WITH_SITES, None, site_models.Partners),
     Operation("POST", f"{CASE}/join", course.join, WITH_SITES, site_models.Joining),
     Operation("POST", f"{CASE}/separate", course.separate, WITH_SITES, site_models.Separation, site_models.Separated),

@@ -43,6 +43,12 @@ class PreliminarySeen(Answer):
     is_first: bool
 
 
+class Received(Body):
+    """The report that the clinic has: the newest of its case."""
+
+    report_id: str = Field(max_length=64)
+
+
 class Separation(Body):
     """Which study is read alone, and why."""
 

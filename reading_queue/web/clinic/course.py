@@ -13,7 +13,7 @@ from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases import clinic, holds, joining, separating, site_returns, withdrawals
 from reading_queue.services.patients import identity_settling
 from reading_queue.services.patients.identity_settling import PersonOfOrder
-from reading_queue.services.reports import site_preliminaries
+from reading_queue.services.reports import returns, site_preliminaries
 from reading_queue.web.clinic.views import show_study
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import Form, field, word_of
@@ -46,6 +46,12 @@ async def acknowledge(request: web.Request, viewer: Viewer) -> web.StreamRespons
     form = await request.post()
     what = field(form, "submission_id"), field(form, "words")
     return await _act(request, viewer, "acknowledged", site_preliminaries.acknowledge, *what)
+
+
+async def receive(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Say that the clinic has the signed report, though none of its systems has."""
+    report_id = field(await request.post(), "report_id")
+    return await _act(request, viewer, "received", returns.receive_by_hand, request.match_info["case_id"], report_id)
 
 
 async def identity(request: web.Request, viewer: Viewer) -> web.StreamResponse:

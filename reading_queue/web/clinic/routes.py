@@ -16,6 +16,7 @@ ROUTES = (
     web.get("/studies/{site_id}/{study_uid}", for_roles(views.study, *EVERYBODY), name="clinic.study"),
     web.post("/cases/{case_id}/answer", for_roles(course.answer, *WITH_SITES), name="clinic.answer"),
     web.post("/cases/{case_id}/withdraw", for_roles(course.withdraw, *WITH_SITES), name="clinic.withdraw"),
+    web.post("/cases/{case_id}/receive", for_roles(course.receive, Role.TECHNICIAN), name="clinic.receive"),
     web.post("/cases/{case_id}/resubmit", for_roles(course.resubmit, *WITH_SITES), name="clinic.resubmit"),
     web.post("/cases/{case_id}/acknowledge", for_roles(course.acknowledge, *WITH_SITES), name="clinic.acknowledge"),
     web.post("/cases/{case_id}/identity", for_roles(course.identity, *WITH_SITES), name="clinic.identity"),

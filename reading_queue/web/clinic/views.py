@@ -24,7 +24,7 @@ from storage.screens.requests import is_refresh, redirect
 
 ROWS: Final = 50
 DONE: Final = frozenset(
-    {"acknowledged", "answered", "withdrawn", "resubmitted", "void", "identity", "joined", "separated"}
+    {"acknowledged", "answered", "withdrawn", "received", "resubmitted", "void", "identity", "joined", "separated"}
 )
 LIST: Final = "/clinic/"
 

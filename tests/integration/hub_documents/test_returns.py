@@ -11,11 +11,18 @@ import pytest
 from sqlalchemy import select
 
 from reading_queue.db.tables import Case, DocumentReceipt
-from reading_queue.errors import NotFound
+from reading_queue.domain.roles import Role
+from reading_queue.errors import Forbidden, NotFound, WrongState
+from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
 from reading_queue.services.reports.report_documents import report_document
 from reading_queue.services.reports.reports import render
-from reading_queue.services.reports.returns import documents_for_site, open_document, record_receipt
+from reading_queue.services.reports.returns import (
+    documents_for_site,
+    open_document,
+    receive_by_hand,
+    record_receipt,
+)
 from storage.contract.wire import DocumentDescriptor, DocumentKind, Receipt, ReceiptStep
 from storage.ledger.tables import CustodyEvent
 from tests.integration.hub_documents.conftest import SignedCase
@@ -38,6 +45,10 @@ def receipt(
 
 def tell(hub: Hub, case: SignedCase, kind: DocumentKind, said: Receipt) -> None:
     record_receipt(hub, case.site_id, report_document(hub, case.case_id, kind).document_id, said)
+
+
+def viewer_at(hub: Hub, site_id: str, role: Role) -> Viewer:
+    return Viewer("one", "one", "one", role, site_id, site_id, None, "zh", hub.clock())
 
 
 def hops_of(hub: Hub, case: SignedCase) -> list[str]:
@@ -103,6 +114,30 @@ def test_a_receipt_said_again_changes_nothing(hub: Hub, rendered: SignedCase, hu
     assert case.acknowledged_at == case.signed_at
     assert hops_of(hub, rendered).count("acknowledged") == 1
     with hub.transaction() as session:
+        assert len(session.scalars(select(DocumentReceipt)).all()) == 2
+
+
+def test_a_technician_acknowledges_what_reached_no_system_and_deliveries_go_on(
+    hub: Hub, rendered: SignedCase, hub_clock: SteerableClock
+) -> None:
+    technician = viewer_at(hub, rendered.site_id, Role.TECHNICIAN)
+    for other in (viewer_at(hub, "qinghe-02", Role.TECHNICIAN), viewer_at(hub, rendered.site_id, Role.COORDINATOR)):
+        with pytest.raises((NotFound, Forbidden)):
+            receive_by_hand(hub, other, rendered.case_id, rendered.report_id)
+    with pytest.raises(WrongState):
+        receive_by_hand(hub, technician, rendered.case_id, "0" * 32)
+    said_at = hub_clock.advance(5)
+    for _ in range(2):
+        receive_by_hand(hub, technician, rendered.case_id, rendered.report_id)
+        hub_clock.advance(7)
+    for kind in (DocumentKind.SR, DocumentKind.PDF):
+        tell(hub, rendered, kind, receipt(ReceiptStep.DELIVERED, hub.clock()))
+    case = case_row(hub, rendered)
+    assert (case.state, case.delivered_at, case.acknowledged_at) == ("acknowledged", said_at, said_at)
+    assert hops_of(hub, rendered) == ["rendered", "acknowledged"]
+    with hub.transaction() as session:
+        line = session.scalars(select(CustodyEvent).where(CustodyEvent.hop == "acknowledged")).one()
+        assert line.actor == technician.account_id
         assert len(session.scalars(select(DocumentReceipt)).all()) == 2
 
 

@@ -101,6 +101,22 @@ def test_draft_is_saved_by_script_and_by_button_and_never_overwritten_unseen(
     assert ">四</textarea>" in author.get(f"/radiologist/cases/{case_id}").text
 
 
+def test_technician_says_that_the_signed_report_is_here(
+    browser_of: Callable[[str], Visitor], county: County, case_id: str
+) -> None:
+    technician, page = browser_of(TECHNICIAN), f"/clinic/studies/{FIRST_SITE}/{STUDY}"
+    assert f"/clinic/cases/{case_id}/receive" not in technician.get(page).text
+    county.submit(case_id)
+    county.sign(case_id)
+    shown = re.search(r'name="report_id" value="([0-9a-f]+)"', technician.get(page).text)
+    assert shown is not None
+    received = technician.post(f"/clinic/cases/{case_id}/receive", report_id=shown[1])
+    assert received.headers["Location"].endswith("done=received")
+    after = technician.get(page).text
+    assert "已签收" in after
+    assert f"/clinic/cases/{case_id}/receive" not in after
+
+
 def test_report_is_returned_to_its_author_with_the_reason(
     browser_of: Callable[[str], Visitor], county: County, case_id: str
 ) -> None:

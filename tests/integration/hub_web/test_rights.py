@@ -93,6 +93,8 @@ RIGHTS: dict[str, set[Role]] = {
         f"POST /clinic/cases/{{case_id}}/{verb}": SITES
         for verb in ("acknowledge", "answer", "withdraw", "resubmit", "identity", "join", "separate")
     },
+    "POST /clinic/cases/{case_id}/receive": {T},
+    "POST /api/v1/cases/{case_id}/receive": {T},
     "GET /radiologist/": {P},
     "POST /radiologist/": {P},
     "GET /radiologist/cases/{case_id}": {P},
