@@ -18,6 +18,7 @@ from reading_queue.services.reading.claims import ReadingTaskView
 from reading_queue.services.reading.consult_rows import ConsultView
 from reading_queue.services.reading.consults import ConsultableHospital
 from reading_queue.services.reading.drafts import DraftView
+from reading_queue.services.reading.notices import PartialStudy
 from reading_queue.services.reading.priors import PriorsView
 from storage.contract.lanes import Lane
 from storage.contract.orders import GreenChannel, Pregnancy, VisitKind
@@ -217,6 +218,7 @@ class CaseView:
     report: ReportView | None
     unroutable_reason: str | None
     priors: PriorsView
+    partial: tuple[PartialStudy, ...] = ()  # of which more images may exist
     requests: tuple[InformationRequestView, ...] = ()  # what the site was asked, newest first
     withdrawal_reason: str = ""  # why the site wants the case back, while it waits for the reader's answer
     returned: ReturnedView | None = None

@@ -57,6 +57,7 @@ from reading_queue.services.reading.claims import view_task
 from reading_queue.services.reading.consult_rows import list_consults
 from reading_queue.services.reading.consults import ConsultableHospital, hospitals_to_ask
 from reading_queue.services.reading.drafts import DraftView, view_draft
+from reading_queue.services.reading.notices import load_partial
 from reading_queue.services.reading.priors import list_priors
 from reading_queue.services.reading.takeovers import leads_holder
 from reading_queue.services.reading.worklist import most_urgent_first, select_open_offers, view_offer
@@ -134,6 +135,7 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
             submissions=_load_submissions(session, case_id) if reads else (),
             report=_load_report(session, case_id),
             unroutable_reason=why_nobody(session, [found], viewer.language).get(case_id),
+            partial=load_partial(session, case_id),
             requests=list_requests(session, case_id),
             withdrawal_reason=found.withdrawal_reason if found.withdrawal_asked_at is not None else "",
             returned=ReturnedView(found.return_code, found.return_words) if found.return_code is not None else None,

@@ -1,18 +1,52 @@
-"""What a reader is told who must look at a study again before signing. Reads only."""
+"""What a reader is told of the images: what must be looked at again, and what may be missing. Reads only."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Case, ReadingTask
+from reading_queue.db.tables import Case, CaseStudy, ReadingTask
 from storage.contract.hops import Hop
 from storage.ledger.tables import CustodyEvent
 
 STILL_ARRIVING: Final = "case.still_arriving"
 IMAGES_ARRIVED: Final = "case.images_arrived"
+
+# Why a gateway judged a study complete that may have more images (`gateway.completeness.Because`).
+NOT_SURELY_WHOLE: Final = ("forced", "instances_missing", "association_stayed_open", "step_stayed_open")
+
+
+@dataclass(frozen=True, slots=True)
+class PartialStudy:
+    """A study of which more images may exist: its technician or the gateway's patience ended the waiting for them."""
+
+    study_uid: str
+    because: str  # one of NOT_SURELY_WHOLE
+    expected_instances: int | None  # as announced to the gateway
+    arrived_instances: int  # of those; what came at another time does not count
+
+
+def load_partial(session: Session, case_id: str) -> tuple[PartialStudy, ...]:
+    """Return the studies of the case whose latest completion does not say that all images are here, by UID."""
+    latest = (
+        select(CustodyEvent.study_uid, CustodyEvent.detail)
+        .join(
+            CaseStudy,
+            (CaseStudy.site_id == CustodyEvent.site_id) & (CaseStudy.study_uid == CustodyEvent.study_uid),
+        )
+        .where(CaseStudy.case_id == case_id, CustodyEvent.hop == Hop.COMPLETED)
+        .order_by(CustodyEvent.study_uid, CustodyEvent.event_id.desc())
+        .ext(distinct_on(CustodyEvent.study_uid))
+    )
+    return tuple(
+        PartialStudy(uid, detail["because"], detail.get("expected"), detail.get("instances", 0))
+        for uid, detail in session.execute(latest)
+        if detail.get("because") in NOT_SURELY_WHOLE
+    )
 
 
 def load_notices(session: Session, case: Case) -> tuple[str, ...]:

@@ -130,6 +130,13 @@ class County:
         self.run_jobs()
         return case_id
 
+    def complete(self, study_uid: str, detail: dict[str, Any], *, site: str = FIRST_SITE) -> None:
+        """Let the site's gateway say that it judged the study complete once more, and why."""
+        with self.hub.transaction() as session:
+            event = _gateway_event(Hop.COMPLETED, site, study_uid, self.hub.clock())
+            event.event_key, event.detail = new_id(), detail
+            session.add(event)
+
     def declare(self, study_uid: str, *, site: str = FIRST_SITE) -> str:
         """Let the first word of a study arrive; its images are still on the way."""
         manifest = _manifest(study_uid, site, Lane.ROUTINE, self.hub.clock())

@@ -75,6 +75,7 @@ def scene(hub: Hub, county: County, hub_clock: SteerableClock) -> Scene:
     reading.release(hub, verifier, task_id, "110526")
     hub_clock.advance(3 * 3600)
     asked = county.arrive("1.2.3.3", lane=Lane.URGENT, patient="阿卜杜热西提^买买提江")
+    county.complete("1.2.3.3", {"because": "instances_missing", "instances": 118, "expected": 240})
     consulting.ask(county, asked, LONG)
     hub_clock.advance(45 * 60)
     assert consults.hurry_consults(hub) == 1

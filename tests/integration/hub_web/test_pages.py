@@ -117,6 +117,25 @@ def test_technician_says_that_the_signed_report_is_here(
     assert f"/clinic/cases/{case_id}/receive" not in after
 
 
+@pytest.mark.parametrize(
+    ("detail", "words"),
+    [
+        ({"because": "forced", "instances": 3}, "技师未等检查传完"),
+        ({"because": "instances_missing", "instances": 3, "expected": 5}, "预告 5 幅，收到 3 幅"),
+        ({"because": "expected_count", "instances": 3, "expected": 3}, None),
+    ],
+)
+def test_reader_sees_that_images_may_be_missing_until_the_rest_has_come(
+    browser_of: Callable[[str], Visitor], county: County, case_id: str, detail: dict[str, object], words: str | None
+) -> None:
+    county.complete(STUDY, detail)
+    page = browser_of(AUTHOR).get(f"/radiologist/cases/{case_id}").text
+    assert ("影像可能不完整" in page) is (words is not None)
+    assert words is None or words in page
+    county.complete(STUDY, {"because": "quiet_period", "instances": 2})
+    assert "影像可能不完整" not in browser_of(AUTHOR).get(f"/radiologist/cases/{case_id}").text
+
+
 def test_report_is_returned_to_its_author_with_the_reason(
     browser_of: Callable[[str], Visitor], county: County, case_id: str
 ) -> None:
