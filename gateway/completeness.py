@@ -8,19 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 
-
-class Because(StrEnum):
-    """Why a study was judged complete; part of its manifest and of its custody event."""
-
-    FORCED = "forced"
-    EXPECTED_COUNT = "expected_count"
-    QUIET_PERIOD = "quiet_period"
-    ASSOCIATION_STAYED_OPEN = "association_stayed_open"
-    STEP_STAYED_OPEN = "step_stayed_open"
-    INSTANCES_MISSING = "instances_missing"
-    CLOCK_SET_BACK = "clock_set_back"
+from storage.contract.manifest import Because
 
 
 @dataclass(frozen=True, slots=True)

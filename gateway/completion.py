@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from gateway.completeness import Because, Complete, Patience, StudyEvents, decide
+from gateway.completeness import Complete, Patience, StudyEvents, decide
 from gateway.journal.compression import leave_study_as_is
 from gateway.journal.controls import StudyControl, controls_of_arriving, find_control, set_expected, set_forced
 from gateway.journal.custody import add_custody
@@ -28,7 +28,7 @@ from gateway.stored_digests import set_damaged_aside, take_stored_digests
 from storage.contract.hops import Hop
 from storage.contract.identifiers import SiteId, Uid
 from storage.contract.lanes import Lane
-from storage.contract.manifest import INSTANCES_PER_MANIFEST_MAX, InstanceEntry, Manifest
+from storage.contract.manifest import INSTANCES_PER_MANIFEST_MAX, Because, InstanceEntry, Manifest
 
 NOT_ENROLLED_RECHECK_S = 5.0
 FAILED_STUDY_RETRY_S = 30.0

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from gateway.completeness import Because
 from gateway.importing.joining import WORDS as JOIN_WORDS
 from gateway.importing.joining import Joined
 from gateway.journal.actions import record_action
@@ -31,6 +30,7 @@ from gateway.spool import layout
 from gateway.spool.quarantine import read_reason
 from gateway.spool.spool import Spool
 from storage.contract.hops import Hop
+from storage.contract.manifest import Because
 
 REFUSALS_OF: Final = timedelta(days=7)
 GIVEN_UP_OF: Final = timedelta(days=7)

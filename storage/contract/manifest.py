@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
@@ -18,6 +19,24 @@ Purpose = Literal["read", "prior", "evidence"]
 UidField = Annotated[Uid, AfterValidator(parse_uid)]
 SiteIdField = Annotated[SiteId, AfterValidator(parse_site_id)]
 Sha256Field = Annotated[Sha256Hex, AfterValidator(parse_sha256)]
+
+
+class Because(StrEnum):
+    """Why a gateway judged a study complete; part of its manifest and of its custody event."""
+
+    FORCED = "forced"
+    EXPECTED_COUNT = "expected_count"
+    QUIET_PERIOD = "quiet_period"
+    ASSOCIATION_STAYED_OPEN = "association_stayed_open"
+    STEP_STAYED_OPEN = "step_stayed_open"
+    INSTANCES_MISSING = "instances_missing"
+    CLOCK_SET_BACK = "clock_set_back"
+
+
+# There may be more images then: somebody or the gateway's patience ended the waiting for them.
+NOT_SURELY_WHOLE = frozenset(
+    {Because.FORCED, Because.INSTANCES_MISSING, Because.ASSOCIATION_STAYED_OPEN, Because.STEP_STAYED_OPEN}
+)
 
 
 class WireModel(BaseModel):
@@ -61,7 +80,7 @@ class Manifest(WireModel):
     revision: int = Field(ge=1)
     lane: Lane = Lane.ROUTINE
     calling_ae_title: str = Field(max_length=16)
-    complete_because: str = Field(max_length=64)
+    complete_because: str = Field(max_length=64)  # a Because of this release or another
     expected_instances: int | None = Field(default=None, ge=1)
     completed_at: AwareDatetime
     purpose: Purpose = "read"

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 from reading_queue.db.tables import Account, Organisation, Physician, Session
 from reading_queue.domain.roles import Role
 from reading_queue.errors import Conflict, Forbidden, Invalid, NotAuthenticated
-from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer, viewer_of
 from reading_queue.services.hub import Hub
 from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author, record_person
 from reading_queue.services.worklists.desk_events import tell_sessions
@@ -215,17 +215,7 @@ def _live_sessions(hub: Hub, now: datetime) -> Select[Session, Account, str | No
 
 
 def _live_session(live: Session, account: Account, site_id: str | None, physician_id: str | None) -> LiveSession:
-    viewer = Viewer(
-        account_id=account.account_id,
-        login=account.login,
-        display_name=account.display_name,
-        role=Role(account.role),
-        organisation_id=account.organisation_id,
-        site_id=site_id,
-        physician_id=physician_id,
-        language=account.language,
-        authenticated_at=live.authenticated_at,
-    )
+    viewer = viewer_of(account, site_id, physician_id, live.authenticated_at)
     return LiveSession(viewer, live.csrf_token, live.kind, account.password_temporary)
 
 

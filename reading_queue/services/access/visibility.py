@@ -18,6 +18,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from reading_queue.db.consult_tables import Consult
 from reading_queue.db.tables import (
+    Account,
     Agreement,
     Case,
     CaseStudy,
@@ -60,6 +61,21 @@ class Viewer:
     physician_id: str | None
     language: str
     authenticated_at: datetime  # when the password was last given
+
+
+def viewer_of(account: Account, site_id: str | None, physician_id: str | None, authenticated_at: datetime) -> Viewer:
+    """Return an account as services know it; `site_id` is that of its organisation."""
+    return Viewer(
+        account_id=account.account_id,
+        login=account.login,
+        display_name=account.display_name,
+        role=Role(account.role),
+        organisation_id=account.organisation_id,
+        site_id=site_id,
+        physician_id=physician_id,
+        language=account.language,
+        authenticated_at=authenticated_at,
+    )
 
 
 def may_see(viewer: Viewer, site_id: ColumnOrValue, study_uid: ColumnOrValue, now: datetime) -> ColumnElement[bool]:

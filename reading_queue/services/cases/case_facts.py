@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, CaseStudy
 from reading_queue.domain.modality import join_regions, most_telling
-from reading_queue.domain.transitions import ReadingTaskState
+from reading_queue.domain.transitions import ROUTABLE, ReadingTaskState
 from reading_queue.services.cases.casework import find_open_task, launch_route
 from reading_queue.services.hub import Hub
 from reading_queue.services.routing.lanes import count_limit
@@ -29,9 +29,10 @@ def copy_facts(session: Session, hub: Hub, case: Case, now: datetime) -> None:
     studies = session.scalars(_select_studies(case.case_id)).all()
     case.modality = most_telling(modality for study in studies for modality in study.modalities)
     case.body_region = join_regions(study.body_part for study in studies)
-    task = find_open_task(session, case.case_id) if before != (case.modality, case.body_region) else None
-    if task is not None and task.state == ReadingTaskState.SCHEDULED:
-        launch_route(session, now, task.reading_task_id)
+    if case.state in ROUTABLE and before != (case.modality, case.body_region):
+        task = find_open_task(session, case.case_id)
+        if task is not None and task.state == ReadingTaskState.SCHEDULED:
+            launch_route(session, now, task.reading_task_id)
     starts = [study.exam_started_at for study in studies if study.exam_started_at is not None]
     case.exam_started_at = min(starts, default=case.exam_started_at)
     count_limit(session, hub, case)  # an implausible start of the exam falls back on the first instance

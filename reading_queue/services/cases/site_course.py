@@ -21,7 +21,7 @@ from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import BEING_READ, CaseState
 from reading_queue.errors import Forbidden, HubError, NotFound, Unavailable
 from reading_queue.services.access.gateway_auth import GatewayIdentity
-from reading_queue.services.access.visibility import Viewer
+from reading_queue.services.access.visibility import Viewer, viewer_of
 from reading_queue.services.cases import holds, site_returns, withdrawals
 from reading_queue.services.cases.casework import find_case_of, study_uids
 from reading_queue.services.hub import Hub
@@ -150,17 +150,7 @@ def load_actor(session: Session, site_id: str, account_id: str, at: datetime) ->
     account = row[0]
     if account.role not in MAY_ACT:
         raise Forbidden
-    return Viewer(
-        account_id=account.account_id,
-        login=account.login,
-        display_name=account.display_name,
-        role=Role(account.role),
-        organisation_id=account.organisation_id,
-        site_id=site_id,
-        physician_id=None,
-        language=account.language,
-        authenticated_at=at,
-    )
+    return viewer_of(account, site_id, None, at)
 
 
 def _load_questions(session: Session, case_ids: list[str]) -> dict[str, SiteQuestion]:

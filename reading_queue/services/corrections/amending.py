@@ -107,7 +107,7 @@ def _tell(session: Session, hub: Hub, record: AmendmentRecord, study: Study) -> 
     lock_orders_of(session, study.site_id)  # before the case, as where orders come
     case = casework.find_case_of_locked(session, study.site_id, study.study_uid)
     if case is None:
-        key = f"hub:{key}:{study.study_uid}"
+        key = casework.event_key(key, study.study_uid)
         ids = {"site_id": study.site_id, "study_uid": study.study_uid}
         custody.record(session, record.made_at, Hop.AMENDED, event_key=key, detail=detail, **ids)
         return

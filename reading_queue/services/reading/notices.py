@@ -11,13 +11,11 @@ from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, CaseStudy, ReadingTask
 from storage.contract.hops import Hop
+from storage.contract.manifest import NOT_SURELY_WHOLE
 from storage.ledger.tables import CustodyEvent
 
 STILL_ARRIVING: Final = "case.still_arriving"
 IMAGES_ARRIVED: Final = "case.images_arrived"
-
-# Why a gateway judged a study complete that may have more images (`gateway.completeness.Because`).
-NOT_SURELY_WHOLE: Final = ("forced", "instances_missing", "association_stayed_open", "step_stayed_open")
 
 
 @dataclass(frozen=True, slots=True)

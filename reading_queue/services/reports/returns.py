@@ -99,7 +99,7 @@ def receive_by_hand(hub: Hub, viewer: Viewer, case_id: str, report_id: str) -> N
             raise WrongState("this is not the newest report of the case; look at what was signed since")
         if case.state == CaseState.ACKNOWLEDGED:
             return
-        if case.state not in (CaseState.FINAL, CaseState.DELIVERED):
+        if case.state != CaseState.FINAL:  # no case rests as delivered
             raise WrongState("this report is being amended or does not count any more; look at the case again")
         record_custody(session, case, Hop.ACKNOWLEDGED, _acknowledged(report_id), now, actor=viewer.account_id)
         about = {"event": "report_received_by_hand", "report_id": report_id}

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.completeness import Because, Complete, Patience, StudyEvents, WaitUntil, decide
+from gateway.completeness import Complete, Patience, StudyEvents, WaitUntil, decide
+from storage.contract.manifest import Because
 
 NOON = datetime(2026, 3, 2, 4, 0, tzinfo=UTC)
 PATIENCE = Patience(quiet_period_s=30, open_association_max_s=600, open_step_max_s=1800, missing_instances_max_s=300)
