@@ -36,9 +36,7 @@ STREAMS_SHARE: Final = 0.5  # of the files that it may have open, at most
 STREAMS_PER_ACCOUNT_MAX: Final = 8
 WAITING_MAX: Final = 64  # batches that one slow listener may leave unread
 HEARTBEAT_S: Final = 15.0
-LOOK_AFTER_S: Final = (
-    1.0  # a window that was closed gives its place back within this; a session that ended ends at once
-)
+LOOK_AFTER_S: Final = 1.0  # a closed window gives its place back within this; an ended session ends at once
 LOOK_AGAIN_S: Final = 5.0  # in case a notification was lost
 GATHER_S: Final = 0.05  # what changes together is told together
 RESET: Final = b"event: reset\ndata: {}\n\n"
