@@ -24,6 +24,7 @@ from storage.contract.hops import Hop
 from storage.contract.identifiers import new_uid
 from storage.contract.national_id import check_character
 from tests.integration.hub_web.serving import Visitor
+from tests.support.folders import files_under
 from tests.support.network import TOOLS, RunningNetwork, running_network, start_gateway, stop_process
 from tests.support.waiting import eventually
 
@@ -178,6 +179,6 @@ def test_national_id_is_in_the_versions_of_the_order_and_nowhere_else(clinics: T
         }
     engine.dispose()
     assert holding == {"orders", "order_versions"}
-    files = [path for name in ("log", "hub/log", "hub/redis") for path in (folder / name).rglob("*") if path.is_file()]
+    files = [path for name in ("log", "hub/log", "hub/redis") for path in files_under(folder / name)]
     assert files
     assert [str(path) for path in files if NUMBER.encode() in path.read_bytes()] == []

@@ -28,6 +28,7 @@ from reading_queue.embedded.postgres import find_postgres_url
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_uid
 from tests.integration.hub_web.serving import Visitor
+from tests.support.folders import files_under
 from tests.support.network import GATEWAY_AE, SCANNER_AE, SITE, TOOLS, RunningNetwork, running_network
 from tests.support.road import take_offer
 from tests.support.traces import traces
@@ -251,10 +252,6 @@ def assert_clean(files: Sequence[Path]) -> None:
     assert files
     found = {str(file): hit for file in files if (hit := traces(SECRETS, file.read_bytes()))}
     assert found == {}
-
-
-def files_under(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("word", SECRETS)

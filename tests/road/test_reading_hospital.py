@@ -23,6 +23,7 @@ from tests.integration.gateway_receive.instances import instance_uid, write_slic
 from tests.integration.gateway_receive.modality import dataset_sha256
 from tests.support.commitment_peer import free_port
 from tests.support.faulty_line import FaultyLine, Line
+from tests.support.folders import files_under
 from tests.support.network import TOOLS, RunningNetwork, hub_command, run_command, running_network, stop_process
 from tests.support.processes import RunningProcess
 from tests.support.road import TEXT, take_offer
@@ -178,4 +179,4 @@ def test_a_claimed_case_is_read_on_the_hospitals_own_workstation_and_its_report_
     reports = [pydicom.dcmread(path, force=True) for path in network.pacs.received()]
     assert {str(report.Modality) for report in reports} == {"SR", "DOC"}
     assert {str(report.StudyInstanceUID) for report in reports} == {STUDY}
-    assert not list((hospital.spool / "reader").rglob("*.dcm"))
+    assert not files_under(hospital.spool / "reader", ".dcm")

@@ -26,13 +26,16 @@ def eventually(
     """Call `assertion` until it raises no AssertionError and return what it returns.
 
     Any other exception passes at once. When time is up the last AssertionError is raised, after the end of every log
-    of `logs` was printed.
+    of `logs` was printed. TypeError: it returned False, which waits for nothing; it must assert.
     """
     deadline = time.monotonic() + within_s
     pause = threading.Event()
     while True:
         try:
-            return assertion()
+            found = assertion()
+            if found is False:
+                raise TypeError("what is waited for must be asserted: False says nothing about time")
+            return found
         except AssertionError:
             if time.monotonic() >= deadline:
                 for process in logs:

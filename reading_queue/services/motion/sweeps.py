@@ -205,9 +205,14 @@ def in_hand(hub: Hub, job: str, subject_id: InstrumentedAttribute[str], now: dat
 def launch_all(
     hub: Hub, now: datetime, ids: Select[str], job: str, argument: str, *, limit: int = BATCH, is_lost: bool = True
 ) -> int:
-    """Launch `job` for each of these ids, at most `limit` of them, and return how many; `is_lost`: and say so."""
+    """Launch `job` for each of these ids, at most `limit` of them, and return how many; `is_lost`: and say so.
+
+    It asks twice: the rows as they are locked come from before the lock, and a launch by another process that ended
+    in between changes no row, so that only a second look finds it.
+    """
     with hub.transaction() as session:
-        lost = session.scalars(ids.limit(limit).with_for_update(skip_locked=True)).all()
+        locked = session.scalars(ids.limit(limit).with_for_update(skip_locked=True)).all()
+        lost = session.scalars(ids.where(ids.selected_columns[0].in_(locked))).all() if locked else []
         for one in lost:
             launch(session, now, job, due_at=now, attempt=1, **{argument: one})
             if is_lost:

@@ -24,6 +24,7 @@ from tests.integration.gateway_receive.instances import (
     write_slice,
 )
 from tests.integration.gateway_receive.receiving import utc_now
+from tests.support.folders import files_under
 from tests.support.waiting import eventually
 
 DISK = Path(pydicom.data.__file__).parent / "test_files" / "dicomdirtests"  # a CD as scanners write it
@@ -186,7 +187,7 @@ def test_a_bomb_costs_neither_disk_nor_memory(gateway: ImportingGateway, tmp_pat
     row = gateway.run(path)
     assert_done(row, stored=1, left_out=2)
     assert gateway.reasons(row) == {importing.NOT_DICOM: 1, "Object is larger than this gateway accepts": 1}
-    spooled = sum(file.stat().st_size for file in gateway.receiving.spool.root.rglob("*") if file.is_file())
+    spooled = sum(file.stat().st_size for file in files_under(gateway.receiving.spool.root))
     assert spooled < OBJECT_BYTES_MAX
 
 

@@ -29,6 +29,7 @@ from tests.integration.gateway_receive.instances import (
 )
 from tests.integration.gateway_receive.modality import answers, association, dcmtk, send
 from tests.integration.gateway_receive.receiving import ReceivingGateway, tmp_is_empty, with_settings
+from tests.support.folders import files_under
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.services
@@ -68,7 +69,7 @@ def quarantined(gateway: ReceivingGateway) -> list[dict[str, object]]:
 
 
 def incoming(gateway: ReceivingGateway) -> list[Path]:
-    return list((gateway.spool.root / "incoming").rglob("*.dcm"))
+    return files_under(gateway.spool.root / "incoming", ".dcm")
 
 
 def newest_refusal(gateway: ReceivingGateway) -> Refusal:

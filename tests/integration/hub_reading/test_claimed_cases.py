@@ -35,6 +35,7 @@ from tests.integration.hub_reading.test_workstation import STUDY, Hospital, draf
 from tests.integration.hub_reading.world import TEXT, World
 from tests.support.certificates import Authority
 from tests.support.clock import SteerableClock
+from tests.support.folders import files_under
 from tests.support.storescp import StoreScp, running_storescp
 from tests.support.waiting import eventually
 
@@ -100,7 +101,7 @@ def uids_in(pacs: StoreScp) -> list[str]:
 
 
 def copies(hospital: Hospital) -> list[Path]:
-    return sorted((hospital.spool.root / "reader").rglob("*.dcm"))
+    return files_under(hospital.spool.root / "reader", ".dcm")
 
 
 def is_in_pacs(pacs: StoreScp) -> None:

@@ -11,19 +11,21 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, func, select, text
 
 from reading_queue.db.tables import Case, ReadingTask
 from reading_queue.domain.transitions import CaseState
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
 from reading_queue.services.motion import sweeps
+from reading_queue.services.motion.sweeps import in_hand
 from reading_queue.services.reading import reading
 from reading_queue.services.routing import escalating
 from storage.contract.hops import Hop
 from storage.ledger.tables import OutboxMessage
 from tests.integration.hub_reading.world import World
 from tests.support.clock import SteerableClock
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.postgres
 
@@ -85,6 +87,27 @@ def test_what_one_scheduler_has_in_hand_no_other_launches_again(world: World, hu
     with hub.transaction() as session:
         launched = Counter(session.scalars(select(OutboxMessage.subject_id).where(OutboxMessage.job == "cases.route")))
     assert (len(launched), set(launched.values())) == (CASES, {1})
+
+
+def test_a_scheduler_that_looked_before_another_launched_does_not_launch_again(world: World, hub: Hub, wang: Viewer):
+    world.declare("1.2.3")
+    world.catalogue("1.2.3")
+    world.wipe_outbox()
+    gate = func.pg_advisory_xact_lock_shared(1).is_(None)
+    now = hub.clock()
+    lost = select(ReadingTask.reading_task_id).where(~in_hand(hub, "cases.route", ReadingTask.reading_task_id, now))
+
+    def is_looking() -> None:
+        with hub.transaction() as session:
+            assert session.scalar(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+
+    with hub.transaction() as closed, ThreadPoolExecutor(1) as pool:
+        closed.execute(select(func.pg_advisory_xact_lock(1)))
+        slow = pool.submit(sweeps.launch_all, hub, now, lost.where(~gate), "cases.route", "reading_task_id")
+        eventually(is_looking)
+        assert sweeps.relaunch_lost(hub) == 1
+        closed.commit()
+        assert slow.result(timeout=10) == 0
 
 
 def test_each_step_of_a_limit_is_told_once_by_however_many_schedulers(

@@ -14,6 +14,7 @@ from storage.catalogue.tables import Deposit, Instance, Study
 from tests.integration.dicomweb.county import County
 from tests.integration.stow.made import images
 from tests.integration.stow.serving import BOUNDARY, BYTES_MAX, STUDIES, TYPE, Storing, StowServer, multipart
+from tests.support.folders import files_under
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.postgres, pytest.mark.filterwarnings("ignore:Invalid value for VR UI")]
@@ -28,7 +29,7 @@ def nothing_is_left(county: County, server: StowServer, deposits_dir: Path) -> I
     yield
 
     def is_empty() -> None:
-        assert [path.name for path in deposits_dir.rglob("*") if path.is_file()] == ["in-use"]
+        assert [path.name for path in files_under(deposits_dir)] == ["in-use"]
 
     eventually(is_empty)
     with county.hub.transaction() as session:
@@ -176,7 +177,7 @@ def test_client_that_goes_away_in_the_middle_leaves_nothing(technician: Storing,
 
 
 def _holds(deposits_dir: Path, files: int) -> None:
-    assert len(list(deposits_dir.rglob("*.dcm"))) >= files
+    assert len(files_under(deposits_dir, ".dcm")) >= files
 
 
 def test_disk_is_never_filled(county: County, deposits_dir: Path) -> None:

@@ -23,6 +23,7 @@ from tests.integration.dicomweb.county import County
 from tests.integration.stow.made import big_images, images
 from tests.integration.stow.serving import Storing, multipart
 from tests.support.clock import SteerableClock
+from tests.support.folders import files_under
 from tests.support.hub import PUBLIC_URL, make_hub
 from tests.support.processes import ProcessStarter, RunningProcess
 from tests.support.waiting import eventually
@@ -68,7 +69,7 @@ class WebRole:
 
     def bodies(self) -> list[Path]:
         """Return the files in which instances lie while they come."""
-        return list((self.data_dir / "deposits").rglob("*.dcm"))
+        return files_under(self.data_dir / "deposits", ".dcm")
 
 
 @pytest.fixture
