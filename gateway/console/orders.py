@@ -23,6 +23,7 @@ _SEARCHED: Final = (
     "json_extract(o.content, '$.patient_number')",
     "json_extract(o.content, '$.patient_name')",
     "replace(json_extract(o.content, '$.patient_name'), '^', '')",
+    "replace(json_extract(o.content, '$.patient_name'), '^', ' ')",
     "json_extract(o.content, '$.patient_name_latin')",
     "replace(json_extract(o.content, '$.patient_name_latin'), '^', ' ')",
 )

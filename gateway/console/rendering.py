@@ -16,7 +16,7 @@ from aiohttp import web
 
 from gateway.console.keys import DESK, TEMPLATES, find_viewer
 from gateway.console.language import WORDS, in_words, translate, translate_or
-from storage.dicom.person_name import patient_display_name
+from storage.dicom.person_name import display_name, patient_display_name
 from storage.screens.static_files import StaticFiles
 from storage.screens.templating import load_pages
 from storage.screens.words import current_language
@@ -50,7 +50,7 @@ def build_templates(time_zone: str, *, serves_site: bool) -> jinja2.Environment:
         return at.astimezone(zone).strftime("%Y-%m-%d %H:%M") if at is not None else "—"
 
     templates.filters.update(moment=moment, clock=clock, day=day, span=span, size=size, rate=rate, age_at=WORDS.age_at)
-    templates.filters.update(in_words=in_words, person=person, folder_key=folder_key)
+    templates.filters.update(in_words=in_words, person=person, person_name=person_name, folder_key=folder_key)
     templates.globals.update(t=translate, word=translate_or, static_url=FILES.url, language=current_language)
     templates.globals.update(serves_site=serves_site)
     return templates
@@ -80,6 +80,11 @@ def screen_zone(request: web.Request) -> ZoneInfo:
 def person(name: str) -> str:
     """Return a patient's PN as people write it in the screen's language."""
     return patient_display_name(name, current_language())
+
+
+def person_name(name: str) -> str:
+    """Return anybody's PN as people write it in the screen's language, empty when it names nobody."""
+    return display_name(name, current_language())
 
 
 def folder_key(folder: Path) -> str:

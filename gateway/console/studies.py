@@ -167,7 +167,8 @@ def _condition(wanted: StudyFilter, now: datetime, zone: ZoneInfo) -> tuple[str,
     values: list[object] = []
     if wanted.text:
         pattern = "%" + wanted.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        columns = ("patient_name", "replace(patient_name, '^', '')", "patient_number", "accession_number")
+        names = ("patient_name", "replace(patient_name, '^', '')", "replace(patient_name, '^', ' ')")
+        columns = (*names, "patient_number", "accession_number")
         parts.append("(" + " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in columns) + ")")
         values += [pattern] * len(columns)
     if wanted.day is not None:

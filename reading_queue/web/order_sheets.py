@@ -30,6 +30,7 @@ from reading_queue.web.parsing import field as text_of
 from reading_queue.web.problems import fault_words, words_of
 from reading_queue.web.rendering import page
 from storage.contract.orders import Order
+from storage.dicom.person_name import display_name
 from storage.hl7.faults import Fault
 from storage.hl7.order_message import OrderRequest
 from storage.screens.order_form import ACCESSION, OPTIONS, FieldFault, Typed, form_moment, limit_of, read_form
@@ -72,7 +73,7 @@ def consent_of(request: OrderRequest, patient_name: str, now: datetime, zone: Zo
     said = request.consent
     if said is None or not said.given:
         return dict.fromkeys(CONSENT, "")
-    given_by = (said.by or patient_name).replace("^", "")
+    given_by = display_name(said.by or patient_name)
     return {"consent_given_by": given_by, "consent_at": form_moment(said.moment or now, zone)}
 
 

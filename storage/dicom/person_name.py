@@ -30,6 +30,22 @@ def patient_display_name(name: str, language: str = "zh") -> str:
     return display_name(name, language) or UNNAMED[language]
 
 
+def parse_written_name(written: str, stored: str = "") -> str:
+    """Return the PN component group that somebody means who writes a name as people do: family name first.
+
+    What stands before a comma, else before the first space, is the family name; a name written in one, as Chinese names
+    are, stays whole. One left as `display_name` shows `stored` is `stored`, and what has `^` or `=` is a PN already.
+    """
+    name = " ".join(written.split())
+    if any(mark in name for mark in "^="):
+        return written
+    if stored and name == display_name(stored):
+        return stored
+    mark = next((mark for mark in (",", "，", " ") if mark in name), None)
+    family, _, given = (part.strip() for part in name.partition(mark or "^"))
+    return f"{family}^{given}" if family and given else name
+
+
 def _components(group: str) -> list[str]:
     return [" ".join(part.split()) for part in group.split("^") if part.strip()]
 

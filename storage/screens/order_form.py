@@ -33,6 +33,7 @@ from storage.contract.orders import (
     explain_faults,
     find_gaps,
 )
+from storage.dicom.person_name import parse_written_name
 
 USUAL_MODALITIES: Final = ("CT", "DX", "CR", "MR", "US", "MG", "RF", "XA", "ECG", "ES")
 OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {  # what a list on the form offers, the usual first
@@ -64,6 +65,8 @@ TEXTS: Final = (
 )
 CHOICES: Final = ("sex", "identity_kind", "lane", "green_channel", "visit_kind", "pregnancy")
 NAMES: Final = (*TEXTS, *CHOICES, "birth_date", "birth_order", "scheduled_at", "consent_recorded")
+PERSONS: Final = ("patient_name", "patient_name_latin", "requesting_physician")  # shown and typed as people write them
+STORED: Final = "_stored"  # behind the name of such a field: the PN that the page shows in it
 ACCESSION: Final = "accession_number"  # asked of a new order only: scanners know an order by it
 NEW_NAMES: Final = (ACCESSION, *NAMES)
 
@@ -116,8 +119,13 @@ class Typed:
 
 
 def read_form(form: Mapping[str, Any], zone: ZoneInfo, now: datetime) -> Typed:
-    """Return what was typed; the resident number fills a date of birth and a sex that were left out."""
-    text = {name: value if isinstance(value := form.get(name, ""), str) else "" for name in NEW_NAMES}
+    """Return what was typed; the resident number fills a date of birth and a sex that were left out.
+
+    Names are PN in `text` and `fields`; a page shows them as people write them and sends beside them what it shows so.
+    """
+    text = {name: _text(form, name) for name in NEW_NAMES}
+    written = [name for name in PERSONS if name + STORED in form]
+    text |= {name: parse_written_name(text[name], _text(form, name + STORED)) for name in written}
     fields: dict[str, Any] = {name: text[name] for name in TEXTS}
     fields |= {name: text[name].strip() for name in CHOICES}
     fields["identity_kind"] = fields["identity_kind"] or IdentityKind.NONE
@@ -140,6 +148,11 @@ def read_form(form: Mapping[str, Any], zone: ZoneInfo, now: datetime) -> Typed:
         fields["birth_date"] = fields["birth_date"] or resident.birth_date
         fields["sex"] = fields["sex"] or resident.sex
     return Typed(text, fields, tuple(faults))
+
+
+def _text(form: Mapping[str, Any], name: str) -> str:
+    value = form.get(name, "")
+    return value if isinstance(value, str) else ""
 
 
 def find_resident(kind: str, number: str, now: datetime) -> ResidentId | None:

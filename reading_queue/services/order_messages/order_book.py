@@ -26,6 +26,7 @@ from storage.catalogue.tables import Study
 from storage.contract.accession_numbers import HUB_MARK, accession_number_of
 from storage.contract.identifiers import Uid
 from storage.contract.orders import UNNAMED_PATIENT, Order
+from storage.dicom.person_name import display_name
 from storage.hl7.faults import ErrorCode, Fault, OrderFaulty
 from storage.hl7.order_consent import SaidConsent
 from storage.hl7.order_decisions import ACTOR
@@ -100,7 +101,7 @@ class HubBook:
         """Return a consent as it is kept with the order; who agreed is the patient where nobody else is named."""
         if not said.given:
             return None
-        given_by = (said.by or order.patient_name or UNNAMED_PATIENT).replace("^", "")[:CONSENT_CHARACTERS_MAX]
+        given_by = display_name(said.by or order.patient_name or UNNAMED_PATIENT)[:CONSENT_CHARACTERS_MAX]
         return {"given_by": given_by, "at": (said.moment or self.now).isoformat(), "recorded_by": ACTOR}
 
     def _is_signed_otherwise(self, held: ClinicOrder, order: Order) -> bool:

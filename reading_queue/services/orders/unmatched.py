@@ -46,7 +46,7 @@ from reading_queue.services.orders.study_orders import is_not_unlinked
 from storage.catalogue.patient_facts import facts_of
 from storage.catalogue.tables import Patient, Study
 from storage.contract.orders import Order, OrderState
-from storage.dicom.person_name import patient_display_name
+from storage.dicom.person_name import display_name, patient_display_name
 from storage.ledger.tables import Site
 
 Columns = TypeVarTuple("Columns")
@@ -93,7 +93,10 @@ class WaitingOrder:
 
 @dataclass(frozen=True, slots=True)
 class WaitingStudy:
-    """A study without an order; `since` is when its first image came. Names as people write them."""
+    """A study without an order; `since` is when its first image came.
+
+    `patient_name` is written for people, `pn` is the name as the images have it.
+    """
 
     site_id: str
     site_name: str
@@ -103,6 +106,7 @@ class WaitingStudy:
     accession_number: str
     patient_number: str
     patient_name: str
+    pn: str
     birth_date: date | None
     sex: str
     modality: str
@@ -373,6 +377,7 @@ def _view_study(
         accession_number=study.accession_number,
         patient_number=facts.number,
         patient_name=patient_display_name(facts.name, language),
+        pn=facts.name,
         birth_date=facts.birth_date,
         sex=facts.sex,
         modality=case.modality,
@@ -405,7 +410,7 @@ def _line(order: Order, where: str, zone: str, now: datetime, proposed: Collecti
         time_zone=zone,
         accession_number=order.accession_number,
         patient_number=order.patient_number,
-        patient_name=order.patient_name.replace("^", " "),
+        patient_name=display_name(order.patient_name),
         birth_date=order.birth_date,
         sex=order.sex,
         modality=order.modality,

@@ -29,7 +29,7 @@ from reading_queue.services.orders.study_orders import lock_orders_of
 from reading_queue.services.patients.identity_doubts import SettledBy, check_identity, end_doubt, follow_doubts
 from storage.contract.national_id import IdentityKind
 from storage.contract.orders import Order, explain_faults
-from storage.dicom.person_name import display_name
+from storage.dicom.person_name import parse_written_name
 
 _OF_VERSION: Final = {"version", "changed_at"}
 OTHERWISE: Final = "say in a few words how you know"
@@ -62,9 +62,7 @@ class PersonOfOrder:
 
     def changes(self, held: Order) -> dict[str, object]:
         """Return the fields of the order that are said; a name as it is shown is the name that it has."""
-        said = asdict(self)
-        if self.patient_name == display_name(held.patient_name):
-            said["patient_name"] = held.patient_name
+        said = asdict(self) | {"patient_name": parse_written_name(self.patient_name, held.patient_name)}
         if self.identity_kind is None:
             del said["identity_kind"], said["identity_number"]
         return said

@@ -21,6 +21,7 @@ from reading_queue.web.api.order_models import CorrectedOrder
 from reading_queue.web.api.orders import answer_order
 from reading_queue.web.keys import HUB, in_thread
 from reading_queue.web.parsing import field, whole_number
+from storage.dicom.person_name import display_name
 from storage.hl7.corrections import OpenOrder
 from storage.screens.order_form import FieldFault, form_moment, read_form
 from storage.screens.order_message_form import place_faults, prefill
@@ -161,7 +162,7 @@ def _wanted(given: CorrectedOrder, opened: OpenedOrder, now: datetime) -> Wanted
     exact = {name: fields[name] for name in ("scheduled_at", "procedure_code") if fields.get(name) is not None}
     consent = given.agreed()
     if consent is None and said.consent is not None and said.consent.given:
-        consent = Consent((said.consent.by or text["patient_name"]).replace("^", ""), said.consent.moment or now)
+        consent = Consent(display_name(said.consent.by or text["patient_name"]), said.consent.moment or now)
     wanted = {name: value for name, value in typed.fields.items() if name != "consent_recorded"} | exact
     confirmed = tuple(given.confirmed_gaps)
     return Wanted(opened.site.site_id, wanted, consent, None, given.order_id, confirmed, typed.faults)

@@ -132,9 +132,11 @@ async def _begin(request: web.Request, viewer: Viewer, given: Form) -> Sheet:
 
 def _said_by(study: WaitingStudy) -> dict[str, str]:
     """Return what a study says of its patient and examination, as the form has it."""
+    alphabetic, ideographic = (group.rstrip("^ ") for group in f"{study.pn}=".split("=")[:2])
     return {
         "patient_number": study.patient_number,
-        "patient_name": study.patient_name,
+        "patient_name": ideographic or alphabetic,
+        "patient_name_latin": alphabetic if ideographic else "",
         "birth_date": study.birth_date.isoformat() if study.birth_date else "",
         "sex": study.sex if study.sex in OPTIONS["sex"] else "",
         "modality": study.modality if study.modality in MODALITIES else "",

@@ -16,6 +16,7 @@ from storage.contract.orders import Order, OrderState
 from storage.contract.wire import HubEvent
 from tests.integration.gateway_console.conftest import Browser, Clinic, Page, enrol, hub_account
 from tests.integration.gateway_console.day import Day
+from tests.support.order_forms import form_in
 
 RESIDENT = "11010519491231002X"  # the example of GB 11643-1999: a woman, born 1949-12-31
 TYPED = {
@@ -80,6 +81,29 @@ def test_order_gets_a_number_of_the_site_and_is_on_the_worklist_at_once(clinic: 
         assert words in shown
     assert order.accession_number in someone.get("/orders").text
     assert {"order_entered", "order_viewed"} <= set(clinic.verbs())
+
+
+@pytest.mark.parametrize(
+    ("name", "latin", "pn", "shown"),
+    [
+        ("王^秀兰", "Wang^Xiulan", "Wang^Xiulan=王^秀兰", ("王秀兰", "Wang Xiulan")),
+        ("王 秀兰", "Wang Xiulan", "Wang^Xiulan=王^秀兰", ("王秀兰", "Wang Xiulan")),
+        ("王秀兰", "Van der Berg, Jan", "Van der Berg^Jan=王秀兰", ("王秀兰", "Van der Berg Jan")),
+    ],
+)
+def test_name_is_shown_and_typed_as_people_write_it_and_stored_as_dicom_has_it(
+    clinic: Clinic, someone: Browser, name: str, latin: str, pn: str, shown: tuple[str, str]
+):
+    sheet = form_in(someone.get("/orders/new"))
+    someone.post("/orders/new", **(sheet | TYPED | {"patient_name": name, "patient_name_latin": latin}))
+    order = entered(clinic)
+    assert order.person_name() == pn
+    form = form_in(someone.get(f"/orders/{order.order_id}/change"))
+    assert (form["patient_name"], form["patient_name_latin"]) == shown
+    assert shown[0] in re.sub("<[^>]*>", "", someone.get(f"/orders/{order.order_id}").text)
+    someone.post(f"/orders/{order.order_id}/change", **(form | {"question": "结核？"}))
+    changed = entered(clinic)
+    assert (changed.question, changed.person_name()) == ("结核？", pn)
 
 
 def test_second_click_is_no_second_order_and_another_patient_on_the_same_sheet_is(clinic: Clinic, someone: Browser):
@@ -302,7 +326,7 @@ def test_search_finds_by_name_number_and_accession_and_names_nobody_in_an_addres
     for text in ("王秀", "M0042", "xiulan", list_orders(clinic.journal)[0].order.accession_number):
         page = someone.post("/orders", text=text)
         assert ("王秀兰" in page.text, "欧阳" in page.text) == (True, False), text
-    assert "欧阳 若兰" in someone.post("/orders", text="欧阳若兰").text
+    assert "欧阳若兰" in someone.post("/orders", text="欧阳若兰").text
     assert "没有符合条件" in someone.post("/orders", text="%").text
     page = someone.post("/orders", text="", state="cancelled", day="2026-03-02")
     assert page.headers["Location"] == "/orders?state=cancelled&day=2026-03-02"

@@ -23,6 +23,7 @@ from tests.integration.hub_web.county import (
 )
 from tests.integration.hub_web.serving import Visitor
 from tests.support.chromium import running_chromium
+from tests.support.order_forms import form_in
 
 STUDY = "1.2.3.4001"
 Of = Callable[[str], Visitor]
@@ -124,6 +125,23 @@ def test_an_order_is_made_for_a_study_that_came_without_one(browser_of: Of, coun
     assert f"/clinic/orders/{second}" in clinic.get(f"/clinic/studies/{FIRST_SITE}/{STUDY}").text
     assert address.replace("&", "&amp;") not in clinic.get("/clinic/orders").text
     assert clinic.post(f"/clinic/orders/{order_id}/cancel", version="1", reason="重复").status == 409
+
+
+@pytest.mark.parametrize(
+    ("patient", "shown", "stored"),
+    [
+        ("Wang^XiaoDong=王^小东", ("王小东", "Wang XiaoDong"), ("王^小东", "Wang^XiaoDong")),
+        ("Doe^Peter", ("Doe Peter", ""), ("Doe^Peter", "")),
+        ("^^^^", ("", ""), ("", "")),
+    ],
+)
+def test_an_order_for_a_study_takes_its_name_and_never_a_word_for_none(
+    browser_of: Of, county: County, patient: str, shown: tuple[str, str], stored: tuple[str, str]
+):
+    county.arrive(STUDY, patient=patient)
+    form = form_in(browser_of(TECHNICIAN).get(f"/clinic/orders/new?site_id={FIRST_SITE}&study_uid={STUDY}"))
+    assert (form["patient_name"], form["patient_name_latin"]) == shown
+    assert (form["patient_name_stored"], form["patient_name_latin_stored"]) == stored
 
 
 def test_an_order_without_images_is_read_with_a_study_that_has_one(browser_of: Of, program_of: Of, county: County):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage.dicom.person_name import display_name, patient_display_name
+from storage.dicom.person_name import display_name, parse_written_name, patient_display_name
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,26 @@ def test_name_is_shown_as_people_write_it(name: str, chinese: str, english: str)
 def test_patient_without_a_name_is_called_so(language: str, words: str) -> None:
     assert patient_display_name("^^^^", language) == words
     assert patient_display_name("Doe^Peter", language) == "Doe Peter"
+
+
+@pytest.mark.parametrize(
+    ("written", "stored", "name"),
+    [
+        ("王秀兰", "", "王秀兰"),
+        (" 王\u3000秀兰 ", "", "王^秀兰"),
+        ("Wang Xiulan", "", "Wang^Xiulan"),
+        ("Doe Mary Ann", "", "Doe^Mary Ann"),
+        ("Van der Berg, Jan", "", "Van der Berg^Jan"),
+        ("李，明", "", "李^明"),
+        ("Wang^Xiulan", "", "Wang^Xiulan"),
+        ("王=兰", "", "王=兰"),
+        ("Doe,", "", "Doe,"),
+        ("", "王^秀兰", ""),
+        ("王秀兰", "王^秀兰", "王^秀兰"),
+        ("Van der Berg Jan", "Van der Berg^Jan", "Van der Berg^Jan"),
+        ("DOE JOHN DR", "DOE^JOHN^^DR", "DOE^JOHN^^DR"),
+        ("王秀英", "王^秀兰", "王秀英"),
+    ],
+)
+def test_name_as_people_write_it_is_a_pn_with_the_family_name_first(written: str, stored: str, name: str) -> None:
+    assert parse_written_name(written, stored) == name
