@@ -8,6 +8,7 @@
     │   ├── AuthorMayNotVerify
     │   ├── LicenceNotValid
     │   ├── AgreementNotInForce
+    │   ├── ModalityNotRead
     │   ├── TitleTooLow
     │   └── ReauthenticationNeeded
     ├── NotFound                    404
@@ -86,9 +87,15 @@ class LicenceNotValid(Forbidden):
 
 
 class AgreementNotInForce(Forbidden):
-    """The agreement under which this was offered to you has ended, and no other lets you read it."""
+    """No agreement in force lets you read this case as it is now; others are asked."""
 
     code = "agreement_not_in_force"
+
+
+class ModalityNotRead(Forbidden):
+    """Images of a modality that you do not read have come to this case; others are asked."""
+
+    code = "modality_not_read"
 
 
 class TitleTooLow(Forbidden):

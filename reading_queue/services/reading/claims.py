@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Agreement, Case, Offer, Physician, ReadingTask
+from reading_queue.db.tables import Case, Offer, Physician, ReadingTask
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.roles import VERIFIER_TITLE_MIN, Role, Title
-from reading_queue.domain.routing import Phase
+from reading_queue.domain.routing import Phase, Reason
 from reading_queue.domain.transitions import Actor, CaseEvent, CaseState, ReadingTaskEvent, ReadingTaskState
 from reading_queue.errors import (
     AgreementNotInForce,
@@ -26,6 +27,7 @@ from reading_queue.errors import (
     Forbidden,
     Invalid,
     LicenceNotValid,
+    ModalityNotRead,
     NotHolder,
     NotOffered,
     TitleTooLow,
@@ -59,6 +61,15 @@ from storage.contract.lanes import Lane
 
 log = structlog.get_logger(__name__)
 
+# Why who was offered a case may not read it any more: the offer has no ground, and others are asked.
+_REFUSALS: Final = {
+    Reason.LICENCE_EXPIRED: LicenceNotValid,
+    Reason.IS_AUTHOR: AuthorMayNotVerify,
+    Reason.TITLE_TOO_LOW: TitleTooLow,
+    Reason.OTHER_MODALITY: ModalityNotRead,
+}  # every other reason is one of agreements
+_GROUND_GONE: Final = (AgreementNotInForce, ModalityNotRead, LicenceNotValid, TitleTooLow)
+
 
 @dataclass(frozen=True, slots=True)
 class ReadingTaskView:
@@ -78,14 +89,25 @@ class ReadingTaskView:
 def claim(hub: Hub, viewer: Viewer, reading_task_id: str, *, transaction_uid: str | None = None) -> ReadingTaskView:
     """Take an offered reading task; claiming again what one holds changes nothing.
 
-    `transaction_uid` is the token that the claimant has chosen (PS3.18 section 11.7); by default a fresh one.
+    `transaction_uid` is the token that the claimant has chosen (PS3.18 section 11.7); by default a fresh one. Judged
+    are case and rights as they are now; where the offer has no ground any more, others are asked at once.
 
     Raises:
         NotOffered: it was never offered to the physician, or the offer has ended.
         AlreadyClaimed: another physician was first.
-        WorkInProgressFull, LicenceNotValid, AgreementNotInForce, AuthorMayNotVerify, TitleTooLow: they may not.
+        WorkInProgressFull, LicenceNotValid, AgreementNotInForce, ModalityNotRead, AuthorMayNotVerify, TitleTooLow:
+            they may not.
     """
     now = hub.clock()
+    try:
+        return _claim(hub, viewer, reading_task_id, transaction_uid or new_uid(), now)
+    except _GROUND_GONE:
+        with hub.transaction() as session:
+            launch_route(session, now, reading_task_id)
+        raise
+
+
+def _claim(hub: Hub, viewer: Viewer, reading_task_id: str, transaction_uid: str, now: datetime) -> ReadingTaskView:
     physician_id = require_physician(viewer)
     with hub.transaction() as session:
         task, case = get_task_locked(session, reading_task_id)
@@ -98,7 +120,7 @@ def claim(hub: Hub, viewer: Viewer, reading_task_id: str, *, transaction_uid: st
             raise NotOffered
         _require_agreement(session, hub, case, task, offer, now)
         is_full = _require_may_take(session, case, task, physician_id, now)
-        _take(session, hub, case, task, offer, now, transaction_uid or new_uid())
+        _take(session, hub, case, task, offer, now, transaction_uid)
         if is_full:
             _ask_others_of_emergencies(session, physician_id, now)
         _record_claim(session, viewer, case, task, now)
@@ -307,16 +329,17 @@ def _find_offer(session: Session, task: ReadingTask, physician_id: str) -> Offer
 
 
 def _require_agreement(session: Session, hub: Hub, case: Case, task: ReadingTask, offer: Offer, now: datetime) -> None:
-    """Check that what was agreed is in force today at the site; another agreement that is takes its place."""
-    today = load_local_date(session, case.site_id, now)
-    agreement = session.get_one(Agreement, offer.agreement_id)
-    if not under_agreement(offer) or agreement.valid_from <= today <= agreement.valid_until:
+    """Check that what was agreed covers the case as it is today; another agreement that does takes its place."""
+    if not under_agreement(offer):
         return
-    agreement_id, _ = find_eligible_agreement(session, hub, case, task, offer.physician_id, now)
+    agreement_id, reasons = find_eligible_agreement(
+        session, hub, case, task, offer.physician_id, now, offered_under=offer.agreement_id
+    )
     if agreement_id is None:
-        raise AgreementNotInForce
-    offer.agreement_id = agreement_id
-    offer.agreement_version = present_versions(session, [agreement_id]).get(agreement_id)
+        raise next((refusal for reason, refusal in _REFUSALS.items() if reason in reasons), AgreementNotInForce)
+    if agreement_id != offer.agreement_id:
+        offer.agreement_id = agreement_id
+        offer.agreement_version = present_versions(session, [agreement_id]).get(agreement_id)
 
 
 def _require_may_take(session: Session, case: Case, task: ReadingTask, physician_id: str, now: datetime) -> bool:

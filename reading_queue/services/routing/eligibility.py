@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, Offer, ReadingTask
-from reading_queue.domain.routing import Reason, find_agreement, rank
+from reading_queue.domain.routing import AgreementFacts, Reason, find_agreement, rank
 from reading_queue.services.hub import Hub
 from reading_queue.services.routing.routing_facts import SharedFacts, load_facts
 
@@ -43,23 +43,28 @@ def find_eligible_agreement(
     physician_id: str,
     now: datetime,
     set_aside: Collection[Reason] = MAY_BE_SET_ASIDE,
+    offered_under: str | None = None,
 ) -> tuple[str | None, tuple[Reason, ...]]:
     """Return the agreement under which the physician may take the task and what had to be set aside for it.
 
-    None with all reasons when they may not.
+    None with all reasons when they may not. The agreement that it is `offered_under` comes first: the case has its
+    place of the day there.
     """
-    facts = load_facts(session, case, task, SharedFacts(session, now, hub.policy.workload_points))
-    own = [one for one in facts.physicians if one.physician_id == physician_id]
-    if not own:
+    facts = load_facts(session, case, task, SharedFacts(session, now, hub.policy.workload_points, only=physician_id))
+    if not facts.physicians:
         return None, (Reason.NO_AGREEMENT,)
-    agreements = facts.agreements
-    agreement, _ = find_agreement(facts.case, own[0].hospitals, agreements)
-    lifted: tuple[Reason, ...] = ()
-    if agreement is None and Reason.AGREEMENT_DAY_FULL in set_aside:
-        agreements = [replace(one, cases_per_day_max={}) for one in agreements]
-        agreement, _ = find_agreement(facts.case, own[0].hospitals, agreements)
-        lifted = (Reason.AGREEMENT_DAY_FULL,) if agreement is not None else ()
-    reasons = (*lifted, *rank(facts.case, own, agreements, now).excluded.get(physician_id, ()))
+    unlimited = [replace(one, cases_per_day_max={}) for one in facts.agreements]
+    tried: list[tuple[list[AgreementFacts], tuple[Reason, ...]]] = [
+        ([one for one in unlimited if one.agreement_id == offered_under], ()),
+        (facts.agreements, ()),
+    ]
+    if Reason.AGREEMENT_DAY_FULL in set_aside:
+        tried.append((unlimited, (Reason.AGREEMENT_DAY_FULL,)))
+    for agreements, lifted in tried:
+        agreement, _ = find_agreement(facts.case, facts.physicians[0].hospitals, agreements)
+        if agreement is not None:
+            break
+    reasons = tuple(rank(facts.case, facts.physicians, agreements, now).excluded.get(physician_id, ()))
     if agreement is None or not set(reasons) <= set(set_aside):
         return None, reasons
-    return agreement.agreement_id, reasons
+    return agreement.agreement_id, (*lifted, *reasons)

@@ -24,6 +24,7 @@ from reading_queue.domain.routing import (
     Candidate,
     Phase,
     Ranking,
+    Reason,
     choose,
     describe_nobody,
     limit_of,
@@ -199,11 +200,12 @@ def _expire(offers: Iterable[Offer], now: datetime) -> int:
 def _hand_on(offers: Iterable[Offer], facts: RoutingFacts, ranking: Ranking, now: datetime) -> None:
     """End the offers to those who may not read it any more or are not there: others are asked in their place.
 
-    Of their own work, which lies with its author, only those who are not there.
+    Of their own work, which lies with its author, only those without a licence and those who are not there.
     """
     away = {one.physician_id: one.away for one in facts.physicians}
     for offer in (offer for offer in offers if offer.state == "open"):
-        may_not = under_agreement(offer) and not ENDS_AN_OFFER.isdisjoint(ranking.excluded.get(offer.physician_id, ()))
+        ending = ENDS_AN_OFFER if under_agreement(offer) else {Reason.LICENCE_EXPIRED}
+        may_not = not ending.isdisjoint(ranking.excluded.get(offer.physician_id, ()))
         if may_not or away.get(offer.physician_id, True):  # whom nobody knows here: the account is closed
             offer.state = "withdrawn"
             offer.answered_at = now

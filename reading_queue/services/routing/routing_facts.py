@@ -62,14 +62,24 @@ class SharedFacts:
     """What all reading tasks that are routed in one transaction are told alike; each thing is read once.
 
     `weights` are the policy's workload points. Who is `deciding` counts the cases of agreements with a limit alone,
-    until the transaction ends: two who decide at once would both take the last place of the day.
+    until the transaction ends: two who decide at once would both take the last place of the day. `only`: of the
+    physicians nobody but this one is looked at.
     """
 
-    def __init__(self, session: Session, now: datetime, weights: Mapping[str, int], *, deciding: bool = False) -> None:
+    def __init__(
+        self,
+        session: Session,
+        now: datetime,
+        weights: Mapping[str, int],
+        *,
+        deciding: bool = False,
+        only: str | None = None,
+    ) -> None:
         self._session = session
         self._now = now
         self._weights = weights
         self._deciding = deciding
+        self._only = only
         self._lineages: dict[str, tuple[str, ...]] = {}
         self._zones: dict[str, ZoneInfo] = {}
         self._agreements: dict[tuple[str, ...], list[AgreementFacts]] = {}
@@ -120,7 +130,7 @@ class SharedFacts:
         """Return the physicians of the assisting organisations, without what concerns one case only."""
         if organisation_ids not in self._physicians:
             self._physicians[organisation_ids] = _load_physicians(
-                self._session, organisation_ids, self._now, self._weights
+                self._session, organisation_ids, self._now, self._weights, self._only
             )
         return self._physicians[organisation_ids]
 
@@ -220,10 +230,12 @@ def _count_today(
 
 
 def _load_physicians(
-    session: Session, organisation_ids: Collection[str], now: datetime, weights: Mapping[str, int]
+    session: Session, organisation_ids: Collection[str], now: datetime, weights: Mapping[str, int], only: str | None
 ) -> list[PhysicianFacts]:
-    """Return the physicians of the assisting organisations; a disabled account is nobody."""
-    rows = session.execute(_PHYSICIANS, {"organisations": sorted(organisation_ids), "now": now}).all()
+    """Return the physicians of the assisting organisations, or `only` this one; a disabled account is nobody."""
+    known = {"organisations": sorted(organisation_ids), "now": now}
+    found = _PHYSICIANS if only is None else _ONE_PHYSICIAN
+    rows = session.execute(found, known if only is None else {**known, "physician_id": only}).all()
     workload = load_workload(session, [row.physician_id for row in rows], now, weights)
     return [
         PhysicianFacts(
@@ -351,6 +363,7 @@ _AGREEMENTS: Final = select(*Agreement.__table__.columns).where(
     Agreement.requesting_organisation_id == _any_of("organisations")
 )
 _PHYSICIANS: Final = _select_physicians()
+_ONE_PHYSICIAN: Final = _PHYSICIANS.where(Physician.physician_id == bindparam("physician_id"))
 _DONE: Final = (
     select(ReadingTask.holder_id, Case.modality, func.count())  # each study of a read is work, of the read's modality
     .join(Case, Case.case_id == ReadingTask.case_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -11,7 +12,7 @@ from threading import Barrier
 import pytest
 from sqlalchemy import select
 
-from reading_queue.db.tables import Agreement, Offer, ReadingTask
+from reading_queue.db.tables import Account, Agreement, Offer, Physician, ReadingTask
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.report import ReportText
 from reading_queue.domain.roles import Role
@@ -19,8 +20,10 @@ from reading_queue.domain.transitions import CaseEvent, CaseState
 from reading_queue.errors import (
     AgreementNotInForce,
     AlreadyClaimed,
+    HubError,
     Invalid,
     LicenceNotValid,
+    ModalityNotRead,
     NotFound,
     NotHolder,
     NotOffered,
@@ -33,6 +36,7 @@ from reading_queue.services.hub import Hub
 from reading_queue.services.motion import sweeps
 from reading_queue.services.network.agreements import TERMS, record_agreement
 from reading_queue.services.reading import reading
+from storage.catalogue.tables import Study
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
 from tests.integration.hub_reading.world import COUNTY, SITE, TEXT, World
@@ -97,13 +101,6 @@ def test_the_limit_of_work_in_progress_holds_at_the_claim(world: World, hub: Hub
         reading.claim(hub, busy, second)
 
 
-def test_a_licence_that_ran_out_since_the_offer_stops_the_claim(world: World, hub: Hub, wang: Viewer):
-    task_id = world.open_task(world.arrive()).reading_task_id
-    world.end_licence(wang)
-    with pytest.raises(LicenceNotValid):
-        reading.claim(hub, wang, task_id)
-
-
 def end_agreement(world: World, agreement_id: str, *, goes_on_as: str = "") -> None:
     """Let it end yesterday; another takes its place from today where one is named."""
     today = world.hub.clock().date()
@@ -115,18 +112,76 @@ def end_agreement(world: World, agreement_id: str, *, goes_on_as: str = "") -> N
             record_agreement(session, goes_on_as, terms, world.hub.clock())
 
 
-def test_an_agreement_that_ended_since_the_offer_stops_the_claim_and_the_case_is_handed_on(
-    world: World, hub: Hub, wang: Viewer
+def change_agreement(world: World, **terms: object) -> None:
+    with world.hub.transaction() as session:
+        row = session.get_one(Agreement, "agreement-city")
+        agreed = {name: getattr(row, name) for name in TERMS}
+        record_agreement(session, "agreement-city", {**agreed, **terms}, world.hub.clock())
+
+
+def change_physician(world: World, **terms: object) -> None:
+    with world.hub.transaction() as session:
+        row = session.get_one(Physician, "physician-wang")
+        for name, value in terms.items():
+            setattr(row, name, value)
+
+
+def send_late_images(world: World) -> None:
+    change_physician(world, modalities=["CT"])
+    with world.hub.transaction() as session:
+        session.scalars(select(Study)).one().modalities = ["CT", "PT"]
+    world.catalogue("1.2.3", revision=2)
+
+
+def close_account(world: World) -> None:
+    with world.hub.transaction() as session:
+        session.get_one(Account, "wang").disabled_at = world.hub.clock()
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        (lambda world: end_agreement(world, "agreement-city"), AgreementNotInForce),
+        (lambda world: change_agreement(world, modalities=["US"]), AgreementNotInForce),
+        (lambda world: change_agreement(world, body_regions=["HEAD"]), AgreementNotInForce),
+        (lambda world: change_agreement(world, services=["verification"]), AgreementNotInForce),
+        (lambda world: change_physician(world, organisation_id=SITE), AgreementNotInForce),
+        (close_account, AgreementNotInForce),
+        (lambda world: change_physician(world, modalities=["US"]), ModalityNotRead),
+        (send_late_images, ModalityNotRead),
+        (lambda world: world.end_licence(world.viewer("wang")), LicenceNotValid),
+    ],
+    ids="ended modality region service hospital account own_modality late_images licence".split(),
+)
+def test_who_may_not_read_the_case_as_it_is_now_cannot_claim_it_and_others_are_asked_at_once(
+    world: World, hub: Hub, wang: Viewer, change: Callable[[World], None], refusal: type[HubError]
+):
+    world.add_agreement("agreement-county", requesting=COUNTY, assisting=COUNTY, stage=3)
+    far = world.add_physician("far", organisation=COUNTY)
+    case_id = world.arrive()
+    assert world.offered_to(case_id, wang, far) == ["wang"]
+    change(world)
+    world.wipe_outbox()
+    with pytest.raises(refusal):
+        reading.claim(hub, wang, world.open_task(case_id).reading_task_id)
+    world.run_jobs()
+    assert world.offered_to(case_id, wang, far) == ["far"]
+
+
+def test_an_author_without_a_licence_gets_nothing_back_to_write_on_and_others_do(
+    world: World, hub: Hub, wang: Viewer, zhao: Viewer
 ):
     case_id = world.arrive()
-    task_id = world.open_task(case_id).reading_task_id
-    near = world.add_physician("near", organisation=COUNTY)
-    world.add_agreement("agreement-county", requesting=COUNTY, assisting=COUNTY, stage=1)
-    end_agreement(world, "agreement-city")
-    with pytest.raises(AgreementNotInForce):
-        reading.claim(hub, wang, task_id)
+    world.submit(wang, case_id)
+    review = world.open_task(case_id).reading_task_id
+    reading.claim(hub, zhao, review)
+    reading.return_to_author(hub, zhao, review, "请修改")
+    world.end_licence(wang)
+    world.wipe_outbox()
+    with pytest.raises(LicenceNotValid):
+        reading.claim(hub, wang, world.open_task(case_id).reading_task_id)
     world.run_jobs()
-    assert world.offered_to(case_id, wang, near) == ["near"]
+    assert world.offered_to(case_id, wang, zhao) == ["zhao"]
 
 
 def test_an_agreement_that_another_follows_stops_no_claim_and_the_read_is_under_the_new_one(
