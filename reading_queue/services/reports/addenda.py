@@ -6,7 +6,7 @@ signed by two physicians like the first, and goes home by the same road. One add
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import select
@@ -47,6 +47,7 @@ from reading_queue.services.reading.consult_rows import end_consult_of
 from reading_queue.services.reading.drafts import write_draft
 from reading_queue.services.reading.takeovers import MayNotTakeOver, hold_directly, require_lead
 from reading_queue.services.reports.returns import is_acknowledged
+from reading_queue.services.routing.offers import offer_own_work
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 from storage.contract.signed_report import AmendmentKind
@@ -98,20 +99,8 @@ def open_for_late_images(session: Session, hub: Hub, case: Case, now: datetime) 
     move_case(case, CaseEvent.AMEND, Actor.SYSTEM)
     task = _open(session, case, report, AmendmentKind.APPENDED, LATE_IMAGES, now, None)
     author_id = session.get_one(Submission, report.submission_id).author_id
-    agreement_id, agreement_version = _agreement_of(session, report, author_id)
-    session.add(
-        Offer(
-            offer_id=new_id(),
-            reading_task_id=task.reading_task_id,
-            physician_id=author_id,
-            agreement_id=agreement_id,
-            agreement_version=agreement_version,
-            state="open",
-            offered_at=now,
-            expires_at=now + timedelta(seconds=hub.policy.offer_ttl_s),
-            why={"amends": report.report_id, "late_images": True},
-        )
-    )
+    why = {"amends": report.report_id, "late_images": True}
+    offer_own_work(session, hub, case, task, author_id, _agreement_of(session, report, author_id), now, why)
     session.flush()
     move_case(case, CaseEvent.OFFER, Actor.SYSTEM)
     launch_route(session, now, task.reading_task_id)  # which asks others where the author is not there

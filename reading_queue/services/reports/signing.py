@@ -61,6 +61,7 @@ from reading_queue.services.reports.addenda import (
 )
 from reading_queue.services.reports.signed_facts import load_orders, load_signatory, load_subject
 from reading_queue.services.reports.site_preliminaries import tell_site
+from reading_queue.services.routing.offers import offer_own_work
 from storage.contract.hops import Hop
 from storage.contract.identifiers import new_id
 from storage.contract.lanes import Lane
@@ -198,7 +199,7 @@ def return_to_author(hub: Hub, viewer: Viewer, reading_task_id: str, reason: str
         task.cancel_reason = DiscontinuationReason.UNSPECIFIED
         written = session.get_one(ReadingTask, submission.reading_task_id)
         again = open_reading_task(session, case, Phase(written.phase), now, replaces=task)
-        _offer_to_author(session, hub, again, submission, now)
+        _offer_to_author(session, hub, case, again, submission, now)
         launch_route(session, now, again.reading_task_id)  # which asks others where the author is not there
         record_step(session, viewer, case, Hop.RETURNED_TO_AUTHOR, task.reading_task_id, now)
 
@@ -384,26 +385,17 @@ def _signature(session: Session, hub: Hub, role: str, physician_id: str, data: b
     }
 
 
-def _offer_to_author(session: Session, hub: Hub, task: ReadingTask, submission: Submission, now: datetime) -> None:
+def _offer_to_author(
+    session: Session, hub: Hub, case: Case, task: ReadingTask, submission: Submission, now: datetime
+) -> None:
     """Show the replacement to the author alone, under the agreement of the first reading."""
     agreement_id, agreement_version = session.execute(
         select(Offer.agreement_id, Offer.agreement_version).where(
             Offer.reading_task_id == submission.reading_task_id, Offer.physician_id == submission.author_id
         )
     ).one()
-    session.add(
-        Offer(
-            offer_id=new_id(),
-            reading_task_id=task.reading_task_id,
-            physician_id=submission.author_id,
-            agreement_id=agreement_id,
-            agreement_version=agreement_version,
-            state="open",
-            offered_at=now,
-            expires_at=now + timedelta(seconds=hub.policy.offer_ttl_s),
-            why={"returned_to_author": True, "submission_id": submission.submission_id},
-        )
-    )
+    why = {"returned_to_author": True, "submission_id": submission.submission_id}
+    offer_own_work(session, hub, case, task, submission.author_id, (agreement_id, agreement_version), now, why)
 
 
 def _find_own_submission(session: Session, viewer: Viewer, task: ReadingTask) -> str | None:

@@ -43,10 +43,10 @@ from reading_queue.services.routing.decisions import (
 )
 from reading_queue.services.routing.eligibility import find_eligible_agreement
 from reading_queue.services.routing.escalating import end_escalations
+from reading_queue.services.routing.offers import give_offer
 from reading_queue.services.routing.routing import (
     chosen_by_hand,
     decide_by_hand,
-    give_offer,
     tighten_due_by_offers,
 )
 from reading_queue.services.routing.routing_facts import SharedFacts, load_facts
@@ -127,7 +127,7 @@ def assign(hub: Hub, viewer: Viewer, case_id: str, physician_id: str, reason: st
         close_offers(session, task, now)
         chosen = chosen_by_hand(physician_id, agreement_id)
         why = {"assigned_by": viewer.account_id, "agreement_id": agreement_id, "reason": words, "set_aside": set_aside}
-        give_offer(session, hub, task, chosen, now, why=why)
+        give_offer(session, hub, case, task, chosen, now, why)
         said = {name: why[name] for name in ("assigned_by", "reason", "set_aside")}
         decide_by_hand(session, hub, case, task, chosen, said, now)
         _record(session, viewer, case, task, physician_id, words, set_aside, now)

@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from reading_queue.db.tables import Case, Offer, ReadingTask
-from reading_queue.domain.routing import AgreementFacts, Reason, find_agreement, rank
+from reading_queue.domain.routing import Reason, find_agreement, rank
 from reading_queue.services.hub import Hub
 from reading_queue.services.routing.routing_facts import SharedFacts, load_facts
 
@@ -53,18 +53,13 @@ def find_eligible_agreement(
     facts = load_facts(session, case, task, SharedFacts(session, now, hub.policy.workload_points, only=physician_id))
     if not facts.physicians:
         return None, (Reason.NO_AGREEMENT,)
+    hospitals = facts.physicians[0].hospitals
     unlimited = [replace(one, cases_per_day_max={}) for one in facts.agreements]
-    tried: list[tuple[list[AgreementFacts], tuple[Reason, ...]]] = [
-        ([one for one in unlimited if one.agreement_id == offered_under], ()),
-        (facts.agreements, ()),
-    ]
-    if Reason.AGREEMENT_DAY_FULL in set_aside:
-        tried.append((unlimited, (Reason.AGREEMENT_DAY_FULL,)))
-    for agreements, lifted in tried:
-        agreement, _ = find_agreement(facts.case, facts.physicians[0].hospitals, agreements)
-        if agreement is not None:
-            break
+    tried = [[one for one in unlimited if one.agreement_id == offered_under], facts.agreements]
+    tried += [unlimited] if Reason.AGREEMENT_DAY_FULL in set_aside else []
+    agreements = next((some for some in tried if find_agreement(facts.case, hospitals, some)[0] is not None), tried[-1])
+    agreement, _ = find_agreement(facts.case, hospitals, agreements)
     reasons = tuple(rank(facts.case, facts.physicians, agreements, now).excluded.get(physician_id, ()))
     if agreement is None or not set(reasons) <= set(set_aside):
         return None, reasons
-    return agreement.agreement_id, (*lifted, *reasons)
+    return agreement.agreement_id, (Reason.AGREEMENT_DAY_FULL, *reasons) if agreements is unlimited else reasons

@@ -32,7 +32,6 @@ from reading_queue.domain.routing import (
     still_to_ask,
 )
 from reading_queue.domain.transitions import ROUTABLE, Actor, CaseEvent, CaseState, ReadingTaskState
-from reading_queue.domain.workitems.reports import EventType
 from reading_queue.services.cases.casework import (
     ROUTE_JOB,
     find_task_locked,
@@ -46,10 +45,9 @@ from reading_queue.services.network.agreements import present_versions
 from reading_queue.services.patients.identity_doubts import is_held
 from reading_queue.services.routing.eligibility import under_agreement
 from reading_queue.services.routing.escalating import clock_of, end_escalations, raise_escalation
+from reading_queue.services.routing.offers import end_with_right, load_offers, open_offer
 from reading_queue.services.routing.routing_facts import RoutingFacts, SharedFacts, load_facts
-from reading_queue.services.worklists.workitem_events import report_event
 from storage.contract.hops import Hop
-from storage.contract.identifiers import new_id
 from storage.contract.lanes import Lane
 from storage.ledger.tables import Redelivery
 
@@ -106,14 +104,14 @@ def route_together(hub: Hub, reading_task_ids: Sequence[str]) -> None:
 def _route(session: Session, hub: Hub, task: ReadingTask, case: Case, shared: SharedFacts, now: datetime) -> None:
     if task.state != ReadingTaskState.SCHEDULED or case.state not in ROUTABLE or is_held(case, task):
         return
-    offers = _load_offers(session, task)
+    offers = load_offers(session, task)
     _expire(offers.values(), now)
     session.flush()
     facts = load_facts(session, case, task, shared)
     ranking = rank(facts.case, facts.physicians, facts.agreements, now)
     widened = _widened(case, task, now)
     chosen = choose(ranking, facts.case.lane, hub.policy.offer_width, widened)
-    _hand_on(offers.values(), facts, ranking, now)
+    _hand_on(session, case, offers.values(), facts, ranking, now)
     asked = {physician_id for physician_id, offer in offers.items() if offer.state == "open"}
     able = asked.difference(ranking.excluded)  # who is full or off duty by now takes nobody's place
     if any("assigned_by" in offers[one].why for one in asked) or not all(under_agreement(offers[one]) for one in able):
@@ -165,7 +163,7 @@ def note_failed(hub: Hub, reading_task_id: str) -> None:
             return
         task, case = found
         waits = task.state == ReadingTaskState.SCHEDULED and case.state in ROUTABLE and not is_held(case, task)
-        if waits and not any(offer.state == "open" for offer in _load_offers(session, task).values()):
+        if waits and not any(offer.state == "open" for offer in load_offers(session, task).values()):
             case.unroutable_reason = NOBODY_BY_FAILURE["zh"]
             raise_escalation(session, case, Escalation.NOBODY, now)
 
@@ -178,15 +176,9 @@ def _widened(case: Case, task: ReadingTask, now: datetime) -> int:
 
 def expire_offers_of(session: Session, task: ReadingTask, now: datetime) -> int:
     """Close the task's offers whose time has run out; return how many."""
-    expired = _expire(_load_offers(session, task).values(), now)
+    expired = _expire(load_offers(session, task).values(), now)
     session.flush()
     return expired
-
-
-def _load_offers(session: Session, task: ReadingTask) -> dict[str, Offer]:
-    """Return every offer of the task by its physician: there is one at most."""
-    of_task = session.scalars(select(Offer).where(Offer.reading_task_id == task.reading_task_id))
-    return {offer.physician_id: offer for offer in of_task}
 
 
 def _expire(offers: Iterable[Offer], now: datetime) -> int:
@@ -197,7 +189,9 @@ def _expire(offers: Iterable[Offer], now: datetime) -> int:
     return len(overdue)
 
 
-def _hand_on(offers: Iterable[Offer], facts: RoutingFacts, ranking: Ranking, now: datetime) -> None:
+def _hand_on(
+    session: Session, case: Case, offers: Iterable[Offer], facts: RoutingFacts, ranking: Ranking, now: datetime
+) -> None:
     """End the offers to those who may not read it any more or are not there: others are asked in their place.
 
     Of their own work, which lies with its author, only those without a licence and those who are not there.
@@ -209,39 +203,8 @@ def _hand_on(offers: Iterable[Offer], facts: RoutingFacts, ranking: Ranking, now
         if may_not or away.get(offer.physician_id, True):  # whom nobody knows here: the account is closed
             offer.state = "withdrawn"
             offer.answered_at = now
-
-
-def give_offer(
-    session: Session, hub: Hub, task: ReadingTask, candidate: Candidate, now: datetime, *, why: Mapping[str, Any]
-) -> None:
-    """Show the task to one physician, again where an earlier offer of it has ended."""
-    earlier = _load_offers(session, task).get(candidate.physician_id)
-    version = present_versions(session, [candidate.agreement_id]).get(candidate.agreement_id)
-    _give_offer(session, hub, task, earlier, (candidate, version), now, why)
-
-
-def _give_offer(
-    session: Session,
-    hub: Hub,
-    task: ReadingTask,
-    earlier: Offer | None,
-    chosen: tuple[Candidate, int | None],
-    now: datetime,
-    why: Mapping[str, Any],
-) -> None:
-    candidate, agreement_version = chosen
-    offer = earlier or Offer(
-        offer_id=new_id(), reading_task_id=task.reading_task_id, physician_id=candidate.physician_id
-    )
-    offer.agreement_id, offer.agreement_version = candidate.agreement_id, agreement_version
-    offer.state = "open"
-    offer.offered_at = now
-    offer.expires_at = now + timedelta(seconds=hub.policy.offer_ttl_s)
-    offer.answered_at = None
-    offer.why = dict(why)
-    session.add(offer)
-    report_event(session, task, EventType.STATE_REPORT)  # it stands in the worklist of one more physician
-    report_event(session, task, EventType.ASSIGNED)
+        else:
+            end_with_right(session, offer, case, facts)
 
 
 def _offer(
@@ -261,7 +224,8 @@ def _offer(
         why = {**candidate.why(), "place": places[candidate.physician_id], "of": len(ranking.candidates)}
         why |= {"widened": run.kept["widened"]} if run.kept["widened"] else {}
         chosen = (candidate, versions.get(candidate.agreement_id))
-        _give_offer(session, hub, task, run.offers.get(candidate.physician_id), chosen, now, why)
+        earlier = run.offers.get(candidate.physician_id)
+        end_with_right(session, open_offer(session, hub, task, earlier, chosen, now, why), case, run.facts)
     move_case(case, CaseEvent.OFFER, Actor.SYSTEM)
     case.unroutable_reason = None
     end_escalations(session, case.case_id, frozenset({Escalation.NOBODY}), now)

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from threading import Barrier
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select
@@ -119,9 +120,9 @@ def change_agreement(world: World, **terms: object) -> None:
         record_agreement(session, "agreement-city", {**agreed, **terms}, world.hub.clock())
 
 
-def change_physician(world: World, **terms: object) -> None:
+def change_physician(world: World, physician_id: str = "physician-wang", **terms: object) -> None:
     with world.hub.transaction() as session:
-        row = session.get_one(Physician, "physician-wang")
+        row = session.get_one(Physician, physician_id)
         for name, value in terms.items():
             setattr(row, name, value)
 
@@ -151,7 +152,7 @@ def close_account(world: World) -> None:
         (send_late_images, ModalityNotRead),
         (lambda world: world.end_licence(world.viewer("wang")), LicenceNotValid),
     ],
-    ids="ended modality region service hospital account own_modality late_images licence".split(),
+    ids=["ended", "modality", "region", "service", "hospital", "account", "own_modality", "late_images", "licence"],
 )
 def test_who_may_not_read_the_case_as_it_is_now_cannot_claim_it_and_others_are_asked_at_once(
     world: World, hub: Hub, wang: Viewer, change: Callable[[World], None], refusal: type[HubError]
@@ -166,6 +167,50 @@ def test_who_may_not_read_the_case_as_it_is_now_cannot_claim_it_and_others_are_a
         reading.claim(hub, wang, world.open_task(case_id).reading_task_id)
     world.run_jobs()
     assert world.offered_to(case_id, wang, far) == ["far"]
+
+
+@pytest.mark.parametrize("what", ["agreement", "licence", "own_work"])
+def test_no_offer_outlasts_the_right_on_which_it_rests(
+    world: World, hub: Hub, hub_clock: SteerableClock, wang: Viewer, zhao: Viewer, what: str
+):
+    world.add_agreement("agreement-county", requesting=COUNTY, assisting=COUNTY, stage=3)
+    far = world.add_physician("far", organisation=COUNTY)
+    midnight = datetime(2026, 3, 3, tzinfo=ZoneInfo("Asia/Shanghai"))
+    if what == "own_work":
+        case_id = world.arrive()
+        world.submit(wang, case_id)
+        review = world.open_task(case_id).reading_task_id
+        reading.claim(hub, zhao, review)
+    hub_clock.now = midnight - timedelta(minutes=10)
+    if what == "agreement":
+        change_agreement(world, valid_until=date(2026, 3, 2))
+    else:
+        for who in ("wang",) if what == "own_work" else ("wang", "zhao"):
+            change_physician(world, f"physician-{who}", licence_valid_until=date(2026, 3, 2))
+    if what == "own_work":
+        reading.return_to_author(hub, zhao, review, "请修改")
+        world.run_jobs()
+    else:
+        case_id = world.arrive()
+    first, then = (["wang"], ["zhao", "far"]) if what == "own_work" else (["wang", "zhao"], ["far"])
+    assert world.offered_to(case_id, wang, zhao, far) == first
+    hub_clock.now = midnight
+    assert world.offered_to(case_id, wang, zhao, far) == []
+    sweeps.expire_offers(hub)
+    world.run_jobs()
+    assert world.offered_to(case_id, wang, zhao, far) == then
+
+
+def test_an_agreement_that_is_ended_with_today_ends_what_stands_under_it_with_the_day(
+    world: World, hub: Hub, hub_clock: SteerableClock, wang: Viewer
+):
+    hub_clock.now = datetime(2026, 3, 2, 23, 50, tzinfo=ZoneInfo("Asia/Shanghai"))
+    case_id = world.arrive()
+    change_agreement(world, valid_until=date(2026, 3, 2))
+    world.run_jobs()
+    assert world.offered_to(case_id, wang) == ["wang"]
+    hub_clock.advance(600)
+    assert world.offered_to(case_id, wang) == []
 
 
 def test_an_author_without_a_licence_gets_nothing_back_to_write_on_and_others_do(
