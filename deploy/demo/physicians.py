@@ -77,8 +77,10 @@ def take_one_offer(physician: HubApi, left: frozenset[str]) -> bool:
 def finish(physician: HubApi, task: dict[str, Any]) -> None:
     """Write and sign an interpretation, or verify one."""
     address = f"/reading-tasks/{task['reading_task_id']}"
+    shown = physician.call("GET", f"/cases/{task['case_id']}")["case"]["summary"]
+    seen = {"images_version": shown["images_version"]}
     if task["phase"] == "verification":
-        physician.call("POST", f"{address}/sign", {})
+        physician.call("POST", f"{address}/sign", seen)
         return
     findings, impression = TEXTS.get(task["modality"], OTHER_TEXT)
     text = {"findings": findings, "impression": impression, "recommendation": "结合临床，必要时复查。"}
@@ -87,7 +89,7 @@ def finish(physician: HubApi, task: dict[str, Any]) -> None:
     except Refused as refusal:
         if refusal.status != CONFLICT:  # a draft of before a restart is there already; the same text is signed below
             raise
-    physician.call("POST", f"{address}/submit", text)
+    physician.call("POST", f"{address}/submit", text | seen)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from storage.contract.hops import Hop
 from tests.browser.pictures import chest_phantom, study_uid_of
 from tests.integration.gateway_console.conftest import Browser
 from tests.support.network import RunningNetwork, running_network
-from tests.support.road import TEXT, take_offer
+from tests.support.road import TEXT, sign, take_offer
 from tests.support.waiting import eventually
 
 pytestmark = [
@@ -77,16 +77,16 @@ def test_a_question_is_answered_at_the_console_and_a_correction_comes_home_as_th
     writes.call("POST", f"/reading-tasks/{task}/hold", {"wants": ["history"], "question": "何时发病？"})
     answer_at_the_console(network, study_uid)
     network.wait_for(study_uid, Hop.HOLD_ENDED, within_s=PATIENCE_S)
-    writes.call("POST", f"/reading-tasks/{task}/submit", TEXT)
+    sign(network, author, task, "submit", TEXT)
     verifier, review = take_offer(network, study_uid, "verification")
-    network.api(verifier).call("POST", f"/reading-tasks/{review}/sign", {})
+    sign(network, verifier, review, "sign", {})
     (first,) = reports_at_pacs(network, 1)
     network.wait_for(study_uid, Hop.ACKNOWLEDGED, within_s=PATIENCE_S)
     amended = writes.call("POST", f"/cases/{case_id}/amend", {"kind": "corrected", "reason": "左右写反"})["task"]
     corrected = {**TEXT, "impression": "左肺未见明显异常。", "confirm": True}
-    writes.call("POST", f"/reading-tasks/{amended['reading_task_id']}/submit", corrected)
+    sign(network, author, amended["reading_task_id"], "submit", corrected)
     verifier, review = take_offer(network, study_uid, "verification")
-    network.api(verifier).call("POST", f"/reading-tasks/{review}/sign", {})
+    sign(network, verifier, review, "sign", {})
     kept, second = reports_at_pacs(network, 2)
     assert kept == first, "what came first stays as it was"
     named = second.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]

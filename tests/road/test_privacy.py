@@ -30,7 +30,7 @@ from storage.contract.identifiers import new_uid
 from tests.integration.hub_web.serving import Visitor
 from tests.support.folders import files_under
 from tests.support.network import GATEWAY_AE, SCANNER_AE, SITE, TOOLS, RunningNetwork, running_network
-from tests.support.road import take_offer
+from tests.support.road import sign, take_offer
 from tests.support.traces import traces
 
 pytestmark = [
@@ -126,9 +126,9 @@ def read_with_mistakes(day: Day) -> None:
     path = f"/radiologist/cases/{task}/tasks/{task}/draft"
     day.answers["forged form"] = browser.post(path, csrf_token="forged", **text).status
     network.api(author).call("PUT", f"/reading-tasks/{task}/draft", text)
-    network.api(author).call("POST", f"/reading-tasks/{task}/submit", text)
+    sign(network, author, task, "submit", text)
     verifier, task = take_offer(network, day.study_uid, "verification")
-    network.api(verifier).call("POST", f"/reading-tasks/{task}/sign", {})
+    sign(network, verifier, task, "sign", {})
 
 
 def send_what_is_refused(day: Day, held: Path, folder: Path) -> None:

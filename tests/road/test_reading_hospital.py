@@ -26,7 +26,7 @@ from tests.support.faulty_line import FaultyLine, Line
 from tests.support.folders import files_under
 from tests.support.network import TOOLS, RunningNetwork, hub_command, run_command, running_network, stop_process
 from tests.support.processes import RunningProcess
-from tests.support.road import TEXT, take_offer
+from tests.support.road import TEXT, sign, take_offer
 from tests.support.storescp import StoreScp, running_storescp
 from tests.support.waiting import eventually
 
@@ -172,9 +172,9 @@ def test_a_claimed_case_is_read_on_the_hospitals_own_workstation_and_its_report_
     (held,) = network.api(author).call("GET", "/held")["held"]
     draft = network.api(author).call("GET", f"/cases/{held['case_id']}")["case"]["draft"]
     assert (draft["text"]["findings"], draft["text"]["impression"]) == (TEXT["findings"], TEXT["impression"])
-    network.api(author).call("POST", f"/reading-tasks/{task}/submit", TEXT)
+    sign(network, author, task, "submit", TEXT)
     verifier, second = take_offer(network, STUDY, "verification")
-    network.api(verifier).call("POST", f"/reading-tasks/{second}/sign", {})
+    sign(network, verifier, second, "sign", {})
     network.wait_for(STUDY, Hop.ACKNOWLEDGED, PATIENCE_S)
     reports = [pydicom.dcmread(path, force=True) for path in network.pacs.received()]
     assert {str(report.Modality) for report in reports} == {"SR", "DOC"}

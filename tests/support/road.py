@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -211,10 +212,18 @@ def storescu(port: int, files: Sequence[Path]) -> None:
 def read_by_two(network: RunningNetwork, study_uid: str) -> tuple[str, str]:
     """Have one physician write and sign and another verify; return their logins."""
     author, task = take_offer(network, study_uid, "interpretation")
-    network.api(author).call("POST", f"/reading-tasks/{task}/submit", TEXT)
+    sign(network, author, task, "submit", TEXT)
     verifier, task = take_offer(network, study_uid, "verification")
-    network.api(verifier).call("POST", f"/reading-tasks/{task}/sign", {})
+    sign(network, verifier, task, "sign", {})
     return author, verifier
+
+
+def sign(network: RunningNetwork, login: str, task: str, deed: str, body: dict[str, Any]) -> None:
+    """Submit or sign a held reading task by the API, having looked at the images that its case shows."""
+    program = network.api(login)
+    (case_id,) = (one["case_id"] for one in program.call("GET", "/held")["held"] if one["reading_task_id"] == task)
+    shown = program.call("GET", f"/cases/{case_id}")["case"]["summary"]["images_version"]
+    program.call("POST", f"/reading-tasks/{task}/{deed}", {**body, "images_version": shown})
 
 
 def take_offer(network: RunningNetwork, study_uid: str, phase: str, within_s: float = 60) -> tuple[str, str]:

@@ -11,31 +11,29 @@ IMAGES_VERSION_MAX = 32
 
 
 class ImagesSeen(Body):
-    """Which images were looked at: the `images_version` of the case as it was shown."""
+    """Which images were looked at: the `images_version` of the case as it was shown.
+
+    409 `images_changed` when other images came since.
+    """
 
     images_version: str = Field(max_length=IMAGES_VERSION_MAX)
 
 
-class SubmittedText(Text):
-    """The text to sign; `confirm`: a warning was looked at; `confirm_identity`: it is the right patient.
-
-    `images_version`: that of the case as it was shown; 409 `images_changed` when other images came since.
-    """
+class SubmittedText(Text, ImagesSeen):
+    """The text to sign; `confirm`: a warning was looked at; `confirm_identity`: it is the right patient."""
 
     confirm: bool = False
     confirm_identity: bool = False
-    images_version: str | None = Field(default=None, max_length=IMAGES_VERSION_MAX)
 
 
-class SoleText(Text):
+class SoleText(Text, ImagesSeen):
     """The text that one physician signs alone; `declared`: they say that they alone answer for it."""
 
     declared: bool = False
     confirm: bool = False
-    images_version: str | None = Field(default=None, max_length=IMAGES_VERSION_MAX)
 
 
-class FinalText(Body):
+class FinalText(ImagesSeen):
     """The text to sign as verifier; without any part the author's text is signed as it is."""
 
     findings: str | None = Field(default=None, max_length=TEXT_MAX)
@@ -43,7 +41,6 @@ class FinalText(Body):
     recommendation: str | None = Field(default=None, max_length=TEXT_MAX)
     confirm: bool = False
     confirm_identity: bool = False
-    images_version: str | None = Field(default=None, max_length=IMAGES_VERSION_MAX)
 
     def report_text(self) -> reading.ReportText | None:
         """Return the final text, None where the author's stands. A part left out is empty."""
@@ -54,7 +51,5 @@ class FinalText(Body):
         return reading.ReportText(findings=findings, impression=impression, recommendation=recommendation)
 
 
-class Stands(ReasonWords):
-    """Why the signed report stands as it is; `images_version`: that of the case as it was shown."""
-
-    images_version: str | None = Field(default=None, max_length=IMAGES_VERSION_MAX)
+class Stands(ReasonWords, ImagesSeen):
+    """Why the signed report stands as it is."""

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hypothesis import strategies as st
+
 from gateway.his_orders.listener import OrderListener
 from gateway.journal.database import Journal
 from gateway.journal.identity import save_identity
@@ -49,6 +51,25 @@ def changed(old: str, new: str, *segments: str) -> tuple[str, ...]:
     """Return the segments with `old` replaced, which must be there."""
     assert any(old in segment for segment in segments)
     return tuple(segment.replace(old, new) for segment in segments)
+
+
+PIECES = b"|", b"^", b"\r", b"\\", b"~", b"&", b"\x00", b"\x0b", b"\xff", b"", b'""', b"9"
+
+
+def mangle(pieces: list[tuple[int, bytes]]) -> bytes:
+    """Return the example with these pieces in the places of single bytes."""
+    data = message(*EXAMPLE)
+    for place, piece in pieces:
+        data = data[:place] + piece + data[place + 1 :]
+    return data
+
+
+MANGLED = st.lists(st.tuples(st.integers(0, 700), st.sampled_from(PIECES)), min_size=1, max_size=12).map(mangle)
+
+
+def as_it_came(data: bytes) -> bytes:
+    """Return what is taken of these bytes in a frame: a message begins anew at the sign of a beginning."""
+    return data[data.rfind(b"\x0b") + 1 :]
 
 
 class Sender:

@@ -15,13 +15,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 import structlog
+from hypothesis import HealthCheck, example, given, settings
 from sqlalchemy import select
 
 from reading_queue.db.message_tables import OrderMessage, RefusedConnection
 from reading_queue.db.tables import ClinicOrder
+from reading_queue.hl7.listener import UNABLE
 from reading_queue.hl7.watched_senders import WatchedSenders
 from reading_queue.services.hub import Hub
 from reading_queue.services.order_messages.intake import decide_waiting
+from reading_queue.services.order_messages.sealing import unseal
 from reading_queue.services.order_messages.senders import OrderSender
 from reading_queue.services.orders.orders import orders_for_site
 from reading_queue.settings import load_order_senders
@@ -32,7 +35,7 @@ from storage.contract.orders import GreenChannel, Order, OrderOrigin, OrderState
 from storage.hl7.framing import UNFRAMED, frame
 from storage.hl7.local_codes import LocalCodes
 from storage.ledger.tables import AuditEvent
-from tests.integration.gateway_orders.sending import EXAMPLE, RESIDENT, changed, message, told
+from tests.integration.gateway_orders.sending import EXAMPLE, MANGLED, RESIDENT, as_it_came, changed, message, told
 from tests.integration.hub_orders.conftest import SITE
 from tests.integration.hub_orders.listening import (
     LIMITS,
@@ -412,3 +415,15 @@ def test_message_of_a_listener_killed_before_its_answer_is_done_once(
         assert clinic.only_order().accession_number == "ACC1"
     assert decide_waiting(hub) == 0
     assert len(kept(hub)) == 1
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(mangled=MANGLED)
+@example(message(*EXAMPLE, control_id="C\x001"))
+@example(message(*changed("肺部感染", "肺部\x00感染", *EXAMPLE), control_id="C2"))
+def test_whatever_comes_is_answered_for_good_and_kept(clinic: Clinic, mangled: bytes) -> None:
+    answer = clinic.his.send(mangled)
+    assert told(answer)[0] in {"AA", "AE", "AR"}
+    assert UNABLE not in str(answer), "it would come again for ever"
+    came = as_it_came(mangled)
+    assert came in [unseal(clinic.hub.keys, row.content, row.digest) for row in kept(clinic.hub)]

@@ -130,6 +130,11 @@ class Visitor:
         text = json.dumps(body) if body is not None else None
         return self.send(method, f"/api/v1{path}", body=text, headers={"Content-Type": "application/json"})
 
+    def seen(self, case_id: str) -> dict[str, str]:
+        """Return what names the images that the API shows of the case."""
+        summary = self.call("GET", f"/cases/{case_id}").json()["case"]["summary"]
+        return {"images_version": summary["images_version"]}
+
     def log_in(self, login: str, password: str) -> Answer:
         """Log in as a browser and fetch a page for its token."""
         answer = self.post("/login", login=login, password=password)

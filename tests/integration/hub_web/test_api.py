@@ -44,12 +44,12 @@ def test_two_physicians_bring_a_study_from_offer_to_signed_report(
     assert author.call("GET", "/held").json()["held"][0]["reading_task_id"] == offer["reading_task_id"]
     assert author.call("PUT", f"{task}/draft", WRITTEN).json()["draft"]["version"] == 1
     assert author.call("POST", f"{task}/heartbeat").status == 200
-    assert author.call("POST", f"{task}/submit", WRITTEN).status == 200
+    assert author.call("POST", f"{task}/submit", WRITTEN | author.seen(case_id)).status == 200
     county.run_jobs()
     (review,) = verifier.call("GET", "/offers").json()["offers"]
     review_task = f"/reading-tasks/{review['reading_task_id']}"
     verifier.call("POST", f"{review_task}/claim")
-    report_id = verifier.call("POST", f"{review_task}/sign", {}).json()["report_id"]
+    report_id = verifier.call("POST", f"{review_task}/sign", verifier.seen(case_id)).json()["report_id"]
     case = verifier.call("GET", f"/cases/{case_id}").json()["case"]
     assert case["report"]["report_id"] == report_id
     assert case["report"]["content"]["findings"] == TEXT.findings
@@ -60,16 +60,18 @@ def test_images_that_came_since_a_program_was_shown_the_case_are_neither_acknowl
 ) -> None:
     author, task = program_of(AUTHOR), f"/reading-tasks/{county.task(case_id)}"
     author.call("POST", f"{task}/claim")
-    shown = author.call("GET", f"/cases/{case_id}").json()["case"]["summary"]["images_version"]
+    shown = author.seen(case_id)
     with hub.transaction() as session:
         session.execute(update(Case).values(images_version=Case.images_version + 1, images_unacknowledged=True))
         session.execute(update(Study).values(instance_count=Study.instance_count + 2))
     for deed, said in (("acknowledge-images", {}), ("submit", WRITTEN)):
-        refused = author.call("POST", f"{task}/{deed}", {**said, "images_version": shown})
+        refused = author.call("POST", f"{task}/{deed}", said | shown)
         told = refused.json()
         assert (refused.status, told["code"], told["arrived_count"]) == (409, "images_changed", 2)
-    assert author.call("POST", f"{task}/acknowledge-images").status == 422, "of which images?"
-    now = {"images_version": author.call("GET", f"/cases/{case_id}").json()["case"]["summary"]["images_version"]}
+    for deed in ("acknowledge-images", "submit", "sign", "sign-alone", "nothing-to-amend"):
+        unsaid = author.call("POST", f"{task}/{deed}", {})
+        assert (unsaid.status, "images_version" in unsaid.json()["detail"]) == (422, True), "of which images?"
+    now = author.seen(case_id)
     assert author.call("POST", f"{task}/acknowledge-images", now).status == 204
     assert author.call("POST", f"{task}/submit", WRITTEN | now).status == 200
 
@@ -89,13 +91,14 @@ def test_signature_needs_a_recent_password(
 ) -> None:
     author, task = program_of(AUTHOR), f"/reading-tasks/{county.task(case_id)}"
     author.call("POST", f"{task}/claim")
+    written = WRITTEN | author.seen(case_id)
     hub_clock.advance(hub.policy.reauthentication_s - 60)
     author.call("POST", f"{task}/heartbeat")
     hub_clock.advance(120)
-    assert author.call("POST", f"{task}/submit", WRITTEN).json()["code"] == "reauthentication_needed"
+    assert author.call("POST", f"{task}/submit", written).json()["code"] == "reauthentication_needed"
     assert author.call("POST", "/session/reauthentication", {"password": "wrong"}).status == 401
     assert author.call("POST", "/session/reauthentication", {"password": PASSWORD}).status == 200
-    assert author.call("POST", f"{task}/submit", WRITTEN).status == 200
+    assert author.call("POST", f"{task}/submit", written).status == 200
 
 
 def test_text_with_faults_is_refused_with_each_of_them(
@@ -103,7 +106,7 @@ def test_text_with_faults_is_refused_with_each_of_them(
 ) -> None:
     author, task = program_of(AUTHOR), f"/reading-tasks/{county.task(case_id)}"
     author.call("POST", f"{task}/claim")
-    refused = author.call("POST", f"{task}/submit", {"findings": "____"})
+    refused = author.call("POST", f"{task}/submit", {"findings": "____"} | author.seen(case_id))
     assert refused.status == 422
     assert len(refused.json()["problems"]) == 2
 
@@ -111,7 +114,7 @@ def test_text_with_faults_is_refused_with_each_of_them(
 def test_warning_must_be_confirmed(program_of: Callable[[str], Visitor], county: County, case_id: str) -> None:
     author, task = program_of(AUTHOR), f"/reading-tasks/{county.task(case_id)}"
     author.call("POST", f"{task}/claim")
-    text = {"findings": "右肺结节。", "impression": "左肺结节。"}
+    text = {"findings": "右肺结节。", "impression": "左肺结节。"} | author.seen(case_id)
     refused = author.call("POST", f"{task}/submit", text)
     assert (refused.json()["code"], len(refused.json()["warnings"])) == ("confirmation_needed", 1)
     assert author.call("POST", f"{task}/submit", {**text, "confirm": True}).status == 200

@@ -168,7 +168,8 @@ def test_programs_say_at_signing_that_they_have_checked(hub: Hub, county: County
     task_id = county.task(case_id)
     reading.claim(hub, county.viewer(AUTHOR), task_id)
     hand_in_order(hub)
-    program, text = program_of(AUTHOR), {"findings": TEXT.findings, "impression": TEXT.impression}
+    program = program_of(AUTHOR)
+    text = {"findings": TEXT.findings, "impression": TEXT.impression} | program.seen(case_id)
     address = f"/reading-tasks/{task_id}/submit"
     assert program.call("POST", address, text).json()["code"] == "order_change_unseen"  # it came after the claim
     assert program.call("POST", f"/reading-tasks/{task_id}/acknowledge-orders").status == 204

@@ -91,14 +91,15 @@ def test_programs_sign_alone_too_and_read_every_obstacle(
     case_id = page.rsplit("/", 1)[-1]
     program, task = program_of(ATTENDING), f"/reading-tasks/{county.task(case_id)}"
     program.call("POST", f"{task}/claim")
-    refused = program.call("POST", f"{task}/sign-alone", {**TEXT.model_dump(), "declared": True})
+    text = TEXT.model_dump() | program.seen(case_id)
+    refused = program.call("POST", f"{task}/sign-alone", text | {"declared": True})
     assert (refused.status, refused.json()["code"]) == (403, "second_physician_needed")
     assert refused.json()["obstacles"] == ["not_agreed"]
     allow(hub, county)
-    undeclared = program.call("POST", f"{task}/sign-alone", TEXT.model_dump())
+    undeclared = program.call("POST", f"{task}/sign-alone", text)
     assert (undeclared.status, undeclared.json()["code"]) == (422, "not_declared")
     assert "sign_alone" in program.call("GET", f"/cases/{case_id}").json()["case"]["events"]
-    signed = program.call("POST", f"{task}/sign-alone", {**TEXT.model_dump(), "declared": True})
+    signed = program.call("POST", f"{task}/sign-alone", text | {"declared": True})
     assert signed.status == 200
     report = program.call("GET", f"/cases/{case_id}").json()["case"]["report"]["content"]
     assert report["single_physician"]["agreement_id"] == FIRST
