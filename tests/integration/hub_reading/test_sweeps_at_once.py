@@ -13,16 +13,20 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, select, text
 
-from reading_queue.db.tables import Case, ReadingTask
+from reading_queue.db.health_tables import QueueProbe
+from reading_queue.db.tables import Case, ReadingTask, Session
+from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import CaseState
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
-from reading_queue.services.motion import sweeps
+from reading_queue.services.motion import dead_jobs, queue_probes, sweeps
+from reading_queue.services.motion.queue_probes import ASK_AGAIN
 from reading_queue.services.motion.sweeps import in_hand
 from reading_queue.services.reading import reading
 from reading_queue.services.routing import escalating
 from storage.contract.hops import Hop
-from storage.ledger.tables import OutboxMessage
+from storage.ledger.tables import DeadJob, OutboxMessage, UsedNonce
+from storage.tables import Base
 from tests.integration.hub_reading.world import World
 from tests.support.clock import SteerableClock
 from tests.support.waiting import eventually
@@ -87,6 +91,44 @@ def test_what_one_scheduler_has_in_hand_no_other_launches_again(world: World, hu
     with hub.transaction() as session:
         launched = Counter(session.scalars(select(OutboxMessage.subject_id).where(OutboxMessage.job == "cases.route")))
     assert (len(launched), set(launched.values())) == (CASES, {1})
+
+
+def overdue(hub: Hub, account_id: str, number: int) -> dict[str, Base]:
+    """Return a row of each kind that a sweep, or a click, has to do something about."""
+    now, long_ago = hub.clock(), hub.clock() - timedelta(days=400)
+    job = {"job": "cases.route", "subject_id": f"{number}", "arguments": {"reading_task_id": f"{number}"}}
+    times = dict.fromkeys(("created_at", "last_seen_at", "expires_at", "authenticated_at"), long_ago)
+    probe = {"asked_at": now - ASK_AGAIN, "launched_at": now - ASK_AGAIN}
+    return {
+        "nonces": UsedNonce(nonce=f"{number}", used_at=long_ago),
+        "sessions": Session(token_sha256=f"{number}", account_id=account_id, csrf_token="", kind="api", **times),
+        "launches": OutboxMessage(**job, created_at=long_ago, due_at=long_ago, published_at=long_ago),
+        "dead jobs": DeadJob(**job, failed_at=long_ago, reason="RuntimeError"),
+        "probes": QueueProbe(queue=("routing", "mail")[number], **probe),
+    }
+
+
+SWEPT: dict[str, Callable[[Hub, Viewer], int]] = {
+    "nonces": lambda hub, _: sweeps.prune_expired(hub),
+    "sessions": lambda hub, _: sweeps.prune_expired(hub),
+    "launches": lambda hub, _: sweeps.prune_outbox(hub),
+    "dead jobs": lambda hub, somebody: dead_jobs.retry_all(
+        hub, replace(somebody, role=Role.ADMINISTRATOR), dead_jobs.DeadJobFilter()
+    ),
+    "probes": lambda hub, _: queue_probes.ask(hub, {"routing": "probes.routing", "mail": "probes.mail"}),
+}
+
+
+@pytest.mark.parametrize("swept", SWEPT)
+def test_what_another_has_in_hand_is_neither_waited_for_nor_done_twice(hub: Hub, wang: Viewer, swept: str):
+    with hub.transaction() as session:
+        rows = [overdue(hub, wang.account_id, number)[swept] for number in range(2)]
+        session.add_all(rows)
+    with hub.transaction() as other:
+        assert other.scalars(select(type(rows[0])).limit(1).with_for_update()).one()
+        assert SWEPT[swept](hub, wang) == 1
+    assert SWEPT[swept](hub, wang) == 1
+    assert SWEPT[swept](hub, wang) == 0
 
 
 def test_a_scheduler_that_looked_before_another_launched_does_not_launch_again(world: World, hub: Hub, wang: Viewer):
