@@ -9,18 +9,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Frame, Page, ViewportSize, expect
+from playwright.sync_api import Browser, BrowserContext, Frame, Page, ViewportSize
 
 from storage.contract.hops import Hop
 from tests.browser.pictures import study_uid_of
-from tests.support.chromium import running_chromium
+from tests.support.chromium import PATIENCE_MS, running_chromium
 from tests.support.network import RunningNetwork, running_network
 from tests.support.waiting import eventually
 
 WIDE, NARROW = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
-PATIENCE_MS = 20_000
-
-expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="package")
@@ -148,7 +145,7 @@ def offered_to(network: RunningNetwork) -> Callable[[str], dict[str, str]]:
         assert found, f"{study_uid} is offered to nobody"
         return found
 
-    return lambda study_uid: eventually(lambda: offers(study_uid), within_s=20, every_s=0.2)
+    return lambda study_uid: eventually(lambda: offers(study_uid), every_s=0.2)
 
 
 def canvas_png(viewer: Page | Frame) -> bytes:

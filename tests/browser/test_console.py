@@ -27,7 +27,7 @@ def technician(network: RunningNetwork, chromium: Browser, screens: Path) -> Ite
     def accounts_are_here() -> None:
         assert "accounts_synced" in network.gateway.log()
 
-    eventually(accounts_are_here, 30, logs=[network.gateway])
+    eventually(accounts_are_here, logs=[network.gateway])
     person = Person(network.console_url, chromium.new_context(viewport=WIDE), screens)
     person.log_in(TECHNICIAN, network.password_of(TECHNICIAN))
     yield person

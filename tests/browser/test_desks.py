@@ -55,7 +55,7 @@ def assert_images_are_drawn(page: Page, file: Path) -> None:
         shown = picture_on(canvas_png(viewer), expected.shape[:2])
         assert difference(shown, expected) < 8
 
-    eventually(is_drawn, within_s=20, every_s=0.2)
+    eventually(is_drawn, every_s=0.2)
 
 
 def test_study_is_read_verified_and_comes_home(

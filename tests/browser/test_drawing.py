@@ -42,7 +42,7 @@ def shows(page: Page, expected: Picture) -> None:
     def is_drawn() -> None:
         assert difference(picture_on(canvas_png(page), expected.shape[:2]), expected) < TOLERANCE
 
-    eventually(is_drawn, within_s=20, every_s=0.1)
+    eventually(is_drawn, every_s=0.1)
 
 
 def scrolls_through(page: Page, pictures: Sequence[Picture]) -> None:

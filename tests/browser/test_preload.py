@@ -29,6 +29,6 @@ def test_desk_fetches_the_viewer_and_no_images(network: RunningNetwork, newcomer
         frame = next(one for one in reader.page.frames if one.url.endswith("/viewer/"))
         assert "404" in frame.locator("body").inner_text(), "the program has started, without a study"
 
-    eventually(has_run, within_s=20, every_s=0.2)
+    eventually(has_run, every_s=0.2)
     assert [address for address in asked if address.startswith("/viewer/app.bundle.")]
     assert not [address for address in asked if address.startswith("/dicomweb")]

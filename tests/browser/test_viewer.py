@@ -52,7 +52,7 @@ def test_compressed_image_is_drawn_as_it_is(
     def is_drawn() -> None:
         assert difference(picture_on(canvas_png(viewer.page), expected.shape[:2]), expected) < 8
 
-    eventually(is_drawn, within_s=20, every_s=0.2)
+    eventually(is_drawn, every_s=0.2)
     expect(viewer.page.get_by_text(word, exact=True).first).to_be_visible()
     viewer.look(f"viewer-{file.stem}", may_scroll_sideways=True)
 

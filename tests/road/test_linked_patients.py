@@ -68,7 +68,7 @@ class TwoClinics:
 
     def status(self, login: str, study_uid: str) -> int:
         """Return what a person is answered who asks for a study's headers."""
-        with urllib3.PoolManager(retries=False, timeout=20) as http:
+        with urllib3.PoolManager(retries=False, timeout=60) as http:
             address = f"{self.network.url}/dicomweb/studies/{study_uid}/metadata"
             headers = {"Authorization": f"Bearer {self.network.api(login).token}"}
             return http.request("GET", address, headers=headers).status
@@ -109,7 +109,7 @@ def clinics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoClinics]:
         second = start_gateway(network.folder, network.url, network.pacs.port, site=OTHER_SITE, name="second")
         try:
             port_file = network.folder / "second" / "dicom.port"
-            second.wait_until(port_file.exists, within_s=30)
+            second.wait_until(port_file.exists)
             gateway = [TOOLS / "counterpart-gateway", "--config", network.folder / "gateway" / "gateway.toml"]
             ordered = subprocess.run(
                 [*map(str, gateway), "order", "add", "-"],

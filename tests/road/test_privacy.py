@@ -211,7 +211,7 @@ MALFORMED = {
 
 def ask(day: Day, what: str, method: str, path: str, *, json: object = None, token: str = "") -> None:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    with urllib3.PoolManager(retries=False, timeout=20) as http:
+    with urllib3.PoolManager(retries=False, timeout=60) as http:
         answer = http.request(method, day.network.url + path, headers=headers, json=json, redirect=False)
     day.answers[what] = answer.status
 
@@ -219,7 +219,7 @@ def ask(day: Day, what: str, method: str, path: str, *, json: object = None, tok
 def ask_raw(url: str, request: bytes) -> int:
     """Send these bytes and return the status of the answer."""
     parts = urlsplit(url)
-    with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
         connection.sendall(request)
         answer = b""
         while block := connection.recv(4096):
@@ -244,7 +244,7 @@ def listen_to_operators(day: Day) -> None:
         done = subprocess.run([str(word) for word in command], capture_output=True, timeout=60, check=False)
         assert b"Usage:" not in done.stderr, done.stderr.decode()
         day.told[name] = done.stdout + done.stderr
-    with urllib3.PoolManager(retries=False, timeout=20) as http:
+    with urllib3.PoolManager(retries=False, timeout=60) as http:
         day.told["health"] = http.request("GET", f"{day.network.url}/health").data
 
 

@@ -21,10 +21,10 @@ from storage.contract.hops import Hop
 from storage.hl7.message import Message, encode, escape, header, parse_message, segment
 from tests.integration.gateway_receive.instances import instance_uid, write_slice
 from tests.integration.gateway_receive.modality import dataset_sha256
-from tests.support.commitment_peer import free_port
 from tests.support.faulty_line import FaultyLine, Line
 from tests.support.folders import files_under
 from tests.support.network import TOOLS, RunningNetwork, hub_command, run_command, running_network, stop_process
+from tests.support.ports import own_port
 from tests.support.processes import RunningProcess
 from tests.support.road import TEXT, sign, take_offer
 from tests.support.storescp import StoreScp, running_storescp
@@ -80,7 +80,7 @@ class Hospital:
         connection = MllpConnection("127.0.0.1", self.port, timeout_s=10)
         try:
             connection.send(message)
-            return parse_message(connection.receive(time.monotonic() + 10), "UNICODE UTF-8")
+            return parse_message(connection.receive(time.monotonic() + 60), "UNICODE UTF-8")
         finally:
             connection.close()
 
@@ -97,7 +97,7 @@ def hospital(network: RunningNetwork, tmp_path: Path) -> Iterator[Hospital]:
         FaultyLine(target=urlsplit(network.url).port) as line,
         running_storescp(tmp_path / "pacs") as pacs,
     ):
-        place = Hospital(tmp_path / "gateway", line, pacs, free_port())
+        place = Hospital(tmp_path / "gateway", line, pacs, own_port())
         place.configure(network)
         yield place
         if place.process is not None:

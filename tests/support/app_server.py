@@ -10,13 +10,14 @@ from typing import Self
 from aiohttp import web
 
 from storage.screens.offload import Offload
+from tests.support.ports import own_port
 
 
 class AppServer:
     """Serves while the block runs; `url` is where. `port` is one on which another has listened before."""
 
     def __init__(self, port: int = 0) -> None:
-        self._port = port
+        self._port = port or own_port()
         self._loop = asyncio.new_event_loop()
         self._offload = Offload(threads=4)
         self._thread = threading.Thread(target=self._loop.run_forever, name="app-server")
@@ -28,17 +29,16 @@ class AppServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._runner = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        self._runner = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(60)
+        self.url = f"http://127.0.0.1:{self._port}"
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
         self._offload.close()
 

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from pathlib import Path
 
+from tests.support.ports import own_port
 from tests.support.waiting import eventually
 
 AE_TITLE = "PACS"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
 
 
 class Archive:
     """One dcmqrscp under `folder`, on a port that it keeps while it is down."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+        self.port = own_port()
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "images").mkdir(parents=True)
@@ -38,12 +32,12 @@ class Archive:
             self._process = subprocess.Popen(
                 ["dcmqrscp", "-c", str(self._folder / "dcmqrscp.cfg")], stdout=log, stderr=log
             )
-        eventually(self._answers, within_s=10)
+        eventually(self._answers)
 
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
 
     def store(self, *files: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from kombu import Connection
 
 from reading_queue.embedded.directories import make_socket_directory, owned, remove_socket_directory
 from reading_queue.embedded.redis import EmbeddedRedis
+from tests.support.ports import own_port
 from tests.support.processes import RunningProcess
 from tests.support.waiting import eventually
 
@@ -38,8 +38,7 @@ def rabbitmq(folder: Path, port: int | None = None) -> Iterator[str]:
     if not SERVER.exists():
         raise RuntimeError("RabbitMQ is missing: install the Debian package rabbitmq-server")
     folder.mkdir(parents=True, exist_ok=True)
-    free_port, distribution_port, epmd_port = _free_ports(3)
-    node_port = port or free_port
+    node_port, distribution_port, epmd_port = port or own_port(), own_port(), own_port()
     url = f"amqp://guest:guest@127.0.0.1:{node_port}//"
     environment = _environment(folder, node_port, distribution_port, epmd_port)
     server = RunningProcess([SERVER], log_path=folder / "rabbitmq.log", name="rabbitmq", env=environment)
@@ -86,11 +85,3 @@ def _answers(url: str) -> bool:
         connection.connect()
         return True
     return False
-
-
-def _free_ports(count: int) -> list[int]:
-    listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in listening]
-    for one in listening:
-        one.close()
-    return ports

@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+
+from tests.support.waiting import PATIENCE_S
+
+PATIENCE_MS: Final = 1000 * PATIENCE_S
+expect.set_options(timeout=PATIENCE_MS)
 
 CHROMIUM: Final = "/usr/bin/chromium"
 FLAGS: Final = (

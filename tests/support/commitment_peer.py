@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,12 +24,6 @@ class Report:
     calling_ae_title: str
     committed: frozenset[str]
     failed: dict[str, int]
-
-
-def free_port() -> int:
-    """Return a port that nobody uses now, for a peer that is to be called before it listens."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class CommitmentPeer:

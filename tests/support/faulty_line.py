@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from tests.support.ports import own_port
+
 SEGMENT_BYTES = 1460
 BLOCK_BYTES = 4 * SEGMENT_BYTES
 KERNEL_BUFFER_BYTES = 32 * 1024  # so that what the line has not taken stays with its sender
@@ -104,7 +106,7 @@ class FaultyLine:
         self._thread = threading.Thread(target=self._loop.run_forever, name="faulty-line")
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self.port = 0
+        self.port = own_port()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -116,7 +118,7 @@ class FaultyLine:
     ) -> None:
         self._run(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     @property
@@ -188,7 +190,7 @@ class FaultyLine:
         self._run(self._mend())
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     async def _call(self, function: Callable[[], T]) -> T:
         return function()
@@ -205,7 +207,6 @@ class FaultyLine:
         listener.bind(("127.0.0.1", self.port))
         listener.listen(128)
         listener.setblocking(False)
-        self.port = listener.getsockname()[1]
         self._listener = listener
         self._accepting = self._loop.create_task(self._accept(listener))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from storage.hl7.framing import Frames, frame
 from storage.hl7.message import encode, header, parse_message, segment
+from tests.support.ports import own_port
 
 Answer = Callable[[str], list[bytes] | None]  # control id → frames to send; None: close the connection
 
@@ -38,11 +39,10 @@ class His:
         self._tls = tls
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
-        self.port = 0
+        self.port = own_port()
 
     def start(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def stop(self) -> None:
@@ -57,7 +57,7 @@ class His:
         return [parse_message(message, "UNICODE UTF-8").get("MSH", 10) for message in self.messages]
 
     def target(self, **changes: object) -> dict[str, object]:
-        return {"name": "his", "kind": "hl7", "host": "127.0.0.1", "port": self.port, "timeout_s": 1, **changes}
+        return {"name": "his", "kind": "hl7", "host": "127.0.0.1", "port": self.port, "timeout_s": 30, **changes}
 
     def _accept(self, listener: socket.socket) -> None:
         while True:

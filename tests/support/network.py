@@ -24,7 +24,7 @@ from pynetdicom.presentation import build_context
 
 from storage.contract.hops import Hop
 from tests.support.processes import RunningProcess
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 
 CHECKOUT = Path(__file__).parents[2]
 COUNTY = CHECKOUT / "deploy" / "demo" / "network.yaml"
@@ -45,7 +45,7 @@ class ApiClient:
 
     url: str
     token: str
-    http: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False, timeout=20))
+    http: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False, timeout=60))
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Return the answer's JSON, None without one. Raises Refused."""
@@ -141,7 +141,7 @@ class RunningNetwork:
         except Refused:
             return set()
 
-    def wait_for(self, study_uid: str, hop: Hop, within_s: float = 30, site: str = SITE) -> None:
+    def wait_for(self, study_uid: str, hop: Hop, within_s: float = PATIENCE_S, site: str = SITE) -> None:
         """Return when the study has this hop."""
 
         def has_hop() -> None:
@@ -165,8 +165,8 @@ def running_network(folder: Path) -> Iterator[RunningNetwork]:
         url = f"http://127.0.0.1:{(folder / 'hub' / 'run' / 'web.port').read_text().strip()}"
         gateway = start_gateway(folder, url, pacs.port)
         stack.callback(stop_process, gateway)
-        gateway.wait_until((folder / "gateway" / "dicom.port").exists, within_s=30)
-        gateway.wait_until((folder / "gateway" / "console.port").exists, within_s=30)
+        gateway.wait_until((folder / "gateway" / "dicom.port").exists)
+        gateway.wait_until((folder / "gateway" / "console.port").exists)
         county = yaml.safe_load(COUNTY.read_text(encoding="utf-8"))
         yield RunningNetwork(folder, url, pacs, hub, gateway, county)
 
@@ -208,7 +208,7 @@ def start_gateway(
 def stop_process(process: RunningProcess) -> None:
     """Stop a process in order, and leave nothing of its session behind."""
     try:
-        process.stop(within_s=20)
+        process.stop()
     finally:
         process.kill_session()
 

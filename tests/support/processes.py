@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 
 
 class RunningProcess:
@@ -47,7 +47,7 @@ class RunningProcess:
         """Return everything it has printed so far."""
         return self.log_path.read_text(errors="replace")
 
-    def wait_until(self, ready: Callable[[], object], within_s: float = 20) -> None:
+    def wait_until(self, ready: Callable[[], object], within_s: float = PATIENCE_S) -> None:
         """Return when `ready` is true; fail with the log when the process ends or the time is up."""
 
         def is_ready() -> None:
@@ -57,7 +57,7 @@ class RunningProcess:
 
         eventually(is_ready, within_s, logs=[self])
 
-    def stop(self, within_s: float = 15) -> int:
+    def stop(self, within_s: float = PATIENCE_S) -> int:
         """Send SIGTERM and return the exit status; kill the whole session and fail when it does not end in time."""
         if self.popen.poll() is None:
             self.popen.send_signal(signal.SIGTERM)
@@ -95,7 +95,7 @@ class ProcessStarter:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         ready: Callable[[], object] | None = None,
-        within_s: float = 20,
+        within_s: float = PATIENCE_S,
     ) -> RunningProcess:
         """Start `argv` and return it once `ready` is true."""
         log_path = self._log_dir / f"{name}.log"

@@ -128,7 +128,7 @@ def production(folder: Path) -> Iterator[Production]:
         balancer.ports += [web_port(folder, machine, web) for machine, web in enumerate(webs, 1)]
         gateway = start_gateway(folder, balancer.url, pacs.port)
         stack.callback(stop_process, gateway)
-        gateway.wait_until((folder / "gateway" / "dicom.port").exists, within_s=30)
+        gateway.wait_until((folder / "gateway" / "dicom.port").exists)
         county = yaml.safe_load(COUNTY.read_text(encoding="utf-8"))
         network = RunningNetwork(folder, balancer.url, pacs, webs[0], gateway, county)
         running = Production(network, broker, balancer, engine, objects)
@@ -195,7 +195,7 @@ def stop_together(processes: Sequence[RunningProcess]) -> None:
 def web_port(folder: Path, machine: int, web: RunningProcess) -> int:
     """Return the port of this machine's web process as soon as it listens."""
     file = folder / f"machine-{machine}" / "run" / "web.port"
-    web.wait_until(file.exists, within_s=30)
+    web.wait_until(file.exists)
     return int(file.read_text())
 
 

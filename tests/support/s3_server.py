@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 import urllib3
 
 from storage.objects.sigv4 import S3Credentials
+from tests.support.ports import own_port
 from tests.support.waiting import eventually
 
 ROOT = S3Credentials("test", "test", "us-east-1")  # what the server takes before there is any key
@@ -47,13 +48,13 @@ class S3Server:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ministack"], stdout=log, stderr=log, env={**os.environ, **self._environment}
             )
-        eventually(self._answers, within_s=20)
+        eventually(self._answers)
 
     def kill(self) -> None:
         """End it as a power cut would."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
 
     def freeze(self) -> None:
         """Let it hold its connections and say nothing any more, until it is killed."""
@@ -64,7 +65,7 @@ class S3Server:
         """End it in order."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(60)
 
     def _answers(self) -> None:
         host, _, port = self.endpoint.partition(":")
@@ -78,7 +79,7 @@ class S3Server:
 def running_s3_server(folder: Path) -> Iterator[S3Server]:
     """Start the server and make a key of its own; stop it at the end."""
     with _server_in(folder) as server:
-        server.credentials = eventually(lambda: _create_key(server.endpoint), within_s=20)
+        server.credentials = eventually(lambda: _create_key(server.endpoint))
         yield server
 
 
@@ -91,9 +92,7 @@ def killable_s3_server(folder: Path) -> Iterator[S3Server]:
 
 @contextmanager
 def _server_in(folder: Path) -> Iterator[S3Server]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = own_port()
     settings = {"AUTH": "true", "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "LOG_LEVEL": "WARNING"}
     settings |= {"SERVICES": "s3,iam,sts", "S3_DATA_DIR": str(folder / "s3"), "TMPDIR": str(folder), "S3_PERSIST": "1"}
     folder.mkdir(parents=True, exist_ok=True)

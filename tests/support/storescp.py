@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.ports import own_port
 from tests.support.waiting import eventually
 
 
@@ -19,7 +20,7 @@ class StoreScp:
     folder: Path
 
     def target(self, **changes: object) -> dict[str, object]:
-        return {"name": "main", "host": "127.0.0.1", "port": self.port, "ae_title": "PACS", "timeout_s": 5, **changes}
+        return {"name": "main", "host": "127.0.0.1", "port": self.port, "ae_title": "PACS", "timeout_s": 30, **changes}
 
     def files(self) -> list[Path]:
         return sorted(self.folder.iterdir())
@@ -27,10 +28,9 @@ class StoreScp:
 
 @contextmanager
 def running_storescp(folder: Path, *options: str) -> Iterator[StoreScp]:
-    """Run one on a free port until the block ends; `options` such as those of TLS."""
+    """Run one on a port of its own until the block ends; `options` such as those of TLS."""
     folder.mkdir(exist_ok=True)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = own_port()
     command = ["storescp", "--aetitle", "PACS", "--output-directory", str(folder), "+xa", *options, str(port)]
     process = subprocess.Popen(command, env={**os.environ, "TCP_NODELAY": "1"})
     try:
@@ -38,7 +38,7 @@ def running_storescp(folder: Path, *options: str) -> Iterator[StoreScp]:
         yield StoreScp(port, folder)
     finally:
         process.terminate()
-        process.wait(5)
+        process.wait(60)
 
 
 def _listens(port: int) -> None:

@@ -19,7 +19,7 @@ from reading_queue.worker.celery_app import Publisher, make_celery
 from reading_queue.worker.relay import Relay
 from reading_queue.worker.runtime import RuntimePerProcess
 from tests.support.processes import ProcessStarter, RunningProcess
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from tests.support.worker_process import CREWS, HEARTBEAT, PROBES
 
 READY = "ready."  # Celery says "<crew>@<host> ready." once it consumes
@@ -45,7 +45,7 @@ class WorkerBench:
         words = [self._broker_url, database, self._marks_dir, str(visibility_s)]
         argv = [sys.executable, "-m", "tests.support.worker_process", *words]
         worker = self._processes.start(argv, name=f"worker-{self._count}", cwd=Path(__file__).parents[2])
-        worker.wait_until(lambda: worker.log().count(READY) == len(CREWS), 30)
+        worker.wait_until(lambda: worker.log().count(READY) == len(CREWS))
         return worker
 
     def ask(self, job: str, *names: str, attempt: int = 1) -> None:
@@ -69,10 +69,10 @@ class WorkerBench:
                 yield
             finally:
                 stop.set()
-                thread.join(10)
+                thread.join(60)
         self._engine.dispose()
 
-    def await_mark(self, mark: str, within_s: float = 15, *, count: int = 1) -> list[int]:
+    def await_mark(self, mark: str, within_s: float = PATIENCE_S, *, count: int = 1) -> list[int]:
         """Return the process ids that left this mark, once there are `count`."""
 
         def marked() -> list[int]:

@@ -151,7 +151,7 @@ def read_to_the_end(server: ImageServer, token: str, path: str) -> bytes:
     """Return what comes on a raw connection until it is closed from over there."""
     address = urllib3.util.parse_url(server.url)
     got = b""
-    with socket.create_connection((str(address.host), address.port or 0), timeout=20) as line:
+    with socket.create_connection((str(address.host), address.port or 0), timeout=60) as line:
         line.sendall(f"GET {path} HTTP/1.1\r\nHost: {address.host}\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
         while chunk := line.recv(65536):
             got += chunk

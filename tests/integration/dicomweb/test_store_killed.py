@@ -62,7 +62,7 @@ def test_retrieval_from_a_store_that_dies_is_cut_and_the_next_is_refused_in_word
             assert reply.status == 200
             assert {hashlib.sha256(part).hexdigest() for _, _, part in reply.parts()} == sent
 
-        eventually(answers_again, within_s=60)
+        eventually(answers_again)
 
 
 def read_while_the_store_dies(url: str, token: str, path: str, s3: S3Server) -> bytes:

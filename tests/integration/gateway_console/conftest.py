@@ -47,7 +47,7 @@ class Browser:
     url: str
     cookies: dict[str, str] = field(default_factory=dict)
     token: str = ""
-    http: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False, timeout=10))
+    http: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False, timeout=60))
 
     def get(self, path: str, **headers: str) -> Page:
         return self.send("GET", path, None, headers)
@@ -153,7 +153,7 @@ def clinic(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Clinic]:
     eventually(is_listening)
     yield Clinic(desk, clock, f"http://127.0.0.1:{(tmp_path / 'port').read_text().strip()}")
     server.stop()
-    assert server.join(10)
+    assert server.join(60)
 
 
 def enrol(journal: Journal, clock: SteerableClock) -> None:

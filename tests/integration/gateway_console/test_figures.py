@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from pathlib import Path
 
 import urllib3
@@ -16,6 +15,7 @@ from storage.contract.lanes import Lane
 from storage.screens.figures_listener import registry_of
 from tests.integration.gateway_console.conftest import Clinic, enrol
 from tests.integration.gateway_console.day import Day
+from tests.support.ports import own_port
 
 DOCUMENT = Path(__file__).parents[3] / "deploy" / "metrics.md"
 
@@ -59,8 +59,7 @@ def test_every_figure_is_explained_and_none_tells_of_a_patient(clinic: Clinic) -
 
 
 def test_a_gateway_answers_where_its_settings_say(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{own_port()}"
     settings = GatewaySettings.model_validate(
         {
             "spool_dir": tmp_path / "spool",
@@ -73,7 +72,7 @@ def test_a_gateway_answers_where_its_settings_say(tmp_path: Path) -> None:
     gateway = Gateway(settings)
     gateway.start()
     try:
-        answer = urllib3.request("GET", f"http://{address}/metrics", retries=False, timeout=10)
+        answer = urllib3.request("GET", f"http://{address}/metrics", retries=False, timeout=60)
         assert answer.status == 200
         assert "counterpart_gateway_disk_free_bytes " in answer.data.decode()
     finally:

@@ -171,7 +171,7 @@ def connect(clinic: Clinic) -> socket.socket:
     parts = urlsplit(clinic.url)
     assert parts.hostname is not None
     assert parts.port is not None
-    return socket.create_connection((parts.hostname, parts.port), timeout=10)
+    return socket.create_connection((parts.hostname, parts.port), timeout=60)
 
 
 def head(someone: Browser, headers: dict[str, str]) -> bytes:

@@ -56,7 +56,7 @@ def test_a_folder_is_taken_and_its_study_handed_over(gateway: ImportingGateway, 
     assert gateway.reasons(row) == {importing.NOT_DICOM: 2}
     assert gateway.held_uids() == {instance_uid(number) for number in (1, 2, 3)}
     gateway.receiving.enrol()
-    assert gateway.receiving.forwarded.wait(10)
+    assert gateway.receiving.forwarded.wait(60)
     hops = gateway.receiving.journal.read("SELECT hop, detail FROM custody ORDER BY seq")
     assert [hop["hop"] for hop in hops] == ["received", "completed"]
 

@@ -70,13 +70,13 @@ class Clinic:
     def client(self) -> HubClient:
         loaded = load_signing_identity(self.journal, self.spool_dir)
         assert loaded is not None
-        return HubClient(self.hub.url, loaded[1], clock=utc_now, connect_timeout_s=5, read_timeout_s=5)
+        return HubClient(self.hub.url, loaded[1], clock=utc_now, connect_timeout_s=60, read_timeout_s=60)
 
     def disconnect(self) -> None:
         for link in self.links:
             link.stop()
         for link in self.links:
-            link.join(time.monotonic() + 5)
+            link.join(time.monotonic() + 60)
         self.links.clear()
 
     def add_study(
@@ -171,7 +171,7 @@ def clinic(tmp_path: Path, hub: HubStandIn) -> Iterator[Clinic]:
     spool_dir = tmp_path / "spool"
     spool = Spool(spool_dir, RealFiles())
     journal = Journal(spool_dir / "journal.sqlite")
-    client = HubClient(hub.url, None, clock=utc_now, connect_timeout_s=5, read_timeout_s=5)
+    client = HubClient(hub.url, None, clock=utc_now, connect_timeout_s=60, read_timeout_s=60)
     enrol(journal, spool_dir, client, CODE, clock=utc_now)
     client.close()
     parts = Clinic(spool_dir, hub, journal, spool)

@@ -44,6 +44,7 @@ from storage.contract.wire import (
     TransferState,
     Upload,
 )
+from tests.support.ports import own_port
 
 AUDIENCE = "test-network"
 SITE_ID = "clinic-a"
@@ -109,7 +110,7 @@ class HubStandIn:
         self.line_is_free = threading.Event()  # cleared: an upload under way does not end
         self.line_is_free.set()
         self._nonces: set[str] = set()
-        self._port = 0
+        self._port = own_port()
         self._server: ThreadingHTTPServer | None = None
 
     @property
@@ -123,7 +124,6 @@ class HubStandIn:
             stand_in = hub
 
         self._server = _Server(("127.0.0.1", self._port), Handler)
-        self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pynetdicom import AE, evt
 
+from tests.support.ports import own_port
+
 BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 ENCAPSULATED_PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -18,7 +20,7 @@ class PacsStandIn:
         self.status = 0x0000
         self.allowed_calling: list[str] = []
         self.associations = 0
-        self.port = 0
+        self.port = own_port()
         self._syntax = syntax
         self._server = None
 
@@ -30,7 +32,6 @@ class PacsStandIn:
         entity.add_supported_context("1.2.840.10008.1.1")
         handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._accepted)]
         self._server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
-        self.port = self._server.server_address[1]
 
     def stop(self) -> None:
         if self._server is not None:
@@ -38,7 +39,7 @@ class PacsStandIn:
             self._server = None
 
     def target(self) -> dict[str, object]:
-        return {"name": "main", "host": "127.0.0.1", "port": self.port, "ae_title": "PACS", "timeout_s": 3}
+        return {"name": "main", "host": "127.0.0.1", "port": self.port, "ae_title": "PACS", "timeout_s": 30}
 
     def _accepted(self, event) -> None:
         self.associations += 1

@@ -58,7 +58,7 @@ def log_in(gateway: GatewayProcess) -> Browser:
         assert someone.get("/login").status == 200
         return someone
 
-    someone = eventually(is_listening, within_s=20)
+    someone = eventually(is_listening)
     assert someone.log_in("tech").status == 303
     return someone
 

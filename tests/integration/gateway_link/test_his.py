@@ -147,12 +147,12 @@ class IndependentHis:
 
     def __enter__(self) -> IndependentHis:
         self._thread.start()
-        assert self._ready.wait(5)
+        assert self._ready.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop()
-        self._thread.join(5)
+        self._thread.join(60)
 
     async def _serve(self) -> None:
         stopping, ended = asyncio.Event(), asyncio.Event()

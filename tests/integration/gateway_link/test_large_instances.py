@@ -19,7 +19,7 @@ def confirmed(clinic: Clinic, study_uid: str) -> None:
     def is_confirmed() -> None:
         assert clinic.state_of(study_uid) == "confirmed", clinic.problem_of(study_uid)
 
-    eventually(is_confirmed, within_s=20)
+    eventually(is_confirmed)
 
 
 def parts_put(hub: HubStandIn) -> dict[int, int]:
@@ -52,7 +52,7 @@ def test_cut_and_restart_send_only_the_parts_in_flight_again(clinic: Clinic, hub
         assert uploaded_by_journal(clinic) >= {1, 2, 3}  # the hub has each before its answer is written down
         assert hub.count(r"PUT /objects/[^/]*/[0-9a-f]*\.4") >= 1
 
-    eventually(three_are_there, within_s=20)
+    eventually(three_are_there)
     clinic.disconnect()
     hub.faults.clear()
     clinic.connect()
@@ -79,7 +79,7 @@ def test_grant_that_is_over_before_the_commit_costs_another_grant_and_no_upload(
         assert set(parts_put(hub)) == set(range(1, 8))
         assert hub.count("POST /gateway/v1/grants/.*") >= 1
 
-    eventually(all_are_there, within_s=20)
+    eventually(all_are_there)
     with hub.lock:
         for grant in hub.grants.values():
             grant.expired = True
@@ -99,7 +99,7 @@ def test_address_of_a_part_that_ran_out_is_asked_for_again_and_the_other_parts_s
         assert uploaded_by_journal(clinic) >= {1}  # the hub has it before its answer is written down
         assert hub.count(r"PUT /objects/[^/]*/[0-9a-f]*\.2") >= 1
 
-    eventually(first_is_there, within_s=20)
+    eventually(first_is_there)
     clinic.disconnect()
     yesterday = to_text(utc_now() - timedelta(days=1))
     with clinic.journal.transaction() as connection:

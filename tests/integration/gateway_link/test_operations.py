@@ -35,7 +35,7 @@ def noticed(link: HubLink) -> None:
 
 
 def is_state(clinic: Clinic, study_uid: Uid, state: str) -> None:
-    eventually(lambda: _assert(clinic.state_of(study_uid) == state), within_s=15)
+    eventually(lambda: _assert(clinic.state_of(study_uid) == state))
 
 
 def test_paused_study_leaves_the_line_to_its_neighbour_and_goes_on_when_it_is_resumed(
@@ -63,7 +63,7 @@ def test_pack_of_a_paused_study_on_the_line_is_broken_off(clinic: Clinic, hub: H
     eventually(lambda: _assert(any(seen.startswith("PUT") for seen in hub.seen)))
     operations.pause_study(clinic.journal, asker(), study)
     noticed(link)
-    eventually(lambda: _assert(link.uploads_on_line() == 0), within_s=2)
+    eventually(lambda: _assert(link.uploads_on_line() == 0))
     assert not hub.uploads
 
 

@@ -76,7 +76,7 @@ def _come_back_in_order(clinic: Clinic, hub: HubStandIn, clock: SteerableClock, 
     def all_confirmed() -> None:
         assert {clinic.state_of(uid) for uid in studies} == {"confirmed"}
 
-    eventually(all_confirmed, within_s=15)
+    eventually(all_confirmed)
     of_pack = {row["pack_sha256"]: row["study_uid"] for row in clinic.journal.read("SELECT * FROM packs")}
     puts = [line.rpartition("/")[2] for line in hub.seen if line.startswith("PUT")]
     assert [studies[of_pack[sha]] for sha in puts] == [Lane.STAT, Lane.URGENT, Lane.ROUTINE, Lane.BACKGROUND]

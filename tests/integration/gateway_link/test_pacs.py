@@ -76,7 +76,7 @@ def test_a_document_that_breaks_the_association_does_not_hold_up_those_behind_it
     try:
         port = server.server_address[1]
         clinic.connect(
-            targets=[{"name": "main", "host": "127.0.0.1", "port": port, "ae_title": "PACS", "timeout_s": 3}]
+            targets=[{"name": "main", "host": "127.0.0.1", "port": port, "ae_title": "PACS", "timeout_s": 30}]
         )
         for report in reports[1:]:
             eventually(lambda about=report: _is(codes(hub, about.document_id(DocumentKind.SR)), ["delivered"]))

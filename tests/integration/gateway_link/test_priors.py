@@ -114,7 +114,7 @@ def clinic(database: sa.Engine, tmp_path: Path, request: pytest.FixtureRequest) 
         "may": ["store"],
         "host": "127.0.0.1",
         "port": archive.port,
-        "timeout_s": 5,
+        "timeout_s": 30,
         "character_set": "GB18030",
     }
     with running_hub(database, tmp_path) as real:

@@ -17,7 +17,7 @@ from gateway.spool import RealFiles, Spool
 from storage.contract.identifiers import Uid
 from storage.contract.lanes import Lane
 from storage.contract.priors import PriorOutcome, PriorRequest
-from tests.support.archive import free_port
+from tests.support.ports import own_port
 
 pytestmark = pytest.mark.services
 
@@ -48,7 +48,7 @@ class Outage:
         priors.note_reported(self.journal, request_id, taken)
         self.fetcher = PriorFetcher(
             self.journal,
-            Pacs(Destination("PACS", "127.0.0.1", free_port(), 1), "COUNTERPART"),
+            Pacs(Destination("PACS", "127.0.0.1", own_port(), 1), "COUNTERPART"),
             PriorLimits(5, 5, 1024**3, timedelta(days=14)),
             clock=lambda: self.now,
             expect=lambda _uid, _count: None,

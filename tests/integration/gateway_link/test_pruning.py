@@ -49,7 +49,7 @@ def test_study_that_is_gone_from_the_spool_is_forgotten_once_it_is_old(clinic: C
         clinic.connect()
         assert clinic.journal.read("SELECT count(*) AS n FROM custody WHERE reported = 0")[0]["n"] == 0
 
-    eventually(all_told, within_s=10)
+    eventually(all_told)
     clinic.disconnect()
     before = counts(clinic)
     prune(clinic, days=500)

@@ -13,7 +13,8 @@ from tests.integration.gateway_link.hub_stand_in import CODE, HubStandIn
 from tests.integration.gateway_link.test_process import CT, GatewayProcess, send_study
 from tests.integration.gateway_receive.modality import dcmtk
 from tests.support.certificates import Authority
-from tests.support.commitment_peer import CommitmentPeer, free_port
+from tests.support.commitment_peer import CommitmentPeer
+from tests.support.ports import own_port
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.services
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.services
 
 @pytest.fixture
 def scanner() -> Iterator[CommitmentPeer]:
-    peer = CommitmentPeer("CT1", free_port())
+    peer = CommitmentPeer("CT1", own_port())
     peer.listen()
     yield peer
     peer.stop()
@@ -34,7 +35,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def tls_port() -> int:
-    return free_port()
+    return own_port()
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_commitment_follows_the_hubs_word_over_a_kill(
     gateway.start()
     assert scanner.reports == []
     hub.hold_verification = False
-    report = eventually(lambda: scanner.report_on(transaction), within_s=30)
+    report = eventually(lambda: scanner.report_on(transaction))
     assert report.committed == found
     assert report.failed == {}
 

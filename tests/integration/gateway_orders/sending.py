@@ -76,7 +76,7 @@ class Sender:
     """One connection of the HIS."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self._frames = Frames()
         self._waiting: list[bytes] = []
 
@@ -146,4 +146,4 @@ def listening(settings: GatewaySettings, journal: Journal, clock: SteerableClock
         yield listener
     finally:
         listener.stop()
-        assert listener.join(10)
+        assert listener.join(60)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.his_orders.listener import OrderListener
+from gateway.hl7 import server
 from gateway.journal.associations import Refusal, latest_refusals
 from gateway.journal.database import Journal
 from gateway.journal.order_messages import list_messages
@@ -204,13 +204,14 @@ def test_old_tls_is_refused(listener: OrderListener, authority: Authority, journ
     refusal_that_says(journal, "only TLS below 1.2")
 
 
-def test_silent_connections_hold_up_nobody(listener: OrderListener, authority: Authority) -> None:
+def test_silent_connections_hold_up_nobody(
+    listener: OrderListener, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HANDSHAKE_S_MAX", 3600.0)  # none of them is given up meanwhile
     silent = [socket.create_connection(("127.0.0.1", listener.port)) for _ in range(15)]
     try:
-        began = time.monotonic()
         with contextlib.closing(TlsSender(listener.port, authority.ca_file, authority.issue("his"))) as his:
             assert told(his.send(message(*EXAMPLE)))[0] == "AA"
-        assert time.monotonic() - began < 4
     finally:
         for connection in silent:
             connection.close()
@@ -234,4 +235,4 @@ def test_listener_without_a_usable_certificate_takes_no_plaintext_instead(
             assert listener.port == 0
         finally:
             listener.stop()
-            assert listener.join(10)
+            assert listener.join(60)

@@ -21,7 +21,7 @@ DCMTK_ENVIRONMENT = os.environ | {"TCP_NODELAY": "1"}
 def association(port: int, paths: Sequence[Path], calling: str = "CT1") -> Iterator[Association]:
     """Associate for exactly the contexts of these files."""
     ae = AE(ae_title=calling)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 20
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 60
     for sop_class, syntax in sorted({_context(path) for path in paths}):
         ae.add_requested_context(sop_class, syntax)
     opened = ae.associate("127.0.0.1", port, ae_title="GATEWAY")

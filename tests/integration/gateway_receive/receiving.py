@@ -24,8 +24,8 @@ SETTINGS = ScpSettings(
     allowed_calling_ae_titles=frozenset({"CT1", "US1"}),
     associations_max=10,
     object_bytes_max=64 * 1024 * 1024,
-    network_timeout_s=5,
-    acse_timeout_s=1,
+    network_timeout_s=60,
+    acse_timeout_s=60,
 )
 PATIENCE = Patience(quiet_period_s=0.3, open_association_max_s=30)
 

@@ -53,7 +53,7 @@ def test_quiet_study_is_handed_over_with_its_manifest(gateway: ReceivingGateway,
     assert len(rows) == 11
     assert all(gateway.spool.path_of(row.sop_instance_uid, row.study_uid, 1, row.state).exists() for row in rows)
     assert [event.hop for event in custody_of(gateway.journal, Uid(STUDY))] == [Hop.RECEIVED, Hop.COMPLETED]
-    assert gateway.forwarded.wait(10)
+    assert gateway.forwarded.wait(60)
 
 
 def test_late_instance_opens_the_study_again(gateway: ReceivingGateway, tmp_path: Path) -> None:

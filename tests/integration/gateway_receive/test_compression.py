@@ -278,7 +278,7 @@ def test_a_complete_study_is_handed_over_when_its_images_are_settled(box: Box) -
 
     eventually(handed_over)
     compressor.stop()
-    assert compressor.join(5)
+    assert compressor.join(60)
     outcomes = {number: box.row(number).compression for number in range(1, 9)}
     assert outcomes == {n: Compression.AS_IS if n == 2 else Compression.COMPRESSED for n in range(1, 9)}
     manifest = box.journal.read("SELECT manifest FROM transfers")[0]["manifest"]
@@ -326,7 +326,7 @@ def test_compression_begins_when_an_association_has_ended(box: Box, monkeypatch:
 
     eventually(settled)
     compressor.stop()
-    assert compressor.join(5)
+    assert compressor.join(60)
 
 
 def test_a_small_study_does_not_wait_for_a_large_one_but_stat_goes_before_both(box: Box) -> None:
@@ -354,7 +354,7 @@ def test_a_failure_leaves_the_instance_as_it_is(box: Box) -> None:
 
     eventually(settled)
     compressor.stop()
-    assert compressor.join(5)
+    assert compressor.join(60)
 
 
 def test_frames_of_a_compressed_file_are_told_apart(box: Box) -> None:

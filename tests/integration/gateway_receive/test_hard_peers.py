@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from pynetdicom import AE, build_context
 from pynetdicom.sop_class import Verification
+from structlog.testing import capture_logs
 
 from gateway.journal.associations import latest_refusals, open_association_ids
 from gateway.journal.instances import find_instance
@@ -26,7 +27,7 @@ from tests.benchmarks.sender import _read_pdu, _status, associate_request, store
 from tests.integration.gateway_receive.instances import CT, EXPLICIT_LITTLE, dataset_bytes, instance_uid, write_slice
 from tests.integration.gateway_receive.modality import association, send
 from tests.integration.gateway_receive.receiving import ReceivingGateway, tmp_is_empty, with_settings
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, keeps
 
 pytestmark = pytest.mark.services
 
@@ -127,7 +128,6 @@ def test_peer_that_sends_a_pdu_drop_by_drop_is_given_up(start: Callable[..., Rec
     connection, answer = connect(gateway)
     assert answer == ACCEPTED
     whole = message(1)
-    began = time.monotonic()
     with connection:
         connection.sendall(whole[:300])
         connection.settimeout(0.1)
@@ -140,7 +140,8 @@ def test_peer_that_sends_a_pdu_drop_by_drop_is_given_up(start: Callable[..., Rec
                 continue
             except OSError:
                 break
-    assert time.monotonic() - began < 10
+        else:
+            pytest.fail("it was heard to its end")
     eventually(lambda: nothing_is_open(gateway))
     eventually(lambda: tmp_is_empty(gateway))
 
@@ -266,10 +267,10 @@ def test_stop_ends_an_association_that_is_in_the_middle_of_an_object(gateway: Re
     connection, _ = connect(gateway)
     with connection:
         connection.sendall(message(1)[:400])
-        began = time.monotonic()
-        gateway.server.stop()
-        assert time.monotonic() - began < 4
+        with capture_logs() as logged:
+            gateway.server.stop()
         assert ended(connection)[:1] == bytes([ABORTED])
+    assert "associations_still_open_at_stop" not in {event["event"] for event in logged}
     tmp_is_empty(gateway)
 
 
@@ -285,8 +286,12 @@ def test_association_that_stops_within_an_object_is_given_up(start: Callable[...
 
 def test_silent_association_costs_a_release_no_time(gateway: ReceivingGateway, tmp_path: Path) -> None:
     path = write_slice(tmp_path / "sent")
-    with association(gateway.port, [path]) as opened:
-        assert opened.send_c_store(path).Status == 0x0000
-        began = time.monotonic()
-        opened.release()
-    assert time.monotonic() - began < 2
+
+    def took_s() -> float:
+        with association(gateway.port, [path]) as opened:
+            assert opened.send_c_store(path).Status == 0x0000
+            began = time.monotonic()
+            opened.release()
+        return time.monotonic() - began
+
+    keeps(2, took_s, in_a_row=1)

@@ -55,7 +55,7 @@ def send_until_killed(
                 acknowledged.append(path)
             if len(acknowledged) == after:
                 threading.Timer(delay_s, process.kill).start()
-    process.wait(30)
+    process.wait(60)
     return acknowledged
 
 

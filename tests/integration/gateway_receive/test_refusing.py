@@ -177,7 +177,7 @@ def test_noise_on_the_port_is_told_and_the_next_association_served(
     with socket.create_connection(("127.0.0.1", gateway.port)) as peer:
         peer.sendall(noise)
         peer.shutdown(socket.SHUT_WR)
-        peer.settimeout(10)
+        peer.settimeout(60)
         while peer.recv(4096):
             pass
     assert "before it asked for an association" in newest_refusal(gateway).reason

@@ -55,7 +55,7 @@ class AnsweringGateway(ReceivingGateway):
         for loop in self.answering.loops:
             loop.stop()
         super().stop()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         for loop in self.answering.loops:
             loop.join(max(0.0, deadline - time.monotonic()))
 

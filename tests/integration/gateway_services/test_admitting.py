@@ -84,7 +84,7 @@ def test_too_many_connections_from_one_address_are_closed_and_told(start: Start,
 
 def test_stop_waits_for_no_silent_connection(start: Start) -> None:
     gateway = start(settings=with_settings(acse_timeout_s=60))
-    silent = [socket.create_connection(("127.0.0.1", gateway.port), timeout=5) for _ in range(3)]
+    silent = [socket.create_connection(("127.0.0.1", gateway.port), timeout=60) for _ in range(3)]
     try:
         with capture_logs() as logged:
             gateway.stop()
@@ -111,8 +111,8 @@ def test_stop_waits_for_no_connection_that_is_being_noted(start: Start, monkeypa
         assert dul._kill_thread
 
     monkeypatch.setattr(ReceivingDul, "_process_recv_primitive", hold)
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as connection, capture_logs() as logged:
-        assert noting.wait(5)
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as connection, capture_logs() as logged:
+        assert noting.wait(60)
         gateway.stop()
         assert connection.recv(1) == b""
     assert "associations_still_open_at_stop" not in {event["event"] for event in logged}

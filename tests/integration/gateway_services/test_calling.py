@@ -14,7 +14,7 @@ from gateway.peers import CallBack
 from gateway.scu import Destination, PeerUnavailable, echo
 from storage.tls import Credentials, server_context
 from tests.support.certificates import Authority
-from tests.support.commitment_peer import free_port
+from tests.support.ports import own_port
 
 pytestmark = pytest.mark.services
 
@@ -63,7 +63,7 @@ def test_every_trouble_with_a_device_is_told_in_words(tmp_path: Path, device: Ca
     named = device(server_context(credentials(authority, "device"), require_client_certificate=False))
     lost = Credentials(tmp_path / "gone.pem", tmp_path / "gone.key")
     troubles = [
-        (destination(free_port(), tls=False), "cannot be reached"),
+        (destination(own_port(), tls=False), "cannot be reached"),
         (destination(device(allowed=["OTHER"]), tls=False), "does not know our AE title"),
         (destination(device(service="1.2.840.10008.1.20.1"), tls=False), "accepts none"),
         (destination(theirs, ours), "not signed by the configured CA"),

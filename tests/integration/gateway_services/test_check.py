@@ -14,7 +14,7 @@ from gateway.checks import Check, run_checks
 from gateway.settings import GatewaySettings
 from gateway.status import problems_of, read_reader, read_status
 from tests.support.certificates import Authority
-from tests.support.commitment_peer import free_port
+from tests.support.ports import own_port
 
 pytestmark = pytest.mark.services
 
@@ -49,9 +49,9 @@ def test_devices_are_called(tmp_path: Path) -> None:
     ae.add_supported_context("1.2.840.10008.1.1")
     server = ae.start_server(("127.0.0.1", 0), block=False)
     try:
-        named = {"ae_title": "WS", "host": "127.0.0.1", "timeout_s": 2}
+        named = {"ae_title": "WS", "host": "127.0.0.1", "timeout_s": 30}
         there = {"name": "here", "port": server.server_address[1], **named}
-        away = {"name": "away", "port": free_port(), **named, "ae_title": "WS2"}
+        away = {"name": "away", "port": own_port(), **named, "ae_title": "WS2"}
         found = findings(tmp_path, peers=[there, away])
     finally:
         server.shutdown()

@@ -15,7 +15,8 @@ from tests.integration.gateway_receive.instances import CT, STUDY, instance_uid,
 from tests.integration.gateway_receive.modality import send
 from tests.integration.gateway_services.answering import AnsweringGateway
 from tests.integration.gateway_services.conftest import refusal_that_says
-from tests.support.commitment_peer import CommitmentPeer, free_port
+from tests.support.commitment_peer import CommitmentPeer
+from tests.support.ports import own_port
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.services
@@ -31,7 +32,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def begin(*peers: CommitmentPeer, directory: str = "gateway", **dicom: Any) -> AnsweringGateway:
         named = [
             {"name": peer.ae_title.lower(), "ae_title": peer.ae_title, "host": "127.0.0.1", "port": peer.port}
-            | {"timeout_s": 2}
+            | {"timeout_s": 30}
             for peer in peers
         ]
         section = {"peers": named, "allowed_calling_ae_titles": ["US1"], **dicom}
@@ -48,7 +49,7 @@ def make_peer() -> Iterator[Callable[..., CommitmentPeer]]:
     made: list[CommitmentPeer] = []
 
     def make(ae_title: str = "CT1", *, listens: bool = True, **options: Any) -> CommitmentPeer:
-        made.append(CommitmentPeer(ae_title, free_port(), **options))
+        made.append(CommitmentPeer(ae_title, own_port(), **options))
         if listens:
             made[-1].listen()
         return made[-1]
@@ -139,7 +140,7 @@ def test_device_that_is_switched_off_is_called_again_and_keeps_no_other_waiting(
     problem = eventually(lambda: _only(problems_of(read_status(gateway.journal)), first))
     assert "cannot be reached" in problem
     off.listen()
-    eventually(lambda: off.report_on(first), within_s=20)
+    eventually(lambda: off.report_on(first))
 
 
 def test_device_that_refuses_the_report_is_asked_again(start: Start, make_peer: MakePeer, tmp_path: Path) -> None:
@@ -151,7 +152,7 @@ def test_device_that_refuses_the_report_is_asked_again(start: Start, make_peer: 
     _, transaction = peer.ask(gateway.port, [(CT, instance_uid(1))])
     eventually(lambda: _only(problems_of(read_status(gateway.journal)), "did not take the report"))
     peer.status = 0x0000
-    eventually(lambda: peer.report_on(transaction), within_s=20)
+    eventually(lambda: peer.report_on(transaction))
 
 
 def test_device_that_is_gone_for_good_is_given_up_in_words(start: Start, make_peer: MakePeer, tmp_path: Path) -> None:

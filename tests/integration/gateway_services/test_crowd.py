@@ -57,11 +57,11 @@ def test_two_hundred_associations_at_once_are_each_answered_and_then_forgotten(
 ) -> None:
     gateway = start(
         settings=with_settings(
-            associations_max=20, connections_per_address_max=150, network_timeout_s=20, acse_timeout_s=15
+            associations_max=20, connections_per_address_max=150, network_timeout_s=60, acse_timeout_s=60
         )
     )
     request = association_request("CT1")
-    crowd = [socket.create_connection(("127.0.0.1", gateway.port), timeout=20) for _ in range(200)]
+    crowd = [socket.create_connection(("127.0.0.1", gateway.port), timeout=60) for _ in range(200)]
     try:
         for connection in crowd:
             try:

@@ -28,7 +28,7 @@ from tests.integration.gateway_receive.instances import (
 from tests.integration.gateway_receive.modality import DCMTK_ENVIRONMENT, dataset_sha256, dcmtk, send
 from tests.integration.gateway_services.answering import AnsweringGateway
 from tests.integration.gateway_services.conftest import refusal_that_says
-from tests.support.commitment_peer import free_port
+from tests.support.ports import own_port
 from tests.support.processes import ProcessStarter
 
 pytestmark = pytest.mark.services
@@ -59,7 +59,7 @@ class Receiver:
         self._server.shutdown()
 
     def _on_store(self, event: Any) -> int:
-        assert self.allow.wait(20)
+        assert self.allow.wait(60)
         request = event.request
         if self.status in (0x0000, 0xB000):
             syntax, data = str(event.context.transfer_syntax), request.DataSet.getvalue()
@@ -84,7 +84,7 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
 
     def start(port: int, *, instances: int = 3, **dicom: Any) -> AnsweringGateway:
         workstation = {"name": "ws", "ae_title": "WS", "may": ["query", "retrieve"], "host": "127.0.0.1", "port": port}
-        peers = [workstation | {"timeout_s": 3}]
+        peers = [workstation | {"timeout_s": 30}]
         gateway = AnsweringGateway(tmp_path / "gateway", dicom={"peers": peers, **dicom}).start()
         running.append(gateway)
         if instances:
@@ -138,7 +138,7 @@ def test_movescu_moves_a_study_byte_for_byte(begin: Begin, receiver: Receiver, t
 
 
 def test_getscu_fetches_a_series_and_an_image(begin: Begin, tmp_path: Path) -> None:
-    gateway = begin(free_port())
+    gateway = begin(own_port())
     for level, more, expected in (
         ("SERIES", ("-k", f"SeriesInstanceUID={STUDY}.1"), {1, 2, 3}),
         (
@@ -194,7 +194,7 @@ def test_warnings_of_the_receiver_are_counted(begin: Begin, receiver: Receiver) 
 
 
 def test_receiver_that_is_off_fails_every_image_in_words(begin: Begin) -> None:
-    gateway = begin(free_port())
+    gateway = begin(own_port())
     last = move(gateway)[-1]
     assert (last.Status, counts(last)) == (0xA702, (0, 3, 0))
     refusal_that_says(gateway, "cannot be reached")
@@ -238,14 +238,14 @@ def test_images_are_received_while_a_slow_workstation_is_served(
     assert send(gateway.port, write_slice(tmp_path / "more", 1, "1.2.826.0.1.3680043.10.32")) == [0x0000]
     receiver.allow.set()
     for one in moves:
-        one.join(20)
+        one.join(60)
     assert statuses == [0x0000, 0x0000]
 
 
 @pytest.fixture
 def storescp(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     """DCMTK's receiver: its port, and where it writes."""
-    port, directory = free_port(), tmp_path / "scp"
+    port, directory = own_port(), tmp_path / "scp"
     directory.mkdir()
     processes = ProcessStarter(tmp_path / "logs")
     arguments = ["storescp", "-aet", "WS", "-od", directory, "+B", str(port)]

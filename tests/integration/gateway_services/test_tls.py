@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from gateway.journal.instances import find_instance
 from gateway.peers import Peer
+from gateway.scp import transport
 from storage.contract.identifiers import Uid
 from storage.tls import Credentials, server_context
 from tests.integration.gateway_receive.instances import instance_uid, write_slice
@@ -39,7 +39,7 @@ def start_tls(start: Start, authority: Authority, *, mutual: bool = True, **sett
 
 def echo(gateway: ReceivingGateway, authority: Authority, *tls: str) -> int:
     port = str(gateway.server.tls_port)
-    arguments = ("-to", "5", "-ta", "5", "-aet", "CT1", *tls, "+cf", str(authority.ca_file), "127.0.0.1", port)
+    arguments = ("-to", "60", "-ta", "60", "-aet", "CT1", *tls, "+cf", str(authority.ca_file), "127.0.0.1", port)
     return dcmtk("echoscu", *arguments).returncode
 
 
@@ -102,13 +102,14 @@ def test_old_tls_is_refused(start: Start, authority: Authority) -> None:
         pass
 
 
-def test_silent_connections_to_the_tls_port_hold_up_nobody(start: Start, authority: Authority) -> None:
+def test_silent_connections_to_the_tls_port_hold_up_nobody(
+    start: Start, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "HANDSHAKE_S_MAX", 3600.0)  # none of them is given up meanwhile
     gateway = start_tls(start, authority)
     silent = [socket.create_connection(("127.0.0.1", gateway.server.tls_port)) for _ in range(20)]
     try:
-        began = time.monotonic()
         assert echo(gateway, authority, *mine(authority.issue("scanner"))) == 0
-        assert time.monotonic() - began < 4
     finally:
         for connection in silent:
             connection.close()

@@ -91,7 +91,7 @@ def test_a_job_whose_whole_worker_is_killed_is_done_by_the_next(either_bench: Wo
     kill_tree(first)
     bench.release()
     bench.start_worker()
-    bench.await_mark("done-b", 20)
+    bench.await_mark("done-b")
 
 
 def test_an_emergency_is_offered_while_long_jobs_hold_every_other_child(either_bench: WorkerBench) -> None:

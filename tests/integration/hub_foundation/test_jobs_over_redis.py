@@ -17,7 +17,6 @@ from sqlalchemy.orm import Session
 from reading_queue.embedded.redis import EmbeddedRedis
 from reading_queue.worker.celery_app import RECONNECT_MAX_S, RESTORE_LOCK_S, TimeLimitsClash, make_celery
 from reading_queue.worker.failures import DELIVERIES_MAX, RETRY_DELAY_MAX_S, TRANSIENT_ATTEMPTS_MAX
-from reading_queue.worker.relay import BACK_OFF_MAX_S
 from reading_queue.worker.runtime import Runtime, RuntimePerProcess
 from storage.ledger.tables import DeadJob, OutboxMessage, Redelivery
 from tests.support.broker import redis
@@ -85,7 +84,7 @@ def test_a_job_that_never_ends_is_cut_off_and_recorded(bench: WorkerBench, datab
     def asked_again() -> None:
         assert 3 in attempts()
 
-    eventually(asked_again, 30)
+    eventually(asked_again)
     assert attempts() == [None, 2, 3], "one launch for each time limit"
 
 
@@ -94,14 +93,14 @@ def test_a_job_whose_process_ends_every_time_pauses_and_is_laid_down_after_its_l
 ) -> None:
     bench.start_worker(visibility_s=DEATH_IS_SEEN_S)
     bench.ask("probe.die", "a", attempt=TRANSIENT_ATTEMPTS_MAX - 1)
-    pause_s = eventually(lambda: pause_before(database, TRANSIENT_ATTEMPTS_MAX), 30)
+    pause_s = eventually(lambda: pause_before(database, TRANSIENT_ATTEMPTS_MAX))
     assert pause_s == pytest.approx(RETRY_DELAY_MAX_S, abs=1)
     assert len(bench.await_mark("started-a")) == DELIVERIES_MAX
     bench.ask("probe.note", "b")
     bench.await_mark("done-b")
 
     bench.ask("probe.die", "a", attempt=TRANSIENT_ATTEMPTS_MAX)  # as when the pause is over
-    dead = eventually(lambda: laid_down(database), 30)
+    dead = eventually(lambda: laid_down(database))
     assert (dead.job, dead.arguments) == ("probe.die", {"name": "a"})
     assert dead.reason == f"its process ended each time it was started, after {TRANSIENT_ATTEMPTS_MAX} attempts"
     assert len(bench.await_mark("started-a")) == DELIVERIES_MAX + 1, "those deaths are not forgotten"
@@ -160,7 +159,7 @@ def test_one_bad_job_among_several_takes_nobody_with_it(
         assert later
         return [row.arguments["name"] for row in later]
 
-    assert eventually(tried_again, 60) == [bad]
+    assert eventually(tried_again) == [bad]
 
     def told() -> None:
         assert failure in worker.log()
@@ -217,7 +216,7 @@ def test_requests_made_while_the_broker_is_down_are_done_when_it_is_back(
     os.kill(broker.pid, signal.SIGKILL)
     bench.ask("probe.note", "a")
     broker.start()
-    bench.await_mark("done-a", 20)
+    bench.await_mark("done-a")
 
 
 def test_a_worker_whose_broker_is_long_gone_is_back_within_seconds(bench: WorkerBench, broker: EmbeddedRedis) -> None:
@@ -231,10 +230,10 @@ def test_a_worker_whose_broker_is_long_gone_is_back_within_seconds(bench: Worker
         assert len(found) >= ATTEMPTS * len(CREWS)
         return found
 
-    assert max(eventually(waits_s, 60)) == RECONNECT_MAX_S
+    assert max(eventually(waits_s)) == RECONNECT_MAX_S
     bench.ask("probe.note", "after")
     broker.start()
-    bench.await_mark("done-after", RECONNECT_MAX_S + BACK_OFF_MAX_S + 2)
+    bench.await_mark("done-after")
 
 
 def test_the_worker_is_heard_also_after_its_broker_was_gone(bench: WorkerBench, broker: EmbeddedRedis) -> None:
@@ -244,7 +243,7 @@ def test_the_worker_is_heard_also_after_its_broker_was_gone(bench: WorkerBench, 
     os.kill(broker.pid, signal.SIGKILL)
     broker.start()
     bench.ask("probe.note", "a")
-    bench.await_mark("done-a", 20)
+    bench.await_mark("done-a")
     second = eventually(lambda: heard_since(bench, first))
     eventually(lambda: heard_since(bench, second))
 

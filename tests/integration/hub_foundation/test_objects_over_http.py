@@ -61,9 +61,9 @@ def store(tmp_path: Path, clock: SteerableClock) -> Iterator[DirectoryStore]:
         store._public_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         return runner, store
 
-    runner, store = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+    runner, store = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
     yield store
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(60)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
@@ -76,7 +76,7 @@ def granted(store: DirectoryStore, body: bytes = BODY) -> PresignedRequest:
 
 def send(request: PresignedRequest, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
     parts = urlsplit(request.url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=20)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
     try:
         connection.request(request.method, f"{parts.path}?{parts.query}", body, headers or {})
         answer = connection.getresponse()
@@ -130,7 +130,7 @@ def test_an_upload_without_its_length_is_refused(store: DirectoryStore) -> None:
 def test_an_upload_that_is_cut_off_leaves_nothing(store: DirectoryStore) -> None:
     request = granted(store)
     parts = urlsplit(request.url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=20)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
     connection.putrequest("PUT", f"{parts.path}?{parts.query}")
     connection.putheader("Content-Length", str(len(BODY)))
     connection.endheaders(BODY[: 2 * READ_BYTES])

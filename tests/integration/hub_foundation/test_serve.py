@@ -72,7 +72,7 @@ class ServedHub:
 
     def health(self) -> tuple[int, dict[str, Any]]:
         port = int((self.data_dir / "run" / "web.port").read_text())
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         try:
             connection.request("GET", "/health")
             answer = connection.getresponse()
@@ -148,12 +148,12 @@ def test_each_role_tells_its_figures_on_a_listener_of_its_own(hub: ServedHub, ro
         return int(ports[-1].partition("port=")[2].split()[0])
 
     def told() -> None:
-        answer = urllib3.request("GET", f"http://127.0.0.1:{eventually(port)}/metrics", retries=False, timeout=10)
+        answer = urllib3.request("GET", f"http://127.0.0.1:{eventually(port)}/metrics", retries=False, timeout=60)
         assert answer.status == 200
         assert FIGURES[role] in answer.data.decode()
 
     eventually(told, BACK_S, logs=[hub.process])
-    assert urllib3.request("GET", f"{hub.address()}/metrics", retries=False, timeout=10).status == 404
+    assert urllib3.request("GET", f"{hub.address()}/metrics", retries=False, timeout=60).status == 404
 
 
 @pytest.mark.parametrize("role", ["web", "worker", "scheduler"])

@@ -66,7 +66,7 @@ def test_long_poll_ends_as_soon_as_a_document_is_there(gateway: GatewayStandIn, 
     waiting = threading.Thread(target=lambda: pages.append(fetch(gateway, 0, 50)))
     waiting.start()
     add_document(network, "pdf", network.clock())
-    waiting.join(10)
+    waiting.join(60)
     assert [len(page.documents) for page in pages] == [1]
 
 

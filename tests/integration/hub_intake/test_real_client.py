@@ -21,7 +21,7 @@ pytestmark = pytest.mark.postgres
 
 
 def client(hub: Hub, server: HubServer, identity: SigningIdentity | None) -> HubClient:
-    return HubClient(server.url, identity, clock=hub.clock, connect_timeout_s=5, read_timeout_s=10)
+    return HubClient(server.url, identity, clock=hub.clock, connect_timeout_s=60, read_timeout_s=60)
 
 
 def test_study_comes_in_through_the_gateways_own_client(network: Hub, server: HubServer) -> None:

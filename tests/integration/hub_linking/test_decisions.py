@@ -213,7 +213,7 @@ def test_two_persons_at_once_decide_once(network: Hub, li: Viewer, suggested: st
     seen, together, refused = link_now(network).version, threading.Barrier(2), []
 
     def work(act: LinkAct) -> None:
-        together.wait(30)
+        together.wait(60)
         try:
             decide(network, li, suggested, act, WHY, version=seen)
         except LinkChanged:
@@ -234,12 +234,12 @@ def test_decision_while_the_facts_are_looked_at_holds(network: Hub, li: Viewer, 
     together = threading.Barrier(2)
 
     def look() -> None:
-        together.wait(30)
+        together.wait(60)
         look_again(network)
 
     thread = threading.Thread(target=look)
     thread.start()
-    together.wait(30)
+    together.wait(60)
     decide(network, li, suggested, LinkAct.REFUSE, WHY)
     thread.join()
     look_again(network)

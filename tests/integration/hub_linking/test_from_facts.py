@@ -209,7 +209,7 @@ def test_two_that_come_at_once_make_one_link(network: Hub, qinghe: Clinic, baish
 
     def work(patient_id: str) -> None:
         try:
-            together.wait(30)
+            together.wait(60)
             linking.link(network, patient_id)
         except Exception as exc:  # noqa: BLE001 -- carried out of the thread and asserted on
             failures.append(exc)

@@ -74,7 +74,7 @@ def listening(hub: Hub, authority: Authority, limits: Limits = LIMITS) -> Iterat
         yield started[0]
     finally:
         started[0].ask_to_stop()
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
         run.close()
 
@@ -87,7 +87,7 @@ class TlsSender:
         context.load_verify_locations(ca_file)
         if shown is not None:
             context.load_cert_chain(shown.certificate_file, shown.key_file)
-        plain = socket.create_connection(("127.0.0.1", port), timeout=20)
+        plain = socket.create_connection(("127.0.0.1", port), timeout=60)
         try:
             self.socket = context.wrap_socket(plain, server_hostname=SERVER)
         except BaseException:

@@ -65,7 +65,7 @@ def test_orders_are_taken_by_a_process_of_its_own(
     his_certificate: Issued,
 ) -> None:
     process = processes.start(serve(write(), database_url), name="hl7")
-    process.wait_until(lambda: "hl7_listens" in process.log(), within_s=60)
+    process.wait_until(lambda: "hl7_listens" in process.log())
     port = int((tmp_path / "data" / "run" / "hl7.port").read_text())
     with closing(TlsSender(port, authority.ca_file, his_certificate)) as his:
         assert told(his.send(message(*EXAMPLE))) == ("AA", [])

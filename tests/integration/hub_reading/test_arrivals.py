@@ -120,7 +120,7 @@ def test_declaring_waits_for_a_study_being_catalogued_before_it_takes_the_case(w
             declared = pool.submit(world.declare, "1.2.3", revision=2)
             eventually(is_waiting)
             session.execute(select(Case).where(Case.case_id == case_id).with_for_update(nowait=True))
-        assert declared.result(timeout=10) == case_id
+        assert declared.result(timeout=60) == case_id
 
 
 def test_a_study_catalogued_twice_is_ready_once(world: World, hub: Hub, wang: Viewer):

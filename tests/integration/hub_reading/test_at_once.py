@@ -232,7 +232,7 @@ def at_once(scene: Scene, *deeds: Callable[[Scene, str], object]) -> list[bool]:
         for number, deed in enumerate(deeds, start=1):
             running.append(pool.submit(deed, scene, task_id))
             eventually(lambda expected=number: waits(scene.hub, expected), every_s=0.005)
-    failures = [one.exception(timeout=10) for one in running]
+    failures = [one.exception(timeout=60) for one in running]
     assert all(failure is None or isinstance(failure, HubError) for failure in failures), failures
     return [failure is None for failure in failures]
 
@@ -303,7 +303,7 @@ def test_an_order_and_its_images_at_the_same_moment_find_each_other(world: World
             cases.study_catalogued(session, hub, now, study=study, transfer=transfer)
             handed_in = pool.submit(hand_in, hub, order(lane="stat"))
             eventually(lambda: done_or_waiting(hub, handed_in), every_s=0.005)
-        handed_in.result(timeout=10)
+        handed_in.result(timeout=60)
     assert world.case(case_id).lane == Lane.STAT, "neither saw the other: a stroke was read as routine"
 
 
@@ -317,7 +317,7 @@ def test_one_physician_who_claims_several_cases_at_once_holds_no_more_than_they_
     start = Barrier(len(tasks))
 
     def attempt(task_id: str) -> bool:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         try:
             reading.claim(hub, wang, task_id)
         except WorkInProgressFull:

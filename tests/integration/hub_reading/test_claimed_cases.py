@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +35,7 @@ from tests.integration.hub_reading.world import TEXT, World
 from tests.support.certificates import Authority
 from tests.support.clock import SteerableClock
 from tests.support.folders import files_under
+from tests.support.ports import own_port
 from tests.support.storescp import StoreScp, running_storescp
 from tests.support.waiting import eventually
 
@@ -243,8 +243,7 @@ def test_a_damaged_pack_is_refused_in_words_and_nothing_of_it_goes_to_the_pacs(
 def test_with_the_pacs_down_the_case_waits_with_the_reason_and_comes_after_a_restart_without_another_download(
     hub: Hub, hospital: Hospital, claimed: tuple[str, str], tmp_path: Path, directory_store: DirectoryStore
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        down = StoreScp(taken.getsockname()[1], tmp_path)
+    down = StoreScp(own_port(), tmp_path)
     with HubServer(hub) as server:
         hospital.start(server.url, targets=[down.target(kind="pacs")])
         eventually(lambda: has_receipt(hospital, "failed", "pacs:main", "pacs_unavailable"))
@@ -265,9 +264,7 @@ def test_a_pacs_that_is_back_gets_the_case_at_once_when_somebody_asks_for_it(
     hub: Hub, hospital: Hospital, claimed: tuple[str, str], tmp_path: Path
 ) -> None:
     with HubServer(hub) as server, running_storescp(tmp_path / "pacs") as pacs:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            nowhere = taken.getsockname()[1]
-        hospital.start(server.url, targets=[pacs.target(kind="pacs", port=nowhere)])
+        hospital.start(server.url, targets=[pacs.target(kind="pacs", port=own_port())])
         eventually(lambda: has_receipt(hospital, "failed", "pacs:main", "pacs_unavailable"))
         hospital.stop()
         with hospital.journal.transaction() as connection:  # as after many attempts

@@ -57,7 +57,7 @@ def test_of_twenty_claimers_at_once_one_wins_and_the_others_are_told(world: Worl
     start = Barrier(CLAIMERS)
 
     def attempt(viewer: Viewer) -> str:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         try:
             reading.claim(hub, viewer, task_id)
         except AlreadyClaimed:

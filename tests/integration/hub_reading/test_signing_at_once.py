@@ -160,7 +160,7 @@ def race(scene: Scene, *deeds: Deed) -> list[object]:
     task_id, start = scene.task_id, Barrier(len(deeds))
 
     def run(deed: Deed) -> object:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         try:
             return deed(scene, task_id)
         except HubError as refusal:

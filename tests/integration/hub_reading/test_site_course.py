@@ -69,12 +69,12 @@ def console(world: World, hub: Hub, hub_clock: SteerableClock, tmp_path: Path) -
     person(world, "li", Role.TECHNICIAN, SITE)
     key = GatewayKey.generate()
     with HubServer(hub) as server:
-        stranger = HubClient(server.url, None, clock=hub.clock, connect_timeout_s=5, read_timeout_s=10)
+        stranger = HubClient(server.url, None, clock=hub.clock, connect_timeout_s=60, read_timeout_s=60)
         code = issue_enrolment_code(hub, SITE, "admin")
         enrolled = stranger.enrol(EnrolmentRequest(code=code, public_key=key.public_text(), software_version="1"))
         stranger.close()
         identity = SigningIdentity(key=key, key_id=enrolled.gateway_id, audience=enrolled.audience)
-        client = HubClient(server.url, identity, clock=hub.clock, connect_timeout_s=5, read_timeout_s=10)
+        client = HubClient(server.url, identity, clock=hub.clock, connect_timeout_s=60, read_timeout_s=60)
         yield Console(hub, Journal(tmp_path / "journal.sqlite"), client, hub_clock)
         client.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ from tests.integration.hub_reading.test_course import person
 from tests.integration.hub_reading.world import COUNTY, SITE, TEXT, World
 from tests.support.clock import SteerableClock
 from tests.support.gateway_client import enrolled_client
+from tests.support.waiting import keeps
 
 pytestmark = pytest.mark.postgres
 
@@ -105,20 +107,30 @@ def acknowledged(hub: Hub) -> list[tuple[str, str, str]]:
 
 
 def test_clinic_has_it_within_a_moment_of_the_authors_signature(world: World, wang: Viewer, console: Console):
-    case_id = world.arrive(lane=Lane.STAT)
-    loop = console.loop()
-    loop.step()
-    waiting = threading.Thread(target=loop.step)
-    waiting.start()
-    submission_id = world.submit(wang, case_id)
-    began = time.monotonic()
-    waiting.join(POLL_S)
-    assert time.monotonic() - began < WITHIN_S
-    report = console.shown().report
-    assert (report.submission_id, report.impression, report.author.name) == (submission_id, TEXT.impression, "Wang")
-    assert console.shown().waits
-    assert [event.hop for event in custody_of(console.journal, STUDY)] == [Hop.PRELIMINARY_FETCHED]
-    assert console.told == 1
+    numbers = itertools.count(1)
+
+    def took_s() -> float:
+        number = next(numbers)
+        study = Uid(f"{STUDY}.{number}")
+        case_id = world.arrive(study, lane=Lane.STAT)
+        loop = console.loop()
+        loop.step()
+        waiting = threading.Thread(target=loop.step)
+        waiting.start()
+        submission_id = world.submit(wang, case_id)
+        began = time.monotonic()
+        waiting.join(2 * POLL_S)
+        took = time.monotonic() - began
+        row = find_preliminary(console.journal, study)
+        assert row is not None
+        shown = (row.report.submission_id, row.report.impression, row.report.author.name)
+        assert shown == (submission_id, TEXT.impression, "Wang")
+        assert row.waits
+        assert [event.hop for event in custody_of(console.journal, study)] == [Hop.PRELIMINARY_FETCHED]
+        assert console.told == number
+        return took
+
+    keeps(WITHIN_S, took_s)
 
 
 @pytest.mark.parametrize("lane", [Lane.ROUTINE, Lane.BACKGROUND])

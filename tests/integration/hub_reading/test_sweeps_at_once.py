@@ -48,7 +48,7 @@ def at_once(hub: Hub, sweep: Callable[[Hub], int]) -> int:
     start = Barrier(SCHEDULERS)
 
     def run(one: Hub) -> int:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         return sweep(one)
 
     with ThreadPoolExecutor(SCHEDULERS) as pool:
@@ -149,7 +149,7 @@ def test_a_scheduler_that_looked_before_another_launched_does_not_launch_again(w
         eventually(is_looking)
         assert sweeps.relaunch_lost(hub) == 1
         closed.commit()
-        assert slow.result(timeout=10) == 0
+        assert slow.result(timeout=60) == 0
 
 
 def test_each_step_of_a_limit_is_told_once_by_however_many_schedulers(

@@ -34,6 +34,7 @@ from storage.tls import Credentials, receiver_context
 from tests.integration.hub_intake.http_server import HubServer
 from tests.integration.hub_reading.world import CITY, TEXT, World
 from tests.support.certificates import Authority
+from tests.support.ports import own_port
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.postgres
@@ -52,7 +53,7 @@ class Hospital:
         self.server: HubServer | None = None
         self.link: ReaderLink | None = None
         with HubServer(hub) as server:
-            client = HubClient(server.url, None, clock=utc_now, connect_timeout_s=5, read_timeout_s=5)
+            client = HubClient(server.url, None, clock=utc_now, connect_timeout_s=60, read_timeout_s=60)
             enrol(self.journal, spool_dir, client, issue_reader_code(hub, CITY, "admin"), clock=utc_now)
             client.close()
 
@@ -81,7 +82,7 @@ class Hospital:
     def stop(self) -> None:
         if self.link is not None:
             self.link.stop()
-            assert self.link.join(time.monotonic() + 5)
+            assert self.link.join(time.monotonic() + 60)
             self.link = None
 
     def send(self, message: bytes, tls: ssl.SSLContext | None = None) -> Message:
@@ -89,7 +90,7 @@ class Hospital:
         connection = MllpConnection("127.0.0.1", self.link.port, timeout_s=5, tls=tls, server_name="gateway")
         try:
             connection.send(message)
-            return parse_message(connection.receive(time.monotonic() + 5), "UNICODE UTF-8")
+            return parse_message(connection.receive(time.monotonic() + 60), "UNICODE UTF-8")
         finally:
             connection.close()
 
@@ -187,9 +188,7 @@ def test_what_is_no_report_is_refused_and_not_kept(
 def test_with_the_line_down_it_is_kept_before_it_is_accepted_and_comes_later_also_after_a_restart(
     hub: Hub, hospital: Hospital, claimed: tuple[str, str]
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nowhere = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    hospital.start(nowhere)
+    hospital.start(f"http://127.0.0.1:{own_port()}")
     assert hospital.send(oru()).get("MSA", 1) == "AA"
     assert hospital.journal.read("SELECT state FROM reader_reports")[0]["state"] == "due"
     hospital.stop()
@@ -203,9 +202,7 @@ def test_with_the_line_down_it_is_kept_before_it_is_accepted_and_comes_later_als
 def test_a_report_that_was_accepted_with_the_line_down_and_is_refused_later_waits_for_a_person_on_the_console(
     hub: Hub, hospital: Hospital, claimed: tuple[str, str]
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nowhere = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    hospital.start(nowhere)
+    hospital.start(f"http://127.0.0.1:{own_port()}")
     assert hospital.send(oru("licence-zhao")).get("MSA", 1) == "AA"
     hospital.stop()
     with HubServer(hub) as server:

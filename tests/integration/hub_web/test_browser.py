@@ -91,7 +91,7 @@ def test_search_goes_on_being_live_and_keeps_what_is_typed(page_of: Callable[...
     expect(page.locator("tbody tr")).to_have_count(1)
     page.fill("[name=text]", "李")
     county.arrive("1.2.3.3", patient="王^小东")
-    expect(page.locator("tbody tr")).to_have_count(2, timeout=20_000)
+    expect(page.locator("tbody tr")).to_have_count(2, timeout=60_000)
     expect(page.locator("[name=text]")).to_have_value("李")
     assert page.url.endswith("/clinic/")
     page.get_by_role("link", name="清除条件").click()

@@ -49,7 +49,7 @@ from tests.support.waiting import eventually, keeps
 pytestmark = pytest.mark.postgres
 
 WITHIN_S = 1.0  # the promise of every desk
-PATIENCE_S = 30.0  # on a machine that does much else; nobody looks again by themselves meanwhile
+PATIENCE_S = 60.0  # on a machine that does much else; nobody looks again by themselves meanwhile
 SILENCE_S = 0.4  # what a test waits to hear nothing; a stream that hears everything has heard it by then
 
 
@@ -101,7 +101,7 @@ class Listener:
 @contextmanager
 def listening(url: str, visitor: Visitor, last_id: str = "") -> Iterator[Listener]:
     """Open the stream as this visitor."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())}
     if last_id:
         headers["Last-Event-ID"] = last_id
@@ -325,7 +325,7 @@ def _close_the_account(hub: Hub, county: County, browser: Visitor) -> None:
 
 @pytest.mark.parametrize(
     ("end", "beats_s"),
-    [(_log_out, 60.0), (_reset_the_password, 60.0), (_close_the_account, 60.0), (_forget_sessions, 0.1)],
+    [(_log_out, 600.0), (_reset_the_password, 600.0), (_close_the_account, 600.0), (_forget_sessions, 0.1)],
 )
 def test_stream_ends_at_once_with_its_session_and_others_go_on(
     hub: Hub, url: str, county: County, browser_of: BrowserOf, monkeypatch: pytest.MonkeyPatch,
@@ -476,10 +476,10 @@ def test_desk_that_was_refused_hears_as_soon_as_there_is_room_and_waits_as_it_wa
     context.add_init_script(f"delete window.{without}")
     page = context.new_page()
     log_in(page, url, TECHNICIAN)
-    eventually(lambda: _has_asked(asked, 2), within_s=20)
+    eventually(lambda: _has_asked(asked, 2))
     assert asked[1] - asked[0] >= 3
     monkeypatch.undo()
-    expect(page.locator("body[data-listens]")).to_have_count(1, timeout=20_000)
+    expect(page.locator("body[data-listens]")).to_have_count(1, timeout=60_000)
     county.arrive("1.2.3.1")
     expect(page.get_by_text("赵䶮").first).to_be_visible(timeout=PATIENCE_S * 1000)
     context.close()

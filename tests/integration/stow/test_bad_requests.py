@@ -113,7 +113,7 @@ class Line:
 
     def __init__(self, person: Storing, **headers: str) -> None:
         host = urlsplit(person.url)
-        self._socket = socket.create_connection((str(host.hostname), int(host.port or 0)), timeout=20)
+        self._socket = socket.create_connection((str(host.hostname), int(host.port or 0)), timeout=60)
         lines = {"Host": "hub", "Authorization": f"Bearer {person.token}", "Content-Type": TYPE} | headers
         head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
         self.write(f"POST {STUDIES} HTTP/1.1\r\n{head}\r\n".encode())

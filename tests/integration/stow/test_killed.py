@@ -63,7 +63,7 @@ class WebRole:
                 "COUNTERPART_HUB_POLICY__DEPOSIT_DISK_FLOOR_BYTES": "1",
             },
         )
-        process.wait_until(lambda: "web_listening" in process.log(), within_s=60)
+        process.wait_until(lambda: "web_listening" in process.log())
         self.url = f"http://127.0.0.1:{int(port_file.read_text())}"
         return process
 
@@ -121,7 +121,7 @@ def kill_when(process: RunningProcess, there: Callable[[], object]) -> None:
     def is_there() -> None:
         assert there()
 
-    eventually(is_there, within_s=60, every_s=0.002)
+    eventually(is_there, every_s=0.002)
     process.kill()
 
 

@@ -15,7 +15,7 @@ import aiohttp
 
 from tests.integration.workitems.client import DicomJson, value
 
-PATIENCE_S = 30.0  # on a machine that does much else
+PATIENCE_S = 60.0  # on a machine that does much else
 EVERY, FILTERED = "1.2.840.10008.5.1.4.34.5", "1.2.840.10008.5.1.4.34.5.1"
 STATE_REPORT, CANCEL_REQUESTED, PROGRESS_REPORT, STATUS_CHANGE, ASSIGNED = 1, 2, 3, 4, 5
 
@@ -79,12 +79,12 @@ def connected(url: str, token: str, ae_title: str, **headers: str) -> Iterator[C
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(listen()), daemon=True)
     thread.start()
-    refused = opened.get(timeout=10)
+    refused = opened.get(timeout=60)
     try:
         if refused is not None:
             raise refused
         yield channel
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(60)
         loop.close()

@@ -330,7 +330,7 @@ def test_process_that_stops_says_so_and_the_next_says_that_it_is_there_again(
         channel.hear()
     report = channel.hear_of(EVERY, STATUS_CHANGE)
     assert value(report, "00741242") == "GOING DOWN"
-    assert channel.ended.wait(5)
+    assert channel.ended.wait(60)
     assert channel.code == aiohttp.WSCloseCode.GOING_AWAY
     with_channel.__exit__(None, None, None)
     with connected(server.url, token, "STAYS") as again:
@@ -351,7 +351,7 @@ def test_connection_ends_with_its_session(
     with connected(server.url, token, "ENDS") as channel:
         channel.hear()
         accounts.logout(county.hub, token)
-        assert channel.ended.wait(5)
+        assert channel.ended.wait(60)
         assert channel.code == aiohttp.WSCloseCode.POLICY_VIOLATION
 
 
@@ -385,7 +385,7 @@ def test_subscriber_that_takes_nothing_is_cut_off_and_told_the_rest_when_it_is_b
             session.add(WorkitemEvent(**row))
     address, token = urlsplit(server.url), county.token("coordinator")
     with socket.create_connection((address.hostname, address.port)) as silent_one:
-        silent_one.settimeout(10)
+        silent_one.settimeout(60)
         lines = ["GET /dicomweb/subscribers/SLOW HTTP/1.1", f"Host: {address.netloc}", f"Authorization: Bearer {token}"]
         lines += ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
         lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", ""]

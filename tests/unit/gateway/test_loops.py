@@ -24,7 +24,7 @@ def test_what_comes_at_nearly_the_same_time_is_one_step_of_work() -> None:
         loop.wake()
     eventually(lambda: _has(steps, 2))
     loop.stop()
-    assert loop.join(5)
+    assert loop.join(60)
     assert steps[:2] == [0, 20]
 
 
@@ -37,10 +37,10 @@ def test_a_stop_does_not_wait_for_what_is_gathered() -> None:
 
     loop = Loop("gathering", step, gather_s=3600)
     loop.start()
-    assert stepped.wait(5)
+    assert stepped.wait(60)
     loop.wake()
     loop.stop()
-    assert loop.join(5)
+    assert loop.join(60)
 
 
 def _has(steps: list[int], count: int) -> None:

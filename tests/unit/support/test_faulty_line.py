@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.support.faulty_line import FaultyLine, Line
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually, takes
 
 MIB = 1024 * 1024
 
@@ -60,7 +60,7 @@ def peer(*, echo: bool = False) -> Iterator[Peer]:
 def push(port: int, size_bytes: int) -> None:
     """Send so many bytes and return when the peer has had them all."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.settimeout(20)
+        connection.settimeout(60)
         connection.sendall(bytes(size_bytes))
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(10) == b"ok"
@@ -68,39 +68,45 @@ def push(port: int, size_bytes: int) -> None:
 
 @pytest.mark.parametrize("streams", [1, 4])
 def test_bytes_take_the_time_that_the_rate_says_whatever_the_number_of_connections(streams: int) -> None:
-    with peer() as server, FaultyLine(Line(mbit_s=40, round_trip_s=0.02), server.port) as line:
-        started = time.monotonic()
-        pushing = [threading.Thread(target=push, args=(line.port, 4 * MIB // streams)) for _ in range(streams)]
-        for thread in pushing:
-            thread.start()
-        for thread in pushing:
-            thread.join()
-        took = time.monotonic() - started
-    assert took == pytest.approx(4 * MIB * 8 / 40e6 + 3 * 0.02, rel=0.08)
+    def took_s() -> float:
+        with peer() as server, FaultyLine(Line(mbit_s=40, round_trip_s=0.02), server.port) as line:
+            started = time.monotonic()
+            pushing = [threading.Thread(target=push, args=(line.port, 4 * MIB // streams)) for _ in range(streams)]
+            for thread in pushing:
+                thread.start()
+            for thread in pushing:
+                thread.join()
+            return time.monotonic() - started
+
+    takes(4 * MIB * 8 / 40e6 + 3 * 0.02, took_s, within=0.08)
 
 
 def test_both_directions_share_the_rate() -> None:
-    with peer(echo=True) as server, FaultyLine(Line(mbit_s=40), server.port) as line:
-        started = time.monotonic()
-        with socket.create_connection(("127.0.0.1", line.port)) as connection:
-            threading.Thread(target=connection.sendall, args=(bytes(MIB),), daemon=True).start()
-            left = MIB
-            while left:
-                left -= len(connection.recv(64 * 1024))
-        took = time.monotonic() - started
-    assert took == pytest.approx(2 * MIB * 8 / 40e6, rel=0.08)
+    def took_s() -> float:
+        with peer(echo=True) as server, FaultyLine(Line(mbit_s=40), server.port) as line:
+            started = time.monotonic()
+            with socket.create_connection(("127.0.0.1", line.port)) as connection:
+                threading.Thread(target=connection.sendall, args=(bytes(MIB),), daemon=True).start()
+                left = MIB
+                while left:
+                    left -= len(connection.recv(64 * 1024))
+            return time.monotonic() - started
+
+    takes(2 * MIB * 8 / 40e6, took_s, within=0.08)
 
 
-def test_question_and_answer_take_one_round_trip_and_opening_one_more() -> None:
-    with peer(echo=True) as server, FaultyLine(Line(round_trip_s=0.08), server.port) as line:
-        started = time.monotonic()
-        with socket.create_connection(("127.0.0.1", line.port)) as connection:
-            times = []
-            for _ in range(3):
-                connection.sendall(b"?")
-                assert connection.recv(10) == b"?"
-                times.append(time.monotonic() - started)
-    assert times == pytest.approx([0.16, 0.24, 0.32], abs=0.03)
+@pytest.mark.parametrize(("questions", "seconds"), [(1, 0.16), (3, 0.32)])
+def test_question_and_answer_take_one_round_trip_and_opening_one_more(questions: int, seconds: float) -> None:
+    def took_s() -> float:
+        with peer(echo=True) as server, FaultyLine(Line(round_trip_s=0.08), server.port) as line:
+            started = time.monotonic()
+            with socket.create_connection(("127.0.0.1", line.port)) as connection:
+                for _ in range(questions):
+                    connection.sendall(b"?")
+                    assert connection.recv(10) == b"?"
+                return time.monotonic() - started
+
+    takes(seconds, took_s, within=0.1)
 
 
 def test_use_of_a_line_that_is_kept_busy_is_all_of_it() -> None:
@@ -123,7 +129,7 @@ def test_losses_hold_up_one_connection_as_often_as_they_say_and_several_connecti
         pushing = [threading.Thread(target=push, args=(line.port, 2 * MIB)) for _ in range(4)]
         for thread in pushing:
             thread.start()
-        eventually(lambda: _assert(server.received > 12 * MIB), within_s=20)
+        eventually(lambda: _assert(server.received > 12 * MIB))
         together = line.use(started + 0.2, line.now())
         for thread in pushing:
             thread.join()
@@ -180,18 +186,17 @@ def test_silent_line_keeps_connections_and_goes_on_where_it_stopped() -> None:
         with pytest.raises(TimeoutError):
             connection.recv(10)
         line.mend()
-        connection.settimeout(5)
+        connection.settimeout(60)
         assert connection.recv(10) == b"2"
 
 
 def test_changed_line_counts_at_once() -> None:
-    with peer() as server, FaultyLine(Line(mbit_s=1), server.port) as line:
-        pushing = threading.Thread(target=push, args=(line.port, MIB))  # would take more than eight seconds
-        started = time.monotonic()
+    with peer() as server, FaultyLine(Line(mbit_s=0.05), server.port) as line:
+        pushing = threading.Thread(target=push, args=(line.port, 2 * MIB))  # would take more than five minutes
         pushing.start()
         line.become(Line(mbit_s=80))
-        pushing.join()
-        assert time.monotonic() - started < 3
+        pushing.join(PATIENCE_S)
+        assert not pushing.is_alive()
 
 
 def _assert(condition: bool) -> None:

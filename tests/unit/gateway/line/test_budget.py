@@ -14,6 +14,7 @@ from storage.contract.lanes import Lane
 from tests.support.waiting import eventually
 
 BLOCK = 64 * 1024
+ATTEMPTS = 30  # on a machine that does much else the senders may be late
 MIB = 1024 * 1024
 
 
@@ -50,34 +51,53 @@ def budget():
 
 
 def measured(within_s: float, count: Callable[[], int]) -> float:
-    """Return how many bytes per second were counted."""
-    before, started = count(), time.monotonic()
+    """Return how many bytes per second were counted, and no more: whoever is kept waiting here looks too long."""
+    started, before = time.monotonic(), count()
     threading.Event().wait(within_s)
     return (count() - before) / (time.monotonic() - started)
+
+
+def keeps_to(bytes_per_s: float, share: float, within_s: float, count: Callable[[], int]) -> None:
+    """Fail where ever more goes out than the limit lets, and unless at some time all of it does."""
+    rates: list[float] = []
+    while len(rates) < ATTEMPTS:
+        rates.append(measured(within_s, count))
+        assert rates[-1] <= bytes_per_s * (1 + share)
+        if rates[-1] >= bytes_per_s * (1 - share):
+            return
+    raise AssertionError(f"never {bytes_per_s} bytes/s: {rates}")
+
+
+def share_alike(sent_bytes: Callable[[], list[int]]) -> None:
+    """Return once nobody has had less than half of what another has."""
+
+    def alike() -> None:
+        shares = sent_bytes()
+        assert min(shares) > max(shares) / 2
+
+    eventually(alike)
 
 
 def test_limit_counts_for_all_uploads_together_and_is_reached(budget: LineBudget) -> None:
     budget.set_limits(Limits(bytes_per_s=1_000_000))
     sending = [Sending(budget, str(n), Lane.ROUTINE) for n in range(4)]
-    rate = measured(1.0, lambda: budget.take_counts()[0])
-    assert rate == pytest.approx(1_000_000, rel=0.1)
-    shares = [one.sent_bytes for one in sending]
-    assert min(shares) > max(shares) / 2
+    keeps_to(1_000_000, 0.1, 1.0, lambda: budget.take_counts()[0])
+    share_alike(lambda: [one.sent_bytes for one in sending])
 
 
 def test_documents_on_their_way_home_share_the_limit_of_uploads(budget: LineBudget) -> None:
     budget.set_limits(Limits(bytes_per_s=1_000_000))
     upload = Sending(budget, "a", Lane.ROUTINE)
-    home = [0]
+    home, ends = [0], threading.Event()
 
     def fetch() -> None:
-        while home[0] < MIB:
+        while not ends.is_set():
             home[0] += budget.take_return(BLOCK)
 
     threading.Thread(target=fetch, daemon=True).start()
-    rate = measured(1.0, lambda: upload.sent_bytes + home[0])
-    assert rate == pytest.approx(1_000_000, rel=0.1)
-    assert min(upload.sent_bytes, home[0]) > max(upload.sent_bytes, home[0]) / 2
+    keeps_to(1_000_000, 0.1, 1.0, lambda: upload.sent_bytes + home[0])
+    share_alike(lambda: [upload.sent_bytes, home[0]])
+    ends.set()
 
 
 def test_documents_come_home_over_a_paused_line_and_keep_no_stop_waiting(budget: LineBudget) -> None:
@@ -101,13 +121,13 @@ def test_changed_limit_counts_in_the_middle_of_an_upload(budget: LineBudget) -> 
     Sending(budget, "a", Lane.ROUTINE)
     assert measured(0.3, lambda: budget.take_counts()[0]) < 30_000
     budget.set_limits(Limits(bytes_per_s=2_000_000))
-    assert measured(0.5, lambda: budget.take_counts()[0]) == pytest.approx(2_000_000, rel=0.2)
+    keeps_to(2_000_000, 0.2, 0.5, lambda: budget.take_counts()[0])
 
 
 def test_exempt_lane_is_not_held_back(budget: LineBudget) -> None:
     budget.set_limits(Limits(bytes_per_s=10_000, exempt=frozenset({Lane.STAT})))
     stat = Sending(budget, "s", Lane.STAT, 50 * MIB)
-    stat.join(10)
+    stat.join(60)
     assert stat.sent_bytes == 50 * MIB
 
 
@@ -118,7 +138,7 @@ def test_pack_that_yields_trickles_and_goes_on_with_what_it_had_sent(budget: Lin
     stat = Sending(budget, "s", Lane.STAT, 400_000)
     eventually(lambda: _assert(routine.upload is not None and routine.upload.yields))
     before = routine.sent_bytes
-    stat.join(10)
+    stat.join(60)
     assert routine.sent_bytes <= before + TRICKLE_BYTES + 64 * 1024
     eventually(lambda: _assert(routine.sent_bytes > before + 200_000))
     assert not routine.aborted
@@ -131,7 +151,7 @@ def test_pack_is_broken_off_when_the_urgent_work_is_long_and_counts_it(budget: L
         eventually(lambda routine=routine: _assert(routine.sent_bytes > 10_000))  # type: ignore[misc]
         with budget.upload("s", "1.3", Lane.STAT, MIB, urgent_bytes=10**9, bytes_per_s=1_000_000):
             if times < 3:
-                routine.join(5)
+                routine.join(60)
                 assert routine.aborted
             else:
                 assert routine.upload is not None
@@ -143,7 +163,7 @@ def test_pause_breaks_off_what_is_on_the_line(budget: LineBudget) -> None:
     sending = Sending(budget, "a", Lane.ROUTINE)
     eventually(lambda: _assert(sending.sent_bytes > 0))
     budget.set_limits(Limits(paused=True))
-    sending.join(5)
+    sending.join(60)
     assert sending.aborted
 
 

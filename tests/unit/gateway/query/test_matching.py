@@ -95,6 +95,6 @@ def test_key_that_is_not_of_its_kind_is_refused_without_quoting_it(kind: Kind, k
 
 
 def test_many_wildcards_take_no_time() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert not match_wildcards("*a" * 60 + "*b", "a" * 5000)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2

@@ -64,7 +64,7 @@ class CountingJournal(Journal):
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         self.beginning.set()
-        assert self.may_begin.wait(20)
+        assert self.may_begin.wait(60)
         self.transactions += 1
         with super().transaction() as connection:
             yield connection
@@ -109,7 +109,7 @@ class Desk:
         self.journal.beginning.clear()
         with ThreadPoolExecutor(len(arrivals) + 1) as pool:
             first = pool.submit(self.publisher.publish, self.arrive(1000))
-            assert self.journal.beginning.wait(20)
+            assert self.journal.beginning.wait(60)
             rest = [pool.submit(self.publisher.publish, arrival) for arrival in arrivals]
             eventually(lambda: self._wait(len(arrivals) if waiting is None else waiting))
             self.journal.transactions = 0
@@ -187,7 +187,7 @@ def test_directories_are_synced_by_all_who_bring_something_at_the_same_moment(
     for study in studies:
         assert desk.publisher.publish(desk.arrive(1000, study)) is not None  # makes the directories
     together = threading.Barrier(2)
-    desk.files.before_sync = lambda _path: together.wait(20)
+    desk.files.before_sync = lambda _path: together.wait(60)
     with ThreadPoolExecutor(2) as pool:
         arrivals = [desk.arrive(number, study) for number, study in enumerate(studies, start=1)]
         assert list(pool.map(desk.publisher.publish, arrivals)) == [True, True]
@@ -201,13 +201,13 @@ def test_nobody_is_published_into_a_directory_whose_own_name_is_not_synced_yet(d
     def hold(path: Path) -> None:
         if path.name == SpoolState.INCOMING:
             syncing.set()
-            assert may_sync.wait(20)
+            assert may_sync.wait(60)
             named.extend(file.name for file in (path / STUDY).iterdir())
 
     desk.files.before_sync = hold
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(desk.publisher.publish, desk.arrive(1))
-        assert syncing.wait(20)
+        assert syncing.wait(60)
         second = pool.submit(desk.publisher.publish, desk.arrive(2))
         eventually(lambda: _both_are_under_way(desk.publisher))
         may_sync.set()
@@ -237,7 +237,7 @@ def test_study_is_not_moved_between_the_name_of_an_instance_and_its_row(desk: De
 
     with ThreadPoolExecutor(2) as pool:
         arriving = pool.submit(desk.publisher.publish, late)
-        assert desk.journal.beginning.wait(20)
+        assert desk.journal.beginning.wait(60)
         moving = pool.submit(move)
         turns = desk.spool._turns[hash(STUDY) % len(desk.spool._turns)]
         eventually(lambda: _one_waits(turns))

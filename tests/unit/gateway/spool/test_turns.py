@@ -14,7 +14,7 @@ def test_arrivals_are_there_at_the_same_moment() -> None:
 
     def arrive() -> None:
         with turns.shared():
-            together.wait(20)
+            together.wait(60)
 
     with ThreadPoolExecutor(2) as pool:
         for arriving in [pool.submit(arrive) for _ in range(2)]:
@@ -26,7 +26,7 @@ def test_move_waits_for_arrivals_under_way_and_goes_before_later_ones() -> None:
 
     def first() -> None:
         with turns.shared():
-            assert may_end.wait(20)
+            assert may_end.wait(60)
             order.append("first arrival")
 
     def move() -> None:

@@ -97,7 +97,7 @@ def test_a_busy_backend_that_outlives_its_postmaster_does_not_hinder_the_next_st
     eventually(lambda: assert_busy(server))
     kill(server)
     server.start()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     busy.close()
     with connect(server) as connection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from functools import partial
 
 import urllib3
@@ -12,6 +11,7 @@ from aiohttp import web
 from reading_queue.web.request_counts import RequestCounts, answering_scrapers
 from storage.screens.offload import Offload
 from tests.support.app_server import AppServer
+from tests.support.ports import own_port
 
 
 class CountedServer(AppServer):
@@ -19,8 +19,7 @@ class CountedServer(AppServer):
 
     def __init__(self) -> None:
         super().__init__()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.figures_address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.figures_address = f"127.0.0.1:{own_port()}"
 
     def build(self, run: Offload) -> web.Application:
         counts = RequestCounts()
@@ -43,7 +42,7 @@ class CountedServer(AppServer):
 
 
 def get(url: str) -> urllib3.BaseHTTPResponse:
-    return urllib3.request("GET", url, retries=False, timeout=10)
+    return urllib3.request("GET", url, retries=False, timeout=60)
 
 
 def test_two_web_processes_count_their_own_requests_and_the_sum_is_right() -> None:
