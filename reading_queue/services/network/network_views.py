@@ -71,6 +71,7 @@ class AgreementView:
     single_physician: bool
     valid_from: date
     valid_until: date
+    time_zone: str  # of the requesting organisation, whose days these are
     is_over: bool
     editable: bool
     version: int
@@ -319,7 +320,7 @@ def _count(session: Session, column: Any) -> dict[str, int]:
 def _view_agreement(
     session: Session, row: Agreement, names: Mapping[str, str], own: frozenset[str], now: datetime, *, whole: bool
 ) -> AgreementView:
-    zone = ZoneInfo(session.get_one(Organisation, row.requesting_organisation_id).time_zone)
+    time_zone = session.get_one(Organisation, row.requesting_organisation_id).time_zone
     return AgreementView(
         agreement_id=row.agreement_id,
         requesting_id=row.requesting_organisation_id,
@@ -335,7 +336,8 @@ def _view_agreement(
         single_physician=row.single_physician,
         valid_from=row.valid_from,
         valid_until=row.valid_until,
-        is_over=row.valid_until < now.astimezone(zone).date(),
+        time_zone=time_zone,
+        is_over=row.valid_until < now.astimezone(ZoneInfo(time_zone)).date(),
         editable=not own.isdisjoint({row.requesting_organisation_id, row.assisting_organisation_id}),
         version=present_version(session, Kind.AGREEMENT, row.agreement_id) if whole else 0,
         history=history_of(session, Kind.AGREEMENT, row.agreement_id) if whole else (),

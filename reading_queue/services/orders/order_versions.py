@@ -6,13 +6,13 @@ confirmation (`require_told_seen` stands before both signatures).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
 
-from sqlalchemy import and_, exists, or_, select, update
+from sqlalchemy import and_, exists, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from reading_queue.db.order_tables import OrderNews, OrderNote, OrderVersion
@@ -115,9 +115,12 @@ def require_told_seen(session: Session, case: Case) -> None:
         raise OrderChangeUnseen
 
 
-def confirm_told(session: Session, case_id: str, account_id: str, now: datetime) -> int:
-    """Write down that the reader has seen what they were told of; return how many changes that were."""
-    unseen = update(OrderNews).where(OrderNews.case_id == case_id, OrderNews.seen_at.is_(None))
+def confirm_told(
+    session: Session, case_id: str, versions: Collection[tuple[str, int]], account_id: str, now: datetime
+) -> int:
+    """Write down that the reader has seen these versions of orders; return how many they had not confirmed before."""
+    version = tuple_(OrderNews.order_id, OrderNews.order_version)
+    unseen = update(OrderNews).where(OrderNews.case_id == case_id, OrderNews.seen_at.is_(None), version.in_(versions))
     seen = session.execute(unseen.values(seen_at=now, seen_by=account_id).returning(OrderNews.order_id))
     return len(seen.all())
 

@@ -7,6 +7,7 @@ whose lease ran out. A draft survives the end of every claim.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -155,13 +156,16 @@ def acknowledge_images(hub: Hub, viewer: Viewer, reading_task_id: str, images: s
         audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event=event)
 
 
-def acknowledge_orders(hub: Hub, viewer: Viewer, reading_task_id: str) -> None:
-    """Record that the holder has seen what the site changed in the orders of the case. Raises NotHolder."""
+def acknowledge_orders(hub: Hub, viewer: Viewer, reading_task_id: str, versions: Collection[tuple[str, int]]) -> None:
+    """Record that the holder has seen what the site changed: the versions of orders, by id, that they were shown.
+
+    What changed since stays to be seen. Raises NotHolder.
+    """
     now = hub.clock()
     with hub.transaction() as session:
         task, case = get_task_locked(session, reading_task_id)
         require_holder(viewer, task)
-        if confirm_told(session, case.case_id, viewer.account_id, now):
+        if confirm_told(session, case.case_id, versions, viewer.account_id, now):
             audit(session, now, PROCEDURE_RECORD, "U", viewer.account_id, case, event="order_changes_acknowledged")
 
 

@@ -103,7 +103,9 @@ async def acknowledge_images(request: web.Request, viewer: Viewer) -> web.Stream
 
 async def acknowledge_orders(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Record that what changed in the orders was looked at."""
-    await in_thread(request, reading.acknowledge_orders, request.config_dict[HUB], viewer, task_id(request))
+    given = await body_of(request, signing_models.OrdersSeen)
+    hub, versions = request.config_dict[HUB], [(one.order_id, one.order_version) for one in given.orders]
+    await in_thread(request, reading.acknowledge_orders, hub, viewer, task_id(request), versions)
     return nothing()
 
 

@@ -75,7 +75,7 @@ OPERATIONS: Final = (
     Operation("POST", f"{TASK}/claim", handlers.claim, PHYSICIAN, None, models.Task),
     Operation("POST", f"{TASK}/heartbeat", handlers.heartbeat, PHYSICIAN, None, models.Lease),
     Operation("POST", f"{TASK}/acknowledge-images", handlers.acknowledge_images, PHYSICIAN, signing_models.ImagesSeen),
-    Operation("POST", f"{TASK}/acknowledge-orders", handlers.acknowledge_orders, PHYSICIAN),
+    Operation("POST", f"{TASK}/acknowledge-orders", handlers.acknowledge_orders, PHYSICIAN, signing_models.OrdersSeen),
     Operation("PUT", f"{TASK}/draft", handlers.save_draft, PHYSICIAN, models.DraftText, models.Draft),
     Operation("POST", f"{TASK}/submit", handlers.submit, PHYSICIAN, signing_models.SubmittedText, models.Submitted),
     Operation("POST", f"{TASK}/sign", handlers.sign, PHYSICIAN, signing_models.FinalText, models.Signed),

@@ -8,6 +8,9 @@ from reading_queue.services.reading import reading
 from reading_queue.web.api.models import TEXT_MAX, Body, ReasonWords, Text
 
 IMAGES_VERSION_MAX = 32
+ORDER_ID_MAX = 32
+ORDER_VERSION_MAX = 1_000_000
+ORDERS_SEEN_MAX = 1_000
 
 
 class ImagesSeen(Body):
@@ -17,6 +20,19 @@ class ImagesSeen(Body):
     """
 
     images_version: str = Field(max_length=IMAGES_VERSION_MAX)
+
+
+class OrderVersionSeen(Body):
+    """One of the case's `order_news` as it was shown."""
+
+    order_id: str = Field(max_length=ORDER_ID_MAX)
+    order_version: int = Field(ge=1, le=ORDER_VERSION_MAX)
+
+
+class OrdersSeen(Body):
+    """Which changes of orders were looked at; those that came since stay to be confirmed."""
+
+    orders: tuple[OrderVersionSeen, ...] = Field(max_length=ORDERS_SEEN_MAX)
 
 
 class SubmittedText(Text, ImagesSeen):

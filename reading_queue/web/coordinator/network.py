@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
@@ -65,7 +66,7 @@ async def show_organisation(request: web.Request, viewer: Viewer, tried: Tried |
     """Show an organisation with its agreements, physicians and history."""
     tried, hub = tried or Tried(), request.config_dict[HUB]
     found = await in_thread(request, network_views.view_organisation, hub, viewer, request.match_info["code"])
-    today = hub.clock().date()
+    today = hub.clock().astimezone(ZoneInfo(found.facts["time_zone"])).date()
     begun = {"code": "", "stage": "1", "valid_from": today.isoformat(), "valid_until": f"{today.year + 1}-12-31"}
     terms: dict[str, Any] = {"cases_per_day_max": {}, "time_limits_min": {}}
     empty = {**forms.agreement_values(terms), **begun, "services": "interpretation, verification"}
@@ -127,7 +128,7 @@ async def show_agreement(request: web.Request, viewer: Viewer, tried: Tried | No
     tried, hub = tried or Tried(), request.config_dict[HUB]
     found = await in_thread(request, network_views.view_agreement, hub, viewer, request.match_info["agreement_id"])
     terms = {**asdict(found), "assisting": found.assisting_id}
-    today = hub.clock().date().isoformat()
+    today = hub.clock().astimezone(ZoneInfo(found.time_zone)).date().isoformat()
     return network_page(
         request,
         "coordinator/agreement.html",

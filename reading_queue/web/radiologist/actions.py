@@ -15,7 +15,7 @@ from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.reading import reading
 from reading_queue.web.access import proved_again
 from reading_queue.web.keys import HUB, in_thread
-from reading_queue.web.parsing import Form, field
+from reading_queue.web.parsing import Form, field, fields, whole_number
 from reading_queue.web.problems import problem, words_of
 from reading_queue.web.radiologist.views import Attempt, case_page
 from storage.screens.requests import redirect
@@ -74,7 +74,8 @@ async def acknowledge_images(request: web.Request, viewer: Viewer) -> web.Stream
 async def acknowledge_orders(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     """Record that what changed in the orders was looked at, and go on with the same text."""
     form = await request.post()
-    await in_thread(request, reading.acknowledge_orders, request.config_dict[HUB], viewer, _task_id(request))
+    hub, versions = request.config_dict[HUB], [_order_version(news) for news in fields(form, "news")]
+    await in_thread(request, reading.acknowledge_orders, hub, viewer, _task_id(request), versions)
     return await _again(request, viewer, form, None)
 
 
@@ -163,6 +164,11 @@ def _text(form: Form) -> reading.ReportText:
     parts = (field(form, name).replace("\r\n", "\n") for name in ("findings", "impression", "recommendation"))
     findings, impression, recommendation = parts
     return reading.ReportText(findings=findings, impression=impression, recommendation=recommendation)
+
+
+def _order_version(news: str) -> tuple[str, int]:
+    order_id, _, version = news.partition("/")
+    return order_id, whole_number(version)
 
 
 def _task_id(request: web.Request) -> str:

@@ -103,7 +103,7 @@ class Life:
             lambda who, task: reading.heartbeat(hub, who, task),
             lambda who, task: reading.save_draft(hub, who, task, TEXT, None),
             lambda who, task: reading.acknowledge_images(hub, who, task, self.world.shown(self.case_id)),
-            lambda who, task: reading.acknowledge_orders(hub, who, task),
+            lambda who, task: reading.acknowledge_orders(hub, who, task, self.world.told(self.case_id)),
             lambda who, task: reading.submit(hub, who, task, TEXT),
             lambda who, task: reading.sign(hub, who, task, None),
             lambda who, task: reading.sign_alone(hub, who, task, TEXT, declared=self.dice.random() < 0.7),
@@ -303,7 +303,7 @@ class Life:
         for offer in reading.offers_of(self.hub, who):
             reading.claim(self.hub, who, offer.reading_task_id)
             reading.acknowledge_images(self.hub, who, offer.reading_task_id, self.world.shown(offer.case_id))
-            reading.acknowledge_orders(self.hub, who, offer.reading_task_id)
+            reading.acknowledge_orders(self.hub, who, offer.reading_task_id, self.world.told(offer.case_id))
             self._finish(who, offer.reading_task_id, offer.phase)
 
     def _finish(self, who: Viewer, task_id: str, phase: str) -> None:

@@ -260,7 +260,7 @@ def test_nobody_signs_over_a_doubt_that_came_up_while_reading(world: World, hub:
     reading.claim(hub, wang, task_id)
     hand_in(hub, order(**OTHER))
     assert world.case(case_id).state == CaseState.READING
-    reading.acknowledge_orders(hub, wang, task_id)
+    reading.acknowledge_orders(hub, wang, task_id, world.told(case_id))
     with pytest.raises(IdentityUnconfirmed):
         reading.submit(hub, wang, task_id, TEXT)
     reading.submit(hub, wang, task_id, TEXT, confirm_identity=True)

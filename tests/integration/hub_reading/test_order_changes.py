@@ -121,20 +121,26 @@ def test_the_reader_is_told_and_signs_only_what_they_have_seen(
     assert [(one.name, one.before, one.after) for one in news.changes] == [("question", "排除肺炎", "排除肺栓塞")]
     with pytest.raises(OrderChangeUnseen):
         reading.submit(hub, wang, task_id, TEXT)
-    reading.acknowledge_orders(hub, wang, task_id)
+    change(hub, li, 3, question="排除骨折")
+    reading.acknowledge_orders(hub, wang, task_id, [(news.order_id, news.order_version)])
+    (news,) = desk_views.case_view(hub, wang, case_id).order_news
+    assert news.changes[0].after == "排除骨折", "it came after the reader was shown the case"
+    with pytest.raises(OrderChangeUnseen):
+        reading.submit(hub, wang, task_id, TEXT)
+    reading.acknowledge_orders(hub, wang, task_id, [(news.order_id, news.order_version)])
     assert desk_views.case_view(hub, wang, case_id).order_news == ()
     reading.submit(hub, wang, task_id, TEXT)
     world.run_jobs()
-    hand_in(hub, show_order(hub, li, ORDER).order.model_copy(update={"version": 4, "history": "高热"}))
+    hand_in(hub, show_order(hub, li, ORDER).order.model_copy(update={"version": 5, "history": "高热"}))
     review_id = world.open_task(case_id).reading_task_id
     reading.claim(hub, zhao, review_id)
     with pytest.raises(OrderChangeUnseen):
         reading.sign(hub, zhao, review_id, None)
-    reading.acknowledge_orders(hub, zhao, review_id)
+    reading.acknowledge_orders(hub, zhao, review_id, world.told(case_id))
     reading.sign(hub, zhao, review_id, None)
     with hub.transaction() as session:
         seen = session.scalars(select(OrderNews.seen_by).order_by(OrderNews.order_version)).all()
-    assert seen == ["wang", "zhao"]
+    assert seen == ["wang", "wang", "zhao"]
 
 
 def test_a_cancelled_order_and_one_that_comes_late_are_told_to_the_reader(

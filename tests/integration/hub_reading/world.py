@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from sqlalchemy import delete, select
 
 from reading_queue.db.network_tables import DutyPeriod
+from reading_queue.db.order_tables import OrderNews
 from reading_queue.db.tables import (
     Account,
     Case,
@@ -179,6 +180,12 @@ class World:
             session.add(transfer)
             session.flush()
             cases.study_catalogued(session, self.hub, now, study=study, transfer=transfer)
+
+    def told(self, case_id: str) -> list[tuple[str, int]]:
+        """Return the versions of orders that a reader was told of."""
+        with self.hub.transaction() as session:
+            rows = session.scalars(select(OrderNews).where(OrderNews.case_id == case_id))
+            return [(news.order_id, news.order_version) for news in rows]
 
     def shown(self, case_id: str) -> str:
         """Return the token of the images that the case shows now."""

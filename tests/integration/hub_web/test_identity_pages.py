@@ -172,7 +172,9 @@ def test_programs_say_at_signing_that_they_have_checked(hub: Hub, county: County
     text = {"findings": TEXT.findings, "impression": TEXT.impression} | program.seen(case_id)
     address = f"/reading-tasks/{task_id}/submit"
     assert program.call("POST", address, text).json()["code"] == "order_change_unseen"  # it came after the claim
-    assert program.call("POST", f"/reading-tasks/{task_id}/acknowledge-orders").status == 204
+    news = program.get(f"/api/v1/cases/{case_id}").json()["case"]["order_news"]
+    seen = {"orders": [{name: one[name] for name in ("order_id", "order_version")} for one in news]}
+    assert program.call("POST", f"/reading-tasks/{task_id}/acknowledge-orders", seen).status == 204
     assert program.call("POST", address, text).json()["code"] == "identity_unconfirmed"
     assert program.call("POST", address, text | {"confirm_identity": True}).status == 200
     assert program.get(f"/api/v1/cases/{case_id}").json()["case"]["summary"]["state"] == CaseState.PENDING_REVIEW

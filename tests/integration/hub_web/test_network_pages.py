@@ -281,6 +281,16 @@ def test_an_agreement_is_made_changed_and_ended_in_the_browser(
     assert "2026-03-02 – 2026-03-02" in browser.get(page).text
 
 
+def test_forms_of_agreements_propose_the_day_where_the_clinic_is(
+    county: County, browser_of: Callable[[str], Visitor], hub_clock: SteerableClock
+) -> None:
+    hub_clock.advance(18 * 3600)  # the third of March, three in the morning at the clinic
+    browser = browser_of(COORDINATOR)
+    page = browser.get(f"/coordinator/network/agreements/{FIRST}").text
+    assert page.count('value="2026-03-03"') == 2, "from_day and last_day"
+    assert 'name="valid_from" value="2026-03-03"' in browser.get(f"/coordinator/network/organisations/{CLINIC}").text
+
+
 def test_programs_read_and_change_the_network_and_hear_of_stale_versions_and_wrong_fields(
     county: County, program_of: Callable[[str], Visitor], hub: Hub
 ) -> None:
