@@ -6,11 +6,10 @@ One YAML file, or a folder of CSV files for spreadsheets (deploy/hub/network.exa
 from __future__ import annotations
 
 import sys
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
-from zoneinfo import ZoneInfo
 
 import typer
 
@@ -112,19 +111,29 @@ def export(
         datetime | None,
         typer.Option("--as-of", formats=["%Y-%m-%d"], help="As it was at the end of this day.", show_default=False),
     ] = None,
+    zone: Annotated[
+        str,
+        typer.Option(
+            help="The time zone in which that day ends, such as Asia/Urumqi; without it, that of most organisations.",
+            show_default=False,
+        ),
+    ] = "",
     language: Annotated[Language, typer.Option(help="The language of the columns' names.")] = Language.EN,
 ) -> None:
     """Write the network as files that, imported again, change nothing. They hold no passwords."""
     from reading_queue.bootstrap import build_hub
+    from reading_queue.domain.network_words import PLAN
     from reading_queue.errors import Invalid
-    from reading_queue.services.network.network import export_network
+    from reading_queue.services.network.network import end_of_day, export_network
     from reading_queue.services.network.network_csv import write_csv_set
-    from reading_queue.services.network.network_parts import ZONE_DEFAULT
     from reading_queue.services.network.network_yaml import write_yaml
 
     chosen = format_ or (Format.CSV if target.is_dir() or not target.suffix else Format.YAML)
-    moment = as_of and (as_of + timedelta(days=1)).replace(tzinfo=ZoneInfo(ZONE_DEFAULT))
-    document = export_network(build_hub(context.obj.settings), moment)
+    hub = build_hub(context.obj.settings)
+    moment = end_of_day(hub, as_of.date(), zone) if as_of is not None else None
+    document = export_network(hub, moment)
+    if moment is not None:
+        typer.echo(PLAN[language]["as_of"].format(moment=f"{moment:%Y-%m-%d %H:%M}", zone=moment.tzinfo), err=True)
     try:
         if chosen is Format.YAML:
             files = {target: write_yaml(document)}

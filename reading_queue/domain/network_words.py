@@ -231,6 +231,7 @@ PLAN: Final[Mapping[str, Mapping[str, str]]] = {
         "left": "文件未提到的内容保持原样。",
         "dry_run": "以上只是预演，没有任何修改。去掉 --dry-run 即可导入。",
         "done": "文件共有 {organisations} 个机构、{sites} 个站点、{agreements} 份协议、{accounts} 个账号。",
+        "as_of": "截至 {moment}（{zone}）的网络。",
         "password": "新账号 {login}：初始密码 {password}",
     },
     "en": {
@@ -251,6 +252,7 @@ PLAN: Final[Mapping[str, Mapping[str, str]]] = {
         "left": "What the file does not name is left as it is.",
         "dry_run": "This was a dry run: nothing was changed. Without --dry-run it is imported.",
         "done": "{organisations} organisations, {sites} sites, {agreements} agreements, {accounts} accounts",
+        "as_of": "The network as it was at {moment} ({zone}).",
         "password": "new account {login}: password {password}",
     },
 }

@@ -41,11 +41,12 @@ class Roster:
 
     def periods(self, zone: ZoneInfo, first_day: date, days: int) -> list[Period]:
         """Return when the physician is on duty by the shifts that begin on these local days, in order and apart."""
-        shifts: list[Period] = []
+        weekly = [[shift for weekday, shift in self.weekly if weekday == number] for number in range(7)]
+        last_day = first_day + timedelta(days=days - 1)
+        shifts = [shift.on(day, zone) for day, shift in self.extra if first_day <= day <= last_day]
         for day in (first_day + timedelta(days=number) for number in range(days)):
             if day not in self.days_off:
-                shifts += [shift.on(day, zone) for weekday, shift in self.weekly if weekday == day.weekday()]
-            shifts += [shift.on(day, zone) for its_day, shift in self.extra if its_day == day]
+                shifts += [shift.on(day, zone) for shift in weekly[day.weekday()]]
         return merged(shifts)
 
 

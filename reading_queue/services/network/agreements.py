@@ -9,13 +9,13 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import or_, select
+from sqlalchemy import insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from reading_queue.db.network_tables import AgreementVersion
 from reading_queue.db.tables import Agreement, Offer
 from reading_queue.services.cases.casework import launch_route
-from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author
+from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author, among
 from storage.ledger.tables import AuditEvent
 
 RIGHTS_CHANGED: Final = "110113"  # DCM: security alert
@@ -46,7 +46,7 @@ def agreements_as_of(session: Session, moment: datetime) -> list[AgreementVersio
 def present_versions(session: Session, agreement_ids: Collection[str]) -> dict[str, int]:
     """Return the number of the version that counts now, by agreement."""
     present = select(AgreementVersion.agreement_id, AgreementVersion.number).where(
-        AgreementVersion.agreement_id.in_(agreement_ids), AgreementVersion.replaced_at.is_(None)
+        among(AgreementVersion.agreement_id, agreement_ids), AgreementVersion.replaced_at.is_(None)
     )
     return dict(session.execute(present).all())
 
@@ -55,55 +55,63 @@ def record_agreement(
     session: Session, agreement_id: str, terms: Mapping[str, Any], now: datetime, author: Author = NOBODY_KNOWN
 ) -> bool:
     """Make these the present terms of the agreement; return whether they are new. The same terms change nothing."""
-    row = session.get(Agreement, agreement_id)
-    before = {} if row is None else {name: getattr(row, name) for name in TERMS}
-    changed = [name for name in TERMS if name not in before or before[name] != terms[name]]
+    return bool(record_agreements(session, {agreement_id: terms}, now, author))
+
+
+def record_agreements(
+    session: Session, terms_of: Mapping[str, Mapping[str, Any]], now: datetime, author: Author = NOBODY_KNOWN
+) -> int:
+    """Make these the present terms of the agreements, by their ids; return how many are new."""
+    rows = {
+        row.agreement_id: row
+        for row in session.scalars(select(Agreement).where(among(Agreement.agreement_id, terms_of)))
+    }
+    changed: dict[str, list[str]] = {}
+    for agreement_id, terms in terms_of.items():
+        row = rows.get(agreement_id)
+        before = {} if row is None else {name: getattr(row, name) for name in TERMS}
+        differing = [name for name in TERMS if name not in before or before[name] != terms[name]]
+        if not differing:
+            continue
+        changed[agreement_id] = differing
+        if row is None:
+            row = Agreement(agreement_id=agreement_id)
+            session.add(row)
+        for name in TERMS:
+            setattr(row, name, terms[name])
+        row.recorded_at = now
     if not changed:
-        return False
-    if row is None:
-        row = Agreement(agreement_id=agreement_id)
-        session.add(row)
-    for name in TERMS:
-        setattr(row, name, terms[name])
-    row.recorded_at = now
+        return 0
     session.flush()
-    number = _replace_present(session, agreement_id, now) + 1
-    session.add(
-        AgreementVersion(
-            agreement_id=agreement_id,
-            number=number,
-            recorded_at=now,
-            recorded_by=author.account_id,
-            recorded_as=author.command_as,
-            replaced_at=None,
-            **terms,
-        )
-    )
-    session.add(_audit(agreement_id, number, changed, now, author))
+    numbers = _replace_present(session, changed, now)
+    by = {"recorded_at": now, "recorded_by": author.account_id, "recorded_as": author.command_as, "replaced_at": None}
+    versions = [
+        {"agreement_id": one, "number": numbers.get(one, 0) + 1, **by} | {name: terms_of[one][name] for name in TERMS}
+        for one in changed
+    ]
+    session.execute(insert(AgreementVersion), versions)
+    session.add_all(_audit(one, numbers.get(one, 0) + 1, names, now, author) for one, names in changed.items())
     session.flush()
-    _route_again(session, agreement_id, now)
-    return True
+    _route_again(session, changed, now)
+    return len(changed)
 
 
-def _route_again(session: Session, agreement_id: str, now: datetime) -> None:
-    """Have what is offered under the agreement routed by its new terms: who may not read it any more hands it on."""
-    offered = select(Offer.reading_task_id).distinct().where(Offer.agreement_id == agreement_id, Offer.state == "open")
+def _route_again(session: Session, agreement_ids: Collection[str], now: datetime) -> None:
+    """Have what is offered under the agreements routed by their new terms: who may not read it any more hands it on."""
+    offered = select(Offer.reading_task_id).distinct()
+    offered = offered.where(among(Offer.agreement_id, agreement_ids), Offer.state == "open")
     for reading_task_id in session.scalars(offered.order_by(Offer.reading_task_id)).all():
         launch_route(session, now, reading_task_id)
 
 
-def _replace_present(session: Session, agreement_id: str, now: datetime) -> int:
-    """End the present version, if there is one, and return its number or 0."""
-    present = session.scalar(
-        select(AgreementVersion).where(
-            AgreementVersion.agreement_id == agreement_id, AgreementVersion.replaced_at.is_(None)
-        )
+def _replace_present(session: Session, agreement_ids: Collection[str], now: datetime) -> dict[str, int]:
+    """End the present versions, before their successors: only one is the present one. Return their numbers."""
+    present = present_versions(session, agreement_ids)
+    ended = update(AgreementVersion).where(
+        among(AgreementVersion.agreement_id, present), AgreementVersion.replaced_at.is_(None)
     )
-    if present is None:
-        return 0
-    present.replaced_at = now
-    session.flush()  # before its successor: only one version is the present one
-    return present.number
+    session.execute(ended.values(replaced_at=now).execution_options(synchronize_session=False))
+    return present
 
 
 def _audit(agreement_id: str, number: int, changed: list[str], now: datetime, author: Author) -> AuditEvent:

@@ -20,7 +20,7 @@ from reading_queue.db.network_tables import Absence
 from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.domain.network_changes import Kind
 from reading_queue.services.network.duty import parse_duty, periods_of, until_last_day
-from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author, record_version
+from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author, among, record_versions
 from reading_queue.services.routing.routing_facts import load_lineage
 
 ONE_DAY: Final = 1
@@ -90,14 +90,26 @@ def record_director(
 
     `whose`: organisation id, account id, login. `duty`: as `network_parts.written_duty` writes it.
     """
-    organisation_id, account_id, login = whose
-    row = session.get(DutyDirector, (organisation_id, account_id))
-    if row is None:
-        row = DutyDirector(organisation_id=organisation_id, account_id=account_id)
-        session.add(row)
-    row.duty = duty
+    return bool(record_directors(session, {whose: duty}, now, author))
+
+
+def record_directors(
+    session: Session, duties: Mapping[tuple[str, str, str], Any], now: datetime, author: Author = NOBODY_KNOWN
+) -> int:
+    """Make each of these the duty of a director, as `record_director` does; return how many are new."""
+    held = select(DutyDirector).where(
+        among(DutyDirector.organisation_id, {organisation for organisation, *_ in duties})
+    )
+    rows = {(row.organisation_id, row.account_id): row for row in session.scalars(held)} if duties else {}
+    for (organisation_id, account_id, _), duty in duties.items():
+        row = rows.get((organisation_id, account_id))
+        if row is None:
+            row = DutyDirector(organisation_id=organisation_id, account_id=account_id)
+            session.add(row)
+        row.duty = duty
     session.flush()
-    return record_version(session, Kind.DIRECTOR, f"{organisation_id}:{login}", {"duty": duty}, now, author)
+    said = [(Kind.DIRECTOR, f"{code}:{login}", {"duty": duty}) for (code, _, login), duty in duties.items()]
+    return record_versions(session, said, now, author)
 
 
 def _is_away(now: datetime) -> Any:

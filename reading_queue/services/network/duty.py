@@ -6,13 +6,27 @@ Duty is "always", a weekly roster, or a list of periods (`network_document.DutyP
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter
-from sqlalchemy import and_, exists, func, insert, or_, select
+from sqlalchemy import (
+    Insert,
+    and_,
+    column,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from reading_queue.db.network_tables import DutyPeriod
@@ -20,10 +34,12 @@ from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.domain.roster import Period, gaps, merged
 from reading_queue.services.hub import Hub
 from reading_queue.services.network.network_parts import Duty, RosterPart
+from reading_queue.services.network.network_versions import among
 
 DUTY_DAYS: Final = 366
 KNOWN_AHEAD_DAYS: Final = 330  # no less than this of what recurs is written out
 EXTENDED_AT_ONCE: Final = 50  # physicians in one run of the sweep
+WRITTEN_AT_ONCE: Final = 100  # physicians whose duty is written out by one statement
 _DUTY: Final[TypeAdapter[Duty]] = TypeAdapter(Duty)
 
 
@@ -43,30 +59,75 @@ def periods_of(duty: Duty, time_zone: str, now: datetime, days: int) -> list[Per
 
 def write_duty(session: Session, physician: Physician, time_zone: str, now: datetime) -> None:
     """Put the physician's duty as it is written in place of the periods to come; one that goes on is not broken."""
-    of_physician = (DutyPeriod.physician_id == physician.physician_id, DutyPeriod.ends_at > now)
-    last_day = session.scalar(select(Account.last_day).where(Account.account_id == physician.account_id))
-    coming = until_last_day(periods_of(parse_duty(physician.duty), time_zone, now, DUTY_DAYS), last_day, time_zone)
-    rows = session.scalars(select(DutyPeriod).where(*of_physician)).all()
-    for row in (row for row in rows if row.starts_at < now):
-        goes_on = bool(coming) and coming[0][0] <= now
-        row.ends_at = coming.pop(0)[1] if goes_on else now
-    there = {(row.starts_at, row.ends_at): row for row in rows if row.starts_at >= now}
-    wanted = {(max(starts_at, now), ends_at) for starts_at, ends_at in coming}
-    for period, row in there.items():
-        if period not in wanted:
-            session.delete(row)
-    session.flush()
-    fresh = [
-        {
-            "duty_period_id": f"{physician.physician_id}:{starts_at.isoformat()}",
-            "physician_id": physician.physician_id,
-            "starts_at": starts_at,
-            "ends_at": ends_at,
-        }
-        for starts_at, ends_at in sorted(wanted - there.keys())
-    ]
+    write_duties(session, [(physician, time_zone)], now)
+
+
+def write_duties(session: Session, whose: Sequence[tuple[Physician, str]], now: datetime) -> None:
+    """Do the same for each of these physicians, whose hospitals are in these time zones, a few statements for many."""
+    for begin in range(0, len(whose), WRITTEN_AT_ONCE):
+        _write_some(session, whose[begin : begin + WRITTEN_AT_ONCE], now)
+
+
+def _write_some(session: Session, whose: Sequence[tuple[Physician, str]], now: datetime) -> None:
+    lasting = select(Account.account_id, Account.last_day).where(
+        among(Account.account_id, (physician.account_id for physician, _ in whose))
+    )
+    last_days = dict(session.execute(lasting).all())
+    begun, there = _periods_to_come(session, [physician.physician_id for physician, _ in whose], now)
+    ended: list[dict[str, Any]] = []
+    gone: list[str] = []
+    fresh: list[tuple[str, datetime, datetime]] = []
+    for physician, time_zone in whose:
+        written = periods_of(parse_duty(physician.duty), time_zone, now, DUTY_DAYS)
+        coming = until_last_day(written, last_days[physician.account_id], time_zone)
+        for duty_period_id in begun[physician.physician_id]:
+            goes_on = bool(coming) and coming[0][0] <= now
+            ended.append({"duty_period_id": duty_period_id, "ends_at": coming.pop(0)[1] if goes_on else now})
+        wanted = {(max(starts_at, now), ends_at) for starts_at, ends_at in coming}
+        known = there[physician.physician_id]
+        gone += [duty_period_id for period, duty_period_id in known.items() if period not in wanted]
+        fresh += [(physician.physician_id, *period) for period in sorted(wanted - known.keys())]
+    if ended:
+        session.execute(update(DutyPeriod), ended)
+    if gone:
+        removed = delete(DutyPeriod).where(among(DutyPeriod.duty_period_id, gone))
+        session.execute(removed.execution_options(synchronize_session=False))
     if fresh:
-        session.execute(insert(DutyPeriod), fresh)
+        session.execute(_insert(fresh))
+
+
+def _periods_to_come(
+    session: Session, physician_ids: Sequence[str], now: datetime
+) -> tuple[Mapping[str, list[str]], Mapping[str, dict[Period, str]]]:
+    """Return by physician the ids of the periods that have begun and are not over, and of those that have not begun."""
+    begun: defaultdict[str, list[str]] = defaultdict(list)
+    there: defaultdict[str, dict[Period, str]] = defaultdict(dict)
+    coming = select(DutyPeriod.physician_id, DutyPeriod.duty_period_id, DutyPeriod.starts_at, DutyPeriod.ends_at).where(
+        among(DutyPeriod.physician_id, physician_ids), DutyPeriod.ends_at > now
+    )
+    for physician_id, duty_period_id, starts_at, ends_at in session.execute(coming):
+        if starts_at < now:
+            begun[physician_id].append(duty_period_id)
+        else:
+            there[physician_id][starts_at, ends_at] = duty_period_id
+    return begun, there
+
+
+def _insert(periods: Sequence[tuple[str, datetime, datetime]]) -> Insert:
+    """Return the statement that inserts all of these: a year's duty of a province is some hundred thousand rows."""
+    rows = [
+        {"physician_id": physician_id, "starts_at": starts_at.isoformat(), "ends_at": ends_at.isoformat()}
+        for physician_id, starts_at, ends_at in periods
+    ]
+    for row in rows:
+        row["duty_period_id"] = f"{row['physician_id']}:{row['starts_at']}"
+    columns = DutyPeriod.__table__.columns
+    written = func.jsonb_to_recordset(literal(rows, JSONB)).table_valued(
+        *(column(one.name, one.type) for one in columns)
+    )
+    return insert(DutyPeriod).from_select(
+        [one.name for one in columns], select(written.render_derived(with_types=True))
+    )
 
 
 def local_today(session: Session, organisation_id: str, now: datetime) -> date:
@@ -99,8 +160,7 @@ def extend_duty(hub: Hub) -> int:
     )
     with hub.transaction() as session:
         rows = session.execute(due).all()
-        for physician, time_zone in rows:
-            write_duty(session, physician, time_zone, now)
+        write_duties(session, [(physician, time_zone) for physician, time_zone in rows], now)
     return len(rows)
 
 

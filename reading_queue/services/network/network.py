@@ -12,15 +12,15 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from typing import Any, Final
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from argon2 import PasswordHasher
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Account
+from reading_queue.db.tables import Account, Organisation
 from reading_queue.domain.network_changes import (
     PEOPLE_KINDS,
     Change,
@@ -35,19 +35,20 @@ from reading_queue.domain.network_changes import (
 from reading_queue.domain.network_checks import Proposal, check
 from reading_queue.domain.network_faults import Fault, Places, tell
 from reading_queue.domain.network_gaps import tell_gaps
-from reading_queue.errors import Conflict
+from reading_queue.errors import Conflict, Invalid
 from reading_queue.services.access.accounts import PASSWORD_HASHER
 from reading_queue.services.hub import Hub
 from reading_queue.services.network.duty import gaps_of
 from reading_queue.services.network.network_document import NetworkInvalid, ParsedNetwork, parse
 from reading_queue.services.network.network_facts import GROUPS, document_of, facts_of, load_facts, load_facts_as_of
+from reading_queue.services.network.network_parts import ZONE_DEFAULT
 from reading_queue.services.network.network_recording import (
     extend_duty,
     lock_network,
     new_password,
     record_changes,
 )
-from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author
+from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author, among
 from storage.ledger.tables import AuditEvent
 
 SECURITY_ALERT: Final = "110113"  # DCM: people's rights were changed
@@ -143,8 +144,9 @@ def load_network(
         if told is not None and told != plan.fingerprint:
             raise NetworkChanged
         record_changes(session, plan.changes, hashes, now, author)
-        session.execute(update(Account).where(Account.login.in_(passwords)).values(password_temporary=True))
-        extend_duty(session, facts_of(parsed.network)[Kind.DUTY], now)
+        session.execute(update(Account).where(among(Account.login, passwords)).values(password_temporary=True))
+        written = {change.subject for change in plan.changes if change.kind in PEOPLE_KINDS}
+        extend_duty(session, facts_of(parsed.network)[Kind.DUTY].keys() - written, now)
         session.add(_audit(now, plan, author))
     network = parsed.network
     return NetworkLoaded(
@@ -162,6 +164,30 @@ def export_network(hub: Hub, as_of: datetime | None = None) -> dict[str, Any]:
     """Return the network, or as it was, as a document that changes nothing when it is imported again. No passwords."""
     with hub.transaction() as session:
         return document_of(load_facts(session) if as_of is None else load_facts_as_of(session, as_of))
+
+
+def end_of_day(hub: Hub, day: date, zone: str = "") -> datetime:
+    """Return the moment at which the day ends in the time zone; without one, where most organisations are.
+
+    A network is one thing at one moment, wherever its organisations are: of each one's own midnight it would be a
+    network that never was, whose parts may name others that were not there yet.
+
+    Raises:
+        Invalid: there is no such zone, or the day is too far away.
+    """
+    chosen = zone or _zone_of_most(hub)
+    try:
+        return datetime.combine(day + timedelta(days=1), time(), ZoneInfo(chosen))
+    except OverflowError:
+        raise Invalid(f"as_of: no day after {day} can be written") from None
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise Invalid(f"zone: no time zone is called {chosen[:60]}; write for instance {ZONE_DEFAULT}") from None
+
+
+def _zone_of_most(hub: Hub) -> str:
+    zones = select(Organisation.time_zone).group_by(Organisation.time_zone)
+    with hub.transaction() as session:
+        return session.scalar(zones.order_by(func.count().desc(), Organisation.time_zone).limit(1)) or ZONE_DEFAULT
 
 
 def _plan(session: Session, parsed: ParsedNetwork, places: Places, now: datetime, *, whole: bool) -> ImportPlan:

@@ -15,17 +15,18 @@ from reading_queue.domain.network_changes import Change, Facts, Kind
 from reading_queue.domain.roles import Role
 from reading_queue.services.access.accounts import NewAccount, account_row
 from reading_queue.services.cases.casework import launch_route
-from reading_queue.services.network.agreements import TERMS, record_agreement
-from reading_queue.services.network.directors import record_director
-from reading_queue.services.network.duty import write_duty
+from reading_queue.services.network.agreements import TERMS, record_agreements
+from reading_queue.services.network.directors import record_directors
+from reading_queue.services.network.duty import write_duties
 from reading_queue.services.network.network_facts import DAYS, NAMES
 from reading_queue.services.network.network_versions import (
     NOBODY_KNOWN,
     PHYSICIAN_TERMS,
     Author,
-    record_organisation,
-    record_person,
-    record_physician,
+    among,
+    record_organisations,
+    record_people,
+    record_physicians,
 )
 from storage.contract.identifiers import new_id
 from storage.ledger.tables import Site
@@ -55,9 +56,11 @@ def record_changes(
     for change in changes:
         by_kind[change.kind][change.subject] = change.facts
     _record_organisations(session, by_kind[Kind.ORGANISATION], now, author)
-    for agreement_id, facts in by_kind[Kind.AGREEMENT].items():
-        terms = {name: _column(NAMES.get(name, name), facts) for name in TERMS}
-        record_agreement(session, agreement_id, terms, now, author)
+    terms_of = {
+        agreement_id: {name: _column(NAMES.get(name, name), facts) for name in TERMS}
+        for agreement_id, facts in by_kind[Kind.AGREEMENT].items()
+    }
+    record_agreements(session, terms_of, now, author)
     accounts = _record_people(session, by_kind[Kind.PERSON], hashes, now, author)
     _record_physicians(session, by_kind, accounts, now, author)
     _record_directors(session, by_kind[Kind.DIRECTOR], now, author)
@@ -68,15 +71,18 @@ def _column(name: str, facts: Facts) -> object:
 
 
 def _record_organisations(session: Session, changed: Mapping[str, Facts], now: datetime, author: Author) -> None:
-    for facts in changed.values():
-        if facts["site"] is not None:
-            site = session.get(Site, facts["site"]) or Site(site_id=facts["site"], created_at=now)
-            site.name, site.time_zone = facts["name"], facts["time_zone"]
-            session.add(site)
+    sending = {facts["site"]: facts for facts in changed.values() if facts["site"] is not None}
+    sites = {site.site_id: site for site in session.scalars(select(Site).where(among(Site.site_id, sending)))}
+    for site_id, facts in sending.items():
+        site = sites.get(site_id) or Site(site_id=site_id, created_at=now)
+        site.name, site.time_zone = facts["name"], facts["time_zone"]
+        session.add(site)
+    known = select(Organisation).where(among(Organisation.organisation_id, changed))
+    present = {row.organisation_id: row for row in session.scalars(known)}
     rows: dict[str, Organisation] = {}
     elsewhere: list[str] = []
     for code, facts in changed.items():
-        row = session.get(Organisation, code) or Organisation(organisation_id=code, parent_id=None)
+        row = present.get(code) or Organisation(organisation_id=code, parent_id=None)
         elsewhere += [code] if row.time_zone != facts["time_zone"] else []
         row.kind, row.name, row.name_en, row.time_zone = (
             facts[name] for name in ("kind", "name", "name_en", "time_zone")
@@ -88,8 +94,7 @@ def _record_organisations(session: Session, changed: Mapping[str, Facts], now: d
     for code, row in rows.items():
         row.parent_id, row.site_id = changed[code]["parent"], changed[code]["site"]
     session.flush()
-    for row in rows.values():
-        record_organisation(session, row, now, author)
+    record_organisations(session, rows.values(), now, author)
     rewrite_duty(session, elsewhere, now)
 
 
@@ -97,7 +102,7 @@ def _record_people(
     session: Session, changed: Mapping[str, Facts], hashes: Mapping[str, str], now: datetime, author: Author
 ) -> dict[str, Account]:
     """Write the accounts and return those that were changed, by login."""
-    accounts = {row.login: row for row in session.scalars(select(Account).where(Account.login.in_(list(changed))))}
+    accounts = {row.login: row for row in session.scalars(select(Account).where(among(Account.login, changed)))}
     left: list[str] = []
     for login, facts in changed.items():
         row = accounts.get(login)
@@ -116,8 +121,7 @@ def _record_people(
             left += [row.account_id] if facts["disabled"] else []
     session.flush()
     ask_others(session, left, now)
-    for row in accounts.values():
-        record_person(session, row, now, author)
+    record_people(session, accounts.values(), now, author)
     return accounts
 
 
@@ -146,7 +150,7 @@ def _record_physicians(
     """Write terms and duty; a physician belongs to the organisation of their account."""
     terms, duty = by_kind[Kind.PHYSICIAN], by_kind[Kind.DUTY]
     logins = [*dict.fromkeys((*terms, *duty, *(login for login in accounts)))]
-    rows = physicians_of(session, logins)
+    rows, written = physicians_of(session, logins), dict[str, Physician]()
     for login in logins:
         row = rows.get(login)
         if row is None and login in terms:
@@ -160,40 +164,44 @@ def _record_physicians(
             setattr(row, name, _column(name, terms[login]))
         if login in duty:
             row.duty = duty[login]["duty"]
-        session.flush()
-        write_duty(session, row, _zone(session, row), now)
-        record_physician(session, row, now, author)
+        written[login] = row
+    session.flush()
+    _write_duties(session, written.values(), now)
+    record_physicians(session, written.values(), now, author)
 
 
 def _record_directors(session: Session, changed: Mapping[str, Facts], now: datetime, author: Author) -> None:
-    for subject, facts in changed.items():
-        organisation_id, _, login = subject.partition(":")
-        account_id = session.scalars(select(Account.account_id).where(Account.login == login)).one()
-        record_director(session, (organisation_id, account_id, login), facts["duty"], now, author)
+    whose = [(organisation, login) for organisation, _, login in (subject.partition(":") for subject in changed)]
+    known = select(Account.login, Account.account_id).where(among(Account.login, {login for _, login in whose}))
+    account_ids = dict(session.execute(known).all()) if whose else {}
+    duties = {
+        (organisation, account_ids[login], login): changed[f"{organisation}:{login}"]["duty"]
+        for organisation, login in whose
+    }
+    record_directors(session, duties, now, author)
 
 
-def extend_duty(session: Session, named: Mapping[str, Facts], now: datetime) -> None:
+def extend_duty(session: Session, logins: Collection[str], now: datetime) -> None:
     """Let the duty of these physicians, as it is written, reach as far from now as it ever does."""
-    for row in physicians_of(session, list(named)).values():
-        write_duty(session, row, _zone(session, row), now)
+    _write_duties(session, physicians_of(session, logins).values(), now)
 
 
 def rewrite_duty(session: Session, organisation_ids: Collection[str], now: datetime) -> None:
     """Write the rosters of these organisations' physicians out anew: their local times are others by now."""
-    theirs = select(Physician).where(Physician.organisation_id.in_(organisation_ids)).order_by(Physician.physician_id)
-    for row in session.scalars(theirs).all() if organisation_ids else ():
-        write_duty(session, row, _zone(session, row), now)
+    theirs = select(Physician).where(among(Physician.organisation_id, organisation_ids))
+    _write_duties(session, session.scalars(theirs.order_by(Physician.physician_id)).all(), now)
 
 
-def physicians_of(session: Session, logins: list[str]) -> dict[str, Physician]:
+def _write_duties(session: Session, rows: Iterable[Physician], now: datetime) -> None:
+    zones = dict(session.execute(select(Organisation.organisation_id, Organisation.time_zone)).all())
+    write_duties(session, [(row, zones[row.organisation_id]) for row in rows], now)
+
+
+def physicians_of(session: Session, logins: Collection[str]) -> dict[str, Physician]:
     """Return the physicians with these logins, by login."""
     found = (
         select(Account.login, Physician)
         .join(Physician, Physician.account_id == Account.account_id)
-        .where(Account.login.in_(logins))
+        .where(among(Account.login, logins))
     )
     return dict(session.execute(found).all())
-
-
-def _zone(session: Session, row: Physician) -> str:
-    return session.get_one(Organisation, row.organisation_id).time_zone

@@ -7,12 +7,13 @@ the words of the network's file. Whoever writes those rows records the version i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import or_, select
+from sqlalchemy import ARRAY, ColumnElement, Text, any_, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from reading_queue.db.network_tables import NetworkVersion
@@ -20,6 +21,8 @@ from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.domain.network_changes import Kind
 from reading_queue.services.worklists.desk_events import tell_sessions
 from storage.ledger.tables import AuditEvent
+
+Said = tuple[Kind, str, Mapping[str, Any]]  # of which kind, of whom or what, and the facts
 
 RIGHTS_CHANGED: Final = "110113"  # DCM: security alert
 # What the terms of a physician are, by the names of both the network's file and the columns.
@@ -83,51 +86,108 @@ def physician_facts(row: Physician) -> dict[str, Any]:
 
 def record_organisation(session: Session, row: Organisation, now: datetime, author: Author = NOBODY_KNOWN) -> bool:
     """Keep what the row says now as its newest version; return whether it is new."""
-    facts = organisation_facts(row)
-    return record_version(session, Kind.ORGANISATION, row.organisation_id, facts, now, author)
+    return bool(record_organisations(session, [row], now, author))
+
+
+def record_organisations(
+    session: Session, rows: Iterable[Organisation], now: datetime, author: Author = NOBODY_KNOWN
+) -> int:
+    """Keep what each row says now as its newest version; return how many are new."""
+    said = [(Kind.ORGANISATION, row.organisation_id, organisation_facts(row)) for row in rows]
+    return record_versions(session, said, now, author)
 
 
 def record_person(session: Session, row: Account, now: datetime, author: Author = NOBODY_KNOWN) -> bool:
     """Keep what the row says now as its newest version; return whether it is new."""
-    tell_sessions(session)
-    return record_version(session, Kind.PERSON, row.account_id, person_facts(row), now, author)
+    return bool(record_people(session, [row], now, author))
+
+
+def record_people(session: Session, rows: Iterable[Account], now: datetime, author: Author = NOBODY_KNOWN) -> int:
+    """Keep what each row says now as its newest version; return how many are new."""
+    said = [(Kind.PERSON, row.account_id, person_facts(row)) for row in rows]
+    if said:
+        tell_sessions(session)
+    return record_versions(session, said, now, author)
 
 
 def record_physician(session: Session, row: Physician, now: datetime, author: Author = NOBODY_KNOWN) -> bool:
     """Keep what the row says now, terms and duty, as their newest versions; return whether one is new."""
-    terms = record_version(session, Kind.PHYSICIAN, row.physician_id, physician_facts(row), now, author)
-    duty = record_version(session, Kind.DUTY, row.physician_id, {"duty": row.duty}, now, author)
-    return terms or duty
+    return bool(record_physicians(session, [row], now, author))
 
 
-def record_version(
-    session: Session,
-    kind: Kind,
-    subject_id: str,
-    facts: Mapping[str, Any],
-    now: datetime,
-    author: Author = NOBODY_KNOWN,
-) -> bool:
-    """Make these the present facts of the subject; return whether they are new. The same facts change nothing."""
-    present = session.scalar(
-        select(NetworkVersion).where(
-            NetworkVersion.kind == kind, NetworkVersion.subject_id == subject_id, NetworkVersion.replaced_at.is_(None)
-        )
-    )
-    before: Mapping[str, Any] = {} if present is None else present.facts
-    changed = sorted(name for name in facts if name not in before or before[name] != facts[name])
-    if not changed:
-        return False
-    number = 1 if present is None else present.number + 1
-    if present is not None:
-        present.replaced_at = now
-        session.flush()  # before its successor: only one version is the present one
-    version = {"kind": kind.value, "subject_id": subject_id, "number": number, "facts": dict(facts)}
+def record_physicians(session: Session, rows: Iterable[Physician], now: datetime, author: Author = NOBODY_KNOWN) -> int:
+    """Keep what each row says now, terms and duty, as their newest versions; return how many are new."""
+    said: list[Said] = []
+    for row in rows:
+        said.append((Kind.PHYSICIAN, row.physician_id, physician_facts(row)))
+        said.append((Kind.DUTY, row.physician_id, {"duty": row.duty}))
+    return record_versions(session, said, now, author)
+
+
+def record_versions(session: Session, said: Sequence[Said], now: datetime, author: Author = NOBODY_KNOWN) -> int:
+    """Make these the present facts of their subjects, each of which is there once; return how many are new.
+
+    The same facts change nothing. However many they are, it takes the same few statements.
+    """
+    present = _present(session, said)
+    new: list[tuple[Said, int, list[str]]] = []
+    for kind, subject_id, facts in said:
+        number, before = present.get((kind, subject_id), (0, {}))
+        changed = sorted(name for name in facts if name not in before or before[name] != facts[name])
+        if changed:
+            new.append(((kind, subject_id, facts), number + 1, changed))
+    if not new:
+        return 0
+    _replace(session, [(kind, subject_id) for (kind, subject_id, _), number, _ in new if number > 1], now)
     by = {"recorded_by": author.account_id, "recorded_as": author.command_as}
-    session.add(NetworkVersion(**version, recorded_at=now, **by, replaced_at=None))
-    session.add(_audit(kind, subject_id, number, changed, now, author))
+    versions = [
+        {"kind": kind.value, "subject_id": subject_id, "number": number, "facts": dict(facts)}
+        | {"recorded_at": now, "replaced_at": None, **by}
+        for (kind, subject_id, facts), number, _ in new
+    ]
+    session.execute(insert(NetworkVersion), versions)
+    audited = [_audit(kind, subject_id, number, changed, now, author) for (kind, subject_id, _), number, changed in new]
+    session.add_all(audited)
     session.flush()
-    return True
+    return len(new)
+
+
+def _present(session: Session, said: Iterable[Said]) -> dict[tuple[Kind, str], tuple[int, Mapping[str, Any]]]:
+    """Return number and facts of the present versions of these subjects."""
+    present: dict[tuple[Kind, str], tuple[int, Mapping[str, Any]]] = {}
+    for kind, subject_ids in _by_kind((kind, subject_id) for kind, subject_id, _ in said).items():
+        found = select(NetworkVersion.subject_id, NetworkVersion.number, NetworkVersion.facts)
+        for subject_id, number, facts in session.execute(found.where(*_present_of(kind, subject_ids))):
+            present[kind, subject_id] = (number, facts)
+    return present
+
+
+def _replace(session: Session, subjects: Iterable[tuple[Kind, str]], now: datetime) -> None:
+    """End the present versions of these subjects, before their successors: only one version is the present one."""
+    for kind, subject_ids in _by_kind(subjects).items():
+        ended = update(NetworkVersion).where(*_present_of(kind, subject_ids)).values(replaced_at=now)
+        session.execute(ended.execution_options(synchronize_session=False))
+
+
+def _present_of(kind: Kind, subject_ids: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
+    return (
+        NetworkVersion.kind == kind,
+        among(NetworkVersion.subject_id, subject_ids),
+        NetworkVersion.replaced_at.is_(None),
+    )
+
+
+def _by_kind(subjects: Iterable[tuple[Kind, str]]) -> Mapping[Kind, list[str]]:
+    found: defaultdict[Kind, list[str]] = defaultdict(list)
+    for kind, subject_id in subjects:
+        found[kind].append(subject_id)
+    return found
+
+
+def among(column: Any, values: Iterable[str]) -> ColumnElement[bool]:
+    """Return the condition that the column is one of these, in one parameter: there may be more than a statement's."""
+    condition: ColumnElement[bool] = column == any_(literal(list(values), ARRAY(Text)))
+    return condition
 
 
 def network_as_of(session: Session, kind: Kind, moment: datetime) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from datetime import datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -20,7 +19,7 @@ from reading_queue.errors import HubError, Invalid
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.hub import Hub
 from reading_queue.services.network import network_upload
-from reading_queue.services.network.network import ImportPlan, NetworkChanged, NetworkLoaded
+from reading_queue.services.network.network import ImportPlan, NetworkChanged, NetworkLoaded, end_of_day
 from reading_queue.services.network.network_csv import write_csv_set
 from reading_queue.services.network.network_document import NetworkInvalid
 from reading_queue.services.network.network_files import pack, unpack
@@ -78,13 +77,15 @@ async def export(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     wished = text_of(query, "form")
     if wished not in ("yaml", "csv"):
         raise Invalid("form is yaml or csv")
-    zone = ZoneInfo(SCREEN_ZONE)
-    as_of = None
-    if text_of(query, "as_of"):
-        as_of = datetime.combine(day_of(query, "as_of"), time(), zone) + timedelta(days=1)
-    document = await in_thread(request, network_upload.export_for, hub, viewer, as_of)
+    wished_day = day_of(query, "as_of") if text_of(query, "as_of") else None
+
+    def exported() -> dict[str, Any]:
+        as_of = end_of_day(hub, wished_day, text_of(query, "zone")) if wished_day is not None else None
+        return network_upload.export_for(hub, viewer, as_of)
+
+    document = await in_thread(request, exported)
     data = write_yaml(document) if wished == "yaml" else pack(write_csv_set(document, current_language()))
-    day = (as_of - timedelta(days=1) if as_of is not None else hub.clock().astimezone(zone)).date()
+    day = wished_day or hub.clock().astimezone(ZoneInfo(SCREEN_ZONE)).date()
     name = f"network-{day}.{'yaml' if wished == 'yaml' else 'zip'}"
     kind = "application/yaml" if wished == "yaml" else "application/zip"
     return web.Response(

@@ -20,7 +20,13 @@ from reading_queue.domain.network_telling import tell_changes
 from reading_queue.services.access.accounts import login
 from reading_queue.services.hub import Hub
 from reading_queue.services.network import network_editing, network_views
-from reading_queue.services.network.network import NetworkChanged, export_network, load_network, plan_import
+from reading_queue.services.network.network import (
+    NetworkChanged,
+    end_of_day,
+    export_network,
+    load_network,
+    plan_import,
+)
 from reading_queue.services.network.network_csv import read_csv_set, write_csv_set
 from reading_queue.services.network.network_document import NetworkInvalid
 from reading_queue.services.network.network_parts import WEEKDAYS
@@ -31,6 +37,7 @@ from tests.integration.hub_network.conftest import Command
 from tests.integration.hub_web.county import CHEAP, PASSWORD, County, read_document
 from tests.support.clock import SteerableClock
 from tests.support.networks import networks
+from tests.support.statements import statements
 
 pytestmark = pytest.mark.postgres
 
@@ -146,6 +153,69 @@ def test_network_is_exported_as_it_was_on_a_day(
     assert written.stdout == f"{file}\n", written.stderr
     assert file.read_bytes() == write_yaml(then)
     assert write_yaml(export_network(hub)) != write_yaml(then)
+
+
+@pytest.mark.parametrize(
+    ("zones", "named", "is_there"),
+    [
+        pytest.param(("Asia/Urumqi", "Asia/Urumqi", "Asia/Shanghai"), "", True, id="the day of most"),
+        pytest.param(("Asia/Urumqi", "Asia/Shanghai", "Asia/Shanghai"), "", False, id="the day of most is Shanghai's"),
+        pytest.param(("Asia/Urumqi", "Asia/Shanghai", "Asia/Shanghai"), "Asia/Urumqi", True, id="a named zone"),
+    ],
+)
+def test_day_ends_in_the_zone_of_most_organisations_or_the_named_one(
+    hub: Hub, hub_clock: SteerableClock, zones: tuple[str, ...], named: str, *, is_there: bool
+) -> None:
+    def said(name: str) -> dict[str, Any]:
+        own = [
+            {"id": f"o{number}", "kind": "county", "name": name, "time_zone": zone} for number, zone in enumerate(zones)
+        ]
+        return {"organisations": own}
+
+    load_network(hub, said("before"), hasher=CHEAP)
+    day = date(2026, 3, 2)
+    hub_clock.now = datetime(2026, 3, 2, 17, 30, tzinfo=UTC)  # 23:30 in Urumqi, 01:30 of the next day in Shanghai
+    load_network(hub, said("after"), hasher=CHEAP)
+    then = export_network(hub, end_of_day(hub, day, named))
+    assert {one["name"] for one in then["organisations"]} == {"after" if is_there else "before"}
+
+
+def test_command_exports_a_day_of_a_named_zone_and_refuses_one_that_is_none(network: Command, tmp_path: Path) -> None:
+    file = str(tmp_path / "then.yaml")
+    told = network("export", file, "--as-of", "2026-10-01", "--zone", "Asia/Urumqi")
+    assert told.stderr == "The network as it was at 2026-10-02 00:00 (Asia/Urumqi).\n"
+    refused = network("export", file, "--as-of", "2026-10-01", "--zone", "Urumqi")
+    assert (refused.returncode, "no time zone is called Urumqi" in refused.stderr) == (1, True), refused.stderr
+    far = network("export", file, "--as-of", "9999-12-31")
+    assert "no day after 9999-12-31" in far.stderr, far.stderr
+
+
+def test_import_takes_as_many_statements_for_many_as_for_few(hub: Hub) -> None:
+    first = read_document()["physicians"][0]
+    load_network(hub, read_document(), hasher=CHEAP)
+
+    def staff(prefix: str, count: int, wip_max: int) -> dict[str, Any]:
+        weekly = {"weekly": {"mon": ["08:00-20:00"]}}
+        return {
+            "organisations": [
+                {"id": f"{prefix}{number}", "kind": "county", "name": prefix, "site": f"{prefix}{number}"}
+                for number in range(count)
+            ],
+            "physicians": [
+                {**first, "login": f"{prefix}.{number}", "licence_number": f"{prefix}{number}"}
+                | {"wip_max": wip_max, "duty": weekly}
+                for number in range(count)
+            ],
+        }
+
+    def needed(prefix: str, count: int, wip_max: int) -> int:
+        with statements(hub) as said:
+            load_network(hub, staff(prefix, count, wip_max), hasher=CHEAP)
+        return len(said)
+
+    assert needed("many", 40, 3) == needed("few", 2, 3)
+    assert needed("many", 40, 4) == needed("few", 2, 4)
+    assert needed("many", 40, 4) == needed("few", 2, 4)  # as they are
 
 
 def test_whole_network_ends_what_it_does_not_name(hub: Hub, hub_clock: SteerableClock) -> None:

@@ -180,12 +180,14 @@ def test_network_is_downloaded_as_it_is_and_as_it_was_and_the_download_is_audite
     assert plan_import(hub, document, faults=faults, whole=True).changes == ()
     early = browser.get("/coordinator/network/export?form=yaml&as_of=2020-01-01")
     assert not read_yaml("n.yaml", early.body)[0].get("organisations")
+    day = "/coordinator/network/export?form=csv&as_of=2020-01-01&zone="
+    assert [browser.get(day + zone).status for zone in ("Asia/Urumqi", "Urumqi")] == [200, 422]
     assert browser.get("/coordinator/network/export?form=pdf").status == 422
     assert browser.get("/coordinator/network/export?form=csv&as_of=monday").status == 422
     assert program_of(ADMINISTRATOR).call("GET", "/network/document").json()["document"]["agreements"]
     with hub.transaction() as session:
         taken = select(AuditEvent.account_id).where(AuditEvent.object_kind == "network", AuditEvent.action == "R")
-        assert session.scalars(taken).all() == [county.viewer(ADMINISTRATOR).account_id] * 4
+        assert session.scalars(taken).all() == [county.viewer(ADMINISTRATOR).account_id] * 5
 
 
 def test_programs_plan_and_import_and_others_than_administrators_do_not(
