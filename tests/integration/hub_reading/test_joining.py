@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select, update
 
-from reading_queue.db.tables import Agreement, CaseStudy, Physician, Report
+from reading_queue.db.tables import Agreement, Case, CaseStudy, Physician, Report
 from reading_queue.domain.report import ReportContent
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import HubError, Invalid, NotFound, WrongState
@@ -22,6 +22,7 @@ from reading_queue.services.routing import escalating
 from storage.catalogue.tables import Patient
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane
+from storage.contract.orders import GreenChannel
 from tests.integration.hub_reading.test_identity_doubts import OTHER, chen, li
 from tests.integration.hub_reading.test_orders import hand_in, order
 from tests.integration.hub_reading.world import SITE, World, make_study, make_transfer
@@ -134,6 +135,11 @@ def test_the_joined_case_is_as_urgent_as_the_more_urgent_of_the_two(world: World
     join_cases(hub, li, chest, other, "一次扫描")
     world.run_jobs()
     assert world.case(chest).lane == Lane.URGENT
+    third = arrive(world, "1.2.5", accession_number="A3")
+    with hub.transaction() as session:
+        session.get_one(Case, third).green_channel = GreenChannel.STROKE
+    join_cases(hub, li, chest, third, "一次扫描")
+    assert (world.case(chest).lane, world.case(chest).green_channel) == (Lane.STAT, GreenChannel.STROKE)
 
 
 def test_who_may_not_read_both_regions_is_not_asked(world: World, hub: Hub, wang: Viewer, li: Viewer, chest: str):

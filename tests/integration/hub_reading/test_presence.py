@@ -149,5 +149,12 @@ def test_a_coordinator_says_it_of_others_with_a_reason_and_nobody_of_who_does_no
     for hours in (0, -1, 24 * 63):
         with pytest.raises(AbsenceTooLong):
             leave(hub, wen, hours=hours)
+    for other, why in (
+        (world.add_physician("lu"), Forbidden),
+        (replace(coordinator, organisation_id="nowhere"), NotFound),
+    ):
+        with pytest.raises(why):
+            presence.come_back(hub, other, "physician-wen")
+    assert len(presence.list_absences(hub, coordinator)) == 1
     presence.come_back(hub, coordinator, "physician-wen")
     assert presence.list_absences(hub, coordinator) == ()

@@ -21,11 +21,12 @@ from reading_queue.services.reading.readers import (
     record_reader_receipt,
     take_report,
 )
-from storage.catalogue.tables import Pack, Study
+from storage.catalogue.tables import Pack, Patient, Study
 from storage.contract.identifiers import new_id
 from storage.contract.wire import ReaderReceipt, ReaderReport
 from storage.ledger.tables import AuditEvent
-from tests.integration.hub_reading.world import CITY, COUNTY, TEXT, World
+from tests.integration.hub_reading.test_sweeps_at_once import between
+from tests.integration.hub_reading.world import CITY, COUNTY, SITE, TEXT, World
 
 pytestmark = pytest.mark.postgres
 
@@ -83,6 +84,24 @@ def test_the_hospital_gets_what_its_physicians_hold_and_only_while_they_do(
     assert claimed_cases(hub, CITY).cases == ()
     with pytest.raises(NotFound):
         pack_of_claim(hub, CITY, task_id, pack_id)
+
+
+def test_a_claim_gives_its_own_packs_alone_and_takes_no_text_once_it_has_ended(
+    world: World, hub: Hub, wang: Viewer, claimed: tuple[str, str]
+) -> None:
+    other = world.open_task(world.arrive("1.2.4")).reading_task_id
+    with hub.transaction() as session:
+        session.add(Patient(patient_id="patient-2", site_id=SITE, patient_number="P2", name="李四", sex="F"))
+        session.flush()
+        session.execute(update(Study).where(Study.study_uid == "1.2.4").values(patient_id="patient-2"))
+    reading.claim(hub, wang, other)
+    pack_id = add_pack(hub, "1.2.4")
+    assert pack_of_claim(hub, CITY, other, pack_id).pack_id == pack_id
+    with pytest.raises(NotFound):
+        pack_of_claim(hub, CITY, claimed[1], pack_id)
+    between(hub, "FOR UPDATE", lambda: reading.release(hub, wang, claimed[1], "110513"))
+    with pytest.raises(NotTheClaimer):
+        take_report(hub, CITY, "gateway-r", from_workstation(wang.login))
 
 
 def test_another_study_of_the_patient_comes_along_as_long_as_it_is_surely_the_same_person(

@@ -190,6 +190,16 @@ def test_who_is_heard_between_two_looks_of_the_sweep_keeps_the_case(
         assert session.get_one(ReadingTask, tasks[0]).state == "in_progress"
 
 
+def test_offers_of_a_case_that_somebody_has_in_hand_end_at_the_next_look(
+    world: World, hub: Hub, hub_clock: SteerableClock, tasks: list[str]
+):
+    hub_clock.advance(hub.policy.offer_ttl_s)
+    with hub.transaction() as other:
+        assert other.scalars(select(Case).limit(1).with_for_update()).one()
+        assert sweeps.expire_offers(hub) == CASES - 1
+    assert sweeps.expire_offers(hub) == 1
+
+
 def test_a_case_that_is_claimed_between_two_looks_is_not_offered_anew(
     world: World, hub: Hub, hub_clock: SteerableClock, wang: Viewer, tasks: list[str]
 ):

@@ -12,9 +12,10 @@ from sqlalchemy import update
 
 from reading_queue.db.tables import Physician
 from reading_queue.domain.discontinuation import DiscontinuationReason
+from reading_queue.domain.report import ReportText
 from reading_queue.domain.roles import Role, Title
 from reading_queue.domain.transitions import CaseState
-from reading_queue.errors import LicenceNotValid, NotFound, NotHolder, WrongState
+from reading_queue.errors import LicenceNotValid, NotFound, NotHolder, TextNotAcceptable, WrongState
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases import holds, joining, separating, site_returns, withdrawals
 from reading_queue.services.hub import Hub
@@ -83,6 +84,7 @@ def test_only_who_holds_a_task_acts_on_it_and_only_as_its_phase_has_it(
         lambda: reading.submit(hub, zhao, review_id, TEXT),
         lambda: reading.nothing_to_amend(hub, zhao, review_id, "?"),
     )
+    refused(TextNotAcceptable, lambda: reading.sign(hub, zhao, review_id, ReportText(findings="____", impression="")))
     reading.sign(hub, zhao, review_id, None)
     addendum_id = reading.open_addendum(hub, wang, case_id, AmendmentKind.CORRECTED, "左右").reading_task_id
     refused(NotHolder, lambda: reading.nothing_to_amend(hub, zhao, addendum_id, "?"))
