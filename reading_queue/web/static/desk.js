@@ -109,17 +109,24 @@ if (editor) {
   const saved = document.getElementById("saved");
   let waiting = null;
   let saving = false;
-  let dirty = false;
+  let dirty = false; // to be saved when the writer pauses
+  let refused = false; // not taken by the hub: only this page has it
   let ended = false;
+  let signedOut = false;
 
   const headers = { "X-CSRF-Token": csrf, "Accept": "application/json" };
   const say = (words, bad) => { saved.textContent = words; saved.classList.toggle("bad", Boolean(bad)); };
   const time = (iso) => new Date(iso).toLocaleTimeString([], { hour12: false });
 
   const refusedWith = async (response) => {
+    if (response.type === "opaqueredirect" || response.status === 401) { // to the page that asks for the password
+      ended = signedOut = true;
+      say(editor.dataset.signedOut, true);
+      return;
+    }
     const problem = await response.json().catch(() => ({}));
     if (problem.code === "stale_draft") { ended = true; say(editor.dataset.stale, true); }
-    else if (problem.code === "not_holder" || response.status === 401) { ended = true; say(editor.dataset.lost, true); }
+    else if (problem.code === "not_holder") { ended = true; say(editor.dataset.lost, true); }
     else say(problem.detail || editor.dataset.unsaved, true);
   };
 
@@ -127,16 +134,21 @@ if (editor) {
     if (saving || ended) return;
     saving = true;
     dirty = false;
+    refused = false;
     say(editor.dataset.saving);
     const body = new URLSearchParams();
     for (const name of ["findings", "impression", "recommendation", "version"]) body.set(name, editor.elements[name].value);
     try {
-      const response = await fetch(editor.dataset.draft, { method: "POST", headers, body, redirect: "error" });
+      const response = await fetch(editor.dataset.draft, { method: "POST", headers, body, redirect: "manual" });
       if (response.ok) {
         const draft = await response.json();
         editor.elements.version.value = draft.version;
         say(`${editor.dataset.saved} ${time(draft.saved_at)}`);
-      } else await refusedWith(response);
+      } else {
+        refused = true;
+        dirty ||= response.status >= 500; // a hub that restarts takes it in a moment
+        await refusedWith(response);
+      }
     } catch {
       dirty = true;
       say(editor.dataset.unsaved, true);
@@ -161,19 +173,24 @@ if (editor) {
   });
   editor.addEventListener("submit", (event) => {
     clearTimeout(waiting);
+    if (signedOut) { // the text would not survive the page that asks for the password
+      event.preventDefault();
+      say(editor.dataset.signedOut, true);
+      return;
+    }
     if (saving) { // the version of a save in flight must not make this one stale
       event.preventDefault();
       const again = () => (saving ? setTimeout(again, 50) : editor.requestSubmit(event.submitter));
       again();
       return;
     }
-    dirty = false;
+    dirty = refused = false;
   });
-  window.addEventListener("beforeunload", (event) => { if (dirty) event.preventDefault(); });
+  window.addEventListener("beforeunload", (event) => { if (dirty || refused) event.preventDefault(); });
   setInterval(async () => {
     if (ended) return;
     try {
-      const response = await fetch(editor.dataset.heartbeat, { method: "POST", headers, redirect: "error" });
+      const response = await fetch(editor.dataset.heartbeat, { method: "POST", headers, redirect: "manual" });
       if (!response.ok) await refusedWith(response);
     } catch {
       say(editor.dataset.unsaved, true);

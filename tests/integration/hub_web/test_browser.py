@@ -133,6 +133,23 @@ def test_list_keeps_focus_and_what_is_unfolded_while_it_refreshes(page_of: Calla
     expect(page.locator("h1")).to_contain_text("第二人")
 
 
+def test_text_that_the_hub_does_not_take_stays_on_the_page(page_of: Callable[..., Page], county: County) -> None:
+    case_id = county.arrive("1.2.3.1")
+    reading.claim(county.hub, county.viewer(AUTHOR), county.task(case_id))
+    page = page_of(AUTHOR)
+    page.goto(f"{page.url.rstrip('/')}/cases/{case_id}")
+    page.route("**/draft", lambda route: route.fulfill(status=502))
+    page.fill("[name=findings]", TEXT.findings)
+    expect(page.locator("#saved")).to_contain_text("正在重试")
+    page.unroute("**/draft")
+    expect(page.locator("#saved")).to_contain_text("已保存")
+    page.context.clear_cookies()
+    page.fill("[name=impression]", TEXT.impression)
+    expect(page.locator("#saved")).to_contain_text("登录已失效")
+    page.get_by_role("button", name="签名并提交").click()
+    expect(page.locator("[name=impression]")).to_have_value(TEXT.impression)
+
+
 def test_editor_saves_by_itself_and_says_so(page_of: Callable[..., Page], county: County) -> None:
     case_id = county.arrive("1.2.3.1")
     task = county.task(case_id)
