@@ -16,15 +16,12 @@ from storage.catalogue.tables import Study
 from storage.contract.orders import OrderState
 
 
-def find_order_of(session: Session, study: Study, *, cancelled: bool = True) -> ClinicOrder | None:
+def find_order_of(session: Session, study: Study) -> ClinicOrder | None:
     """Return the order of a study: by its accession number, else by the UID that it was given.
 
-    A cancelled one only where there is no other, and none at all unless `cancelled`.
+    A cancelled one only where there is no other.
     """
-    found = _select_orders_of(study)
-    if not cancelled:
-        found = found.where(ClinicOrder.state != OrderState.CANCELLED)
-    rows = session.scalars(found.order_by(ClinicOrder.change_number)).all()
+    rows = session.scalars(_select_orders_of(study).order_by(ClinicOrder.change_number)).all()
     by_number = study.accession_number or None
 
     def last(row: ClinicOrder) -> tuple[bool, bool]:

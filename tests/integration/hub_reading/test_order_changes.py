@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ from storage.hl7.order_message import Control, OrderRequest
 from storage.ledger.tables import AuditEvent, CustodyEvent
 from tests.integration.hub_reading.test_identity_doubts import chen, li
 from tests.integration.hub_reading.test_orders import hand_in, order
-from tests.integration.hub_reading.world import SITE, TEXT, World
+from tests.integration.hub_reading.world import SITE, TEXT, World, make_study
 
 __all__ = ["chen", "li"]
 
@@ -175,6 +176,22 @@ def test_a_more_urgent_order_hurries_its_case_and_routes_it_anew(
     assert case.due_at < before.due_at
     change(hub, li, 2, lane="routine")
     assert world.case(case_id).lane == Lane.URGENT, "what was hurried is not slowed down"
+
+
+def test_the_limit_counts_from_the_start_that_the_order_alone_says(world: World, hub: Hub, wang: Viewer):
+    study = make_study("1.2.3", hub.clock())
+    study.exam_started_at = None
+    with hub.transaction() as session:
+        session.add(study)
+    case_id = world.arrive()
+    before = world.case(case_id)
+    started = before.first_instance_at - timedelta(minutes=20)
+    ended = started + timedelta(minutes=5)
+    hand_in(hub, order(state="done", exam_started_at=started, exam_ended_at=ended, expected_instances=2))
+    world.catalogue("1.2.3", revision=2)
+    case = world.case(case_id)
+    assert (before.exam_started_at, case.exam_started_at) == (None, started)
+    assert case.due_at == before.due_at - timedelta(minutes=20)
 
 
 def test_another_person_on_the_order_holds_its_case_until_it_agrees_again(
