@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
@@ -50,9 +50,22 @@ class Hub:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Commit when the block ends, roll back when it raises. Objects stay readable after the commit."""
+        """Commit when the block ends and what it put off is done, roll back when it raises.
+
+        Objects stay readable after the commit.
+        """
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
+            for deed in session.info.pop(_LAST, ()):
+                deed()
+
+
+_LAST: Final = "done_last"
+
+
+def do_last(session: Session, deed: Callable[[], None]) -> None:
+    """Put something off to the end of the hub's transaction: what waits for others is done with nothing after it."""
+    session.info.setdefault(_LAST, []).append(deed)
 
 
 OUTBOX_CHANNEL = "outbox"  # NOTIFY wakes the relay; the row is what counts

@@ -209,14 +209,18 @@ def is_first_study() -> ColumnElement[bool]:
 
 
 def launch_route(session: Session, now: datetime, reading_task_id: str, *, due_at: datetime | None = None) -> bool:
-    """Launch the routing of a task unless a launch already waits; return whether one was written."""
+    """Launch the routing of a task unless a launch already waits; return whether one was written.
+
+    One that waits is held until this transaction ends, so that its routing sees what was changed here; one that is
+    being published counts for nothing, because its routing may be over.
+    """
     waiting = select(OutboxMessage.message_id).where(
         OutboxMessage.job == ROUTE_JOB,
         OutboxMessage.published_at.is_(None),
         OutboxMessage.subject_id == reading_task_id,
         OutboxMessage.due_at <= (due_at or now),
     )
-    if session.scalar(waiting.limit(1)) is not None:
+    if session.scalar(waiting.limit(1).with_for_update(skip_locked=True)) is not None:
         return False
     launch(session, now, ROUTE_JOB, due_at=due_at, reading_task_id=reading_task_id)
     return True

@@ -12,10 +12,11 @@ from typing import Any, Final
 from sqlalchemy import insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from reading_queue.db.conditions import among
 from reading_queue.db.network_tables import AgreementVersion
-from reading_queue.db.tables import Agreement, Offer
-from reading_queue.services.cases.casework import launch_route
-from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author, among
+from reading_queue.db.tables import Agreement
+from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author
+from reading_queue.services.network.rights import rights_changed
 from storage.ledger.tables import AuditEvent
 
 RIGHTS_CHANGED: Final = "110113"  # DCM: security alert
@@ -92,16 +93,8 @@ def record_agreements(
     session.execute(insert(AgreementVersion), versions)
     session.add_all(_audit(one, numbers.get(one, 0) + 1, names, now, author) for one, names in changed.items())
     session.flush()
-    _route_again(session, changed, now)
+    rights_changed(session, now, agreements=changed)
     return len(changed)
-
-
-def _route_again(session: Session, agreement_ids: Collection[str], now: datetime) -> None:
-    """Have what is offered under the agreements routed by their new terms: who may not read it any more hands it on."""
-    offered = select(Offer.reading_task_id).distinct()
-    offered = offered.where(among(Offer.agreement_id, agreement_ids), Offer.state == "open")
-    for reading_task_id in session.scalars(offered.order_by(Offer.reading_task_id)).all():
-        launch_route(session, now, reading_task_id)
 
 
 def _replace_present(session: Session, agreement_ids: Collection[str], now: datetime) -> dict[str, int]:

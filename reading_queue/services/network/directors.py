@@ -15,12 +15,13 @@ from typing import Any, Final
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
+from reading_queue.db.conditions import among
 from reading_queue.db.director_tables import DutyDirector
 from reading_queue.db.network_tables import Absence
 from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.domain.network_changes import Kind
 from reading_queue.services.network.duty import parse_duty, periods_of, until_last_day
-from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author, among, record_versions
+from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author, record_versions
 from reading_queue.services.routing.routing_facts import load_lineage
 
 ONE_DAY: Final = 1

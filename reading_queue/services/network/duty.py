@@ -29,12 +29,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
+from reading_queue.db.conditions import among
 from reading_queue.db.network_tables import DutyPeriod
 from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.domain.roster import Period, gaps, merged
 from reading_queue.services.hub import Hub
 from reading_queue.services.network.network_parts import Duty, RosterPart
-from reading_queue.services.network.network_versions import among
 
 DUTY_DAYS: Final = 366
 KNOWN_AHEAD_DAYS: Final = 330  # no less than this of what recurs is written out

@@ -20,6 +20,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from reading_queue.db.conditions import among
 from reading_queue.db.tables import Account, Organisation
 from reading_queue.domain.network_changes import (
     PEOPLE_KINDS,
@@ -48,7 +49,7 @@ from reading_queue.services.network.network_recording import (
     new_password,
     record_changes,
 )
-from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author, among
+from reading_queue.services.network.network_versions import NOBODY_KNOWN, Author
 from storage.ledger.tables import AuditEvent
 
 SECURITY_ALERT: Final = "110113"  # DCM: people's rights were changed

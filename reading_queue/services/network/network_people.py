@@ -212,7 +212,7 @@ def close_leavers(hub: Hub) -> int:
         )
         .order_by(Account.account_id)
         .limit(CLOSED_AT_ONCE)
-        .with_for_update(of=Account, skip_locked=True)
+        .with_for_update(of=Account, skip_locked=True, key_share=True)
     )
     with hub.transaction() as session:
         rows = session.scalars(over).all()

@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime
 from typing import Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from reading_queue.db.tables import Account, Offer, Organisation, Physician
+from reading_queue.db.conditions import among
+from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.domain.network_changes import Change, Facts, Kind
 from reading_queue.domain.roles import Role
 from reading_queue.services.access.accounts import NewAccount, account_row
-from reading_queue.services.cases.casework import launch_route
 from reading_queue.services.network.agreements import TERMS, record_agreements
 from reading_queue.services.network.directors import record_directors
 from reading_queue.services.network.duty import write_duties
@@ -23,11 +23,11 @@ from reading_queue.services.network.network_versions import (
     NOBODY_KNOWN,
     PHYSICIAN_TERMS,
     Author,
-    among,
     record_organisations,
     record_people,
     record_physicians,
 )
+from reading_queue.services.network.rights import rights_changed
 from storage.contract.identifiers import new_id
 from storage.ledger.tables import Site
 
@@ -126,18 +126,9 @@ def _record_people(
 
 
 def ask_others(session: Session, account_ids: Collection[str], now: datetime) -> None:
-    """Withdraw what is offered to people who were closed or have gone elsewhere, and have it routed anew."""
-    if not account_ids:
-        return
-    theirs = select(Physician.physician_id).where(Physician.account_id.in_(account_ids))
-    withdrawn = session.scalars(
-        update(Offer)
-        .where(Offer.physician_id.in_(theirs), Offer.state == "open")
-        .values(state="withdrawn", answered_at=now)
-        .returning(Offer.reading_task_id)
-    )
-    for reading_task_id in sorted(set(withdrawn)):
-        launch_route(session, now, reading_task_id)
+    """Have what is offered to people who were closed or have gone elsewhere routed anew: the router withdraws it."""
+    theirs = select(Physician.physician_id).where(among(Physician.account_id, account_ids))
+    rights_changed(session, now, physicians=session.scalars(theirs).all() if account_ids else ())
 
 
 def _record_physicians(

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, ColumnElement, Text, any_, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from reading_queue.db.conditions import among
 from reading_queue.db.network_tables import NetworkVersion
 from reading_queue.db.tables import Account, Organisation, Physician
 from reading_queue.domain.network_changes import Kind
+from reading_queue.services.network.rights import rights_changed
 from reading_queue.services.worklists.desk_events import tell_sessions
 from storage.ledger.tables import AuditEvent
 
@@ -149,6 +151,8 @@ def record_versions(session: Session, said: Sequence[Said], now: datetime, autho
     audited = [_audit(kind, subject_id, number, changed, now, author) for (kind, subject_id, _), number, changed in new]
     session.add_all(audited)
     session.flush()
+    changed_of = _by_kind((kind, subject_id) for (kind, subject_id, _), _, _ in new)
+    rights_changed(session, now, physicians=changed_of[Kind.PHYSICIAN], organisations=changed_of[Kind.ORGANISATION])
     return len(new)
 
 
@@ -177,17 +181,11 @@ def _present_of(kind: Kind, subject_ids: Sequence[str]) -> tuple[ColumnElement[b
     )
 
 
-def _by_kind(subjects: Iterable[tuple[Kind, str]]) -> Mapping[Kind, list[str]]:
+def _by_kind(subjects: Iterable[tuple[Kind, str]]) -> defaultdict[Kind, list[str]]:
     found: defaultdict[Kind, list[str]] = defaultdict(list)
     for kind, subject_id in subjects:
         found[kind].append(subject_id)
     return found
-
-
-def among(column: Any, values: Iterable[str]) -> ColumnElement[bool]:
-    """Return the condition that the column is one of these, in one parameter: there may be more than a statement's."""
-    condition: ColumnElement[bool] = column == any_(literal(list(values), ARRAY(Text)))
-    return condition
 
 
 def network_as_of(session: Session, kind: Kind, moment: datetime) -> dict[str, dict[str, Any]]:

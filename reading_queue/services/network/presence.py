@@ -16,16 +16,16 @@ from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from reading_queue.db.network_tables import Absence, DutyPeriod
-from reading_queue.db.tables import Account, Offer, Organisation, Physician, ReadingTask
+from reading_queue.db.tables import Account, Organisation, Physician, ReadingTask
 from reading_queue.domain.roles import Role
 from reading_queue.domain.transitions import ReadingTaskState
 from reading_queue.errors import Forbidden, Invalid, NotFound
 from reading_queue.services.access.oversight import concerned_organisations
 from reading_queue.services.access.visibility import Viewer, require
-from reading_queue.services.cases.casework import launch_route
 from reading_queue.services.cases.holds import WORDS_MAX
 from reading_queue.services.cases.statistics import WITH_OVERSIGHT
 from reading_queue.services.hub import Hub
+from reading_queue.services.network.rights import rights_changed
 from reading_queue.services.worklists.desk_events import tell_overseers
 from storage.contract.identifiers import new_id
 from storage.ledger.tables import AuditEvent
@@ -84,9 +84,7 @@ def go_away(hub: Hub, viewer: Viewer, physician_id: str, until: datetime, reason
                 ended_by=None,
             )
         )
-        offered = select(Offer.reading_task_id).where(Offer.physician_id == physician_id, Offer.state == "open")
-        for reading_task_id in session.scalars(offered.order_by(Offer.reading_task_id)).all():
-            launch_route(session, now, reading_task_id)
+        rights_changed(session, now, physicians=[physician_id])
         _record(session, viewer, physician_id, "away", now, until=until.isoformat(), reason=words)
 
 
@@ -119,7 +117,8 @@ def list_absences(hub: Hub, viewer: Viewer) -> tuple[AbsenceView, ...]:
 
 def _require_right(session: Session, viewer: Viewer, physician_id: str) -> None:
     """Lock the physician and raise unless it is the viewer or of a hospital that concerns them."""
-    physician = session.scalar(select(Physician).where(Physician.physician_id == physician_id).with_for_update())
+    theirs = select(Physician).where(Physician.physician_id == physician_id)
+    physician = session.scalar(theirs.with_for_update(key_share=True))  # who offers to them does not wait for this
     if viewer.role is Role.PHYSICIAN:
         if physician is None or viewer.physician_id != physician_id:
             raise Forbidden

@@ -33,6 +33,7 @@ from reading_queue.services.cases.casework import (
 from reading_queue.services.cases.holds import parse_words
 from reading_queue.services.cases.statistics import WITH_OVERSIGHT
 from reading_queue.services.hub import Hub
+from reading_queue.services.network.rights import keep_rights
 from reading_queue.services.patients.identity_doubts import is_held
 from reading_queue.services.routing.decisions import (
     CandidateView,
@@ -121,6 +122,7 @@ def assign(hub: Hub, viewer: Viewer, case_id: str, physician_id: str, reason: st
             raise WrongState("somebody reads it, or it cannot be offered yet")
         if is_held(case, task):
             raise IdentityInDoubt
+        keep_rights(session)
         agreement_id, set_aside = find_eligible_agreement(session, hub, case, task, physician_id, now, MAY_BE_SET_ASIDE)
         if agreement_id is None:
             raise MayNotBeAssigned

@@ -42,6 +42,7 @@ from reading_queue.services.cases.casework import (
 )
 from reading_queue.services.hub import Hub
 from reading_queue.services.network.agreements import present_versions
+from reading_queue.services.network.rights import keep_rights
 from reading_queue.services.patients.identity_doubts import is_held
 from reading_queue.services.routing.eligibility import under_agreement
 from reading_queue.services.routing.escalating import clock_of, end_escalations, raise_escalation
@@ -80,6 +81,7 @@ def route(hub: Hub, reading_task_id: str) -> None:
             log.warning("routing_of_unknown_task", reading_task_id=reading_task_id)
             return
         task, case = found
+        keep_rights(session)
         _route(session, hub, task, case, SharedFacts(session, now, hub.policy.workload_points, deciding=True), now)
 
 
@@ -92,6 +94,7 @@ def route_together(hub: Hub, reading_task_ids: Sequence[str]) -> None:
     now = hub.clock()
     with hub.transaction() as session:
         found = find_tasks_locked(session, reading_task_ids)
+        keep_rights(session)
         shared = SharedFacts(session, now, hub.policy.workload_points, deciding=True)
         for task, case in found:
             _route(session, hub, task, case, shared, now)

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, func, select, text
 
+from reading_queue.services.cases.casework import launch_route
 from reading_queue.services.hub import Hub, launch
 from reading_queue.services.motion import sweeps
 from storage.ledger.tables import OutboxMessage
@@ -39,6 +40,21 @@ def test_a_launch_knows_what_it_is_about(hub: Hub) -> None:
         session.flush()
         message = session.scalars(select(OutboxMessage)).one()
     assert (message.subject_id, message.arguments) == ("a", {"name": "a", "attempt": 2})
+
+
+def test_a_routing_that_is_being_published_stands_for_no_other_and_one_that_waits_is_not_published_before(
+    hub: Hub,
+) -> None:
+    now = hub.clock()
+    unheld = select(OutboxMessage.message_id).with_for_update(skip_locked=True)
+    with hub.transaction() as session:
+        assert launch_route(session, now, "task")
+    with hub.transaction() as relay, hub.transaction() as session:
+        relay.scalars(unheld).one()
+        assert launch_route(session, now, "task"), "the published one may have been routed by what was before"
+    with hub.transaction() as session, hub.transaction() as relay:
+        assert not launch_route(session, now, "task")
+        assert len(relay.scalars(unheld).all()) == 1, "its routing sees what is changed here"
 
 
 def test_old_published_launches_are_pruned_and_younger_and_waiting_ones_stay(
