@@ -41,6 +41,9 @@ ROUTES = (
     web.get(CANDIDATES, for_roles(candidates.show, *BOTH), name="coordinator.candidates"),
     web.get("/cases/{case_id}/decisions", for_roles(candidates.decided, *BOTH), name="coordinator.decisions"),
     web.post(CANDIDATES, for_roles(candidates.assign, *BOTH), name="coordinator.assign"),
+    web.post(
+        "/cases/{case_id}/take-back", for_roles(candidates.take_back, Role.COORDINATOR), name="coordinator.take_back"
+    ),
     web.post("/physicians/{physician_id}/away", for_roles(presence.go_away, *BOTH), name="coordinator.go_away"),
     web.post("/physicians/{physician_id}/back", for_roles(presence.come_back, *BOTH), name="coordinator.come_back"),
     web.get("/orders", for_roles(orders.lists, *BOTH), name="coordinator.orders"),

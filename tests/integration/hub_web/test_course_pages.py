@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from reading_queue.domain.transitions import CaseState
+from reading_queue.errors import NotHolder
 from reading_queue.services.reading import reading
 from reading_queue.services.routing import assigning
 from tests.integration.hub_web.county import AUTHOR, COORDINATOR, FIRST_SITE, TECHNICIAN, TEXT, VERIFIER, County
@@ -76,6 +77,25 @@ def test_two_people_declare_a_report_void_on_their_desks(browser_of: BrowserOf, 
         assert "此报告已作废" in page
         assert "/void" not in page, "there is nothing left to decide"
         assert CaseState.ENTERED_IN_ERROR in page
+
+
+def test_a_coordinator_takes_back_a_case_that_somebody_holds_and_its_draft_stays(
+    browser_of: BrowserOf, county: County, case_id: str
+):
+    author, task_id = county.viewer(AUTHOR), county.task(case_id)
+    reading.claim(county.hub, author, task_id)
+    reading.save_draft(county.hub, author, task_id, TEXT, None)
+    coordinator, address = browser_of(COORDINATOR), f"/coordinator/cases/{case_id}/candidates"
+    assert f'value="{task_id}"' in coordinator.get(address).text
+    taken = coordinator.post(f"/coordinator/cases/{case_id}/take-back", reading_task_id=task_id)
+    assert taken.headers["Location"] == f"{address}?done=taken_back"
+    page = coordinator.get(f"{address}?done=taken_back").text
+    assert ("任务已收回" in page, "/take-back" in page) == (True, False)
+    assert county.task(case_id) != task_id
+    again = coordinator.post(f"/coordinator/cases/{case_id}/take-back", reading_task_id=task_id)
+    assert again.status == 409, "who holds it now is another claim"
+    with pytest.raises(NotHolder):
+        reading.submit(county.hub, author, task_id, TEXT)
 
 
 def test_a_coordinator_gives_a_case_to_one_physician_on_the_page_that_says_who_may_read_it(

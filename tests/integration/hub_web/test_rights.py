@@ -127,6 +127,7 @@ RIGHTS: dict[str, set[Role]] = {
     "POST /coordinator/escalations/{escalation_id}": {C, A},
     "GET /coordinator/cases/{case_id}/candidates": {C, A},
     "POST /coordinator/cases/{case_id}/candidates": {C, A},
+    "POST /coordinator/cases/{case_id}/take-back": {C},
     "GET /api/v1/cases/{case_id}/candidates": {C, A},
     "GET /coordinator/cases/{case_id}/decisions": {C, A},
     "GET /api/v1/cases/{case_id}/decisions": {C, A},
