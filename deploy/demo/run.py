@@ -92,7 +92,7 @@ class Demo:
         ready.unlink(missing_ok=True)
         server = self._program("hub", [*hub, "serve"])
         server.start()
-        wait_until(ready.exists, "The hub was not ready", 60, server.log)
+        wait_until(ready.exists, "The hub was not ready", 120, server.log)
         run(*hub, "network", "load", str(NETWORK))
         pacs = [sys.executable, str(HERE / "pacs.py"), str(self.data / "pacs")]
         self._program("pacs", [*pacs, *(f"{site}={port}" for site, port in self.pacs_ports.items())]).start()
@@ -127,7 +127,7 @@ class Demo:
             self._program(f"gateway-{site}", gateway).start()
         for site in SITES:
             wait_until(
-                (self._folder(site) / "listening").exists, f"{site}'s gateway did not listen", 30, self._log(site)
+                (self._folder(site) / "listening").exists, f"{site}'s gateway did not listen", 60, self._log(site)
             )
 
     def _folder(self, site: str) -> Path:
@@ -231,7 +231,7 @@ class Demo:
         command = [sys.executable, str(HERE / "physicians.py"), self.hub_url, password, str(at_work), *logins]
         physicians = self._program("physicians", command, "".join(f"{uid}\n" for uid in left))
         physicians.start()
-        wait_until(at_work.exists, "The physicians were not at work", 60, physicians.log)
+        wait_until(at_work.exists, "The physicians were not at work", 120, physicians.log)
         self.send(batch, journeys)
         self._watch(hub, journeys, lambda journey: self._awaited(batch, journey.study))
         batch.save(self.state_file)

@@ -249,13 +249,13 @@ def test_time_that_the_reader_takes_is_not_the_servers(s3_server: S3Server, cloc
         s3_server.credentials,
         clock=clock,
         secure=False,
-        patience=Patience(answer_s=2),
+        patience=Patience(answer_s=4, bytes_per_s_min=10**9),
     )
     s3.ensure_bucket()
     s3.put("a/b", BODY * 4, len(BODY) * 4)
     received = b""
     with s3.open("a/b") as chunks:
-        for chunk in chunks:
+        for number, chunk in enumerate(chunks):
             received += chunk
-            threading.Event().wait(0.6)
+            threading.Event().wait(4.5 if number == 0 else 0)
     assert received == BODY * 4

@@ -22,7 +22,7 @@ from storage.hl7.message import Message, encode, escape, header, parse_message, 
 from tests.integration.gateway_receive.instances import instance_uid, write_slice
 from tests.integration.gateway_receive.modality import dataset_sha256
 from tests.support.faulty_line import FaultyLine, Line
-from tests.support.folders import files_under
+from tests.support.folders import files_under, size_bytes_of
 from tests.support.network import TOOLS, RunningNetwork, hub_command, run_command, running_network, stop_process
 from tests.support.ports import own_port
 from tests.support.processes import RunningProcess
@@ -30,7 +30,7 @@ from tests.support.road import TEXT, sign, take_offer
 from tests.support.storescp import StoreScp, running_storescp
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.road, pytest.mark.services, pytest.mark.timeout(180), pytest.mark.xdist_group("hospital")]
+pytestmark = [pytest.mark.road, pytest.mark.services, pytest.mark.timeout(400), pytest.mark.xdist_group("hospital")]
 
 HOSPITAL = "qinghe-renmin"
 PRIOR, STUDY = "1.2.826.0.1.3680043.10.71", "1.2.826.0.1.3680043.10.72"
@@ -154,7 +154,7 @@ def test_a_claimed_case_is_read_on_the_hospitals_own_workstation_and_its_report_
 
     def is_downloading() -> None:
         assert hospital.line.down_bytes > 300_000
-        assert any(path.stat().st_size for path in (hospital.spool / "tmp").iterdir())
+        assert any(size_bytes_of(path) for path in files_under(hospital.spool / "tmp"))
 
     eventually(is_downloading, PATIENCE_S, logs=[hospital.process])
     hospital.kill()

@@ -11,13 +11,13 @@ import pytest
 
 from tests.drills.road import ROOT, Drill, lost_instances, unfinished_studies, wrong_reports
 
-pytestmark = [pytest.mark.road, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.road, pytest.mark.timeout(900)]
 
 
 def demonstrate(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "deploy/demo/run.py"), "--once", "--port", "0", "--data", str(folder)]
     command += ["--json", str(folder / "timeline.json")]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
 
 
 @pytest.mark.xdist_group("road")

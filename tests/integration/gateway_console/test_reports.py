@@ -7,6 +7,7 @@ import pytest
 from gateway.returns.store import DOCUMENTS
 from tests.integration.gateway_console.conftest import Clinic
 from tests.integration.gateway_console.day import PDF, Day
+from tests.support.folders import files_under
 from tests.support.reports import FINDINGS, IMPRESSION, RECOMMENDATION, report_with_opinion
 
 
@@ -64,7 +65,7 @@ def test_pdf_is_the_hubs_byte_for_byte(clinic: Clinic, day: Day):
 
 def test_report_that_was_altered_on_disk_is_not_shown(clinic: Clinic, day: Day):
     report = day.report(day.study())
-    (file,) = (clinic.desk.spool.root / DOCUMENTS).rglob(f"{report}.json")
+    (file,) = files_under(clinic.desk.spool.root / DOCUMENTS, f"{report}.json")
     file.write_bytes(file.read_bytes().replace(b"content_sha256", b"content_sha255"))
     someone = clinic.logged_in()
     for address in (f"/reports/{report}", f"/reports/{report}/print"):
@@ -120,7 +121,7 @@ def test_report_that_a_person_has_opened_is_delivered_to_the_print_page(clinic: 
 
 def test_report_that_cannot_be_shown_is_not_delivered_by_the_attempt(clinic: Clinic, day: Day):
     report = day.report(day.study(), own_targets=("print:console",))
-    (file,) = (clinic.desk.spool.root / DOCUMENTS).rglob(f"{report}.json")
+    (file,) = files_under(clinic.desk.spool.root / DOCUMENTS, f"{report}.json")
     file.unlink()
     clinic.logged_in().get(f"/reports/{report}/print")
     (delivery,) = clinic.journal.read("SELECT * FROM deliveries WHERE target = 'print:console'")

@@ -17,6 +17,7 @@ from tests.integration.gateway_import.conftest import ImportingGateway
 from tests.integration.gateway_receive.instances import STUDY, write_slice
 from tests.integration.gateway_receive.modality import dataset_sha256
 from tests.integration.gateway_receive.receiving import utc_now
+from tests.support.folders import files_under
 
 PATIENT = {"patient_number": "P1", "patient_name": "TEST^RECEIVE"}
 OTHER_STUDY = "1.2.77"
@@ -54,7 +55,7 @@ def test_study_is_found_by_its_order_and_its_bytes_stay(gateway: ImportingGatewa
     joined = newest(gateway, order)
     assert (joined.version, joined.study_uid, joined.state) == (2, STUDY, OrderState.DONE)
     assert joined.accession_number == order.accession_number
-    (held,) = (path for path in gateway.receiving.spool.root.rglob("*.dcm"))
+    (held,) = files_under(gateway.receiving.spool.root, ".dcm")
     assert dataset_sha256(held) == dataset_sha256(source)
     again = join(gateway.receiving.journal, row, actor="t1", now=utc_now())
     assert (again, newest(gateway, order).version) == (Joined.JOINED, 2), "harmless to repeat"

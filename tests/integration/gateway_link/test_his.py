@@ -175,7 +175,7 @@ class IndependentHis:
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await stopping.wait()
-        await asyncio.wait_for(ended.wait(), 5)
+        await asyncio.wait_for(ended.wait(), 60)
         server.close()
 
 

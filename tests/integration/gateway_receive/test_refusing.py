@@ -155,7 +155,7 @@ def test_illegal_uid_in_the_command_leaves_the_spool_alone(gateway: ReceivingGat
     path = write_part10(tmp_path / "x.dcm", dataset_bytes(sop_instance_uid=uid), sop_instance_uid=uid)
     (answer,) = answers(gateway.port, path)
     assert answer.Status == 0xC112
-    assert list(tmp_path.rglob("x.dcm")) == [path]
+    assert files_under(tmp_path, "x.dcm") == [path]
     still_serves(gateway, tmp_path / "sent")
 
 

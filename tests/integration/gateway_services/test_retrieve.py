@@ -7,6 +7,7 @@ import struct
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.integration.gateway_services.answering import AnsweringGateway
 from tests.integration.gateway_services.conftest import refusal_that_says
 from tests.support.ports import own_port
 from tests.support.processes import ProcessStarter
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.services
 
@@ -220,8 +222,15 @@ def test_move_without_a_study_is_refused_in_words(begin: Begin, receiver: Receiv
 def test_move_is_cancelled_between_two_images(begin: Begin, receiver: Receiver) -> None:
     gateway = begin(receiver.port, instances=8)
     receiver.allow.clear()
-    threading.Timer(0.5, receiver.allow.set).start()
-    last = move(gateway, cancel_after=1)[-1]
+
+    def cancel_has_come() -> None:
+        assert any(association.dimse.cancel_req for association in list(gateway.server._receptions))
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(eventually, cancel_has_come)
+        coming.add_done_callback(lambda _: receiver.allow.set())
+        last = move(gateway, cancel_after=1)[-1]
+        coming.result()
     assert last.Status == 0xFE00
     assert last.NumberOfRemainingSuboperations > 0
 

@@ -20,6 +20,7 @@ from storage.objects.directory import DirectoryStore
 from storage.objects.protocol import ObjectMissing, PresignedRequest
 from storage.screens.offload import Offload
 from tests.support.clock import SteerableClock
+from tests.support.folders import size_bytes_of
 from tests.support.waiting import eventually
 
 KEY = "incoming/g1/pack.tar"
@@ -207,4 +208,4 @@ def test_a_missing_object_is_said_to_be_missing(store: DirectoryStore) -> None:
 
 
 def assert_uploading(store: DirectoryStore) -> None:
-    assert [path for path in store.uploads.iterdir() if path.stat().st_size]
+    assert [path for path in store.uploads.iterdir() if size_bytes_of(path)]

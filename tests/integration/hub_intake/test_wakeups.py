@@ -30,11 +30,11 @@ def test_only_those_who_wait_for_this_payload_are_woken(database: Engine) -> Non
         wakeups = Wakeups(database.url, (CHANNEL,))
         with wakeups.subscribed(CHANNEL, "qinghe") as mine, wakeups.subscribed(CHANNEL, "baishan") as other:
             async with wakeups.running():
-                await asyncio.wait_for(mine.wait(), 10)  # everybody is woken once it listens
+                await asyncio.wait_for(mine.wait(), 60)  # everybody is woken once it listens
                 mine.clear()
                 other.clear()
                 notify(database, "qinghe")
-                await asyncio.wait_for(mine.wait(), 10)
+                await asyncio.wait_for(mine.wait(), 60)
                 assert not other.is_set()
 
     asyncio.run(scenario())
@@ -45,12 +45,12 @@ def test_lost_connection_is_made_again_and_everybody_looks_once_more(database: E
         wakeups = Wakeups(database.url, (CHANNEL,))
         with wakeups.subscribed(CHANNEL, "qinghe") as mine:
             async with wakeups.running():
-                await asyncio.wait_for(mine.wait(), 10)
+                await asyncio.wait_for(mine.wait(), 60)
                 mine.clear()
                 cut_listeners(database)
-                await asyncio.wait_for(mine.wait(), 10)
+                await asyncio.wait_for(mine.wait(), 60)
                 mine.clear()
                 notify(database, "qinghe")
-                await asyncio.wait_for(mine.wait(), 10)
+                await asyncio.wait_for(mine.wait(), 60)
 
     asyncio.run(scenario())

@@ -250,16 +250,16 @@ async def _heard_by_the_first(hub: Hub, first: live.Stream, second: live.Stream)
     await runner.setup()
     try:
         joining = asyncio.create_task(streams.join(first))
-        await asyncio.wait_for(asked.get(), 10)
+        await asyncio.wait_for(asked.get(), 60)
         with hub.transaction() as session:
             desk_events.tell(session, "between", FIRST_SITE)
         is_late = True
         late = asyncio.create_task(streams.join(second))
-        await asyncio.wait_for(asked.get(), 10)
+        await asyncio.wait_for(asked.get(), 60)
         for answer, task in zip(answers, (joining, late), strict=True):
             answer.set()
             await task
-        heard = await asyncio.wait_for(first.take(), 3.0) or b""
+        heard = await asyncio.wait_for(first.take(), 60) or b""
         return cast("list[str]", json.loads(heard.partition(b"data: ")[2])["kinds"])
     finally:
         await runner.cleanup()

@@ -160,7 +160,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_a_worker_that_forks_before_it_renders_can_render(fonts_dir: Path) -> None:
-    subprocess.run([sys.executable, "-c", RENDER_IN_A_FORKED_CHILD, str(fonts_dir)], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", RENDER_IN_A_FORKED_CHILD, str(fonts_dir)], check=True, timeout=120)
 
 
 def test_an_emergency_and_a_later_version_are_marked(fonts_dir: Path, tmp_path: Path) -> None:
