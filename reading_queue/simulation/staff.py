@@ -25,17 +25,19 @@ _ALL_SERVICES: Final = frozenset(phase.service for phase in Phase)
 class Place:
     """Where somebody stands in an order: the merit, which no two people share, and whose it is."""
 
-    __slots__ = ("_latest", "candidate", "merit")
+    __slots__ = ("_under", "candidate", "merit")
 
     def __init__(self, merit: tuple[Any, ...], candidate: Candidate) -> None:
-        self.merit, self.candidate, self._latest = merit, candidate, candidate
+        self.merit, self.candidate = merit, candidate
+        self._under: dict[tuple[str, bool], Candidate] = {}
 
     def under(self, agreement: AgreementFacts, *, let_pass: bool) -> Candidate:
-        """Return the candidate under the agreement; the latest is kept, for it is asked for in crowds."""
-        latest = self._latest
-        if latest.let_pass is not let_pass or latest.agreement_id != agreement.agreement_id:
-            latest = self._latest = self.candidate.under(agreement, let_pass=let_pass)
-        return latest
+        """Return the candidate under the agreement, one object for all who ask: they come in crowds."""
+        key = (agreement.agreement_id, let_pass)
+        found = self._under.get(key)
+        if found is None:
+            found = self._under[key] = self.candidate.under(agreement, let_pass=let_pass)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
