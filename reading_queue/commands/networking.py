@@ -162,11 +162,13 @@ def read_network(file: Path) -> tuple[dict[str, Any], Places, list[Fault]]:
         if not file.is_dir():
             return read_files({file.name: file.read_bytes()})
         tables = {one.name: one.read_bytes() for one in sorted(file.glob("*.csv"))}
+    except FileNotFoundError as exc:
+        raise NetworkInvalid([Fault("no_file")], {(): Place(str(file), 0)}) from exc
     except OSError as exc:
         fault = Fault("not_readable", (), {"words": exc.strerror})
-        raise NetworkInvalid([fault], {(): Place(str(file), 1)}) from exc
+        raise NetworkInvalid([fault], {(): Place(str(file), 0)}) from exc
     if not tables.keys() & FILES.keys():
-        raise NetworkInvalid([Fault("no_network")], {(): Place(str(file), 1)})
+        raise NetworkInvalid([Fault("no_tables", (), {"expected": ", ".join(FILES)})], {(): Place(str(file), 0)})
     return read_files(tables)
 
 

@@ -8,7 +8,7 @@ from datetime import date, datetime, time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
@@ -65,7 +65,7 @@ def simulate(  # noqa: PLR0913, PLR0917 -- the command's options
 
     if (file is None) == (province is None):
         raise typer.BadParameter("name one file, or --province with a number of counties")
-    begin = datetime.combine(from_.date() if from_ else date.today(), time(), ZoneInfo(zone))  # noqa: DTZ011 -- the day here
+    begin = datetime.combine(from_.date() if from_ else date.today(), time(), _zone(zone))  # noqa: DTZ011 -- the day here
     places: dict[str, Places] = {}
     if file is not None:
         document, places[str(file)] = _read_network(file, language)
@@ -73,15 +73,20 @@ def simulate(  # noqa: PLR0913, PLR0917 -- the command's options
         from reading_queue.simulation import province as make_province
 
         document = make_province(begin, days, province or 1)
-    own = read_yaml(demand) if demand else document.get("simulation")
+    its_path: tuple[str, ...] = ("simulation",)
+    own, its_places = document.get("simulation"), places.get(str(file), {})
+    if demand is not None:
+        (own, its_places), its_path = _read_network(demand, language), ()
     documents = {str(file or f"--province {province}"): document}
     if against is not None:
         documents[str(against)], places[str(against)] = _read_network(against, language)
-        own = own or documents[str(against)].get("simulation")
+        if not own:
+            own, its_places = documents[str(against)].get("simulation"), places[str(against)]
+    with _faults_told(language):
+        model = _demand(own or {}, its_path, its_places)
     policy = context.obj.settings.policy
     results = {
-        name: run(one, own or {}, policy, begin, days, seed, language, places.get(name))
-        for name, one in documents.items()
+        name: run(one, model, policy, begin, days, seed, language, places.get(name)) for name, one in documents.items()
     }
     if as_json:
         typer.echo(json.dumps(results, ensure_ascii=False))
@@ -93,7 +98,7 @@ def simulate(  # noqa: PLR0913, PLR0917 -- the command's options
 
 def run(
     document: Mapping[str, Any],
-    demand: Mapping[str, Any],
+    demand: Demand,
     policy: Policy,
     begin: datetime,
     days: int,
@@ -107,7 +112,7 @@ def run(
 
     with _faults_told(language):
         network = network_of(document, begin, days, places)
-    outcome = simulate_network(network, _demand(demand), _rules(policy), begin, days, seed)
+    outcome = simulate_network(network, demand, _rules(policy), begin, days, seed)
     english = language == Language.EN
     names = {
         one.organisation_id: one.name_en if english and one.name_en else one.name for one in network.hospitals.values()
@@ -139,14 +144,24 @@ def _faults_told(language: Language) -> Iterator[None]:
         raise typer.Exit(1) from exc
 
 
-def _demand(keys: Mapping[str, Any]) -> Demand:
-    from reading_queue.errors import Invalid
+def _demand(keys: Mapping[str, Any], path: tuple[str, ...], places: Places) -> Demand:
+    """Return the demand model; `path` and `places` say where its keys stand. Raises NetworkInvalid."""
+    from reading_queue.domain.network_faults import Fault
+    from reading_queue.services.network.network_document import NetworkInvalid
     from reading_queue.simulation import DemandInvalid, parse_demand
 
     try:
         return parse_demand(keys)
     except DemandInvalid as exc:
-        raise Invalid(str(exc)) from exc
+        faults = [Fault("demand", (*path, *steps), {"words": words}) for steps, words in exc.mistakes]
+        raise NetworkInvalid(faults, places) from exc
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise typer.BadParameter(f"no time zone is called {name}; write for instance {ZONE}") from None
 
 
 def _rules(policy: Policy) -> Rules:
@@ -162,20 +177,3 @@ def _rules(policy: Policy) -> Rules:
         hold_max_s=policy.hold_max_s,
         workload_points=policy.workload_points,
     )
-
-
-def read_yaml(file: Path) -> dict[str, Any]:
-    """Return the document in the file; what is wrong with it is refused in words."""
-    import yaml
-
-    from reading_queue.errors import Invalid
-
-    try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise Invalid(f"{file}: {exc.strerror}") from exc
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise Invalid(f"{file}: is not YAML: {exc}") from exc
-    if not isinstance(document, dict):
-        raise Invalid(f"{file}: describes no network")
-    return document

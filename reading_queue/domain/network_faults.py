@@ -37,7 +37,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something stands: a line of a file, and its column by name in a table."""
+    """Where something stands: a line of a file, 0 for the file as such, and its column by name in a table."""
 
     file: str
     line: int
@@ -45,7 +45,7 @@ class Place:
 
     def words(self, at: str, language: str = "en") -> str:
         """Return file, line and field in words; `at` names the field where the file is no table."""
-        words = IN_FILE[language].format(file=self.file, line=self.line)
+        words = IN_FILE[language].format(file=self.file, line=self.line) if self.line else self.file
         field = self.column or at
         return f"{words}{'，' if language == 'zh' else ', '}{field}" if field else words
 

@@ -19,6 +19,7 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "not_a_modality": "必须是检查类型代码，如 CT、MR、DX",
         "not_a_shift": "班次写作 20:00-08:00",
         "not_a_day": "不是日期；写作 2026-12-31",
+        "not_a_duty_day": "写星期（mon 或周一）、日期、always 或 never",
         "not_a_moment": "不是带时区的时刻；写作 2026-12-31T08:00+08:00",
         "not_a_duty": "必须是 always、每周班表或一组时段",
         "not_a_number": "必须是整数",
@@ -31,14 +32,18 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "too_small": "不能小于 {limit}",
         "too_large": "不能大于 {limit}",
         "too_short": "至少要有 {limit} 个",
+        "too_few_characters": "至少要有 {limit} 个字符",
         "too_long": "最多 {limit} 个字符",
         "bad_words": "必须有文字，最多 120 个字符，不含控制字符",
         "not_readable": "无法读取：{words}",
-        "not_yaml": "不是正确的 YAML：{words}",
-        "not_csv": "不是正确的 CSV：{words}",
+        "no_file": "没有这个文件或文件夹",
+        "not_yaml": "不是正确的 YAML：{words_zh}",
+        "not_csv": "不是正确的 CSV：{words_zh}",
+        "empty_file": "是空文件，连表头都没有",
         "not_unicode": "字符编码既不是 UTF-8 也不是 GB18030",
         "rounded_number": "表格软件把号码改成了科学计数；请先把此列设为文本，再重新填写",
         "no_network": "没有描述任何网络",
+        "no_tables": "文件夹里没有网络的 CSV 表；可用的有：{expected}",
         "unknown_file": "不认识这个文件；可用的有：{expected}",
         "unknown_column": "没有 {column} 这一列；可用的有：{expected}",
         "column_twice": "{column} 这一列出现了两次",
@@ -93,6 +98,7 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "not_a_modality": "must be the code of a modality, such as CT, MR or DX",
         "not_a_shift": "must be a shift such as 20:00-08:00",
         "not_a_day": "is no day; write 2026-12-31",
+        "not_a_duty_day": "must be a weekday (mon to sun), a day such as 2026-12-31, always or never",
         "not_a_moment": "is no moment with its time zone; write 2026-12-31T08:00+08:00",
         "not_a_duty": "must be always, a weekly roster or a list of periods",
         "not_a_number": "must be a whole number",
@@ -105,14 +111,18 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "too_small": "must not be less than {limit}",
         "too_large": "must not be more than {limit}",
         "too_short": "must have at least {limit}",
+        "too_few_characters": "must have at least {limit} characters",
         "too_long": "must have at most {limit} characters",
         "bad_words": "must be words, at most 120 characters, without control characters",
         "not_readable": "cannot be read: {words}",
-        "not_yaml": "is not YAML: {words}",
-        "not_csv": "is not CSV: {words}",
+        "no_file": "there is no such file or folder",
+        "not_yaml": "is not YAML: {words_en}",
+        "not_csv": "is not CSV: {words_en}",
+        "empty_file": "is empty; not even the header is there",
         "not_unicode": "is written in neither UTF-8 nor GB18030",
         "rounded_number": "was rounded by a spreadsheet; format the column as text and enter the number again",
         "no_network": "describes no network",
+        "no_tables": "the folder has none of the tables {expected}",
         "unknown_file": "is not known; there may be {expected}",
         "unknown_column": "there is no column {column}; there may be {expected}",
         "column_twice": "the column {column} is there twice",
@@ -159,6 +169,69 @@ FAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "the organisation above has it then, or the coordinators",
     },
 }
+
+# What the readers of YAML and CSV call a mistake, and what somebody who has made it by hand is told; `begins` is the
+# line in which the part begins that does not end.
+SYNTAX: Final[Mapping[str, Mapping[str, str]]] = {
+    "could not find expected ':'": {
+        "zh": "这一行缺少冒号加空格（全角冒号“：”不算）",
+        "en": "this line has no colon with a space after it; a full-width colon is none",
+    },
+    "are not allowed in this context": {
+        "zh": "缩进与上下行不一致，或文字中有冒号而没有加引号",
+        "en": "it is not indented as the lines around it, or has a colon in a text without quotation marks",
+    },
+    "did not find expected ',' or": {
+        "zh": "第 {begins} 行开始的括号没有闭合",
+        "en": "the bracket that opens in line {begins} is not closed",
+    },
+    "unexpected end of stream": {
+        "zh": "第 {begins} 行开始的引号没有闭合",
+        "en": "the quotation mark that opens in line {begins} is not closed",
+    },
+    "did not find expected": {
+        "zh": "与第 {begins} 行开始的部分不衔接；请检查从那里起的缩进、短横线和引号",
+        "en": "it does not go on with the part that begins in line {begins}; "
+        "look at indentation, dashes and quotation marks from there on",
+    },
+    "tab character": {"zh": "用了制表符；请改用空格缩进", "en": "it has a tab; indent with spaces"},
+    "cannot start any token": {
+        "zh": "文字不能以这里的符号开头（也许是制表符）；请加引号",
+        "en": "a text cannot begin with this sign, perhaps a tab; put it in quotation marks",
+    },
+    "undefined alias": {
+        "zh": "* 引用的名称不存在；如果是文字，请加引号",
+        "en": "* refers to a name that is not there; a text with it needs quotation marks",
+    },
+    "constructor for the tag": {
+        "zh": "! 开头的标记不能使用；如果是文字，请加引号",
+        "en": "tags, which begin with !, are not taken; a text with it needs quotation marks",
+    },
+    "another document": {
+        "zh": "一个文件只能有一份网络；请删去 --- 及其后的内容",
+        "en": "one file holds one network; take out --- and what follows",
+    },
+    "characters are not allowed": {
+        "zh": "含有控制字符，或不是文本文件",
+        "en": "it has a control character, or is no text at all",
+    },
+    "unexpected end of data": {
+        "zh": "这一行开始的引号没有闭合",
+        "en": "a quotation mark that opens in this row is not closed",
+    },
+    "expected after": {
+        "zh": '单元格内的引号要写成两个（""）',
+        "en": 'a quotation mark within a cell is written twice ("")',
+    },
+    "field larger": {"zh": "有一个单元格过长", "en": "a cell is too long"},
+}
+
+
+def syntax(problem: str, begins: int = 1) -> dict[str, str]:
+    """Return in each language what is wrong with the writing; the reader's own words where there are no better ones."""
+    found = next((words for said, words in SYNTAX.items() if said in problem), {"zh": problem, "en": problem})
+    return {f"words_{language}": words.format(begins=begins) for language, words in found.items()}
+
 
 KINDS: Final[Mapping[str, Mapping[str, str]]] = {
     "zh": {

@@ -46,11 +46,12 @@ WEEKEND: Final = 5  # Saturday, counted from Monday
 
 
 class DemandInvalid(ValueError):
-    """The demand model has mistakes, each with its path."""
+    """The demand model has mistakes: `mistakes` are the path of each below `simulation` and what is wrong."""
 
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
+    def __init__(self, mistakes: Iterable[tuple[tuple[str | int, ...], str]]) -> None:
+        self.mistakes = tuple(mistakes)
+        said = (f"simulation.{'.'.join(str(step) for step in path)}: {words}" for path, words in self.mistakes)
+        super().__init__("\n".join(said))
 
 
 class Demand(BaseModel):
@@ -139,9 +140,7 @@ def parse_demand(document: Mapping[str, Any]) -> Demand:
     try:
         return Demand.model_validate(document)
     except ValidationError as exc:
-        raise DemandInvalid(
-            f"simulation.{'.'.join(str(step) for step in mistake['loc'])}: {mistake['msg']}" for mistake in exc.errors()
-        ) from None
+        raise DemandInvalid((mistake["loc"], mistake["msg"]) for mistake in exc.errors()) from None
 
 
 @dataclass(slots=True)

@@ -9,7 +9,6 @@ an apostrophe before it, which is taken off again. A day may be written 2026/1/5
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import re
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reading_queue.domain.network_faults import Fault, Path, Place
-from reading_queue.domain.network_words import FIELDS_ZH
+from reading_queue.domain.network_words import FIELDS_ZH, syntax
 from reading_queue.domain.roles import Title
 from reading_queue.services.network.network_parts import WEEKDAYS
 from reading_queue.services.network.network_yaml import decode
@@ -40,7 +39,6 @@ _YES: Final = frozenset({"yes", "true", "1", "是"})
 _NO: Final = frozenset({"no", "false", "0", "否"})
 
 _ROUNDED: Final = re.compile(r"\d(?:\.\d+)?[Ee]\+\d+")  # what a spreadsheet makes of a long number
-_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _CODES: Final[Mapping[str, str]] = {
     **{title.zh: title.value for title in Title},
     "乡镇": "township",
@@ -50,6 +48,7 @@ _CODES: Final[Mapping[str, str]] = {
     "技师": "technician",
     "协调员": "coordinator",
     "管理员": "administrator",
+    **{f"{week}{day}": name for week in ("周", "星期") for day, name in zip("一二三四五六日", WEEKDAYS, strict=True)},
 }
 
 ParseCell = Callable[[str], Any]
@@ -66,7 +65,7 @@ def _parse_number(cell: str) -> int | str:
 
 def _parse_day(cell: str) -> str:
     found = _SPREADSHEET_DAY.fullmatch(cell)
-    return f"{found[1]}-{found[2]:0>2}-{found[3]:0>2}" if found else cell
+    return f"{found[1]}-{found[2]:0>2}-{found[3]:0>2}" if found else _parse_code(cell)
 
 
 def _parse_yes(cell: str) -> bool | str:
@@ -236,7 +235,7 @@ def read_csv_set(files: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[Path,
 
 def _decode(found: _Set, file: str, data: bytes) -> str | None:
     try:
-        return data.decode("utf-16") if data.startswith(_UTF_16) else decode(data)
+        return decode(data)
     except UnicodeDecodeError:
         found.fault("not_unicode", Place(file, 1))
         return None
@@ -269,7 +268,9 @@ def _rows(found: _Set, file: str, text: str) -> Iterator[_Row]:
                     found.fault("rounded_number", row.place("licence_number"))
                 yield row
     except csv.Error as exc:
-        found.fault("not_csv", Place(file, line), words=str(exc))
+        found.fault("not_csv", Place(file, line), **syntax(str(exc)))
+    if columns is None and line == 1:
+        found.fault("empty_file", Place(file, 1))
 
 
 def _delimiter(text: str) -> str:
@@ -350,7 +351,8 @@ def _place_duty(found: _Set, group: str, rows: list[_Row]) -> None:
         path: Path = (group, len(rosters))
         found.places[path] = own[0].place()
         found.places |= {(*path, name): own[0].place(name) for name in WHOSE_DUTY if name in FILES[own[0].file]}
-        rosters.append({**dict(whom), "duty": _duty(found, (*path, "duty"), own)} if "login" in dict(whom) else {})
+        duty = _duty(found, (*path, "duty"), own) if "login" in dict(whom) else []
+        rosters.append({**dict(whom), "duty": duty})
 
 
 def _duty(found: _Set, path: Path, rows: list[_Row]) -> Any:
@@ -367,6 +369,9 @@ def _duty(found: _Set, path: Path, rows: list[_Row]) -> Any:
         if "day" in row.values:
             _add_to_roster(found, path, roster, row)
             continue
+        if "shift" in row.values:
+            found.fault("missing", row.place("day"))
+            continue
         steps: Path = (*path, len(periods))
         found.places |= {(*steps, name): row.place(name) for name in ("starts_at", "ends_at")} | {steps: row.place()}
         periods.append({name: row.values[name] for name in ("starts_at", "ends_at") if name in row.values})
@@ -380,6 +385,9 @@ def _add_to_roster(found: _Set, path: Path, roster: dict[str, Any], row: _Row) -
     if shift == OFF:
         found.places[*path, "days_off", len(roster["days_off"])] = row.place("day")
         roster["days_off"].append(day)
+        return
+    if day not in WEEKDAYS and not day[:1].isdigit():
+        found.fault("not_a_duty_day", row.place("day"))
         return
     part = "weekly" if day in WEEKDAYS else "extra"
     shifts = roster[part].setdefault(day, [])

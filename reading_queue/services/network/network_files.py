@@ -19,6 +19,7 @@ from reading_queue.services.network.network_yaml import read_yaml
 FILES_MAX: Final = 20
 UNPACKED_BYTES_MAX: Final = 16 * 1024 * 1024  # of all files together
 _ZIP: Final = b"PK\x03\x04"
+_OLD_OFFICE: Final = b"\xd0\xcf\x11\xe0"  # .xls
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the same files make the same archive
 
 
@@ -44,6 +45,8 @@ def unpack(files: Mapping[str, bytes]) -> dict[str, bytes]:
     unpacked: dict[str, bytes] = {}
     left = UNPACKED_BYTES_MAX
     for given, data in files.items():
+        if data.startswith(_OLD_OFFICE):
+            raise _invalid("workbook", given)
         for name, own in _members(given, data, left).items() if data.startswith(_ZIP) else [(given, data)]:
             left -= len(own)
             if left < 0:

@@ -79,6 +79,13 @@ def _parse_yes(value: Any) -> bool:
     return value
 
 
+def _no_truth(value: Any) -> Any:
+    """Refuse yes and no, which are numbers to Python alone."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "must be a whole number")
+    return value
+
+
 def _distinct(value: Any) -> Any:
     """Return a list that means a set sorted and without repetitions, so that the same set is the same."""
     if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
@@ -105,6 +112,7 @@ Item = Annotated[
 Modality = Annotated[str, Field(pattern=r"^[A-Z0-9]{1,16}$")]
 ModalityOrAll = Annotated[str, Field(pattern=r"^(?:all|[A-Z]{2,16})$")]
 Zone = Annotated[str, BeforeValidator(_parse_zone)]
+Whole = Annotated[int, BeforeValidator(_no_truth)]
 YesOrNo = Annotated[bool, BeforeValidator(_parse_yes)]
 Modalities = Annotated[tuple[Modality, ...], BeforeValidator(_distinct)]
 Items = Annotated[tuple[Item, ...], BeforeValidator(_distinct)]
@@ -139,13 +147,13 @@ class AgreementPart(Part):
     id: Code
     requesting: Codes = Field(min_length=1)
     assisting: Code
-    stage: int = Field(ge=1, le=9)
+    stage: Whole = Field(ge=1, le=9)
     modalities: Modalities = ()
     body_regions: Items = ()
     services: Services = Field(default=(Service.INTERPRETATION, Service.VERIFICATION), min_length=1)
-    cases_per_day_max: dict[ModalityOrAll, Annotated[int, Field(ge=1, le=CASES_PER_DAY_MAX)]] = {}
+    cases_per_day_max: dict[ModalityOrAll, Annotated[Whole, Field(ge=1, le=CASES_PER_DAY_MAX)]] = {}
     single_physician: YesOrNo = False  # an attending physician may sign a plain film alone
-    time_limits_min: dict[Lane, Annotated[int, Field(ge=1, le=TIME_LIMIT_MIN_MAX)]] = {}
+    time_limits_min: dict[Lane, Annotated[Whole, Field(ge=1, le=TIME_LIMIT_MIN_MAX)]] = {}
     valid_from: Day
     valid_until: Day
 
@@ -242,8 +250,8 @@ class PhysicianPart(PersonPart):
     modalities: Modalities = ()
     specialties: Items = ()
     also_at: Codes = ()  # other hospitals for which they read
-    wip_max: int = Field(default=5, ge=1, le=WIP_MAX)
-    weekly_rvu_max: int | None = Field(default=None, ge=1, le=WEEKLY_RVU_MAX)  # of seven days; one CT is one RVU
+    wip_max: Whole = Field(default=5, ge=1, le=WIP_MAX)
+    weekly_rvu_max: Whole | None = Field(default=None, ge=1, le=WEEKLY_RVU_MAX)  # of seven days; one CT is one RVU
     duty: Duty | None = None  # None: as it is, nothing for somebody new
 
 
@@ -303,7 +311,8 @@ _CODES: Final[Mapping[str, str]] = {
     "greater_than_equal": "too_small",
     "less_than_equal": "too_large",
     "too_short": "too_short",
-    "string_too_short": "too_short",
+    "string_too_short": "too_few_characters",
+    "finite_number": "not_a_number",
     "string_too_long": "too_long",
     "tuple_type": "not_a_list",
     "list_type": "not_a_list",
@@ -326,8 +335,15 @@ _NO_STEPS: Final = frozenset({"always", "roster", "periods", "[key]"})  # pydant
 
 
 def faults_of(invalid: ValidationError, path: Path) -> Iterator[Fault]:
-    """Yield what pydantic found wrong with the part at the path."""
-    for mistake in invalid.errors(include_url=False, include_input=False):
+    """Yield what pydantic found wrong with the part at the path; what is left empty is missing, whatever it should be.
+
+    That a list is too short says nothing where its items are told to be wrong.
+    """
+    mistakes = invalid.errors(include_url=False)
+    items = {mistake["loc"][:-1] for mistake in mistakes}
+    for mistake in mistakes:
+        if mistake["type"] == "too_short" and mistake["loc"] in items:
+            continue
         steps = tuple(step for step in mistake["loc"] if step not in _NO_STEPS)
         context = mistake.get("ctx", {})
         limits = (context[name] for name in ("ge", "le", "min_length", "max_length") if name in context)
@@ -337,7 +353,9 @@ def faults_of(invalid: ValidationError, path: Path) -> Iterator[Fault]:
             "limit": next(limits, ""),
             "value": context.get("value", ""),
         }
-        yield Fault(_code_of(mistake["type"], str(context.get("pattern", ""))), (*path, *steps), params)
+        empty = mistake["input"] is None or (mistake["type"] == "string_too_short" and not mistake["input"])
+        code = "missing" if empty else _code_of(mistake["type"], str(context.get("pattern", "")))
+        yield Fault("not_a_duty" if params["expected"] == "always" else code, (*path, *steps), params)
 
 
 def _code_of(mistake: str, pattern: str) -> str:

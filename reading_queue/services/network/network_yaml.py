@@ -5,14 +5,18 @@ Days stay texts while they are read, so that a day that does not exist is told w
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
+from yaml.reader import ReaderError
 
 from reading_queue.domain.network_faults import Fault, Path, Place
+from reading_queue.domain.network_words import syntax
 from reading_queue.services.network.network_document import NetworkInvalid
 
+_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 DEPTH_MAX: Final = 8  # no field of the format lies deeper
 NODES_MAX: Final = 500_000  # once references are followed
 LINE_WIDTH: Final = 120
@@ -67,7 +71,9 @@ class _Reading:
 
 
 def decode(data: bytes) -> str:
-    """Return the text, in UTF-8 with or without a byte order mark, or in GB18030. Raises UnicodeDecodeError."""
+    """Return the text: UTF-8 with or without a byte order mark, UTF-16 with one, or GB18030. Raises UnicodeError."""
+    if data.startswith(_UTF_16):
+        return data.decode("utf-16")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -77,8 +83,10 @@ def decode(data: bytes) -> str:
 def read_yaml(file: str, data: bytes) -> tuple[dict[str, Any], dict[Path, Place]]:
     """Return the document and where everything in it stands. Raises NetworkInvalid."""
     first: dict[Path, Place] = {(): Place(file, 1)}
+    text = ""
     try:
-        loader = _Loader(decode(data))
+        text = decode(data)
+        loader = _Loader(text)
         node = loader.get_single_node()
         reading = _Reading(file)
         if node is not None:
@@ -86,18 +94,27 @@ def read_yaml(file: str, data: bytes) -> tuple[dict[str, Any], dict[Path, Place]
         document = loader.construct_document(node) if node is not None else None
     except UnicodeDecodeError as exc:
         raise NetworkInvalid([Fault("not_unicode")], first) from exc
-    except yaml.MarkedYAMLError as exc:
-        mark = exc.problem_mark or exc.context_mark
-        line = min(mark.line + 1, len(data.splitlines())) if mark is not None else 1
-        marked: dict[Path, Place] = {(): Place(file, line)}
-        raise NetworkInvalid([Fault("not_yaml", (), {"words": exc.problem or exc.context})], marked) from exc
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise NetworkInvalid([Fault("not_yaml", (), {"words": str(exc).split("\n", maxsplit=1)[0]})], first) from exc
+        line, words = _mistake(exc, text)
+        raise NetworkInvalid([Fault("not_yaml", (), words)], {(): Place(file, line)}) from exc
     if not isinstance(document, dict):
         raise NetworkInvalid([Fault("no_network")], first)
     if reading.faults:
         raise NetworkInvalid(reading.faults, reading.places)
     return document, {**first, **reading.places}
+
+
+def _mistake(exc: Exception, text: str) -> tuple[int, dict[str, str]]:
+    """Return the line of what cannot be read as YAML, and what is wrong in words of each language."""
+    if isinstance(exc, ReaderError):
+        return text.encode().count(b"\n", 0, exc.position) + 1, syntax(exc.reason)
+    if not isinstance(exc, yaml.MarkedYAMLError):
+        return 1, syntax(str(exc).split("\n", maxsplit=1)[0])
+    last = max(1, len(text.splitlines()))
+    marks = [mark for mark in (exc.problem_mark, exc.context_mark) if mark is not None]
+    ends, begins = (min(mark.line + 1, last) for mark in (marks[0], marks[-1])) if marks else (1, 1)
+    at = begins if exc.context == "while scanning a simple key" else ends  # only the next line tells that it is none
+    return at, syntax(exc.problem or exc.context or "", begins)
 
 
 def write_yaml(document: Mapping[str, Any]) -> bytes:

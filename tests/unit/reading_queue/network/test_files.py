@@ -193,7 +193,7 @@ def test_every_fault_of_csv_files_is_told_with_file_row_and_column():
     ("data", "words"),
     [
         (b"a: [1", "n.yaml line 1: is not YAML"),
-        (b"a: 1\nb: \x00", "n.yaml line 1: is not YAML"),
+        (b"a: 1\nb: \x00", "n.yaml line 2: is not YAML"),
         (
             b"organisations: []\nagreements: []\norganisations: []\n",
             "n.yaml line 3, organisations: organisations is given",

@@ -63,7 +63,10 @@ def test_mistakes_are_refused_with_file_line_and_field(tmp_path: Path):
     assert "wrong.yaml 第 2 行，physicians[0].title：" in refused.stderr
     wrong.write_text("simulation: {decline_rate: 3}", encoding="utf-8")
     refused = simulate(str(wrong))
-    assert (refused.returncode, "simulation.decline_rate" in refused.stderr) == (1, True)
+    assert (refused.returncode, "wrong.yaml line 1, simulation.decline_rate: " in refused.stderr) == (1, True)
+    wrong.write_text("# of a day\ndecline_rate: 3", encoding="utf-8")
+    assert "wrong.yaml line 2, decline_rate: " in simulate(str(NETWORK), "--demand", str(wrong)).stderr
+    assert simulate(str(tmp_path / "no.yaml")).stderr == f"{tmp_path / 'no.yaml'}: there is no such file or folder\n"
     assert simulate().returncode == 2
 
 
