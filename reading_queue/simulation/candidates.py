@@ -7,12 +7,13 @@ nobody is left, for the reasons. `rank_everybody` is the plain way to the same c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date
 from itertools import filterfalse
 from typing import Any, Protocol
 
+from reading_queue.domain.offering import Stages, agreements_by_stage
 from reading_queue.domain.routing import (
     WHOLE_POOL,
     AgreementFacts,
@@ -21,7 +22,6 @@ from reading_queue.domain.routing import (
     Phase,
     PhysicianFacts,
     Ranking,
-    find_agreement,
     merit,
     rank,
 )
@@ -32,8 +32,6 @@ from reading_queue.simulation.network import Network
 from reading_queue.simulation.staff import Kind, Place, Staff
 from reading_queue.simulation.timeline import Timeline
 from storage.contract.lanes import Lane
-
-Stages = Sequence[tuple[int, Sequence[AgreementFacts]]]  # what each stage reads under, one agreement for a hospital
 
 
 class Ranker(Protocol):
@@ -97,7 +95,7 @@ class Candidates:
 
     def rank(self, task: SimulatedTask, case: CaseFacts, knows: Set[str], width: int, widened: int) -> Ranking:
         """Return the ranking of the few on whom the choice can fall."""
-        stages = self._stages_of(case, task)
+        stages = self.stages_of(case, task)
         apart: dict[tuple[bool, int], list[Candidate]] = {}
         if facts := self._apart(case, task, knows):
             for candidate in rank(case, facts, self._agreements(case, task), self._timeline.now).candidates:
@@ -166,24 +164,12 @@ class Candidates:
             return self._day_limits.apply(agreements, task.case, case.local_date)
         return agreements
 
-    def _stages_of(self, case: CaseFacts, task: SimulatedTask) -> Stages:
+    def stages_of(self, case: CaseFacts, task: SimulatedTask) -> Stages:
+        """Return under which agreements each stage may take the task's case."""
         if self._day_limits.concern(case.organisation_ids):
-            return _by_stage(case, self._agreements(case, task))
+            return agreements_by_stage(case, self._agreements(case, task))
         asking = self._network.asking_for(case.organisation_ids[0])
         alike = (asking, case.phase, case.modality, case.local_date)
         if alike not in self._stages:
-            self._stages[alike] = _by_stage(case, self._agreements(case, task))
+            self._stages[alike] = agreements_by_stage(case, self._agreements(case, task))
         return self._stages[alike]
-
-
-def _by_stage(case: CaseFacts, agreements: Iterable[AgreementFacts]) -> Stages:
-    """Return under which agreement each hospital alone may take the case, by stage."""
-    of_hospital: dict[str, list[AgreementFacts]] = {}
-    for one in agreements:
-        of_hospital.setdefault(one.assisting_organisation_id, []).append(one)
-    stages: dict[int, list[AgreementFacts]] = {}
-    for hospital, own in of_hospital.items():
-        usable, _ = find_agreement(case, (hospital,), own)
-        if usable is not None:
-            stages.setdefault(usable.stage, []).append(usable)
-    return sorted(stages.items())

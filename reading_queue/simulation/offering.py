@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from reading_queue.domain.escalation import WHILE_UNTAKEN, next_look, steps_reached
+from reading_queue.domain.offering import whose_limits_count
 from reading_queue.domain.routing import Phase, choose, limit_of, still_to_ask
 from reading_queue.domain.transitions import Actor, CaseEvent, ReadingTaskState
 from reading_queue.simulation.candidates import Candidates, Ranker
@@ -89,7 +90,8 @@ class Offering:
         if interpreting:
             case.stage_reached = max(case.stage_reached, *(one.stage for one in fresh))
             agreed = {one.agreement_id for one in task.asked} | {one.agreement_id for one in fresh}
-            self._keep_limit(task, limit_of((self._network.limits[one] for one in agreed), facts.lane))
+            counting = whose_limits_count(self.candidates.stages_of(facts, task), agreed)
+            self._keep_limit(task, limit_of((self._network.limits[one] for one in counting), facts.lane))
         self.offer(task, [self._readers[one.physician_id].under(one.agreement_id) for one in fresh])
 
     def _keep_limit(self, task: SimulatedTask, minutes: int | None) -> None:

@@ -48,7 +48,7 @@ from reading_queue.services.routing.offers import give_offer
 from reading_queue.services.routing.routing import (
     chosen_by_hand,
     decide_by_hand,
-    tighten_due_by_offers,
+    tighten_due,
 )
 from reading_queue.services.routing.routing_facts import SharedFacts, load_facts
 from storage.contract.hops import Hop
@@ -133,6 +133,8 @@ def assign(hub: Hub, viewer: Viewer, case_id: str, physician_id: str, reason: st
         said = {name: why[name] for name in ("assigned_by", "reason", "set_aside")}
         decide_by_hand(session, hub, case, task, chosen, said, now)
         _record(session, viewer, case, task, physician_id, words, set_aside, now)
+        if task.phase == Phase.INTERPRETATION:
+            tighten_due(session, hub, case, now)
 
 
 def _record(
@@ -151,7 +153,6 @@ def _record(
     end_escalations(session, case.case_id, frozenset({Escalation.NOBODY}), now)
     if task.phase == Phase.INTERPRETATION:
         case.offered_at = case.offered_at or now
-        tighten_due_by_offers(session, case)
     about = {"reading_task_id": task.reading_task_id, "physician_ids": [physician_id]}
     hop = Hop.REVIEW_OFFERED if task.phase == Phase.VERIFICATION else Hop.OFFERED
     key = f"assigned:{task.reading_task_id}:{physician_id}:{now.isoformat()}"

@@ -17,7 +17,7 @@ from reading_queue.domain.transitions import AMENDED, BEING_READ, SIGNED, CaseSt
 from reading_queue.services.cases.casework import find_open_task, launch_route, record_custody
 from reading_queue.services.hub import Hub
 from reading_queue.services.routing.escalating import raise_escalation
-from reading_queue.services.routing.routing import tighten_due_by_offers
+from reading_queue.services.routing.routing import tighten_due
 from storage.contract.hops import Hop
 from storage.contract.lanes import Lane, is_more_urgent
 from storage.contract.orders import GreenChannel
@@ -74,7 +74,7 @@ def count_limit(session: Session, hub: Hub, case: Case) -> None:
     due_at = (case.exam_started_at or case.first_instance_at) + limit
     case.due_at = moved_limit(due_at, Lane(case.lane), timedelta(seconds=case.paused_s or 0))
     case.look_again_at = None
-    tighten_due_by_offers(session, case)
+    tighten_due(session, hub, case, hub.clock())
 
 
 def time_limit(hub: Hub, lane: str) -> timedelta:

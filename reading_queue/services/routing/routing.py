@@ -18,10 +18,12 @@ from sqlalchemy.orm import Session
 from reading_queue.db.tables import Agreement, Case, Offer, ReadingTask, RoutingDecision
 from reading_queue.domain.clocks import agreed_due, moved_limit
 from reading_queue.domain.escalation import Escalation, stages_widened
+from reading_queue.domain.offering import agreements_by_stage, whose_limits_count
 from reading_queue.domain.routing import (
     ENDS_AN_OFFER,
     NOBODY_BY_FAILURE,
     Candidate,
+    CaseFacts,
     Phase,
     Ranking,
     Reason,
@@ -235,7 +237,8 @@ def _offer(
     if task.phase == Phase.INTERPRETATION:
         case.offered_at = case.offered_at or now
         session.flush()
-        tighten_due_by_offers(session, case)
+        stages = agreements_by_stage(run.facts.case, run.facts.agreements)
+        _tighten_due(session, case, whose_limits_count(stages, _load_offered(session, case)))
     hop = Hop.REVIEW_OFFERED if task.phase == Phase.VERIFICATION else Hop.OFFERED
     record_custody(
         session,
@@ -248,8 +251,27 @@ def _offer(
     log.info("reading_task_offered", reading_task_id=task.reading_task_id, case_id=case.case_id, offers=len(candidates))
 
 
-def tighten_due_by_offers(session: Session, case: Case) -> None:
-    """Set when the report is due by the agreements under which it is offered or read now: the earliest counts."""
+def tighten_due(session: Session, hub: Hub, case: Case, now: datetime) -> None:
+    """Set when the report is due by the agreements under which it is offered or read now, and by earlier stages'."""
+    offered = _load_offered(session, case)
+    if not offered:
+        return
+    shared = SharedFacts(session, now, hub.policy.workload_points)
+    facts = CaseFacts(
+        case_id=case.case_id,
+        phase=Phase.INTERPRETATION,
+        lane=Lane(case.lane),
+        modality=case.modality,
+        body_region=case.body_region,
+        organisation_ids=shared.lineage(case.organisation_id),
+        local_date=shared.local_date(case.site_id),
+    )
+    agreements = shared.with_today(shared.agreements(facts.organisation_ids), case)
+    _tighten_due(session, case, whose_limits_count(agreements_by_stage(facts, agreements), offered))
+
+
+def _load_offered(session: Session, case: Case) -> set[str]:
+    """Return the agreements under which the case is offered or read now."""
     offered = (
         select(Offer.agreement_id)
         .join(ReadingTask, ReadingTask.reading_task_id == Offer.reading_task_id)
@@ -260,13 +282,11 @@ def tighten_due_by_offers(session: Session, case: Case) -> None:
             Offer.state.in_(("open", "claimed")),
         )
     )
-    _tighten_due(session, case, set(session.scalars(offered)))
+    return set(session.scalars(offered))
 
 
 def _tighten_due(session: Session, case: Case, agreement_ids: Collection[str]) -> None:
-    """Set when the report is due by the agreements' own limits, where they have one for this lane."""
-    if not agreement_ids:
-        return
+    """Set when the report is due by the agreements' own limits, where they have one for this lane: the earliest."""
     limits = session.scalars(select(Agreement.time_limits_min).where(Agreement.agreement_id.in_(agreement_ids)))
     minutes = limit_of(limits, Lane(case.lane))
     if minutes is not None:

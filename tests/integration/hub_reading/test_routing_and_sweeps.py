@@ -302,6 +302,22 @@ def test_a_later_stage_that_is_asked_beside_the_first_makes_no_limit_longer(
     assert world.case(case_id).due_at == due_at
 
 
+@pytest.mark.parametrize("covers", [True, False])
+def test_a_later_stage_that_is_asked_alone_makes_no_limit_longer_than_the_stage_before_it_has(
+    world: World, hub: Hub, wang: Viewer, covers: bool
+):
+    world.add_agreement("agreement-county", requesting=SITE, assisting=COUNTY, stage=1)
+    with hub.transaction() as session:
+        session.get_one(Agreement, "agreement-city").time_limits_min = {"routine": 6000}
+        session.get_one(Agreement, "agreement-county").modalities = [] if covers else ["US"]
+    case = world.case(world.arrive())
+    assert world.offered_to(case.case_id, wang) == ["wang"], "the county has nobody"
+    assert case.exam_started_at is not None
+    assert case.due_at == case.exam_started_at + timedelta(minutes=600 if covers else 6000)
+    world.catalogue("1.2.3", revision=2)  # which counts the limit anew
+    assert world.case(case.case_id).due_at == case.due_at
+
+
 def test_the_same_patient_goes_to_the_same_physician_first(world: World, hub: Hub, wang: Viewer, zhao: Viewer):
     first = world.arrive("1.2.3")
     world.submit(zhao, first)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from reading_queue.domain.offering import last_day_of_right, stands_until
+from reading_queue.domain.offering import agreements_by_stage, last_day_of_right, stands_until, whose_limits_count
 from reading_queue.domain.roles import Title
 from reading_queue.domain.routing import AgreementFacts, CaseFacts, Phase, PhysicianFacts
 from storage.contract.lanes import Lane
@@ -67,3 +67,16 @@ def test_a_right_lasts_as_long_as_agreements_follow_one_another_and_the_licence(
 )
 def test_an_offer_ends_with_the_last_day_at_its_site(wanted: datetime, until: datetime):
     assert stands_until(wanted, date(2026, 3, 12), SHANGHAI) == until
+
+
+@pytest.mark.parametrize(
+    ("offered", "counting"), [("a", "a"), ("b", "ab"), ("c", "abc"), ("ac", "abc"), ("x", "x"), ("", "")]
+)
+def test_the_limits_of_the_stages_before_count_whether_anybody_is_asked_there_or_not(offered: str, counting: str):
+    agreements = [
+        replace(AGREED, agreement_id=one, assisting_organisation_id=one, stage=stage)
+        for stage, one in enumerate("abc", start=1)
+    ]
+    other = replace(AGREED, agreement_id="m", assisting_organisation_id="m", stage=1, modalities=frozenset({"MR"}))
+    stages = agreements_by_stage(CASE, [*agreements, other])
+    assert whose_limits_count(stages, set(offered)) == set(counting)
