@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from _pytest.nodeid import coerce_node_id
+from hypothesis import HealthCheck, settings
 
 from gateway.journal.database import Journal
 from reading_queue.db.schema import upgrade
@@ -28,6 +29,10 @@ from tests.support.processes import ProcessStarter
 TEMPLATE = "template_counterpart"
 
 say_plainly()
+
+# How long an example takes, or to draw one, says what else the machine does.
+settings.register_profile("any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.hookimpl(trylast=True)

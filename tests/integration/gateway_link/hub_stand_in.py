@@ -50,7 +50,7 @@ AUDIENCE = "test-network"
 SITE_ID = "clinic-a"
 CODE = "correct-horse-battery"
 PIECE = 16 * 1024
-LINE_HELD_MAX_S = 15.0
+LINE_HELD_MAX_S = 120.0
 
 
 @dataclass

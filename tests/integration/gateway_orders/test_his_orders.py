@@ -476,7 +476,7 @@ def test_message_of_a_gateway_killed_before_its_answer_is_done_once(tmp_path: Pa
     journal.close()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(mangled=MANGLED)
 def test_whatever_comes_is_answered_and_kept(clinic: Clinic, mangled: bytes) -> None:
     code, _ = told(clinic.his.send(mangled))

@@ -27,7 +27,7 @@ SETTINGS = ScpSettings(
     network_timeout_s=60,
     acse_timeout_s=60,
 )
-PATIENCE = Patience(quiet_period_s=0.3, open_association_max_s=30)
+PATIENCE = Patience(quiet_period_s=0.3, open_association_max_s=600)
 
 
 def utc_now() -> datetime:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -52,7 +52,7 @@ def test_what_was_exported_changes_nothing_when_it_is_imported(hub: Hub) -> None
     numbers = itertools.count()
 
     @given(st.data())
-    @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=12)
     def holds(data: st.DataObject) -> None:
         document = data.draw(networks(f"n{next(numbers)}"))
         load_network(hub, document, hasher=CHEAP)

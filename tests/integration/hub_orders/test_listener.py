@@ -417,7 +417,7 @@ def test_message_of_a_listener_killed_before_its_answer_is_done_once(
     assert len(kept(hub)) == 1
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(mangled=MANGLED)
 @example(message(*EXAMPLE, control_id="C\x001"))
 @example(message(*changed("肺部感染", "肺部\x00感染", *EXAMPLE), control_id="C2"))

@@ -132,7 +132,7 @@ def test_a_file_that_changed_its_length_is_never_sent(data: bytes) -> None:
     sizes=st.lists(st.integers(0, 5 * MIB), max_size=40),
     target_bytes=st.integers(0, 20 * MIB),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_packs_hold_every_member_once_in_order_and_keep_to_the_target(sizes: list[int], target_bytes: int) -> None:
     members = [sized(f"1.{number}", size_bytes) for number, size_bytes in enumerate(sizes)]
     packs = plan_packs(members, target_bytes=target_bytes)

@@ -290,4 +290,4 @@ class LifeOfACase(RuleBasedStateMachine):
 
 
 TestLifeOfACase = LifeOfACase.TestCase
-TestLifeOfACase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestLifeOfACase.settings = settings(max_examples=60, stateful_step_count=40)

@@ -34,7 +34,7 @@ def state_of(document: Mapping[str, Any]) -> State:
 
 
 @given(networks())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_written_as_yaml_or_csv_is_the_same_network_again(document: dict[str, Any]):
     state = state_of(document)
     exported = document_of(state)

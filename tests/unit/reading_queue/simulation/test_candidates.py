@@ -68,7 +68,7 @@ physicians = st.builds(
 ).map(lambda one: replace(one, also_at=tuple(set(one.also_at) - {one.organisation_id})))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(agreements, min_size=1, max_size=6),
     st.lists(physicians, max_size=14),
@@ -196,7 +196,7 @@ staff_of_a_county = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     staff_of_a_county,
     st.sampled_from([(1, 2), (1, 1), (2, 1)]),

@@ -205,7 +205,7 @@ def test_what_is_in_hand_at_the_end_of_duty_is_given_back_and_read_by_another():
     assert all(one["busy_h"] <= one["duty_h"] for one in outcome.summary()["people"])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.lists(
         st.builds(

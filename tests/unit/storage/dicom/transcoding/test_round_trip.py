@@ -257,7 +257,7 @@ def test_memory_holds_a_few_frames_of_a_long_one() -> None:
     assert largest <= 64 * 64 * 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.integers(1, 40),
     columns=st.integers(1, 40),
