@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from reading_queue.db.tables import Agreement, Case, CaseStudy, Physician, Report
 from reading_queue.domain.report import ReportContent
 from reading_queue.domain.transitions import CaseState
-from reading_queue.errors import HubError, Invalid, NotFound, WrongState
+from reading_queue.errors import HubError, ImagesChanged, Invalid, NotFound, WrongState
 from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.cases import attention, cases, clinic
 from reading_queue.services.cases.joining import MayNotBeJoined, join_cases
@@ -25,7 +25,7 @@ from storage.contract.lanes import Lane
 from storage.contract.orders import GreenChannel
 from tests.integration.hub_reading.test_identity_doubts import OTHER, chen, li
 from tests.integration.hub_reading.test_orders import hand_in, order
-from tests.integration.hub_reading.world import SITE, World, make_study, make_transfer
+from tests.integration.hub_reading.world import SITE, TEXT, World, make_study, make_transfer
 from tests.support.clock import SteerableClock
 
 __all__ = ["chen", "li"]
@@ -128,6 +128,20 @@ def test_each_study_of_a_read_counts_as_work(
     with hub.transaction() as session:
         session.execute(update(Physician).values(weekly_rvu_max=2))
     assert world.case(world.arrive("1.2.6")).unroutable_reason == "无人可派：七日工作量已满 2 人"
+
+
+def test_a_joined_case_is_asked_anew_and_signed_by_nobody_who_was_shown_one_of_the_two(
+    world: World, hub: Hub, wang: Viewer, li: Viewer, chest: str
+):
+    other = arrive(world, ABDOMEN, accession_number="A2")  # of the same region, and as urgent
+    shown = world.shown(chest)
+    join_cases(hub, li, chest, other, "一次扫描")
+    assert (world.case(chest).state, world.offered_to(chest, wang)) == (CaseState.READY, [])
+    world.run_jobs()
+    task_id = world.open_task(chest).reading_task_id
+    reading.claim(hub, wang, task_id)
+    with pytest.raises(ImagesChanged):
+        reading.submit(hub, wang, task_id, TEXT, images=shown)
 
 
 def test_the_joined_case_is_as_urgent_as_the_more_urgent_of_the_two(world: World, hub: Hub, li: Viewer, chest: str):
