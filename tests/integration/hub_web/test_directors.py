@@ -41,6 +41,7 @@ def test_the_director_reads_and_acknowledges_what_escalated_and_the_coordinator_
     nobody_reads(hub)
     county.arrive("1.2.3.1", lane=Lane.STAT)
     page = director.get("/radiologist/escalations").text
+    assert "胸部平扫" in page
     assert "无人可派" in page
     assert "双桥镇中心卫生院" in page
     assert "赵䶮" not in page  # being told opens nothing of the patient

@@ -149,6 +149,20 @@ def test_the_reader_of_an_emergency_is_warned_and_the_verifier_ticks_that_they_h
     assert signed.status == 303
 
 
+def test_a_doubt_that_comes_up_while_a_case_is_read_asks_to_check_and_does_not_say_that_nobody_has_it(
+    hub: Hub, county: County, browser_of: BrowserOf
+):
+    case_id = county.arrive(STUDY)
+    reading.claim(hub, county.viewer(AUTHOR), county.task(case_id))
+    hand_in_order(hub)
+    for who, address in (
+        (AUTHOR, f"/radiologist/cases/{case_id}"),
+        (TECHNICIAN, f"/clinic/studies/{FIRST_SITE}/{STUDY}"),
+    ):
+        page = browser_of(who).get(address).text
+        assert ("签名前请先核对" in page, "已暂停派单" in page) == (True, False), who
+
+
 def test_programs_see_and_settle_a_doubt(hub: Hub, county: County, program_of: BrowserOf):
     hand_in_order(hub)
     case_id = county.arrive(STUDY)
