@@ -18,7 +18,9 @@ from reading_queue.services.network.network_document import NetworkInvalid
 
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 DEPTH_MAX: Final = 8  # no field of the format lies deeper
+NESTING_MAX: Final = 64  # what lies deeper than DEPTH_MAX is told to be no field; below this, a stack would end
 NODES_MAX: Final = 500_000  # once references are followed
+EVENTS_MAX: Final = 3 * NODES_MAX  # as written: the beginnings and ends of parts, keys and values
 LINE_WIDTH: Final = 120
 
 
@@ -86,6 +88,7 @@ def read_yaml(file: str, data: bytes) -> tuple[dict[str, Any], dict[Path, Place]
     text = ""
     try:
         text = decode(data)
+        _require_bounded(file, text)
         loader = _Loader(text)
         node = loader.get_single_node()
         reading = _Reading(file)
@@ -102,6 +105,16 @@ def read_yaml(file: str, data: bytes) -> tuple[dict[str, Any], dict[Path, Place]
     if reading.faults:
         raise NetworkInvalid(reading.faults, reading.places)
     return document, {**first, **reading.places}
+
+
+def _require_bounded(file: str, text: str) -> None:
+    """Raise NetworkInvalid before a text with too many parts, or too deeply nested, takes all memory or the stack."""
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, Loader=_Loader)):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if number > EVENTS_MAX or depth > NESTING_MAX:
+            fault = Fault("nested_too_deep", (), {"limit": NESTING_MAX}) if depth > NESTING_MAX else Fault("too_big")
+            raise NetworkInvalid([fault], {(): Place(file, event.start_mark.line + 1 if event.start_mark else 1)})
 
 
 def _mistake(exc: Exception, text: str) -> tuple[int, dict[str, str]]:

@@ -143,6 +143,19 @@ def test_weekday_of_a_table_may_be_chinese() -> None:
     assert (document["rosters"][0]["duty"]["weekly"], faults) == ({"sun": ["08:00-17:00"]}, [])
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"a:\n  " + b"[" * 200_000, "n.yaml line 2: is nested more than 64 levels deep"),
+        (b"a: [\n" + b"1," * 1_600_000 + b"1]", "n.yaml line 2: is too large, as it is written"),
+    ],
+    ids=["deep", "wide"],
+)
+def test_file_that_would_take_all_memory_or_stack_is_refused_before_it_does(data: bytes, words: str) -> None:
+    [only] = told({"n.yaml": data})
+    assert only.startswith(words)
+
+
 def test_what_is_no_text_is_told_to_be_none() -> None:
     assert told({"n.xls": b"\xd0\xcf\x11\xe0\xa1"}) == [
         "n.xls line 1: is a spreadsheet's own format; save each sheet as CSV"
