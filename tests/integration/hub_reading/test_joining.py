@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select, update
 
-from reading_queue.db.tables import Agreement, Case, CaseStudy, Physician, Report
+from reading_queue.db.tables import Agreement, Case, CaseStudy, Offer, Physician, Report
 from reading_queue.domain.report import ReportContent
 from reading_queue.domain.transitions import CaseState
 from reading_queue.errors import HubError, ImagesChanged, Invalid, NotFound, WrongState
@@ -133,12 +133,16 @@ def test_each_study_of_a_read_counts_as_work(
 def test_a_joined_case_is_asked_anew_and_signed_by_nobody_who_was_shown_one_of_the_two(
     world: World, hub: Hub, wang: Viewer, li: Viewer, chest: str
 ):
-    other = arrive(world, ABDOMEN, accession_number="A2")  # of the same region, and as urgent
-    shown = world.shown(chest)
-    join_cases(hub, li, chest, other, "一次扫描")
-    assert (world.case(chest).state, world.offered_to(chest, wang)) == (CaseState.READY, [])
+    kept = arrive(world, ABDOMEN, accession_number="A2")  # of the same region, and as urgent
+    shown, came_at, ended = world.shown(kept), world.case(chest).first_instance_at, world.open_task(chest)
+    join_cases(hub, li, kept, chest, "一次扫描")
+    assert (world.case(kept).state, world.offered_to(kept, wang)) == (CaseState.READY, [])
+    assert world.case(kept).first_instance_at == came_at, "its limit counts from the first of both"
+    with hub.transaction() as session:
+        offers = session.scalars(select(Offer.state).where(Offer.reading_task_id == ended.reading_task_id)).all()
+    assert offers == ["withdrawn"]
     world.run_jobs()
-    task_id = world.open_task(chest).reading_task_id
+    task_id = world.open_task(kept).reading_task_id
     reading.claim(hub, wang, task_id)
     with pytest.raises(ImagesChanged):
         reading.submit(hub, wang, task_id, TEXT, images=shown)
