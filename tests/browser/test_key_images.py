@@ -14,7 +14,7 @@ from tests.browser.pictures import chest_phantom
 from tests.support.network import RunningNetwork
 from tests.support.road import take_offer
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("network"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("network")]
 
 TECHNICIAN = "tech.shuangqiao"
 

@@ -23,7 +23,6 @@ from tests.support.waiting import eventually
 pytestmark = [
     pytest.mark.road,
     pytest.mark.services,
-    pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore:Invalid value for VR UI"),  # pydicom in the scanner
 ]
 

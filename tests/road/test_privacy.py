@@ -37,7 +37,6 @@ from tests.support.traces import traces
 pytestmark = [
     pytest.mark.road,
     pytest.mark.services,
-    pytest.mark.timeout(400),
     pytest.mark.xdist_group("privacy"),
     pytest.mark.filterwarnings("ignore:Invalid value for VR UI"),  # pydicom in the scanner
 ]

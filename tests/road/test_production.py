@@ -21,7 +21,6 @@ from tests.support.waiting import eventually
 pytestmark = [
     pytest.mark.road,
     pytest.mark.services,
-    pytest.mark.timeout(400),
     pytest.mark.xdist_group("production"),
 ]
 PATIENCE_S = 60  # on a machine that does much else

@@ -30,7 +30,7 @@ from tests.support.road import TEXT, sign, take_offer
 from tests.support.storescp import StoreScp, running_storescp
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.road, pytest.mark.services, pytest.mark.timeout(400), pytest.mark.xdist_group("hospital")]
+pytestmark = [pytest.mark.road, pytest.mark.services, pytest.mark.xdist_group("hospital")]
 
 HOSPITAL = "qinghe-renmin"
 PRIOR, STUDY = "1.2.826.0.1.3680043.10.71", "1.2.826.0.1.3680043.10.72"

@@ -18,7 +18,7 @@ from tests.support.processes import RunningProcess
 from tests.support.waiting import eventually
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the wrapper in sbin changes the user
-START_S = 60
+START_S = 240
 
 
 @contextmanager

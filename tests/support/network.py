@@ -160,7 +160,7 @@ def running_network(folder: Path) -> Iterator[RunningNetwork]:
         hub = _start_hub(folder)
         stack.callback(stop_process, hub)
         ready = folder / "hub" / "run" / "ready"
-        hub.wait_until(ready.exists, within_s=90)
+        hub.wait_until(ready.exists, within_s=240)
         hub_command(folder, "network", "load", str(COUNTY))
         url = f"http://127.0.0.1:{(folder / 'hub' / 'run' / 'web.port').read_text().strip()}"
         gateway = start_gateway(folder, url, pacs.port)
@@ -221,6 +221,6 @@ def hub_command(folder: Path, *words: str) -> str:
 def run_command(command: Sequence[str | Path]) -> str:
     """Run a command to its end and return what it prints; it must succeed."""
     words = [str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, f"{' '.join(words)} failed:\n{done.stdout}{done.stderr}"
     return done.stdout

@@ -98,7 +98,7 @@ class Production:
     def hub(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `counterpart-hub` as an operator does."""
         command = [str(TOOLS / "counterpart-hub"), "--config", str(self.network.folder / "hub.toml"), *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
 @contextlib.contextmanager
@@ -205,7 +205,7 @@ def storescu(port: int, files: Sequence[Path]) -> None:
     proposed = [PROPOSE[syntax] for syntax in syntaxes if syntax in PROPOSE]
     command = ["storescu", *proposed, "-aet", SCANNER_AE, "-aec", GATEWAY_AE, "127.0.0.1", str(port), *map(str, files)]
     environment = os.environ | {"TCP_NODELAY": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

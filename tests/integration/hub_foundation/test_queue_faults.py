@@ -18,7 +18,7 @@ from tests.benchmarks.queue_faults import (
     running_faulty_hub,
 )
 
-pytestmark = [pytest.mark.services, pytest.mark.postgres, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.services, pytest.mark.postgres]
 
 CASES = 40
 PLAN = ("step", "wipe", "step", "worker", "scheduler", "step", "database", "child", "step")

@@ -32,7 +32,6 @@ pytestmark = [
     pytest.mark.postgres,
     pytest.mark.services,
     pytest.mark.filterwarnings("ignore:Invalid value for VR UI"),
-    pytest.mark.timeout(400),
 ]
 
 MEGABYTE = 1024 * 1024
