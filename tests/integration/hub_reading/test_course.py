@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from reading_queue.db.course_tables import InformationRequest
-from reading_queue.db.tables import Account, ReadingTask
+from reading_queue.db.tables import Account, Offer, ReadingTask
 from reading_queue.domain.discontinuation import DiscontinuationReason
 from reading_queue.domain.information import Outcome, Wanted
 from reading_queue.domain.roles import Role, Title
@@ -178,9 +178,14 @@ def test_a_case_that_nobody_reads_is_withdrawn_at_once(
     assert world.case(case_id).state == CaseState.CANCELLED
     assert world.offered_to(case_id, wang) == []
     assert world.hops(case_id)[-1] == Hop.WITHDRAWN
+    assert world.case(case_id).withdrawal_reason == "患者转院"
+    with hub.transaction() as session:
+        assert session.scalars(select(Offer.state)).all() == ["withdrawn"]
 
 
-def test_a_reader_lets_a_case_go_or_goes_on_with_a_reason(world: World, hub: Hub, wang: Viewer, technician: Viewer):
+def test_a_reader_lets_a_case_go_or_goes_on_with_a_reason(
+    world: World, hub: Hub, hub_clock: SteerableClock, wang: Viewer, technician: Viewer
+):
     case_id, task_id = held(world, wang)
     with pytest.raises(WrongState):
         reading.answer_withdrawal(hub, wang, task_id, accept=True)
@@ -191,9 +196,16 @@ def test_a_reader_lets_a_case_go_or_goes_on_with_a_reason(world: World, hub: Hub
     case = world.case(case_id)
     assert (case.state, case.withdrawal_asked_at) == (CaseState.READING, None)
     assert case.withdrawal_refusal == "有急症，先出报告"
+    hub_clock.advance(60)
     withdrawals.withdraw(hub, technician, case_id, "家属要求")
+    assert world.case(case_id).withdrawal_reason == "家属要求"
+    holds.ask_site(hub, wang, task_id, HISTORY, "病史？")
     reading.answer_withdrawal(hub, wang, task_id, accept=True)
     assert world.case(case_id).state == CaseState.CANCELLED
+    assert questions(world, case_id) == [("病史？", Outcome.LEFT, "")], "the site is asked no more"
+    told = [hop for hop in world.hops(case_id) if "withdraw" in hop]
+    asked = Hop.WITHDRAWAL_ASKED
+    assert told == [asked, Hop.WITHDRAWAL_REFUSED, asked, Hop.WITHDRAWN]
     with pytest.raises(NotHolder):
         reading.submit(hub, wang, task_id, TEXT)
 
@@ -223,7 +235,9 @@ def test_a_case_that_cannot_be_read_goes_back_with_a_code_and_comes_again(
         site_returns.return_to_site(hub, zhao, case_id, quality, "请重新扫描")
     with pytest.raises(Invalid):
         site_returns.return_to_site(hub, wang, case_id, "bad", "请重新扫描")
+    holds.ask_site(hub, wang, task_id, HISTORY, "病史？")
     site_returns.return_to_site(hub, wang, case_id, quality, "运动伪影，请重新扫描")
+    assert questions(world, case_id) == [("病史？", Outcome.LEFT, "")]
     case = world.case(case_id)
     assert (case.state, case.return_code, case.return_words) == (CaseState.RETURNED, quality, "运动伪影，请重新扫描")
     with hub.transaction() as session:

@@ -181,7 +181,10 @@ def test_a_separated_study_has_a_case_of_its_own_again(
 ):
     join_cases(hub, li, chest, abdomen, "一次扫描")
     world.run_jobs()
+    with hub.transaction() as session:
+        session.get_one(Case, chest).green_channel = GreenChannel.STROKE
     alone = separate_study(hub, li, chest, ABDOMEN, "两个医师分别阅片")
+    assert world.case(alone).green_channel == GreenChannel.STROKE
     world.run_jobs()
     assert (studies_of(hub, chest), studies_of(hub, alone)) == ([CHEST], [ABDOMEN])
     assert world.case(chest).body_region == "CHEST"
