@@ -69,7 +69,7 @@ def test_what_a_file_does_not_name_stays_and_a_whole_one_ends_it(hub: Hub) -> No
         (director("tech.shuangqiao"), "tech.shuangqiao cannot be duty director"),
         (director(organisation="elsewhere"), "no organisation has the id elsewhere"),
         (director(duty={"weekly": {"mon": ["late"]}}), "must be a shift such as 20:00-08:00"),
-        (director(duty="sometimes"), "must be one of always"),
+        (director(duty="sometimes"), "must be always, a weekly roster or a list of periods"),
         ({"organisation": "qinghe-renmin", "login": "lin.shu"}, "is missing"),
     ],
 )
