@@ -176,6 +176,7 @@ def test_a_declined_case_goes_to_the_next_candidates(world: World, hub: Hub):
 def test_when_everybody_has_declined_the_case_says_so(world: World, hub: Hub, wang: Viewer):
     case_id = world.arrive()
     reading.decline(hub, wang, world.open_task(case_id).reading_task_id, DiscontinuationReason.ASSIGNMENT_REJECTED)
+    assert world.case(case_id).state == CaseState.READY, "at once, not when it is routed again"
     world.run_jobs()
     case = world.case(case_id)
     assert (case.state, case.unroutable_reason) == (CaseState.READY, "无人可派：已拒绝 1 人")
