@@ -64,7 +64,7 @@ def test_only_who_holds_a_task_acts_on_it_and_only_as_its_phase_has_it(
         NotHolder,
         lambda: reading.heartbeat(hub, zhao, task_id),
         lambda: reading.acknowledge_images(hub, zhao, task_id, world.shown(case_id)),
-        lambda: reading.acknowledge_orders(hub, zhao, task_id),
+        lambda: reading.acknowledge_orders(hub, zhao, task_id, world.told(case_id)),
         lambda: reading.save_draft(hub, zhao, task_id, TEXT, None),
         lambda: reading.resume(hub, zhao, task_id),
         lambda: reading.release(hub, zhao, task_id, "110513"),
