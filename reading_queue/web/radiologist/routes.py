@@ -27,6 +27,7 @@ ROUTES = (
     web.get("/why-not", for_roles(views.why_not, Role.PHYSICIAN), name="radiologist.why_not"),
     web.post("/why-not", for_roles(views.why_not, Role.PHYSICIAN), name="radiologist.why_not_of"),
     web.get("/cases/{case_id}", for_roles(views.case, Role.PHYSICIAN), name="radiologist.case"),
+    web.get("/cases/{case_id}/changes", for_roles(views.changes_part, Role.PHYSICIAN), name="radiologist.changes"),
     web.get("/cases/{case_id}/evidence", for_roles(evidence.part, Role.PHYSICIAN), name="radiologist.evidence"),
     web.post(f"{TASK}/evidence/remove", for_roles(evidence.remove, Role.PHYSICIAN), name="radiologist.remove_evidence"),
     web.post(f"{TASK}/claim", for_roles(actions.claim, Role.PHYSICIAN), name="radiologist.claim"),

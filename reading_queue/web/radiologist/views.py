@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
@@ -18,7 +18,7 @@ from reading_queue.services.access.visibility import Viewer
 from reading_queue.services.holdings.study_list import SEARCH_CHARACTERS_MAX
 from reading_queue.services.hub import Hub
 from reading_queue.services.network.presence import find_absence
-from reading_queue.services.reading import reading
+from reading_queue.services.reading import page_marks, reading
 from reading_queue.services.reading.case_evidence import ShownFinding
 from reading_queue.services.reading.consults import consults_of
 from reading_queue.services.reading.desk_views import cases_asked_about
@@ -190,7 +190,22 @@ async def case_page(request: web.Request, viewer: Viewer, attempt: Attempt) -> w
         wants=tuple(Wanted),
         amendment_kinds=tuple(AmendmentKind),
         heartbeat_s=hub.policy.lease_s // 3,
+        changes=(),
+        **_addresses(view.summary.case_id, page_marks.marks_of(view)),
     )
+
+
+async def changes_part(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """Answer the part of a case's open page that says what has changed since the page was drawn."""
+    case_id = request.match_info["case_id"]
+    shown = {name: field_of(request.query, name) for name in page_marks.CHANGES if name in request.query}
+    changes = await in_thread(request, page_marks.changes_since, request.config_dict[HUB], viewer, case_id, shown)
+    return page(request, "radiologist/changes_part.html", changes=changes, **_addresses(case_id, shown))
+
+
+def _addresses(case_id: str, shown: page_marks.Marks) -> dict[str, Any]:
+    case_url = f"{DESK}cases/{quote(case_id, safe='')}"
+    return {"case_url": case_url, "changes_url": f"{case_url}/changes?{urlencode(shown)}"}
 
 
 def images_url(study_uids: tuple[str, ...]) -> str:

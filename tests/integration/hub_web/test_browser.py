@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from reading_queue.db.tables import Case
+from reading_queue.services.cases.images_seen import note_news
 from reading_queue.services.reading import reading
+from reading_queue.services.worklists.desk_events import tell
+from storage.contract.hops import Hop
 from tests.integration.hub_web.county import (
     AUTHOR,
     COORDINATOR,
@@ -161,7 +165,14 @@ def test_editor_saves_by_itself_and_says_so(page_of: Callable[..., Page], county
     expect(page.locator("#saved")).to_contain_text("已保存")
     page.fill("[name=impression]", TEXT.impression)
     expect(page.locator("[name=version]")).to_have_value("2")
-    page.reload()
+    with county.hub.transaction() as session:
+        case = session.get_one(Case, case_id, with_for_update=True)
+        note_news(case)
+        tell(session, Hop.CATALOGUED, case.site_id, case_id)
+    expect(page.get_by_role("alert")).to_contain_text("影像有新到或更正")
+    page.get_by_role("link", name="显示最新内容").click()
+    page.get_by_role("button", name="已查看新到影像").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
     expect(page.locator("[name=impression]")).to_have_value(TEXT.impression)
     page.fill("[name=recommendation]", TEXT.recommendation)
     page.get_by_role("button", name="签名并提交").click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -171,6 +172,8 @@ def test_the_clinic_changes_an_order_and_the_reader_confirms_what_changed(browse
     assert ("咳嗽2周" in page, 'name="consent_given_by"' in page) == (True, False), "consent is recorded already"
     task, author = county.task(case_id), county.viewer(AUTHOR)
     reading.claim(county.hub, author, task)
+    reader = browser_of(AUTHOR)
+    (whether,) = re.findall(r'id="changes"[^>]* hx-get="([^"]+)"', reader.get(f"/radiologist/cases/{case_id}").text)
     changed = FORM | {"question": "排除肺栓塞"}
     assert clinic.post(address, version="1", **changed | {"modality": "ZZ"}).status == 422
     assert clinic.post(address, version="1", **changed).headers["Location"].endswith("?done=order_changed")
@@ -180,9 +183,8 @@ def test_the_clinic_changes_an_order_and_the_reader_confirms_what_changed(browse
         assert words in stale.text
     shown = clinic.get(f"/clinic/orders/{order_id}").text
     assert "<del>排除肺炎</del> → <ins>排除肺栓塞</ins>" in shown
-    reader = browser_of(AUTHOR)
-    page = reader.get(f"/radiologist/cases/{case_id}").text
-    assert "<del>排除肺炎</del> → <ins>排除肺栓塞</ins>" in page
+    assert "本页打开后，申请单有改动" in reader.get(html.unescape(whether)).text
+    assert "<del>排除肺炎</del> → <ins>排除肺栓塞</ins>" in reader.get(f"/radiologist/cases/{case_id}").text
     its = f"/radiologist/cases/{case_id}/tasks/{task}"
     text = {"findings": TEXT.findings, "impression": TEXT.impression, "recommendation": "", "password": PASSWORD}
     refused = reader.post(f"{its}/submit", version="0", **text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable
 
@@ -196,6 +197,37 @@ def test_late_images_must_be_looked_at_before_signing(
     seen = author.post(f"{address(county, case_id)}/images", images=images_drawn(stale), **TEXT.model_dump())
     assert TEXT.impression in seen.text
     assert author.post(f"{address(county, case_id)}/submit", **TEXT.model_dump()).status == 303
+
+
+def changes_told(reader: Visitor, page: Answer) -> str:
+    """Return what the open page is told when it asks whether it still shows the case as it is."""
+    (its,) = re.findall(r'id="changes"[^>]* hx-get="([^"]+)"', page.text)
+    return reader.get(html.unescape(its)).text
+
+
+def test_an_open_page_says_what_has_changed_since_it_was_drawn(
+    browser_of: Callable[[str], Visitor], county: County, case_id: str, hub: Hub
+) -> None:
+    author = browser_of(AUTHOR)
+    offered = author.get(f"/radiologist/cases/{case_id}")
+    assert "notice" not in changes_told(author, offered)
+    author.post(f"{address(county, case_id)}/claim")
+    claimed = author.get(f"/radiologist/cases/{case_id}")
+    assert "状态或持有人已变" in changes_told(author, offered)
+    author.post(f"{address(county, case_id)}/draft", version="", **TEXT.model_dump())
+    assert "notice" not in changes_told(author, claimed), "what the reader does there is no news"
+    with hub.transaction() as session:
+        session.execute(update(Case).where(Case.case_id == case_id).values(images_version=Case.images_version + 1))
+    told = changes_told(author, claimed)
+    assert ("影像有新到或更正" in told, "状态" in told, f'href="/radiologist/cases/{case_id}"' in told) == (
+        True,
+        False,
+        True,
+    )
+    assert "notice" not in changes_told(author, author.get(f"/radiologist/cases/{case_id}"))
+    author.post(f"{address(county, case_id)}/release", version="1", reason="110530", **TEXT.model_dump())
+    told = changes_told(author, claimed)
+    assert ("已不在您名下" in told, "赵䶮" in told, case_id in told) == (True, False, True)
 
 
 def test_most_urgent_offer_stands_first(browser_of: Callable[[str], Visitor], county: County) -> None:

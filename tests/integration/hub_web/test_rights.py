@@ -118,6 +118,7 @@ RIGHTS: dict[str, set[Role]] = {
     "POST /api/v1/why-not-me": {P},
     "GET /coordinator/cases/{case_id}/lateness": {C, A},
     "GET /api/v1/cases/{case_id}/lateness": {C, A},
+    "GET /radiologist/cases/{case_id}/changes": {P},
     "GET /radiologist/cases/{case_id}/consults": {P},
     "POST /radiologist/cases/{case_id}/consults/{consult_id}": {P},
     "GET /api/v1/consults": {P},

@@ -30,6 +30,7 @@ from reading_queue.services.cases.statistics import Connection
 from reading_queue.services.holdings.study_list import Progress
 from reading_queue.services.orders.order_matching import REASON_NEEDED
 from reading_queue.services.patients.identity_settling import OTHERWISE
+from reading_queue.services.reading.page_marks import CHANGES
 from reading_queue.web import language, middlewares
 from reading_queue.web.radiologist.views import DONE
 from reading_queue.web.rendering import FOLDER
@@ -44,6 +45,7 @@ FAMILIES: dict[str, Iterable[str] | type[StrEnum]] = {
     "role": Role,
     "lane": Lane,
     "state": CaseState,
+    "changes": CHANGES,
     "phase": Phase,
     "hop": Hop,
     "cancel": DiscontinuationReason,
