@@ -26,7 +26,7 @@ def refused(clinic: Clinic) -> int:
 def test_refused_message_is_corrected_and_sent_as_an_order(clinic: Clinic, refused: int, page: Page):
     page.goto(f"{clinic.url}/orders/messages")
     page.get_by_role("link", name="更正并登记申请单").click()
-    expect(page.locator("#patient_name")).to_have_value("王^秀兰")
+    expect(page.locator("#patient_name")).to_have_value("王秀兰")
     expect(page.locator("#problem-modality")).to_contain_text("OBR-24")
     expect(page.locator("#problem-identity_number")).to_be_visible()
     expect(page.locator("#problem-patient_number")).to_be_hidden()
