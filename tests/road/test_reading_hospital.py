@@ -179,4 +179,8 @@ def test_a_claimed_case_is_read_on_the_hospitals_own_workstation_and_its_report_
     reports = [pydicom.dcmread(path, force=True) for path in network.pacs.received()]
     assert {str(report.Modality) for report in reports} == {"SR", "DOC"}
     assert {str(report.StudyInstanceUID) for report in reports} == {STUDY}
-    assert not files_under(hospital.spool / "reader", ".dcm")
+
+    def no_copy_is_left() -> None:
+        assert files_under(hospital.spool / "reader", ".dcm") == []
+
+    eventually(no_copy_is_left, PATIENCE_S, logs=[hospital.process])  # it looks every few seconds what is still held
