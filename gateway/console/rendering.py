@@ -17,6 +17,7 @@ from aiohttp import web
 from gateway.console.keys import DESK, TEMPLATES, find_viewer
 from gateway.console.language import WORDS, in_words, translate, translate_or
 from storage.dicom.person_name import display_name, patient_display_name
+from storage.screens.order_form import PERSONS
 from storage.screens.static_files import StaticFiles
 from storage.screens.templating import load_pages
 from storage.screens.words import current_language
@@ -52,7 +53,7 @@ def build_templates(time_zone: str, *, serves_site: bool) -> jinja2.Environment:
     templates.filters.update(moment=moment, clock=clock, day=day, span=span, size=size, rate=rate, age_at=WORDS.age_at)
     templates.filters.update(in_words=in_words, person=person, person_name=person_name, folder_key=folder_key)
     templates.globals.update(t=translate, word=translate_or, static_url=FILES.url, language=current_language)
-    templates.globals.update(serves_site=serves_site)
+    templates.globals.update(serves_site=serves_site, person_fields=PERSONS)
     return templates
 
 

@@ -17,6 +17,7 @@ from reading_queue.web.keys import SESSION, TEMPLATES, TYPED, find_viewer
 from reading_queue.web.language import WORDS, fault_in_words, in_words, translate, translate_or
 from reading_queue.web.parsing import SCREEN_ZONE
 from storage.dicom.person_name import display_name
+from storage.screens.order_form import PERSONS
 from storage.screens.static_files import StaticFiles
 from storage.screens.templating import load_pages
 from storage.screens.words import current_language
@@ -49,7 +50,12 @@ def build_templates() -> jinja2.Environment:
         person_name=person_name,
     )
     templates.globals.update(
-        t=translate, word=translate_or, fault=fault_in_words, static_url=FILES.url, language=current_language
+        t=translate,
+        word=translate_or,
+        fault=fault_in_words,
+        static_url=FILES.url,
+        language=current_language,
+        person_fields=PERSONS,
     )
     return templates
 

@@ -275,6 +275,11 @@ def require_physician(viewer: Viewer) -> str:
     return viewer.physician_id
 
 
+def is_held_by(viewer: Viewer, task: ReadingTask | None) -> bool:
+    """Return whether the viewer, a physician, holds the open task; nobody holds none."""
+    return task is not None and task.holder_id is not None and task.holder_id == viewer.physician_id
+
+
 def require_holder(viewer: Viewer, task: ReadingTask) -> str:
     """Return the viewer's physician id; raises NotHolder unless they hold the task now."""
     physician_id = require_physician(viewer)

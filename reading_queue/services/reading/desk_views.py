@@ -53,7 +53,7 @@ from reading_queue.services.orders.orders import orders_of_case
 from reading_queue.services.patients.identity_views import list_doubts
 from reading_queue.services.patients.linked_priors import list_linked_priors
 from reading_queue.services.reading.case_evidence import list_evidence
-from reading_queue.services.reading.claims import view_task
+from reading_queue.services.reading.claims import is_held_by, view_task
 from reading_queue.services.reading.consult_rows import list_consults
 from reading_queue.services.reading.consults import ConsultableHospital, hospitals_to_ask
 from reading_queue.services.reading.drafts import DraftView, view_draft
@@ -117,7 +117,7 @@ def case_view(hub: Hub, viewer: Viewer, case_id: str) -> CaseView:
         if found is None:
             raise NotFound("there is no such case")
         task = find_open_task(session, case_id)
-        held = task is not None and task.holder_id is not None and task.holder_id == viewer.physician_id
+        held = is_held_by(viewer, task)
         offer = _find_offer(session, viewer, case_id, now)
         audit(session, now, PATIENT_RECORD, "R", viewer.account_id, found, event="case_viewed")
         reads = viewer.role is Role.PHYSICIAN
@@ -163,7 +163,7 @@ def consults_of_case(hub: Hub, viewer: Viewer, case_id: str) -> ConsultsOfCase |
         if case is None or not session.scalar(select(may_follow_case(viewer, case_id, case.site_id, now))):
             return None
         task = find_open_task(session, case_id)
-        held = task is not None and task.holder_id is not None and task.holder_id == viewer.physician_id
+        held = is_held_by(viewer, task)
         return ConsultsOfCase(
             summary=CaseKey(case_id),
             task=view_task(task) if task is not None else None,

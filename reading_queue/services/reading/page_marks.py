@@ -16,6 +16,7 @@ from reading_queue.services.cases.case_views import CaseSummary, CaseView
 from reading_queue.services.cases.casework import find_open_task
 from reading_queue.services.hub import Hub
 from reading_queue.services.orders.order_versions import OrderNewsView, list_news
+from reading_queue.services.reading.claims import is_held_by
 
 IMAGES: Final = "images"
 ORDERS: Final = "orders"
@@ -41,7 +42,7 @@ def changes_since(hub: Hub, viewer: Viewer, case_id: str, shown: Marks) -> tuple
             return (GONE,)
         case = session.get_one(Case, case_id)
         task = find_open_task(session, case_id)
-        held = task is not None and task.holder_id is not None and task.holder_id == viewer.physician_id
+        held = is_held_by(viewer, task)
         task_id = task.reading_task_id if task is not None else ""
         summary = summarise(session, case, viewer.language, now)
         present = _marks(summary, task_id, list_news(session, case_id), held=held)
